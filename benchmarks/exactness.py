@@ -1,0 +1,303 @@
+"""The exactness contract, measured: any plan against a plain PyTorch loop over the same batches.
+
+Prints max|a - b| / max|w| of the final weights for 1 to 4 CPU processes, several micro-batch sizes, even, uneven and empty
+shares, both reductions, float64 and float32, with dropout and augmentation on and a short last batch. One process group
+for each world size runs the whole grid.
+
+    python benchmarks/exactness.py [--world-sizes 1,2] [--epochs 30]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.multiprocessing
+from rich.console import Console
+from rich.table import Table
+
+from training.collectives import Ranks
+from training.config import AdvancedTrainingConfig
+from training.data.landmarks import LandmarkLayout
+from training.data.prepared import DataFacts, PreparedData
+from training.data.store import RaggedStore
+from training.device import make_accelerator
+from training.keyed import fold, sample_keys
+from training.observers.events import Observer
+from training.order import Order
+from training.plan import Plan
+from training.recipe import ModelSpec, Recipe
+from training.schedule import learning_rate
+from training.stages import AUGMENTATION
+from training.tasks.sign import SignTask
+from training.tasks.task import Batch
+from training.trainer import MODEL_STREAM, Trainer
+
+BOUNDS = {"float64": 1e-10, "float32": 1e-5}
+NUM_CLIPS, GLOBAL_BATCH_SIZE, NUM_CLASSES = 57, 16, 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One plan to compare with the reference."""
+
+    precision: str
+    shares: str
+    share_weights: tuple[float, ...]
+    micro_batch_size: int | None
+    reduction: str
+
+
+def cases_for(world_size: int, precisions: tuple[str, ...] = ("float64", "float32")) -> list[Case]:
+    """Return the grid of a world size; one process has no shares to vary and nothing to reduce."""
+    shares = {"even": (1.0,) * world_size}
+    if world_size > 1:
+        shares["uneven"] = (5.0, *(float(rank) for rank in range(1, world_size)))
+        shares["empty"] = (0.0, *(1.0,) * (world_size - 1))
+    reductions = ("flat", "overlap") if world_size > 1 else ("flat",)
+    return [
+        Case(precision=precision, shares=name, share_weights=weights, micro_batch_size=micro, reduction=reduction)
+        for precision in precisions
+        for name, weights in shares.items()
+        for reduction in reductions
+        for micro in (1, 5, None)
+    ]
+
+
+def make_data() -> PreparedData:
+    """Return random clips of 4 to 14 frames with missing points: exactness does not ask for anything learnable."""
+    random = np.random.default_rng(7)
+    lengths = random.integers(4, 15, NUM_CLIPS)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    layout = LandmarkLayout(num_landmarks=21, num_coords=3, parts=((0, 21, 0),), mirror=tuple(range(21)))
+    values = random.normal(size=(offsets[-1], 21, 3)).astype(np.float32)
+    values[random.random(values.shape[:2]) < 0.05] = np.nan
+    return PreparedData(
+        store=RaggedStore(
+            values=torch.from_numpy(values),
+            offsets=torch.from_numpy(offsets),
+            labels=torch.from_numpy(random.integers(0, NUM_CLASSES, NUM_CLIPS)),
+        ),
+        indices={
+            "train": torch.arange(NUM_CLIPS),
+            "validation": torch.empty(0, dtype=torch.int64),
+            "test": torch.empty(0, dtype=torch.int64),
+        },
+        facts=DataFacts(
+            name="random clips",
+            source_format="none",
+            synthetic=True,
+            class_names=tuple("abcde"),
+            layout=layout,
+            split_mode="none",
+            notes=(),
+            fingerprint="",
+        ),
+    )
+
+
+def make_recipe(precision: str, epochs: int) -> Recipe:
+    """Return a recipe with everything on that could break exactness: augmentation, dropout, smoothing, clipping."""
+    config = AdvancedTrainingConfig(
+        stages_config="minimal",
+        epochs=epochs,
+        batch_size=GLOBAL_BATCH_SIZE,
+        batch_rule="fixed",
+        precision=precision,  # type: ignore[arg-type]
+        seed=11,
+    )
+    recipe = config.make_recipe()
+    stage = replace(
+        recipe.stages[0], augmentation=replace(AUGMENTATION, flip_probability=0.5), dropout=0.3, warmup_epochs=1.0
+    )
+    return replace(recipe, stages=(stage,), model=ModelSpec(width=32, kernel_size=5)).resolve(1, "no")
+
+
+def train_reference(recipe: Recipe, task: SignTask) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return first and final weights of a plain PyTorch loop over the same batches, flattened."""
+    stage, optimizer_spec = recipe.stages[0], recipe.optimizer
+    dtype = getattr(torch, recipe.precision)
+    order = Order(seed=recipe.seed, num_samples=NUM_CLIPS)
+    steps = order.num_steps(GLOBAL_BATCH_SIZE)
+    torch.manual_seed(fold(recipe.seed, MODEL_STREAM) % 2**63)
+    model = task.build_model().to(dtype)
+    task.begin_stage(model, stage)
+    first = flatten(model)
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
+    vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": stage.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+        betas=(optimizer_spec.beta1, optimizer_spec.beta2),
+        eps=optimizer_spec.eps,
+    )
+    for step in range(stage.epochs * steps):
+        epoch = step // steps
+        indices = order.batch(epoch, step % steps, GLOBAL_BATCH_SIZE)
+        keys = sample_keys(recipe.seed, epoch, indices)
+        clips = task.augment(task.fetch("train", torch.from_numpy(indices)), keys, stage)
+        scores = model(clips["landmarks"].to(dtype), clips["lengths"], keys)
+        loss = torch.nn.functional.cross_entropy(scores, clips["labels"], label_smoothing=stage.label_smoothing)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), optimizer_spec.clip_norm or torch.inf)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(
+                step,
+                peak=recipe.peak_learning_rate,
+                num_steps=stage.epochs * steps,
+                warmup_steps=round(stage.warmup_epochs * steps),
+                schedule=stage.schedule,
+                final_fraction=stage.final_fraction,
+            )
+        optimizer.step()
+    return first, flatten(model)
+
+
+def flatten(model: torch.nn.Module) -> torch.Tensor:
+    """Return all parameters as one vector."""
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()]).clone()
+
+
+class CountingTask(SignTask):
+    """Counts the samples that this rank really computes."""
+
+    computed = 0
+
+    def losses(self, outputs: torch.Tensor, batch: Batch, stage: Any) -> torch.Tensor:
+        """Count, then return the losses."""
+        self.computed += len(batch.indices)
+        return super().losses(outputs, batch, stage)
+
+
+def run_case(case: Case, epochs: int, ranks: Ranks, accelerator: Any) -> tuple[torch.Tensor, list[int]]:
+    """Train as a plan says; return the final weights, flattened, and the samples that each rank computed."""
+    recipe = make_recipe(case.precision, epochs)
+    task = CountingTask(make_data(), recipe.model)
+    plan = Plan(
+        world_size=ranks.size,
+        device="cpu",
+        device_name="cpu",
+        micro_batch_size=case.micro_batch_size,
+        gradient_accumulation=1,
+        share_weights=case.share_weights,
+        reduction=case.reduction,  # type: ignore[arg-type]
+        num_workers=0,
+        threads_per_process=1,
+    )
+    trainer = Trainer(
+        task=task, recipe=recipe, plan=plan, ranks=ranks, accelerator=accelerator, observer=Observer(), folder=None
+    )
+    trainer.run()
+    computed = torch.zeros(ranks.size, dtype=torch.int64)
+    computed[ranks.rank] = task.computed
+    return flatten(trainer.model), ranks.sum_(computed).tolist()
+
+
+def work(rank: int, world_size: int, port: int, cases: list[Case], epochs: int, output: str) -> None:
+    """Run a grid as one rank of a group; rank 0 writes what was found."""
+    torch.set_num_threads(1)
+    if world_size > 1:
+        os.environ.update(
+            RANK=str(rank),
+            LOCAL_RANK=str(rank),
+            WORLD_SIZE=str(world_size),
+            LOCAL_WORLD_SIZE=str(world_size),
+            MASTER_ADDR="127.0.0.1",
+            MASTER_PORT=str(port),
+        )
+    accelerator = make_accelerator(device="cpu", mixed_precision="no")
+    ranks = Ranks(rank=rank, size=accelerator.num_processes, local_rank=rank, device=accelerator.device)
+    assert ranks.size == world_size
+    references: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    found = []
+    for case in cases:
+        weights, computed = run_case(case, epochs, ranks, accelerator)
+        if rank != 0:
+            continue
+        if case.precision not in references:
+            recipe = make_recipe(case.precision, epochs)
+            references[case.precision] = train_reference(recipe, SignTask(make_data(), recipe.model))
+        first, final = references[case.precision]
+        largest = final.abs().max()
+        found.append(
+            {
+                **asdict(case),
+                "world_size": world_size,
+                "difference": float((weights - final).abs().max() / largest),
+                "moved": float((final - first).abs().max() / largest),
+                "computed": computed,
+            }
+        )
+    if rank == 0:
+        Path(output).write_text(json.dumps(found), encoding="utf-8")
+    accelerator.end_training()
+
+
+def measure(world_size: int, cases: list[Case], epochs: int) -> list[dict[str, Any]]:
+    """Run a grid in one process group and return a row for each case."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        output = str(Path(folder) / "found.json")
+        torch.multiprocessing.start_processes(
+            work, (world_size, port, cases, epochs, output), nprocs=world_size, start_method="spawn"
+        )
+        return json.loads(Path(output).read_text(encoding="utf-8"))
+
+
+def draw(rows: list[dict[str, Any]], steps: int) -> Table:
+    """Return the rows as a table."""
+    table = Table(title=f"max|a - b| / max|w| after {steps} steps, against plain PyTorch over the same batches")
+    for name in ("processes", "precision", "shares", "micro-batch", "reduction", "difference", "bound", "moved"):
+        table.add_column(name, justify="right")
+    table.add_column("samples computed by each rank")
+    for row in rows:
+        bound = BOUNDS[row["precision"]]
+        table.add_row(
+            str(row["world_size"]),
+            row["precision"],
+            row["shares"],
+            str(row["micro_batch_size"] or "all"),
+            row["reduction"],
+            f"{row['difference']:.1e}",
+            f"{bound:.0e}",
+            f"{row['moved']:.2f}",
+            " ".join(map(str, row["computed"])),
+            style=None if row["difference"] <= bound else "bold red",
+        )
+    return table
+
+
+def main() -> int:
+    """Measure the grid, print the table, and return 1 where a bound does not hold."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--world-sizes", default="1,2,3,4")
+    parser.add_argument("--epochs", type=int, default=30)
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    for world_size in map(int, options.world_sizes.split(",")):
+        rows += measure(world_size, cases_for(world_size), options.epochs)
+    steps = options.epochs * -(-NUM_CLIPS // GLOBAL_BATCH_SIZE)
+    console = Console(width=None if sys.stdout.isatty() else 130)
+    console.print(draw(rows, steps))
+    worst = {p: max((r["difference"] for r in rows if r["precision"] == p), default=0.0) for p in BOUNDS}
+    console.print(
+        f"{NUM_CLIPS} clips, global batch {GLOBAL_BATCH_SIZE}, short last batch {NUM_CLIPS % GLOBAL_BATCH_SIZE}, dropout "
+        f"and augmentation on. Worst: {', '.join(f'{p} {d:.1e}' for p, d in worst.items())}. A rank of weight 0 computes "
+        "one stand-in a step where the reduction overlaps; it counts nothing."
+    )
+    return int(any(row["difference"] > BOUNDS[row["precision"]] for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,34 @@
+"""The exactness contract on real process groups: a small version of `benchmarks/exactness.py`."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.exactness import BOUNDS, NUM_CLIPS, Case, cases_for, measure
+
+EPOCHS = 3
+
+
+def chosen(world_size: int) -> list[Case]:
+    """Return float64 with every share and reduction, cut as finely and as coarsely as can be; float32 once for each share."""
+    return [
+        case
+        for case in cases_for(world_size)
+        if (case.precision == "float64" and case.micro_batch_size in (1, None))
+        or (case.micro_batch_size == 5 and case.reduction == "flat")
+    ]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_any_plan_reaches_the_weights_of_a_plain_loop(world_size: int) -> None:
+    rows = measure(world_size, chosen(world_size), EPOCHS)
+    assert len(rows) == len(chosen(world_size))
+    for row in rows:
+        assert row["difference"] <= BOUNDS[row["precision"]], row
+        assert row["moved"] > 1e-3, row
+        stand_ins = EPOCHS * 4 if row["shares"] == "empty" and row["reduction"] == "overlap" else 0
+        assert sum(row["computed"]) == EPOCHS * NUM_CLIPS + stand_ins, row
+        if row["shares"] == "empty":
+            assert row["computed"][0] == stand_ins, row
+        if row["shares"] == "uneven":
+            assert row["computed"][0] > 2 * row["computed"][1], row

@@ -1,0 +1,298 @@
+"""Bad input ends in one line that says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from datasets import Dataset, DatasetDict
+
+from training.data.readers import READERS, hub, read
+from training.errors import UserError
+
+
+def error_of(source: object, data_format: str | None = None) -> str:
+    with pytest.raises(UserError) as raised:
+        read(str(source), data_format=data_format)
+    message = str(raised.value)
+    assert "\n" not in message
+    return message
+
+
+def assert_says(message: str, *parts: object) -> None:
+    for part in parts:
+        assert str(part) in message
+
+
+# which data, which format
+
+
+def test_a_mistyped_format_is_answered_with_the_nearest_one(tmp_path: Path) -> None:
+    assert_says(error_of(tmp_path, "frame_folder"), "'frame_folder'", "did you mean 'frame_folders'", "npz")
+
+
+def test_an_unknown_kind_of_data_lists_what_was_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").write_bytes(b"")
+    for source in (tmp_path, tmp_path / "film.mp4"):
+        assert_says(
+            error_of(source), source, "<class>/<sequence>/<frame>.npy", ".ts", "movement_libras.data", "Parquet"
+        )
+
+
+def test_a_path_that_does_not_exist_is_neither_path_nor_name(tmp_path: Path) -> None:
+    assert_says(error_of(tmp_path / "nothing"), "neither a path nor the name of a data set", "no such file")
+    assert_says(error_of(tmp_path / "nothing", "npz"), tmp_path / "nothing", "no such file or folder")
+
+
+def test_a_name_the_hub_does_not_have_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: object, name: str, timeout: float) -> None:
+        raise ConnectionError("404 not found\nRequest id 12345")
+
+    monkeypatch.setattr(hub.HfApi, "dataset_info", refuse)
+    monkeypatch.setattr(hub.datasets.config, "HF_HUB_OFFLINE", False)
+    assert_says(error_of("someone/signs"), "'someone/signs'", "neither a path nor the name", "404 not found")
+
+
+def test_a_folder_of_two_formats_asks_for_one(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", X=np.ones((1, 2, 63)), y=["a"])
+    (tmp_path / "toy.ts").write_text("@classLabel true a\n@data\n1:a\n")
+    assert_says(error_of(tmp_path), tmp_path, "several formats", "--data-format npz or uea_ts")
+    assert read(str(tmp_path), data_format="npz").source_format == "npz"
+    assert read(str(tmp_path / "toy.ts")).source_format == "uea_ts"
+
+
+def test_a_folder_of_two_data_files_names_them(tmp_path: Path, shared_data: Path) -> None:
+    for name in ("one", "two"):
+        np.savez(tmp_path / f"{name}.npz", X=np.ones((1, 2, 63)), y=["a"])
+    assert_says(error_of(tmp_path), "one.npz, two.npz", "name one of them")
+    assert_says(error_of(shared_data / "hand_gesture_mediapipe"), "keypoint.csv, point_history.csv")
+
+
+@pytest.mark.parametrize("data_format", READERS)
+def test_noise_read_as_any_format_is_one_line(tmp_path: Path, data_format: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, 4000, dtype=np.uint8).tobytes()
+    for number, content in enumerate((b"", noise, b"a,b\n1,2\n", b"[1, 2]", b"PK\x03\x04" + noise, b"PAR1" + noise)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name in ("d.npz", "d.ts", "d.csv", "movement_libras.data", "train.csv", "d.parquet"):
+            (folder / name).write_bytes(content)
+            error_of(folder / name, data_format)
+        error_of(folder, data_format)
+    (tmp_path / "empty").mkdir()
+    error_of(tmp_path / "empty", data_format)
+
+
+# frame folders
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> Path:
+    """A folder of one class and one sequence, <root>/hello/0, with two frames of 63 numbers."""
+    folder = tmp_path / "MP_Data" / "hello" / "0"
+    folder.mkdir(parents=True)
+    for frame in range(2):
+        np.save(folder / f"{frame}.npy", np.ones(63))
+    return tmp_path / "MP_Data"
+
+
+BAD_FRAMES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
+    "another size": (lambda file: np.save(file, np.ones(126)), ("126 numbers", "0.npy has 63 numbers")),
+    "pickled objects": (lambda file: np.save(file, np.array([{}]), allow_pickle=True), ("pickled objects",)),
+    "words": (lambda file: np.save(file, np.array(["a"] * 63)), ("not numbers",)),
+    "no array": (lambda file: file.write_bytes(b"not an array"), ("not a whole .npy file",)),
+    "nothing": (lambda file: file.write_bytes(b""), ("not a whole .npy file",)),
+    "a whole clip": (lambda file: np.save(file, np.ones((30, 63))), ("[30, 63]", "[landmarks, coords]")),
+    "an infinite number": (lambda file: np.save(file, np.full(63, np.inf)), ("infinite",)),
+    "too large a number": (lambda file: np.save(file, np.full(63, 1e300)), ("infinite",)),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_FRAMES)
+def test_a_bad_frame_is_named(frames: Path, fault: str) -> None:
+    write, parts = BAD_FRAMES[fault]
+    file = frames / "hello" / "0" / "1.npy"
+    write(file)
+    where = file.parent if "number" in fault else file
+    assert_says(error_of(frames), where, *parts)
+
+
+def test_an_empty_class_or_sequence_folder_is_reported(frames: Path) -> None:
+    (frames / "hello" / "1").mkdir()
+    assert_says(error_of(frames), frames / "hello" / "1", "without frames")
+    (frames / "hello" / "1").rmdir()
+    (frames / "thanks").mkdir()
+    assert_says(error_of(frames), frames / "thanks", "empty class folder")
+
+
+def test_several_data_folders_that_are_no_splits_ask_for_one(frames: Path) -> None:
+    other = frames.parent / "More_Data" / "hello" / "0"
+    other.mkdir(parents=True)
+    np.save(other / "0.npy", np.ones(63))
+    assert_says(error_of(frames.parent), "MP_Data", "More_Data", "name one")
+
+
+# text
+
+
+BAD_CSV = {
+    "a word": ("0,1,2,3,4\n1,1,2,three,4\n", ("line 2", "'three' is not a number")),
+    "a short row": ("0,1,2,3,4\n\n1,1,2,3\n", ("line 3", "4 columns where the first row has 5")),
+    "an odd count": ("0,1,2,3\n", ("line 1", "3 numbers", "42")),
+    "an infinite number": ("0,1,2,3,4\n0,1,2,inf,4\n", ("line 2", "infinite")),
+    "no class": ("label,a,b,c,d\n,1,2,3,4\n", ("line 2", "no label")),
+    "only a header": ("label,a,b,c,d\n", ("no rows",)),
+    "nothing": ("", ("no rows",)),
+    "a class without a name": ("0,1,2,3,4\n3,1,2,3,4\n", ("line 2", "class '3'", "2 classes")),
+    "an unknown split": ("label,split,a,b\nyes,evening,1,2\n", ("line 2", "'evening'", "train, validation or test")),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_CSV)
+def test_a_bad_csv_names_the_line(tmp_path: Path, fault: str) -> None:
+    text, parts = BAD_CSV[fault]
+    (tmp_path / "d.csv").write_text(text)
+    if fault == "a class without a name":
+        (tmp_path / "d_label.csv").write_text("Open\nClose\n")
+    assert_says(error_of(tmp_path / "d.csv"), tmp_path / "d.csv", *parts)
+
+
+def test_a_csv_that_is_no_text_says_so(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_bytes("0;1;2".encode("utf-16"))
+    assert_says(error_of(tmp_path / "d.csv"), tmp_path / "d.csv", "cannot be read", "UTF-8")
+
+
+def test_a_libras_row_of_another_width_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "movement_libras.data"
+    good = " ".join(["0.5"] * 90) + " 1\n"
+    file.write_text(good + "0.5 0.5 1\n")
+    assert_says(error_of(tmp_path), file, "line 2", "3 columns, not 91")
+    file.write_text(good + good.replace("0.5", "half", 1))
+    assert_says(error_of(tmp_path), "line 2", "'half' is not a number")
+    file.write_text("")
+    assert_says(error_of(tmp_path), "empty")
+
+
+BAD_SEGMENTS = {
+    "an unknown video": ("v9,0,1,GO", ("line 2", "video 'v9' is not in hands.csv")),
+    "frames the video has not": ("v1,0,7,GO", ("line 2", "frames 0 to 7", "which has frames 0 to 1")),
+    "an end before its start": ("v1,1,0,GO", ("line 2", "frames 1 to 0")),
+    "a word as a frame": ("v1,0,last,GO", ("line 2", "'last' is not a frame number")),
+    "no label": ("v1,0,1,", ("line 2", "no label")),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_SEGMENTS)
+def test_a_bad_segment_names_its_line(tmp_path: Path, fault: str) -> None:
+    (tmp_path / "hands.csv").write_text("video,frame,left-x,left-y\nv1,0,1,2\nv1,1,3,4\n")
+    row, parts = BAD_SEGMENTS[fault]
+    (tmp_path / "words.csv").write_text(f"video,start,end,word\n{row}\n")
+    assert_says(error_of(tmp_path), tmp_path / "words.csv", *parts)
+
+
+def test_bad_tables_of_frames_and_unclear_splits_are_named(tmp_path: Path) -> None:
+    (tmp_path / "hands.csv").write_text("video,frame,left-x,left-y\nv1,0,1,2\n")
+    assert_says(error_of(tmp_path / "hands.csv"), "no table of segments", "hands.csv")
+    for name in ("train_words", "words"):
+        (tmp_path / f"{name}.csv").write_text("video,start,end,word\nv1,0,0,GO\n")
+    assert_says(error_of(tmp_path), tmp_path / "words.csv", "name its split", "train_words.csv")
+    (tmp_path / "words.csv").unlink()
+    (tmp_path / "hands.csv").write_text("video,frame,left-x\nv1,0,1\n")
+    assert_says(error_of(tmp_path), "hands.csv", "without both an x and a y column")
+
+
+BAD_TS = {
+    "no class line": ("@data\n1,2:a\n", ("line 2", "@classLabel")),
+    "unequal channels": ("@classLabel true a\n@data\n1,2:3:a\n", ("line 3", "channels of unequal length", "1, 2")),
+    "a word": ("@classLabel true a\n@data\n1,two:a\n", ("line 3", "two")),
+    "an unknown class": ("@classLabel true a\n@data\n1,2:b\n", ("line 3", "class 'b'")),
+    "other channels": ("@classLabel true a\n@data\n1:2:a\n1:a\n", ("line 4", "1 channels where 2")),
+    "time stamps": ("@timeStamps true\n@classLabel true a\n@data\n", ("line 1", "@timestamps true is not supported")),
+    "no data": ("@classLabel true a\n", ("no data",)),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_TS)
+def test_a_bad_time_series_names_the_line(tmp_path: Path, fault: str) -> None:
+    text, parts = BAD_TS[fault]
+    (tmp_path / "toy.ts").write_text(text)
+    assert_says(error_of(tmp_path), tmp_path / "toy.ts", *parts)
+
+
+# arrays
+
+
+X = np.ones((3, 2, 63))
+BAD_NPZ: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
+    "no y": ({"X": X}, ("X and y", "it has X")),
+    "too few labels": ({"X": X, "y": ["a", "b"]}, ("[2]", "[3]")),
+    "words": ({"X": np.array([["a"]]), "y": ["a"]}, ("expected numbers",)),
+    "no clips": ({"X": np.ones((0, 2, 63)), "y": np.array([], dtype=str)}, ("[0, 2, 63]",)),
+    "pickled objects": ({"X": np.array([X[0], X[0][:1]], dtype=object), "y": ["a", "b"]}, ("pickled objects",)),
+    "wrong lengths": ({"X": X[0], "y": ["a", "b"], "lengths": [2, 2]}, ("end at frame 4", "2 frames")),
+    "falling offsets": ({"X": X[0], "y": ["a", "b"], "offsets": [0, 3, 2]}, ("offsets",)),
+    "a clip without frames": ({"X": X[0], "y": ["a", "b"], "lengths": [2, 0]}, ("clip 1", "without frames")),
+    "too long a clip": ({"X": X, "y": ["a", "b", "a"], "lengths": [2, 5, 2]}, ("5 frames", "2 frames a clip")),
+    "negative lengths": ({"X": X, "y": ["a", "b", "a"], "lengths": [-1, 2, 2]}, ("lengths",)),
+    "an infinite number": ({"X": X * np.array([1, np.inf, 1])[:, None, None], "y": ["a"] * 3}, ("clip 1", "infinite")),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_NPZ)
+def test_a_bad_npz_is_named(tmp_path: Path, fault: str) -> None:
+    arrays, parts = BAD_NPZ[fault]
+    np.savez(tmp_path / "d.npz", **arrays)
+    assert_says(error_of(tmp_path), tmp_path / "d.npz", *parts)
+
+
+def test_a_file_that_is_no_npz_says_so(tmp_path: Path) -> None:
+    for content in (b"", b"not a zip", b"PK\x03\x04 cut short"):
+        (tmp_path / "d.npz").write_bytes(content)
+        assert_says(error_of(tmp_path), tmp_path / "d.npz", "not a whole .npz file")
+
+
+# data sets that `datasets` opens
+
+
+BAD_ROWS = {
+    "no label": ({"landmarks": [[[1.0]]]}, ("needs the columns landmarks and label", "it has landmarks")),
+    "frames of unequal size": ({"landmarks": [[[1.0], [1.0, 2.0]]], "label": ["a"]}, ("unequal size (1, 2)",)),
+    "words": ({"landmarks": [[["a"]]], "label": ["a"]}, ("not lists of numbers",)),
+    "a number": ({"landmarks": [1.0], "label": ["a"]}, ("not lists of numbers",)),
+    "a null clip": ({"landmarks": [[[1.0]], None], "label": ["a", "b"]}, ("null",)),
+    "a null label": ({"landmarks": [[[1.0]], [[1.0]]], "label": ["a", None]}, ("row 1", "no label")),
+    "a clip without frames": ({"landmarks": [[[1.0]], []], "label": ["a", "b"]}, ("row 1", "without frames")),
+    "too deep": ({"landmarks": [[[[[1.0]]]]], "label": ["a"]}, ("nested too deep",)),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_ROWS)
+def test_a_bad_data_set_is_named(tmp_path: Path, fault: str) -> None:
+    rows, parts = BAD_ROWS[fault]
+    Dataset.from_dict(rows).save_to_disk(str(tmp_path))
+    assert_says(error_of(tmp_path), tmp_path, *parts)
+
+
+def test_a_split_of_an_unknown_name_is_named(tmp_path: Path) -> None:
+    part = Dataset.from_dict({"landmarks": [[[1.0]]], "label": ["a"]})
+    DatasetDict(train=part, extra=part).save_to_disk(str(tmp_path))
+    assert_says(error_of(tmp_path), tmp_path, "'extra' is not a split")
+
+
+@pytest.mark.parametrize("name", ["d.parquet", "d.json", "d.arrow"])
+def test_a_file_that_datasets_cannot_load_says_so(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"{not data")
+    assert_says(error_of(tmp_path / name), tmp_path / name, "cannot be loaded as a data set")
+
+
+def test_a_bad_islr_clip_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("path,participant_id,sequence_id,sign\na.parquet,1,2,tv\n")
+    assert_says(error_of(tmp_path), "line 2", tmp_path / "a.parquet")
+    pd.DataFrame({axis: np.zeros(544) for axis in "xyz"}).to_parquet(tmp_path / "a.parquet")
+    assert_says(error_of(tmp_path), tmp_path / "a.parquet", "544 rows", "543")
+    pd.DataFrame({axis: np.zeros(543) for axis in "xyz"}).to_parquet(tmp_path / "a.parquet")
+    (tmp_path / "sign_to_prediction_index_map.json").write_text(json.dumps({"after": 0}))
+    assert_says(error_of(tmp_path), "line 2", "class 'tv'")

@@ -1,0 +1,92 @@
+"""A trainer in one process, with what it told its observers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from training.collectives import Ranks
+from training.config import AdvancedTrainingConfig
+from training.observers.events import EpochEnd, Observer, StageStart, StepEnd
+from training.plan import Plan
+from training.recipe import Recipe, Stage
+from training.tasks.task import Task
+from training.tasks.tensors import TensorTask
+from training.trainer import Trainer
+
+PLAN = Plan(
+    world_size=1,
+    device="cpu",
+    device_name="cpu",
+    micro_batch_size=None,
+    gradient_accumulation=1,
+    share_weights=(1.0,),
+    reduction="flat",
+    num_workers=0,
+    threads_per_process=1,
+)
+
+
+class Recorder(Observer):
+    """Keeps the events."""
+
+    def __init__(self) -> None:
+        self.steps: list[StepEnd] = []
+        self.epochs: list[EpochEnd] = []
+        self.stages: list[StageStart] = []
+        self.decisions: list[Any] = []
+
+    def on_step(self, event: StepEnd) -> None:
+        self.steps.append(event)
+
+    def on_epoch_end(self, event: EpochEnd) -> None:
+        self.epochs.append(event)
+
+    def on_stage_start(self, event: StageStart) -> None:
+        self.stages.append(event)
+
+    def on_decision(self, event: Any) -> None:
+        self.decisions.append(event)
+
+
+def make_task(num_train: int = 50, num_validation: int = 20, **options: Any) -> TensorTask:
+    """Return a task of four noisy blobs in eight dimensions."""
+    generator = torch.Generator().manual_seed(5)
+    centres = torch.randn(4, 8, generator=generator)
+
+    def draw(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        labels = torch.randint(4, (count,), generator=generator)
+        return centres[labels] + 0.7 * torch.randn(count, 8, generator=generator), labels
+
+    def make_model() -> nn.Module:
+        return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+
+    splits = {"train": draw(num_train), "validation": draw(num_validation), "test": draw(20)}
+    return TensorTask(make_model, splits, **options)
+
+
+def make_recipe(*stages: Stage, **options: Any) -> Recipe:
+    """Return a resolved recipe of one process."""
+    recipe = AdvancedTrainingConfig(**{"batch_size": 16, **options}).make_recipe()
+    return (replace(recipe, stages=stages) if stages else recipe).resolve(1, "no")
+
+
+def make_trainer(
+    task: Task, recipe: Recipe, *, plan: Plan = PLAN, folder: Path | None = None
+) -> tuple[Trainer, Recorder]:
+    """Return a trainer on the CPU and the recorder that watches it."""
+    recorder = Recorder()
+    trainer = Trainer(
+        task=task,
+        recipe=recipe,
+        plan=plan,
+        ranks=Ranks(rank=0, size=1, local_rank=0, device=torch.device("cpu")),
+        accelerator=None,
+        observer=recorder,
+        folder=folder,
+    )
+    return trainer, recorder

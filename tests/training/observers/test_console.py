@@ -1,0 +1,372 @@
+"""The console tells a person where a run stands, fits where it is shown, and leaves the terminal as it was."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+from collections.abc import Iterator
+
+import pytest
+from rich.console import Console
+
+from tests.training.observers import (
+    events_of_a_run,
+    make_plan,
+    make_result,
+    make_run_start,
+    make_stage_start,
+    make_step,
+    send,
+)
+from training.observers.console import configure_logging, is_live_terminal, make_console, make_console_observer
+from training.observers.console_base import Progress, key_values
+from training.observers.console_live import LiveConsole, ProgressView
+from training.observers.console_plain import PlainConsole
+from training.observers.events import Decision, EpochEnd, RunEnd
+from training.observers.tables import ResultTable, RunHeader, format_duration, format_rate
+from training.recipe import Recipe, Stage
+
+ESCAPE = "\x1b"
+
+
+@pytest.fixture(autouse=True)
+def terminal_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+
+
+@pytest.fixture
+def restored_logger() -> Iterator[logging.Logger]:
+    logger = logging.getLogger("slipway")
+    before = (logger.level, logger.propagate, list(logger.handlers))
+    yield logger
+    logger.level, logger.propagate, logger.handlers = before
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class CountedLoss:
+    """Stands in for a loss on a device, counts how often it is read."""
+
+    reads = 0
+
+    def __float__(self) -> float:
+        CountedLoss.reads += 1
+        return 0.5
+
+
+def drawn(renderable: object, width: int = 100) -> str:
+    console = Console(file=io.StringIO(), record=True, width=width, force_terminal=True)
+    console.print(renderable)
+    return console.export_text()
+
+
+def make_quiet_pair() -> tuple[Console, Console]:
+    return Console(file=io.StringIO(), width=100), Console(file=io.StringIO(), width=100)
+
+
+def test_a_piped_run_is_key_value_lines_on_stderr_and_the_table_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    observer = make_console_observer(log_level="info", stream_is_terminal=False)
+    for event in events_of_a_run():
+        send(observer, event)
+    observer.close()
+    out, err = capsys.readouterr()
+    assert ESCAPE not in out + err
+    for line in err.splitlines():
+        assert re.fullmatch(r'(\w+=("[^"]*"|[^" ]+) ?)+', line), line
+    lines = err.splitlines()
+    assert lines[0].startswith("event=run name=trial folder=runs/trial recipe_hash=")
+    assert any(line.startswith("event=data data=hands synthetic=true classes=26 train_samples=150") for line in lines)
+    assert sum(line.startswith("event=epoch ") for line in lines) == 3
+    assert sum(line.startswith("event=stage_end ") for line in lines) == 2
+    assert sum(line.startswith("event=progress ") for line in lines) == 1
+    assert 'event=small_data level=warning message="few samples"' in lines
+    assert max(map(len, out.splitlines())) <= 100
+    assert out.splitlines()[-1] == "run folder: runs/trial"
+
+
+def test_a_piped_run_writes_a_progress_line_every_five_seconds_and_reads_the_loss_only_then() -> None:
+    clock = Clock()
+    console, results = make_quiet_pair()
+    observer = PlainConsole(console, results, logging.INFO, clock)
+    observer.on_run_start(make_run_start())
+    observer.on_stage_start(make_stage_start())
+    CountedLoss.reads = 0
+    for step in range(1, 13):
+        clock.now += 1.0
+        observer.on_step(make_step(step, CountedLoss()))
+    shown = [line for line in console.file.getvalue().splitlines() if line.startswith("event=progress")]
+    assert [re.search(r"elapsed_seconds=(\d+)", line).group(1) for line in shown] == ["1", "6", "11"]
+    assert CountedLoss.reads == 3
+    assert "samples_per_second=50 " in shown[-1]
+
+
+def test_the_time_left_follows_from_the_steps_left_and_their_pace() -> None:
+    clock = Clock()
+    observer = _ProgressOnly(*make_quiet_pair(), logging.INFO, clock)
+    observer.on_run_start(make_run_start())
+    observer.on_stage_start(make_stage_start())
+    clock.now += 2.0
+    observer.on_step(make_step(1))
+    progress = observer.shown[0]
+    assert (progress.step, progress.num_steps, progress.epoch, progress.num_epochs) == (1, 6, 1, 2)
+    assert progress.stage_seconds_left == pytest.approx(5 * 2.0)
+    assert progress.run_seconds_left == pytest.approx(8 * 2.0)
+    assert progress.samples_per_second == pytest.approx(25.0)
+
+
+def test_samples_per_second_are_those_of_training_without_validation() -> None:
+    clock = Clock()
+    observer = _ProgressOnly(*make_quiet_pair(), logging.INFO, clock)
+    epoch_end = next(event for event in events_of_a_run() if isinstance(event, EpochEnd))
+    observer.on_run_start(make_run_start())
+    observer.on_stage_start(make_stage_start())
+    clock.now += 1.0
+    observer.on_step(make_step(1))
+    clock.now += 100.0
+    observer.on_epoch_end(epoch_end)
+    clock.now += 2.0
+    observer.on_step(make_step(2))
+    assert [progress.samples_per_second for progress in observer.shown] == pytest.approx([50.0, 25.0])
+
+
+def test_the_time_left_stops_at_the_most_steps_of_the_run() -> None:
+    clock = Clock()
+    observer = _ProgressOnly(*make_quiet_pair(), logging.INFO, clock)
+    stages = make_run_start().recipe.stages
+    observer.on_run_start(make_run_start(Recipe(stages=stages, max_steps=4).resolve(2, "no")))
+    observer.on_stage_start(make_stage_start())
+    clock.now += 2.0
+    observer.on_step(make_step(1))
+    assert observer.shown[0].stage_seconds_left == observer.shown[0].run_seconds_left == pytest.approx(3 * 2.0)
+
+
+class _ProgressOnly(PlainConsole):
+    def on_run_start(self, event: object) -> None:
+        self.shown: list[Progress] = []
+        super().on_run_start(event)
+
+    def show(self, progress: Progress) -> None:
+        self.shown.append(progress)
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_log_level_warning_hides_progress_but_no_warning_and_no_result(
+    capsys: pytest.CaptureFixture[str], is_terminal: bool
+) -> None:
+    observer = make_console_observer(log_level="warning", stream_is_terminal=is_terminal)
+    for event in events_of_a_run():
+        send(observer, event)
+    observer.on_decision(Decision(kind="small_data", reason="few samples", warning=True, fields={"again": True}))
+    observer.close()
+    out, err = capsys.readouterr()
+    assert len(err.splitlines()) == 1
+    assert err.count("few samples") == 1
+    assert "92.3 %" in out
+    if is_terminal:
+        assert "\x1b[33m" in err
+
+
+def test_log_level_error_hides_warnings_too(capsys: pytest.CaptureFixture[str]) -> None:
+    observer = make_console_observer(log_level="error", stream_is_terminal=False)
+    for event in events_of_a_run():
+        send(observer, event)
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "92.3 %" in out
+
+
+def test_a_terminal_shows_the_header_a_line_for_each_epoch_and_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    observer = make_console_observer(log_level="info", stream_is_terminal=True)
+    for event in events_of_a_run():
+        send(observer, event)
+    observer.close()
+    out, err = capsys.readouterr()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err)
+    assert "64 = 32 x 2 processes (scale)" in text
+    assert "batch_rule: the batch follows" in text
+    assert text.count("train loss 1.250") == 3
+    assert text.count("accuracy 81.2 %    2.5 s  best") == 2
+    assert "stage 2/2  second" in text
+    assert "warning: few samples" in text
+    assert ESCAPE not in out
+
+
+def test_a_failed_run_gives_the_terminal_back_and_leaves_how_far_it_came(capsys: pytest.CaptureFixture[str]) -> None:
+    observer = make_console_observer(log_level="info", stream_is_terminal=True)
+    observer.on_run_start(make_run_start())
+    observer.on_stage_start(make_stage_start())
+    observer.on_step(make_step(1))
+    observer.close()
+    observer.close()
+    err = capsys.readouterr().err
+    hidden, shown = err.rindex("\x1b[?25l"), err.rindex("\x1b[?25h")
+    assert shown > hidden
+    last_bars = err[err.rindex("stage 1/2") :]
+    assert "step 1/6" in last_bars
+    assert "\x1b[2K" not in last_bars
+
+
+def test_the_bars_read_the_loss_at_most_twice_a_second() -> None:
+    clock = Clock()
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    observer = LiveConsole(console, make_quiet_pair()[1], logging.INFO, clock)
+    observer.on_run_start(make_run_start())
+    try:
+        observer.on_stage_start(make_stage_start())
+        CountedLoss.reads = 0
+        for step in range(1, 101):
+            clock.now += 1 / 64
+            observer.on_step(make_step(step, CountedLoss()))
+    finally:
+        observer.close()
+    assert CountedLoss.reads == 4
+
+
+@pytest.mark.parametrize("width", [40, 60, 100, 140])
+def test_the_bars_fit_the_width_and_keep_the_loss(width: int) -> None:
+    view = ProgressView(lambda: 0.0)
+    view.activity = ""
+    view.progress = Progress(
+        stage_number=2,
+        num_stages=5,
+        stage_name="regularization",
+        epoch=11,
+        num_epochs=12,
+        step=1234,
+        num_steps=5678,
+        loss=0.123456,
+        learning_rate=1e-4,
+        samples_per_second=12345.0,
+        stage_seconds_left=754.0,
+        run_seconds_left=7540.0,
+    )
+    lines = drawn(view, width).rstrip("\n").split("\n")
+    assert len(lines) == 2
+    assert max(map(len, lines)) <= width
+    assert "loss 0.1235" in lines[1]
+    assert ("samples/s" in lines[1]) == (width >= 100)
+    assert ("2:05:40" in lines[0]) == (width >= 100)
+
+
+def test_the_header_says_what_is_trained_on_what_and_why() -> None:
+    text = drawn(RunHeader(make_run_start()))
+    assert "hands, synthetic data, 26 classes, samples: train 150, test 40" in text
+    assert "12,345 parameters" in text
+    assert "cpu (Some CPU), 2 processes" in text
+    assert "0.002 -> 0.004 (x 2: linear rule, batch x 2)" in text
+    assert "8 samples, gradient accumulation 4" in text
+    assert "first [stage] 2, second 1 (3 epochs at most)" in text
+    assert "flat (it is cheaper for a small model)" in text
+    assert "runs/trial" in text
+
+
+def test_the_header_of_a_fixed_batch_leaves_batch_and_rate_and_says_so() -> None:
+    recipe = Recipe(stages=(Stage(name="only", epochs=1),), batch_rule="fixed").resolve(4, "bf16")
+    plan = make_plan(micro_batch_size=None, gradient_accumulation=1, share_weights=(3.0, 1.0))
+    text = drawn(RunHeader(make_run_start(recipe, plan=plan, description={"data": "real"})))
+    assert "32 (fixed: the base batch, however many processes)" in text
+    assert "0.002 (the global batch is the base batch)" in text
+    assert "a rank's whole share, gradient accumulation 1, shares 3:1" in text
+    assert "float32, mixed with bf16" in text
+    # The recipe's source is the embedded default, so it is marked although the task did not say so.
+    assert "synthetic data" in text
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_the_result_table_has_a_row_for_each_stage_and_the_test(width: int) -> None:
+    text = drawn(ResultTable(RunEnd(result=make_result(), folder=make_run_start().folder), synthetic=True), width)
+    first = next(line for line in text.splitlines() if "first [stage]" in line)
+    assert re.split(r"\s{2,}", first.strip())[1:5] == ["2", "2", "81.2 %", "0.7500"]
+    assert first.rstrip().endswith("1:01")
+    assert ("at its end" in first) == (width == 100)
+    test = next(line for line in text.splitlines() if line.startswith("best weights"))
+    assert re.split(r"\s{2,}", test.strip()) == ["best weights", "92.3 %", "0.9111", "98.8 %", "0.3333"]
+    assert "test (synthetic data)" in text
+
+
+def test_a_result_without_validation_and_test_is_still_a_table() -> None:
+    result = {"stages": [{"stage": "only", "epochs": 1, "validation_accuracy": None}]}
+    text = drawn(ResultTable(RunEnd(result=result, folder=make_run_start().folder)))
+    assert "only" in text
+    assert "no test split" in text
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"TERM": "xterm"}, True),
+        ({}, True),
+        ({"TERM": "dumb"}, False),
+        ({"TERM": "xterm", "CI": "true"}, False),
+        ({"TERM": "xterm", "CI": ""}, True),
+    ],
+)
+def test_bars_need_a_terminal_that_can_draw_them(environment: dict[str, str], expected: bool) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    assert is_live_terminal(Terminal(), environment) is expected
+    assert is_live_terminal(io.StringIO(), {**environment, "FORCE_COLOR": "1"}) is False
+
+
+def test_no_color_leaves_the_bars_and_takes_the_colours(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    observer = make_console_observer(log_level="info", stream_is_terminal=True)
+    for event in events_of_a_run():
+        send(observer, event)
+    observer.close()
+    err = capsys.readouterr().err
+    assert "\x1b[?25l" in err
+    assert not re.search(r"\x1b\[[0-9;]*\b(3[0-7]|38|9[0-7])[0-9;]*m", err)
+
+
+def test_log_messages_go_to_the_same_console(
+    capsys: pytest.CaptureFixture[str], restored_logger: logging.Logger
+) -> None:
+    console = make_console(stream_is_terminal=False)
+    configure_logging("info", console)
+    configure_logging("warning", console)
+    restored_logger.warning("a %s with [brackets]", "word")
+    restored_logger.info("hidden")
+    assert capsys.readouterr().err == 'event=log level=warning message="a word with [brackets]"\n'
+    configure_logging("info", make_console(stream_is_terminal=True))
+    restored_logger.warning("seen")
+    assert "\x1b[33mwarning: seen" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_when_the_reader_of_its_lines_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", buffering=1) as stream:
+        monkeypatch.setattr("sys.stderr", stream)
+        observer = make_console_observer(log_level="info")
+        for event in events_of_a_run():
+            send(observer, event)
+        observer.close()
+
+
+def test_values_with_spaces_quotes_and_line_breaks_stay_one_word_of_one_line() -> None:
+    line = key_values(a="two words", b='say "x"', c="line\nbreak", d="", e=None, f=True, g=0.1 + 0.2, h="é")
+    assert line == 'a="two words" b="say \\"x\\"" c="line\\nbreak" d="" f=true g=0.3 h=é'
+
+
+def test_durations_and_rates_are_short() -> None:
+    assert [format_duration(value) for value in (0.04, 59.94, 200.4, 3723.0)] == ["0.0 s", "59.9 s", "3:20", "1:02:03"]
+    assert [format_rate(value) for value in (8.25, 912.4, 1234.0, 34567.0, 5.6e6)] == [
+        *["8.2", "912", "1.2k", "35k", "5.6M"]
+    ]

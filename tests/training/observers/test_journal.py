@@ -1,0 +1,189 @@
+"""The journal says what happened, in order, in the schema it declares, and survives a killed run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import ROOT
+from tests.training.observers import events_of_a_run, make_run_start, make_step, send
+from training.errors import UserError
+from training.observers.events import Decision, EpochEnd
+from training.observers.journal import (
+    COMMON_FIELDS,
+    EVENT_FIELDS,
+    EXAMPLE_LINE,
+    FLUSH_STEPS,
+    Journal,
+    describe_schema,
+    read_journal,
+)
+
+ALWAYS = {"event", "time_seconds"}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "events.jsonl"
+
+
+def test_every_line_of_a_run_has_just_the_declared_fields(path: Path) -> None:
+    journal = Journal(path)
+    for event in events_of_a_run():
+        send(journal, event)
+    journal.close()
+    lines = read_journal(path)
+    assert {line["event"] for line in lines} == {*EVENT_FIELDS, "batch_rule", "small_data"} - {"decision"}
+    for line in lines:
+        if line["event"] in EVENT_FIELDS:
+            assert set(line) == ALWAYS | set(EVENT_FIELDS[line["event"]])
+        else:
+            assert set(line) > ALWAYS | set(EVENT_FIELDS["decision"])
+
+
+def test_the_lines_stand_in_the_order_in_which_things_happened(path: Path) -> None:
+    journal = Journal(path)
+    for event in events_of_a_run():
+        send(journal, event)
+    journal.close()
+    lines = read_journal(path)
+    epoch = ["step"] * 3 + ["epoch"]
+    assert [line["event"] for line in lines] == [
+        *["run", "batch_rule", "stage", *epoch, *epoch, "stage_end"],
+        *["stage", *epoch, "stage_end", "small_data", "run_end"],
+    ]
+    assert [line["step"] for line in lines if line["event"] == "step"] == list(range(1, 10))
+    times = [line["time_seconds"] for line in lines]
+    assert times == sorted(times)
+    assert times[0] >= 0
+
+
+def test_a_step_is_written_with_the_very_numbers_of_the_device(path: Path) -> None:
+    journal = Journal(path)
+    journal.on_step(make_step(3, torch.tensor(1.0 / 3.0)))
+    journal.close()
+    (line,) = read_journal(path)
+    expected = {"step": 3, "stage": 0, "epoch": 0, "step_in_epoch": 0, "samples_per_rank": [25, 25], "micro_batches": 1}
+    assert {name: line[name] for name in expected} == expected
+    assert line["learning_rate"] == 0.004 / 3
+    assert line["loss"] == torch.tensor(1.0 / 3.0).item()
+    assert line["gradient_norm"] == 1.5
+
+
+def test_the_first_line_says_what_is_trained_and_how(path: Path) -> None:
+    start = make_run_start()
+    Journal(path).on_run_start(start)
+    (line,) = read_journal(path)
+    assert line["recipe"] == start.recipe.as_dict()
+    assert line["recipe_hash"] == start.recipe.hash
+    assert line["plan"]["world_size"] == 2
+    assert line["schema_version"] == 1
+    assert line["wall_time"].endswith("+00:00")
+
+
+def test_steps_wait_for_the_device_once_in_many(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack, sizes = torch.stack, []
+    monkeypatch.setattr(torch, "stack", lambda tensors: (sizes.append(len(tensors)), stack(tensors))[1])
+    journal = Journal(path)
+    for step in range(1, 2 * FLUSH_STEPS + 51):
+        journal.on_step(make_step(step))
+    journal.close()
+    assert sizes == [2 * FLUSH_STEPS, 2 * FLUSH_STEPS, 100]
+    assert len(read_journal(path)) == 2 * FLUSH_STEPS + 50
+
+
+def test_a_nan_or_infinite_loss_is_valid_json_and_named(path: Path) -> None:
+    journal = Journal(path)
+    journal.on_step(make_step(1, float("nan")))
+    journal.on_step(make_step(2, float("inf")))
+    journal.on_epoch_end(
+        EpochEnd(
+            stage_number=0,
+            epoch=0,
+            epoch_in_stage=0,
+            samples_seen=1,
+            train_loss=float("nan"),
+            validation={"loss": float("-inf"), "accuracy": 0.5},
+            improved=False,
+            best=None,
+            seconds=1.0,
+        )
+    )
+    journal.close()
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    first, second, epoch = (json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines())
+    assert (first["loss"], first["non_finite"]) == (None, ["loss"])
+    assert (second["loss"], second["non_finite"], second["gradient_norm"]) == (None, ["loss"], 1.5)
+    assert epoch["validation"] == {"loss": None, "accuracy": 0.5}
+    assert epoch["non_finite"] == ["train_loss", "validation.loss"]
+
+
+def test_an_epoch_leaves_out_the_confusion_matrix(path: Path) -> None:
+    journal = Journal(path)
+    for event in events_of_a_run():
+        send(journal, event)
+    epochs = [line for line in read_journal(path) if line["event"] == "epoch"]
+    assert [epoch["validation"] for epoch in epochs] == [{"loss": 0.75, "accuracy": 0.8125}] * 3
+
+
+def test_a_decision_cannot_pass_for_another_event_or_hide_its_reason(path: Path) -> None:
+    journal = Journal(path)
+    journal.on_decision(Decision(kind="step", reason="why", fields={"reason": "other", "path": Path("a/b")}))
+    (line,) = read_journal(path)
+    assert line["event"] == "decision_step"
+    assert (line["reason"], line["decision_reason"], line["path"]) == ("why", "other", "a/b")
+
+
+def test_a_run_that_fails_keeps_its_last_steps(path: Path) -> None:
+    journal = Journal(path)
+    journal.on_step(make_step(1))
+    journal.close()
+    journal.close()
+    assert [line["step"] for line in read_journal(path)] == [1]
+
+
+def test_closing_after_the_device_failed_warns_and_hides_no_other_failure(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.observers.journal.logger.propagate", True)
+    journal = Journal(path)
+    journal.on_run_start(make_run_start())
+    journal.on_step(make_step(1, torch.empty((), device="meta")))
+    journal.close()
+    assert [line["event"] for line in read_journal(path)] == ["run"]
+    assert "the last 1 steps are missing" in caplog.text
+
+
+def test_a_torn_last_line_is_left_out_and_a_bad_line_elsewhere_is_named(path: Path) -> None:
+    path.write_text('{"event": "a"}\n{"event": "b"}\n{"event": "c", "lo')
+    assert [line["event"] for line in read_journal(path)] == ["a", "b"]
+    path.write_text('{"event": "a"}\n{"event": \n{"event": "c"}\n')
+    with pytest.raises(UserError, match="line 2 is not a JSON object"):
+        read_journal(path)
+    with pytest.raises(UserError, match=r"give a run's events\.jsonl"):
+        read_journal(path.with_name("absent.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("tail", "kept"), [('{"event": "torn', ["a"]), ('{"event": "whole"}', ["a", "whole"]), ("", ["a"])]
+)
+def test_a_journal_goes_on_after_a_killed_run(path: Path, tail: str, kept: list[str]) -> None:
+    path.write_text('{"event": "a"}\n' + tail)
+    journal = Journal(path)
+    journal.on_step(make_step(1))
+    journal.close()
+    assert [line["event"] for line in read_journal(path)] == [*kept, "step"]
+
+
+def test_the_page_in_docs_is_the_declared_schema() -> None:
+    assert (ROOT / "docs" / "journal.md").read_text(encoding="utf-8") == describe_schema(), (
+        "write describe_schema() to docs/journal.md"
+    )
+    assert set(json.loads(EXAMPLE_LINE)) == ALWAYS | set(EVENT_FIELDS["step"])
+    assert set(COMMON_FIELDS) > ALWAYS

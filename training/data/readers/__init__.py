@@ -1,0 +1,61 @@
+"""The readers of landmark data, one file each, and the choice between them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from training.data.landmarks import LandmarkData
+from training.data.readers import frame_folders, frame_table, hub, islr, landmark_csv, libras, npz, uea_ts
+from training.errors import UserError, nearest
+
+
+class Reader(Protocol):
+    """What a reader's module offers."""
+
+    NAME: str
+    LOOKS_FOR: str
+
+    def detect(self, path: Path) -> bool:
+        """Whether an existing path looks like this format."""
+
+    def read(self, path: Path) -> LandmarkData:
+        """Read it; raises `UserError` where it is not what it looked like."""
+
+
+_SPECIFIC: tuple[Reader, ...] = (frame_folders, landmark_csv, npz, uea_ts, frame_table, libras, islr)
+READERS: dict[str, Reader] = {reader.NAME: reader for reader in (*_SPECIFIC, hub)}
+
+
+def read(source: str, *, data_format: str | None = None) -> LandmarkData:
+    """Read a data set from a path, or from the Hugging Face Hub by its name.
+
+    The format is told from the path unless `data_format` names it. Raises `UserError` where no format or several are
+    recognised, and for whatever in the data cannot be read.
+    """
+    if data_format is not None and data_format not in READERS:
+        raise UserError(
+            f"unknown data format {data_format!r}{nearest(data_format, READERS)}; formats: {', '.join(READERS)}"
+        )
+    path = Path(source).expanduser()
+    if path.exists():
+        return (READERS[data_format] if data_format else _detect(path)).read(path)
+    if data_format not in (None, hub.NAME):
+        raise UserError(f"{source}: no such file or folder")
+    return hub.read_name(source)
+
+
+def _detect(path: Path) -> Reader:
+    """Return the one reader that knows the path; `hub`, the most general, is asked last."""
+    found = [reader for reader in _SPECIFIC if reader.detect(path)]
+    if len(found) > 1:
+        formats = " or ".join(reader.NAME for reader in found)
+        raise UserError(
+            f"{path}: holds data of several formats; name one file or folder in it, or choose --data-format {formats}"
+        )
+    if not found and hub.detect(path):
+        return hub
+    if not found:
+        looked_for = "; ".join(f"{reader.NAME}: {reader.LOOKS_FOR}" for reader in READERS.values())
+        raise UserError(f"{path}: no known data format; looked for {looked_for}")
+    return found[0]

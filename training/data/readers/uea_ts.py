@@ -1,0 +1,119 @@
+"""UEA and aeon time series, `.ts`: channels of equal or unequal lengths, often as a TRAIN and a TEST file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from training.data.landmarks import LandmarkData
+from training.data.layouts import channels
+from training.data.readers.common import assemble, files_with, only_file
+from training.errors import UserError
+
+NAME = "uea_ts"
+LOOKS_FOR = "*_TRAIN.ts and *_TEST.ts, or a .ts file"
+
+_SUFFIXES = (("_train", "train"), ("_test", "test"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Series:
+    class_names: list[str]
+    clips: list[np.ndarray]
+    labels: list[str]
+    lines: list[int]
+
+
+def detect(path: Path) -> bool:
+    """Whether `path` is a `.ts` file or a folder with one."""
+    return bool(files_with(path, ".ts")) if path.is_dir() else path.suffix.lower() == ".ts"
+
+
+def read(path: Path) -> LandmarkData:
+    """Read a file, or a folder's TRAIN and TEST files, which are then the data's own split.
+
+    The layout is one landmark per channel with one coordinate, none of them a position in space.
+    """
+    files = _split_files(path) if path.is_dir() else {"": path}
+    parts = {split: _read_file(file) for split, file in files.items()}
+    places = [(file, line) for split, file in files.items() for line in parts[split].lines]
+    clips = [clip for part in parts.values() for clip in part.clips]
+    for (file, line), clip in zip(places, clips, strict=True):
+        if clip.shape[1] != clips[0].shape[1]:
+            raise UserError(f"{file}, line {line}: {clip.shape[1]} channels where {clips[0].shape[1]} are expected")
+    return assemble(
+        name=next(iter(files.values())).stem.removesuffix("_TRAIN"),
+        source_format=NAME,
+        layout=channels(clips[0].shape[1]),
+        clips=clips,
+        labels=[label for part in parts.values() for label in part.labels],
+        class_names=list(dict.fromkeys(name for part in parts.values() for name in part.class_names)),
+        splits=[split for split, part in parts.items() for _ in part.clips],
+        where=lambda index: f"{places[index][0]}, line {places[index][1]}",
+    )
+
+
+def _split_files(folder: Path) -> dict[str, Path]:
+    """Return split -> file for a TRAIN and a TEST file of one name, else the folder's only file under no split."""
+    files = files_with(folder, ".ts")
+    problems: dict[str, dict[str, Path]] = {}
+    for file in files:
+        for suffix, split in _SUFFIXES:
+            if file.stem.lower().endswith(suffix):
+                problems.setdefault(file.stem[: -len(suffix)], {})[split] = file
+    if len(problems) == 1 and len(files) == 2:
+        (pair,) = problems.values()
+        if len(pair) == 2:
+            return {split: pair[split] for _, split in _SUFFIXES}
+    return {"": only_file(files, folder, ".ts data set")}
+
+
+def _read_file(file: Path) -> _Series:
+    class_names: list[str] | None = None
+    clips, labels, numbers = [], [], []
+    for line, (key, text) in _lines(file):
+        if key == "classlabel":
+            class_names = text.split()[1:]
+        elif key in ("timestamps", "targetlabel") and text.lower().startswith("true"):
+            raise UserError(f"{file}, line {line}: @{key} true is not supported; only classes over even time steps are")
+        elif key == "" and not class_names:
+            raise UserError(f"{file}, line {line}: data without a line '@classLabel true ...' that names the classes")
+        elif key == "":
+            *series, label = text.split(":")
+            clips.append(_clip(series, f"{file}, line {line}"))
+            labels.append(label.strip())
+            numbers.append(line)
+    if not clips:
+        raise UserError(f"{file}: no data after a line '@data'")
+    return _Series(class_names=class_names or [], clips=clips, labels=labels, lines=numbers)
+
+
+def _lines(file: Path) -> Iterator[tuple[int, tuple[str, str]]]:
+    """Yield (line number, (directive in lower case, its text)); a row of data has the directive ""."""
+    is_data = False
+    for number, raw in enumerate(file.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
+        line = raw.strip()
+        if not line or line.startswith(("#", "%")):
+            continue
+        if is_data:
+            yield number, ("", line)
+        else:
+            key, _, text = line.partition(" ")
+            is_data = key.lower() == "@data"
+            if not is_data:
+                yield number, (key.lower().removeprefix("@").replace("_", ""), text.strip())
+
+
+def _clip(series: list[str], where: str) -> np.ndarray:
+    """Return one row's channels as [frames, channels, 1]."""
+    try:
+        values = [np.array(channel.replace("?", "nan").split(","), dtype=np.float32) for channel in series]
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+    lengths = {len(channel) for channel in values}
+    if len(lengths) != 1:
+        raise UserError(f"{where}: channels of unequal length ({', '.join(map(str, sorted(lengths)))} values)")
+    return np.stack(values, axis=1)[:, :, None]

@@ -1,0 +1,306 @@
+"""Train, validation and test: stratified, by signer or the data's own; copies of a clip never straddle a split."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.data.landmarks import SPLITS, LandmarkData, ragged_values
+from training.errors import UserError, nearest
+from training.share import share_counts
+
+MODES = ("auto", "stratified", "signer", "own")
+DUPLICATES = ("drop", "keep")
+
+_TRAIN, _VALIDATION, _TEST = range(3)
+_DROPPED = -1
+_SIGNER_DRAWS = 8
+"""Random assignments of signers tried; few, so that seeds still differ where one assignment fits best."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Splits:
+    """The clips of each split as increasing int64 indices into the data set."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    mode: str
+    """What `auto` came to: stratified, signer or own."""
+    notes: tuple[str, ...]
+    """What was decided on the way, a short sentence each."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Clips:
+    """What a split is decided by, each [clips]."""
+
+    labels: np.ndarray
+    signers: np.ndarray
+    own: np.ndarray
+    """The data's own split as _TRAIN, _VALIDATION, _TEST, or -1."""
+    originals: np.ndarray
+    """The index of the first clip with the same bytes: a clip that is no copy has its own."""
+
+
+def split(
+    data: LandmarkData, *, mode: str = "auto", train_ratio: float = 0.7, seed: int, duplicates: str = "drop"
+) -> Splits:
+    """Divide a data set into train, validation and test, a pure function of the data and the arguments.
+
+    `train_ratio` is the share of the training clips; the rest is halved. `auto` takes the data's own split where it has
+    one, else `stratified`; an own split without validation or test has that half of the rest taken from its training
+    clips, stratified. `signer` puts no signer into two splits. Of identical clips, `drop` keeps the first (with an own
+    split, a training copy of a test clip goes) and `keep` puts all into one split. Raises `UserError` where the data
+    have no signers or no own split to go by.
+    """
+    for name, value, known in (("split", mode, MODES), ("duplicates", duplicates, DUPLICATES)):
+        if value not in known:
+            raise UserError(f"unknown {name} {value!r}{nearest(value, known)}; known: {', '.join(known)}")
+    if not 0.0 < train_ratio < 1.0:
+        raise UserError(f"train_ratio is {train_ratio}; it must lie between 0 and 1")
+    clips = _describe(data)
+    if mode == "auto":
+        mode = "own" if len(np.unique(clips.own[clips.own >= 0])) > 1 else "stratified"
+    notes: list[str] = []
+    rng = np.random.default_rng(seed % (1 << 63))
+    held_out = (1.0 - train_ratio) / 2.0
+    if mode == "own":
+        parts = _own(data, clips, duplicates == "drop", notes)
+        _complete(parts, clips, held_out, rng, notes)
+    else:
+        parts = _without_copies(clips, duplicates == "drop", notes)
+        if mode == "signer":
+            _by_signer(parts, clips, held_out, seed, rng, notes)
+        else:
+            _hold_out(parts, clips, (_VALIDATION, _TEST), 2.0 * held_out, rng, notes)
+    _note_unseen_classes(parts, clips, data.class_names, notes)
+    train, validation, test = (np.flatnonzero(parts == part) for part in (_TRAIN, _VALIDATION, _TEST))
+    if not len(train):
+        raise UserError(f"{data.name}: every training clip is an exact copy of a validation or test clip")
+    notes += [
+        f"too few clips for a {name} split" for name, of in (("validation", validation), ("test", test)) if not len(of)
+    ]
+    return Splits(train=train, validation=validation, test=test, mode=mode, notes=tuple(notes))
+
+
+def _describe(data: LandmarkData) -> _Clips:
+    columns = data.dataset.select_columns(["label", "signer", "split"])[:]
+    values, offsets = ragged_values(data.dataset, data.layout)
+    first: dict[bytes, int] = {}
+    originals = [
+        first.setdefault(hashlib.blake2b(values[start:stop].tobytes(), digest_size=16).digest(), index)
+        for index, (start, stop) in enumerate(itertools.pairwise(offsets))
+    ]
+    return _Clips(
+        labels=np.array(columns["label"], dtype=np.int64),
+        signers=np.array(columns["signer"], dtype=np.str_),
+        own=np.array([SPLITS.index(name) if name else -1 for name in columns["split"]], dtype=np.int64),
+        originals=np.array(originals, dtype=np.int64),
+    )
+
+
+def _without_copies(clips: _Clips, drop: bool, notes: list[str]) -> np.ndarray:
+    """Return the parts [clips]: all in train, but for copies to drop, which have the label of an earlier one."""
+    parts = np.full(len(clips.labels), _TRAIN)
+    copies = np.flatnonzero(clips.originals != np.arange(len(parts)))
+    if drop:
+        copies = _later_copies(clips, np.arange(len(parts)))
+        parts[copies] = _DROPPED
+    if len(copies) and drop:
+        notes.append(f"{_clips(len(copies))} dropped as exact copies of earlier ones")
+    elif len(copies):
+        notes.append(
+            f"{_clips(len(copies))} are exact copies of earlier ones, each kept in the same split as its original"
+        )
+    _note_conflicts(clips, notes)
+    return parts
+
+
+def _later_copies(clips: _Clips, among: np.ndarray) -> np.ndarray:
+    """Return which of the given clips have both bytes and label of an earlier one of them."""
+    pairs = np.stack([clips.originals[among], clips.labels[among]], axis=1)
+    _, firsts = np.unique(pairs, axis=0, return_index=True)
+    return np.delete(among, firsts)
+
+
+def _note_conflicts(clips: _Clips, notes: list[str]) -> None:
+    pairs = np.unique(np.stack([clips.originals, clips.labels], axis=1), axis=0)
+    _, labels_of_each = np.unique(pairs[:, 0], return_counts=True)
+    conflicts = np.count_nonzero(labels_of_each > 1)
+    if conflicts:
+        notes.append(f"identical clips under more than one class: {conflicts}; such copies stay in one split")
+
+
+def _own(data: LandmarkData, clips: _Clips, drop: bool, notes: list[str]) -> np.ndarray:
+    """Return the parts [clips] of the data's own split, in which copies go by the split furthest from training."""
+    parts = clips.own.copy()
+    if not (parts == _TRAIN).any() or len(np.unique(parts[parts >= 0])) < 2:
+        raise UserError(f"{data.name}: no split of its own into train and test; choose --split stratified or signer")
+    if (parts < 0).any():
+        raise UserError(
+            f"{data.name}: {_clips(np.count_nonzero(parts < 0))} without a split where others have one; first is "
+            f"clip {np.flatnonzero(parts < 0)[0]}"
+        )
+    furthest = np.full(len(parts), _TRAIN)
+    np.maximum.at(furthest, clips.originals, parts)
+    straddling = parts != furthest[clips.originals]
+    if straddling.any():
+        parts[straddling] = _DROPPED if drop else furthest[clips.originals][straddling]
+        what = "dropped from" if drop else "moved out of"
+        notes.append(
+            f"{_clips(np.count_nonzero(straddling))} {what} the own split as exact copies of test or validation clips"
+        )
+    if drop:
+        copies = _later_copies(clips, np.flatnonzero(parts == _TRAIN))
+        parts[copies] = _DROPPED
+        if len(copies):
+            notes.append(f"{_clips(len(copies))} dropped from train as exact copies of earlier ones")
+    _note_conflicts(clips, notes)
+    return parts
+
+
+def _complete(parts: np.ndarray, clips: _Clips, held_out: float, rng: np.random.Generator, notes: list[str]) -> None:
+    """Take from train the validation or test that an own split lacks."""
+    for part in (_TEST, _VALIDATION):
+        if not (parts == part).any():
+            _hold_out(parts, clips, (part,), held_out, rng, notes)
+            taken = _clips(np.count_nonzero(parts == part))
+            notes.append(f"the own split has no {SPLITS[part]}: {taken} of train taken, stratified")
+
+
+def _hold_out(
+    parts: np.ndarray, clips: _Clips, into: tuple[int, ...], fraction: float, rng: np.random.Generator, notes: list[str]
+) -> None:
+    """Move a stratified share of train, copies together, into one or two other splits of equal size.
+
+    Classes with fewer than 3 different clips stay in train (fewer than 2 where none has 3). scikit-learn's stratified
+    splitters refuse classes that rare; the shares of the others are rounded by largest remainders over all classes.
+    """
+    rows = np.flatnonzero(parts == _TRAIN)
+    units, first_rows = np.unique(clips.originals[rows], return_index=True)
+    labels = clips.labels[rows[first_rows]]
+    sizes = np.bincount(labels)
+    smallest = 3 if sizes.max(initial=0) >= 3 else 2
+    rare = (sizes > 0) & (sizes < smallest)
+    if rare.any():
+        notes.append(
+            f"{_count(np.count_nonzero(rare), 'class', 'classes')} with fewer than {smallest} different clips "
+            f"({_clips(sizes[rare].sum())}) kept in train"
+        )
+    eligible = np.where(rare, 0, sizes)
+    counts = np.minimum(_apportion(fraction, eligible, len(into), rng), np.maximum(eligible - 1, 0))
+    held = _draw(labels, counts, rng)
+    parts_of_units = np.full(len(units), _TRAIN)
+    parts_of_units[held] = into[0]
+    if len(into) == 2:
+        second = _draw(labels[held], _apportion(0.5, np.bincount(labels[held], minlength=len(sizes)), 1, rng), rng)
+        parts_of_units[held[second]] = into[1]
+    parts[rows] = parts_of_units[np.searchsorted(units, clips.originals[rows])]
+
+
+def _apportion(fraction: float, sizes: np.ndarray, at_least: int, rng: np.random.Generator) -> np.ndarray:
+    """Return how many to take of each class, in proportion, ties between classes decided by `rng`."""
+    counts = np.zeros_like(sizes)
+    if sizes.sum() > 0:
+        total = min(max(round(fraction * sizes.sum()), at_least), int(sizes.sum()))
+        order = rng.permutation(len(sizes))
+        counts[order] = share_counts(total, sizes[order].tolist())
+    return counts
+
+
+def _draw(labels: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return positions of `counts[class]` random members of each class."""
+    drawn = [rng.permutation(np.flatnonzero(labels == label))[: counts[label]] for label in np.flatnonzero(counts)]
+    return np.concatenate([np.empty(0, dtype=np.int64), *drawn])
+
+
+def _by_signer(
+    parts: np.ndarray, clips: _Clips, held_out: float, seed: int, rng: np.random.Generator, notes: list[str]
+) -> None:
+    """Give whole signers to validation and test.
+
+    Of two signers one is the test and validation is stratified from the other; of three each is a split, the larger of
+    the two left being train. There, consecutive seeds leave out each signer in turn. Of more, signers are drawn to come
+    near the shares. Signers of whom one has a copy of the other's clip count as one.
+    """
+    rows = np.flatnonzero(parts == _TRAIN)
+    if (clips.signers[rows] == "").any():
+        unknown = np.count_nonzero(clips.signers[rows] == "")
+        raise UserError(
+            f"--split signer: no signer is given for {unknown} of {len(rows)} clips; choose --split stratified"
+        )
+    names, signer = np.unique(clips.signers[rows], return_inverse=True)
+    person = _joined(signer, np.unique(clips.originals[rows], return_inverse=True)[1])
+    sizes = np.bincount(person)
+    if len(sizes) < 2:
+        raise UserError(
+            "--split signer: all clips are of one signer, or of signers who share copies of clips; "
+            "choose --split stratified"
+        )
+    if len(sizes) <= 3:
+        test = seed % len(sizes)
+        part_of = np.full(len(sizes), _TRAIN)
+        part_of[test] = _TEST
+        if len(sizes) == 3:
+            part_of[min((sizes[other], other) for other in range(3) if other != test)[1]] = _VALIDATION
+    else:
+        part_of = _draw_signers(sizes, held_out, rng)
+    parts[rows] = part_of[person]
+    for part in (_TEST, _VALIDATION):
+        of_part = names[np.unique(signer[parts[rows] == part])]
+        if 0 < len(of_part) <= 5:
+            notes.append(f"signers of {SPLITS[part]}: {', '.join(of_part)}")
+    if len(sizes) == 2:
+        _hold_out(parts, clips, (_VALIDATION,), held_out, rng, notes)
+        notes.append("two signers only: validation is of the training signer, stratified")
+
+
+def _joined(signer: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Return [clips] a number from 0 for each set of signers connected by copies of one clip."""
+    person = np.arange(signer.max() + 1)
+    while True:
+        lowest = np.full(unit.max() + 1, len(person))
+        np.minimum.at(lowest, unit, person[signer])
+        before = person.copy()
+        np.minimum.at(person, signer, lowest[unit])
+        if (person == before).all():
+            return np.unique(person, return_inverse=True)[1][signer]
+
+
+def _draw_signers(sizes: np.ndarray, held_out: float, rng: np.random.Generator) -> np.ndarray:
+    """Return the part of each of four or more signers: the draw nearest to the shares, each part at least one."""
+    target = held_out * sizes.sum()
+    best, best_miss = np.full(len(sizes), _TRAIN), np.inf
+    for _ in range(_SIGNER_DRAWS):
+        drawn, miss = np.full(len(sizes), _TRAIN), 0.0
+        order = rng.permutation(len(sizes)).tolist()
+        for part, leave in ((_TEST, 2), (_VALIDATION, 1)):
+            total = 0
+            while len(order) > leave and (total == 0 or abs(total + sizes[order[-1]] - target) < abs(total - target)):
+                drawn[order[-1]] = part
+                total += sizes[order.pop()]
+            miss += abs(total - target)
+        if miss < best_miss:
+            best, best_miss = drawn, miss
+    return best
+
+
+def _note_unseen_classes(parts: np.ndarray, clips: _Clips, class_names: tuple[str, ...], notes: list[str]) -> None:
+    seen = np.unique(clips.labels[parts == _TRAIN])
+    for part in (_VALIDATION, _TEST):
+        unseen = np.setdiff1d(clips.labels[parts == part], seen)
+        if len(unseen):
+            names = ", ".join(class_names[label] for label in unseen[:5]) + (", ..." if len(unseen) > 5 else "")
+            notes.append(f"{_count(len(unseen), 'class', 'classes')} of {SPLITS[part]} not in train: {names}")
+
+
+def _count(number: int | np.integer, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def _clips(number: int | np.integer) -> str:
+    return _count(number, "clip", "clips")

@@ -1,0 +1,1 @@
+"""The bundled models: functions of the sample alone, so that every plan computes the same."""

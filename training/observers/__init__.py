@@ -1,0 +1,1 @@
+"""What watches a run: the console and the journal. Observers never touch the math and never force a device sync."""

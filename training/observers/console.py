@@ -1,0 +1,106 @@
+"""What a run shows while it goes on: which console fits the streams, and log messages on the same console."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from typing import TextIO
+
+from rich.console import Console
+
+from training.observers.console_base import QuietConsole, say
+from training.observers.console_live import LiveConsole
+from training.observers.console_plain import PlainConsole
+
+PIPE_COLUMNS = 100
+
+
+def is_live_terminal(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """Return whether a stream is a terminal that can redraw lines: not a pipe, not CI, not `TERM=dumb`.
+
+    `FORCE_COLOR` has no say: it would animate in a pipe.
+    """
+    if environment.get("TERM") in ("dumb", "unknown") or environment.get("CI", "") not in ("", "0", "false"):
+        return False
+    return stream.isatty()
+
+
+def make_console(*, stderr: bool = True, stream_is_terminal: bool | None = None) -> Console:
+    """Return the console of stderr or stdout. Off a terminal it is 100 columns wide and has no colours."""
+    if stream_is_terminal is None:
+        stream_is_terminal = is_live_terminal(sys.stderr if stderr else sys.stdout, os.environ)
+    stream = sys.stderr if stderr else sys.stdout
+    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        # A stage's name in another script must not end a run where stdout is ASCII.
+        stream.reconfigure(errors="backslashreplace")
+    return _SteadyConsole(
+        stderr=stderr,
+        force_terminal=stream_is_terminal,
+        force_interactive=stream_is_terminal,
+        force_jupyter=False,
+        color_system="auto" if stream_is_terminal else None,
+        width=None if stream_is_terminal else PIPE_COLUMNS,
+        # A name with brackets or colons in it is shown as it is.
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
+
+
+def make_console_observer(
+    *, log_level: str, stream_is_terminal: bool | None = None, console: Console | None = None
+) -> QuietConsole:
+    """Return the observer that shows a run: progress on stderr, the result table on stdout.
+
+    `log_level` is `debug`, `info`, `warning` or `error`: above info no progress is shown, above warning no warnings.
+    `stream_is_terminal` decides for stderr, instead of looking at it; `console` is used instead of a new one.
+    """
+    level = level_of(log_level)
+    if console is None:
+        console = make_console(stream_is_terminal=stream_is_terminal)
+    results = make_console(stderr=False)
+    if level > logging.INFO:
+        return QuietConsole(console, results, level)
+    return (LiveConsole if console.is_terminal else PlainConsole)(console, results, level)
+
+
+def configure_logging(log_level: str, console: Console) -> None:
+    """Send the messages of the `slipway` logger to a console, the observer's own so that they do not tear its bars."""
+    logger = logging.getLogger("slipway")
+    for handler in list(logger.handlers):
+        if isinstance(handler, _ConsoleHandler):
+            logger.removeHandler(handler)
+    logger.addHandler(_ConsoleHandler(console))
+    logger.setLevel(level_of(log_level))
+    logger.propagate = False
+
+
+def level_of(name: str) -> int:
+    """Return the number of a level's name, `info` or `INFO`. Raises `KeyError` for another name."""
+    return logging.getLevelNamesMapping()[name.upper()]
+
+
+class _SteadyConsole(Console):
+    """A console whose reader may leave: a run goes on when the pipe it writes to is closed, as by `| head`."""
+
+    def on_broken_pipe(self) -> None:
+        """Write nowhere from now on; rich itself would raise `SystemExit`."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())  # what is still buffered is flushed into it
+        os.close(nowhere)
+
+
+class _ConsoleHandler(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            say(self._console, record.levelno, "log", self.format(record))
+        except Exception:
+            self.handleError(record)

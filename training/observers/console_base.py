@@ -1,0 +1,182 @@
+"""What the consoles share: how a message is said, the quiet console, and the counts from which progress is shown."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from training.observers.events import Decision, EpochEnd, Observer, RunEnd, RunStart, StageStart, StepEnd
+from training.observers.tables import WARNING_STYLE, ResultTable, is_synthetic
+
+_STYLES = {logging.INFO: "dim", logging.WARNING: WARNING_STYLE, logging.ERROR: "bold red"}
+
+
+def key_values(**values: Any) -> str:
+    """Return `key=value key="two words"` in one line; values that are None are left out.
+
+    >>> key_values(event="step", loss=0.25, name="two words")
+    'event=step loss=0.25 name="two words"'
+    """
+    return " ".join(f"{name}={_value(value)}" for name, value in values.items() if value is not None)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = str(value)
+    plain = text and not any(character in ' "=\\' or not character.isprintable() for character in text)
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
+def say(console: Console, level: int, kind: str, text: str) -> None:
+    """Write a message: on a terminal in the colour of its level and above the bars, else as a `key=value` line."""
+    if console.is_terminal:
+        style = next((style for least, style in reversed(_STYLES.items()) if level >= least), "dim")
+        label = f"{logging.getLevelName(level).lower()}: " if level >= logging.WARNING else f"{kind}: "
+        console.print(Text(label + text, style=style))
+    else:
+        console.out(key_values(event=kind, level=logging.getLevelName(level).lower(), message=text), highlight=False)
+
+
+class QuietConsole(Observer):
+    """Says warnings, each once, and shows the result table; no progress."""
+
+    def __init__(self, console: Console, results: Console, level: int) -> None:
+        self.console = console
+        self._results = results
+        self._level = level
+        self._said: set[tuple[str, str]] = set()
+        self._synthetic = False
+
+    def on_run_start(self, event: RunStart) -> None:
+        """Remember that the data is synthetic, for the result table."""
+        self._synthetic = is_synthetic(event)
+
+    def on_decision(self, event: Decision) -> None:
+        """Say what was decided, if its level is shown."""
+        level = logging.WARNING if event.warning else logging.INFO
+        if level < self._level or (event.warning and (event.kind, event.reason) in self._said):
+            return
+        self._said.add((event.kind, event.reason))
+        say(self.console, level, event.kind, event.reason)
+
+    def on_run_end(self, event: RunEnd) -> None:
+        """Show the result table and where the run is kept."""
+        self._results.print()
+        self._results.print(ResultTable(event, self._synthetic))
+        self._results.print()
+        self._results.out(f"run folder: {event.folder}", highlight=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run stands."""
+
+    stage_number: int
+    num_stages: int
+    stage_name: str
+    epoch: int
+    """Of the stage, from 1."""
+    num_epochs: int
+    step: int
+    """Of the stage, from 1."""
+    num_steps: int
+    loss: float
+    learning_rate: float
+    samples_per_second: float
+    stage_seconds_left: float
+    """As long as the stage is not stopped early."""
+    run_seconds_left: float
+    """If no stage is stopped early."""
+
+    @property
+    def stages_done(self) -> float:
+        """Stages that are done, the present one as the share of its steps."""
+        return self.stage_number + min(1.0, self.step / max(1, self.num_steps))
+
+
+class ProgressConsole(QuietConsole):
+    """Counts steps and samples, and from time to time reads the loss and shows where the run stands."""
+
+    interval_seconds = 5.0
+
+    def __init__(
+        self, console: Console, results: Console, level: int, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        super().__init__(console, results, level)
+        self._clock = clock
+        self._run: RunStart | None = None
+        self._stage: StageStart | None = None
+        self._started = self._epoch_started = self._next_show = clock()
+        self._steps = self._samples = 0
+
+    def on_run_start(self, event: RunStart) -> None:
+        """Start the clock."""
+        super().on_run_start(event)
+        self._run = event
+        self._started = self._epoch_started = self._clock()
+
+    def on_stage_start(self, event: StageStart) -> None:
+        """Take the size of the stage."""
+        self._stage = event
+        self._begin_epoch()
+
+    def on_step(self, event: StepEnd) -> None:
+        """Count a step; show it only when it is time."""
+        self._steps += 1
+        self._samples += sum(event.samples_per_rank)
+        now = self._clock()
+        if now >= self._next_show:
+            self._next_show = now + self.interval_seconds
+            self.show(self._progress(event, now))
+
+    def on_epoch_end(self, event: EpochEnd) -> None:
+        """Measure the rate of the next epoch afresh: validation does not count."""
+        self._begin_epoch()
+
+    def show(self, progress: Progress) -> None:
+        """Show where the run stands."""
+        raise NotImplementedError
+
+    def _begin_epoch(self) -> None:
+        self._epoch_started = self._clock()
+        self._samples = 0
+
+    def _progress(self, event: StepEnd, now: float) -> Progress:
+        assert self._run is not None
+        assert self._stage is not None
+        run, stage, recipe = self._run, self._stage, self._run.recipe
+        epoch = event.epoch - recipe.first_epoch(event.stage_number)
+        num_steps = stage.num_epochs * stage.steps_per_epoch
+        step = epoch * stage.steps_per_epoch + event.step_in_epoch + 1
+        stage_left = max(0, num_steps - step)
+        run_left = stage_left + stage.steps_per_epoch * sum(
+            later.epochs for later in recipe.stages[event.stage_number + 1 :]
+        )
+        if recipe.max_steps is not None:
+            steps_left = max(0, recipe.max_steps - event.step)
+            stage_left, run_left = min(stage_left, steps_left), min(run_left, steps_left)
+        seconds_per_step = (now - self._started) / self._steps
+        return Progress(
+            stage_number=event.stage_number,
+            num_stages=run.num_stages,
+            stage_name=stage.stage.name,
+            epoch=epoch + 1,
+            num_epochs=stage.num_epochs,
+            step=step,
+            num_steps=num_steps,
+            loss=float(event.loss),
+            learning_rate=event.learning_rate,
+            samples_per_second=self._samples / max(now - self._epoch_started, 1e-9),
+            stage_seconds_left=stage_left * seconds_per_step,
+            run_seconds_left=run_left * seconds_per_step,
+        )

@@ -1,0 +1,221 @@
+"""What a person reads of a run: the header and the result table, records that draw themselves, and how numbers look."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from training.observers.events import RunEnd, RunStart
+from training.recipe import Recipe
+
+NOTHING = "-"
+WIDE_COLUMNS = 80
+"""Below it, what matters less is left out."""
+WARNING_STYLE = "yellow"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration as `4.2 s`, `3:20` (minutes) or `1:02:03` (hours)."""
+    if not math.isfinite(seconds):
+        return NOTHING
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def format_rate(value: float) -> str:
+    """Return a rate in few digits: `87.3`, `912`, `1.2k`, `34k`, `5.6M`."""
+    for divisor, suffix in ((1e6, "M"), (1e3, "k")):
+        if value >= divisor:
+            scaled = value / divisor
+            return f"{scaled:.1f}{suffix}" if scaled < 10 else f"{scaled:.0f}{suffix}"
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def format_percent(value: float) -> str:
+    """Return a share as a percentage, `93.4 %`."""
+    return f"{100 * value:.1f} %"
+
+
+def format_metric(name: str, value: Any) -> str:
+    """Return a metric as it is read: accuracies in percent, everything else in four digits; `-` where there is none."""
+    if value is None:
+        return NOTHING
+    if not isinstance(value, (int, float)):
+        return str(value)
+    return format_percent(value) if "accuracy" in name else f"{value:#.4g}"
+
+
+def plural(number: int, noun: str, ending: str = "s") -> str:
+    """Return `1 epoch`, `2 epochs`, `1,000 epochs`."""
+    return f"{number:,} {noun}{ending if number != 1 else ''}"
+
+
+def is_synthetic(event: RunStart) -> bool:
+    """Return whether the data was made up: by the task's own word, or by the name of the embedded default."""
+    return bool(event.description.get("synthetic", event.recipe.data.source == "synthetic"))
+
+
+def data_name(event: RunStart) -> str:
+    """Return the name of the data, by the task or by the recipe."""
+    return str(event.description.get("data", event.recipe.data.source))
+
+
+def explain_batch(recipe: Recipe) -> str:
+    """Return the global batch and how it came about."""
+    resolved = recipe.resolved
+    if recipe.batch_rule == "fixed":
+        return f"{resolved.global_batch_size} (fixed: the base batch, however many processes)"
+    processes = plural(resolved.num_processes, "process", "es")
+    return f"{resolved.global_batch_size} = {recipe.batch_size} x {processes} (scale)"
+
+
+def explain_learning_rate(recipe: Recipe) -> str:
+    """Return base and peak learning rate and the rule between them."""
+    base, peak = recipe.optimizer.learning_rate, recipe.peak_learning_rate
+    ratio = recipe.resolved.global_batch_size / recipe.batch_size
+    if recipe.learning_rate_rule == "none":
+        return f"{base:.4g} (rule none: does not follow the batch)"
+    if ratio == 1:
+        return f"{base:.4g} (the global batch is the base batch)"
+    factor = recipe.resolved.learning_rate_factor
+    return f"{base:.4g} -> {peak:.4g} (x {factor:.4g}: {recipe.learning_rate_rule} rule, batch x {ratio:.4g})"
+
+
+@dataclass(frozen=True)
+class RunHeader:
+    """What is about to be trained, how, and why so."""
+
+    event: RunStart
+
+    def rows(self) -> list[tuple[str, Text]]:
+        """Return labels and values, top to bottom."""
+        event, recipe, plan = self.event, self.event.recipe, self.event.plan
+        reasons = dict(plan.reasons)
+        micro_batch = "a rank's whole share"
+        if plan.micro_batch_size is not None:
+            micro_batch = plural(plan.micro_batch_size, "sample")
+        micro_batch += f", gradient accumulation {plan.gradient_accumulation}"
+        if len(set(plan.share_weights)) > 1:
+            micro_batch += f", shares {':'.join(f'{weight:g}' for weight in plan.share_weights)}"
+        mixed = recipe.resolved.mixed_precision
+        device = plan.device if plan.device_name in ("", plan.device) else f"{plan.device} ({plan.device_name})"
+        stages = ", ".join(f"{stage.name} {stage.epochs}" for stage in recipe.stages)
+        rows = [
+            ("data", self._data()),
+            ("model", Text(plural(event.num_parameters, "parameter"))),
+            (
+                "device",
+                self._with_reason(f"{device}, {plural(plan.world_size, 'process', 'es')}", reasons.get("device")),
+            ),
+            ("global batch", Text(explain_batch(recipe))),
+            ("micro-batch", self._with_reason(micro_batch, reasons.get("micro_batch_size"))),
+            ("learning rate", Text(explain_learning_rate(recipe))),
+            ("precision", Text(recipe.precision if mixed == "no" else f"{recipe.precision}, mixed with {mixed}")),
+            ("stages", Text(f"{stages} ({plural(sum(stage.epochs for stage in recipe.stages), 'epoch')} at most)")),
+        ]
+        for name, reason in reasons.items():
+            if name not in ("device", "micro_batch_size"):
+                rows.append((name.replace("_", " "), self._with_reason(str(getattr(plan, name, "")), reason)))
+        return [*rows, ("run folder", Text(str(event.folder)))]
+
+    def _data(self) -> Text:
+        description = self.event.description
+        name = data_name(self.event)
+        text = Text(name)
+        if is_synthetic(self.event):
+            text = Text.assemble("" if name == "synthetic" else f"{name}, ", ("synthetic data", WARNING_STYLE))
+        if "classes" in description:
+            text.append(f", {plural(int(description['classes']), 'class', 'es')}")
+        samples = description.get("samples", {})
+        if samples:
+            text.append(f", samples: {', '.join(f'{split} {size:,}' for split, size in samples.items())}")
+        return text
+
+    @staticmethod
+    def _with_reason(value: str, reason: str | None) -> Text:
+        return Text.assemble(value, (f" ({reason})" if value else f"{reason}", "dim")) if reason else Text(value)
+
+    def __rich__(self) -> Panel:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="cyan", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for label, value in self.rows():
+            grid.add_row(label, value)
+        title = Text.assemble(("slipway ", "bold"), (self.event.name, "bold cyan"))
+        return Panel(grid, title=title, title_align="left", border_style="dim", expand=False)
+
+
+@dataclass(frozen=True)
+class _Column:
+    heading: str
+    key: str
+    show: Callable[[Any], str] = str
+    number: bool = True
+    optional: bool = False
+    wide_only: bool = False
+
+
+def _metric(name: str) -> Callable[[Any], str]:
+    return lambda value: format_metric(name, value)
+
+
+_STAGE_COLUMNS = (
+    _Column("validation\nby stage", "stage", number=False),
+    _Column("epochs", "epochs"),
+    _Column("best\nepoch", "best_epoch"),
+    _Column("accuracy", "validation_accuracy", _metric("accuracy")),
+    _Column("macro-F1", "validation_macro_f1", _metric("macro_f1"), optional=True),
+    _Column("loss", "validation_loss", _metric("loss")),
+    _Column("stopped", "stopped", number=False, wide_only=True),
+    _Column("time", "seconds", format_duration),
+)
+
+_TEST_COLUMNS = (
+    _Column("accuracy", "test_accuracy", _metric("accuracy")),
+    _Column("macro-F1", "test_macro_f1", _metric("macro_f1")),
+    _Column("top-5\naccuracy", "test_top5_accuracy", _metric("accuracy")),
+    _Column("loss", "test_loss", _metric("loss")),
+)
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """The result of a run: a row for each stage, and the test."""
+
+    event: RunEnd
+    synthetic: bool = False
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        result = self.event.result
+        wide = options.max_width >= WIDE_COLUMNS
+        yield _table([column for column in _STAGE_COLUMNS if wide or not column.wide_only], result.get("stages", ()))
+        yield Text()
+        if all(result.get(column.key) is None for column in _TEST_COLUMNS):
+            yield Text("no test split")
+            return
+        label = _Column("test (synthetic data)" if self.synthetic else "test", "label", number=False)
+        yield _table((label, *_TEST_COLUMNS), [{**result, "label": "best weights"}])
+
+
+def _table(columns: Sequence[_Column], rows: Sequence[Mapping[str, Any]]) -> Table:
+    shown = [column for column in columns if not column.optional or any(column.key in row for row in rows)]
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for column in shown:
+        justify: JustifyMethod = "right" if column.number else "left"
+        table.add_column(column.heading, justify=justify, overflow="fold", no_wrap=column.number)
+    for row in rows:
+        values = [row.get(column.key) for column in shown]
+        cells = [NOTHING if value is None else column.show(value) for column, value in zip(shown, values, strict=True)]
+        table.add_row(*map(Text, cells))
+    return table

@@ -1,0 +1,105 @@
+"""The folder of a run: `run.json`, `events.jsonl` and the weights. What is saved is replaced at once or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from training.errors import UserError
+
+RUN_SCHEMA_VERSION = 1
+
+_PACKAGES = ("slipway", "torch", "accelerate", "datasets", "numpy", "safetensors")
+
+
+def create_run_folder(runs_dir: Path, name: str, *, overwrite: bool) -> Path:
+    """Create and return the folder of a new run: `name`, or `name-2`, `name-3`, ... where there is one already.
+
+    With `overwrite` an existing run of that name is moved aside, and removed once the new folder stands. Raises
+    `UserError` where the folder cannot be written, or the name is not one of a folder.
+    """
+    if not re.fullmatch(r"[\w][\w.+=-]*", name):
+        raise UserError(f"--experiment-name: {name!r} is not a folder's name; use letters, digits, '.', '_' and '-'")
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        if overwrite and (runs_dir / name).exists():
+            return _replace(runs_dir / name)
+        number = 1
+        while True:
+            folder = runs_dir / (name if number == 1 else f"{name}-{number}")
+            try:
+                # Making the folder is the claim to the name, so two runs that start at once do not meet.
+                folder.mkdir()
+                return folder
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise UserError(
+            f"--runs-dir {runs_dir}: {error.strerror or error}; choose a folder that can be written"
+        ) from error
+
+
+def _replace(folder: Path) -> Path:
+    if not (folder / "run.json").is_file() and any(folder.iterdir()):
+        raise UserError(f"--overwrite: {folder} is not a run (it has no run.json); choose another --experiment-name")
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    folder.rename(aside)
+    folder.mkdir()
+    shutil.rmtree(aside)
+    return folder
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file so that a reader finds the old or the new one, never a part."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def save_weights(folder: Path, state: Mapping[str, torch.Tensor], spec: Mapping[str, Any]) -> None:
+    """Write `model.safetensors` and `spec.json`, which says what the weights are of, into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "model.safetensors.partial"
+    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}, partial)
+    os.replace(partial, folder / "model.safetensors")
+    write_json(folder / "spec.json", spec)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            # A checkout that was not installed has no version of its own.
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """Return the commit of the code that trains, with `+changes` where the tree differs from it; none outside git."""
+    here = Path(__file__).resolve().parent
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        return f"{commit}+changes" if _git(here, "status", "--porcelain", "--untracked-files=no") else commit
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+    )
+    return done.stdout.strip()

@@ -1,0 +1,62 @@
+"""Which weights are the best: the monitored metric decides, the loss between equals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+_LOSS_DIGITS = 6
+"""Losses are compared to this many digits, below which plans differ by the order of their sums."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A validation result, comparable: higher is better."""
+
+    value: float
+    """The monitored metric, negated where lower is better."""
+    loss: float
+
+    @classmethod
+    def of(cls, validation: Mapping[str, Any], monitor: str) -> Score:
+        """Return the score of an evaluation; a metric that is not finite is worse than any other."""
+        sign = -1.0 if monitor == "loss" else 1.0
+        value = sign * float(validation[monitor])
+        loss = round(float(validation["loss"]), _LOSS_DIGITS)
+        return cls(
+            value=round(value, _LOSS_DIGITS) if math.isfinite(value) else -math.inf,
+            loss=loss if math.isfinite(loss) else math.inf,
+        )
+
+    def beats(self, other: Score | None) -> bool:
+        """Return whether this one is better: in the metric, or equal in it with a lower loss."""
+        return other is None or (self.value, -self.loss) > (other.value, -other.loss)
+
+
+class Best:
+    """The best weights so far, and how long nothing improved."""
+
+    def __init__(self, min_delta: float = 0.0) -> None:
+        self.score: Score | None = None
+        self.values: torch.Tensor | None = None
+        self.epoch: int | None = None
+        self.validation: Mapping[str, Any] = {}
+        self.epochs_without_improvement = 0
+        self._min_delta = min_delta
+        self._reference = -math.inf
+
+    def offer(self, score: Score, values: torch.Tensor, epoch: int, validation: Mapping[str, Any]) -> bool:
+        """Keep a copy of the weights if they are better; return whether they are."""
+        # Patience counts from the last gain of more than min_delta, which many small gains may add up to.
+        gained = score.value > self._reference + self._min_delta
+        self.epochs_without_improvement = 0 if gained else self.epochs_without_improvement + 1
+        if gained:
+            self._reference = score.value
+        if not score.beats(self.score):
+            return False
+        self.score, self.values, self.epoch, self.validation = score, values.clone(), epoch, validation
+        return True

@@ -1,0 +1,56 @@
+"""Who computes what: a global batch is shared over ranks, a rank's share is cut into micro-batches. Pure functions."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def share_counts(num_samples: int, weights: Sequence[float]) -> np.ndarray:
+    """Return how many samples each rank takes, int64 [ranks], by largest remainders; the sum is `num_samples`.
+
+    >>> share_counts(10, (3, 1)).tolist()
+    [8, 2]
+    """
+    ideal = np.asarray(weights, dtype=np.float64) * (num_samples / float(np.sum(weights)))
+    counts = np.floor(ideal + 1e-9).astype(np.int64)
+    remainders = ideal - counts
+    # A stable sort gives the left-over samples to the lower ranks among equals, the same in every process.
+    for rank in np.argsort(-remainders, kind="stable")[: num_samples - int(counts.sum())]:
+        counts[rank] += 1
+    return counts
+
+
+@functools.lru_cache(maxsize=256)
+def _owned_positions(num_samples: int, weights: tuple[float, ...]) -> tuple[np.ndarray, ...]:
+    counts = share_counts(num_samples, weights)
+    ranks = np.repeat(np.arange(len(weights)), counts)
+    turns = np.concatenate([(np.arange(count) + 0.5) / count if count else np.empty(0) for count in counts])
+    owners = ranks[np.lexsort((ranks, turns))]
+    return tuple(np.flatnonzero(owners == rank) for rank in range(len(weights)))
+
+
+def share(num_samples: int, rank: int, weights: tuple[float, ...]) -> np.ndarray:
+    """Return the positions of a global batch that `rank` computes, increasing, int64.
+
+    The ranks take turns in proportion to their weights, so that in a batch sorted by length each gets short and long
+    samples alike. Every position has one owner; a rank of weight zero owns none.
+    """
+    return _owned_positions(num_samples, weights)[rank]
+
+
+def micro_batches(num_samples: int, limit: int | None) -> list[slice]:
+    """Cut a share into the fewest runs of at most `limit` samples, as equal as can be; an empty share has none.
+
+    >>> micro_batches(10, 4)
+    [slice(0, 4, None), slice(4, 7, None), slice(7, 10, None)]
+    """
+    if num_samples == 0:
+        return []
+    count = 1 if limit is None else -(-num_samples // limit)
+    size, longer = divmod(num_samples, count)
+    edges = [number * size + min(number, longer) for number in range(count + 1)]
+    return [slice(start, stop) for start, stop in itertools.pairwise(edges)]

@@ -1,0 +1,51 @@
+"""What classification tasks share: a cross-entropy for each sample, and metrics from one row for each sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import confusion_matrix, f1_score
+
+from training.recipe import Stage
+from training.tasks.task import Batch, Task
+
+
+class ClassificationTask(Task):
+    """A task whose outputs are class scores [samples, classes] and whose batches carry `labels`, int64 [samples]."""
+
+    class_names: Sequence[str]
+
+    def losses(self, outputs: torch.Tensor, batch: Batch, stage: Stage | None) -> torch.Tensor:
+        """Return the cross-entropy of each sample, with the stage's label smoothing in training."""
+        smoothing = stage.label_smoothing if stage is not None else 0.0
+        return F.cross_entropy(outputs, batch.tensors["labels"], reduction="none", label_smoothing=smoothing)
+
+    def measure(self, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return loss, predicted class and how many classes score above the right one, [samples, 3]."""
+        labels = batch.tensors["labels"]
+        outputs = outputs.to(torch.float64) if outputs.device.type != "mps" else outputs.float()
+        losses = F.cross_entropy(outputs, labels, reduction="none")
+        better = (outputs > outputs.gather(1, labels[:, None])).sum(dim=1)
+        return torch.stack([losses, outputs.argmax(dim=1).to(losses.dtype), better.to(losses.dtype)], dim=1)
+
+    def labels(self, split: str) -> np.ndarray:
+        """Return the labels of a split, int64 [samples]."""
+        raise NotImplementedError
+
+    def metrics(self, rows: np.ndarray, split: str) -> dict[str, Any]:
+        """Return loss, top-1 and top-5 accuracy, macro-F1 over the classes present, and the confusion matrix."""
+        labels = self.labels(split)
+        predicted = rows[:, 1].astype(np.int64)
+        present = np.unique(labels)
+        matrix = confusion_matrix(labels, predicted, labels=np.arange(len(self.class_names)))
+        return {
+            "loss": float(rows[:, 0].mean()),
+            "accuracy": float((predicted == labels).mean()),
+            "top5_accuracy": float((rows[:, 2] < 5).mean()),
+            "macro_f1": float(f1_score(labels, predicted, labels=present, average="macro", zero_division=0)),
+            "confusion_matrix": matrix.tolist(),
+        }

@@ -1,0 +1,113 @@
+"""Sign recognition: landmark clips of any length to one of a set of signs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from training.data.augment import augment_clips
+from training.data.features import landmark_features
+from training.data.landmarks import SPLITS
+from training.data.prepared import PreparedData
+from training.models.sign_encoder import SignEncoder
+from training.recipe import ModelSpec, Stage
+from training.tasks.classification import ClassificationTask
+from training.tasks.task import Batch
+
+_STATISTICS_CLIPS = 2048
+"""Training clips from which the features' mean and spread are taken, evenly spaced over the split."""
+
+
+class SignTask(ClassificationTask):
+    """Recognise signs with the bundled encoder, or with another model of the same call."""
+
+    name = "sign"
+
+    def __init__(self, data: PreparedData, spec: ModelSpec) -> None:
+        self.class_names = data.facts.class_names
+        self._facts = data.facts
+        self._layout = data.facts.layout
+        self._store = data.store
+        self._indices = data.indices
+        self._lengths = data.store.lengths
+        self._spec = spec
+
+    def build_model(self) -> nn.Module:
+        """Return a new encoder whose feature statistics come from the training clips."""
+        model = SignEncoder(self._layout, len(self.class_names), self._spec)
+        model.set_feature_statistics(*self._feature_statistics())
+        return model
+
+    def _feature_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean and reciprocal spread of each feature over the frames of training clips, [features] each."""
+        count = self.num_samples("train")
+        chosen = torch.linspace(0, count - 1, min(count, _STATISTICS_CLIPS), dtype=torch.float64).long()
+        landmarks, lengths = self._store.fetch(self._indices["train"][chosen])
+        features = landmark_features(landmarks.double(), self._layout)
+        real = torch.arange(features.shape[1]) < lengths[:, None]
+        rows = features[real]
+        # A feature that never varies, such as the presence of a point never lost, is left unscaled.
+        spread = rows.std(dim=0, correction=0)
+        return rows.mean(dim=0), torch.where(spread > 1e-6, 1.0 / spread.clamp(min=1e-6), torch.ones_like(spread))
+
+    def num_samples(self, split: str) -> int:
+        """Return the clips of a split."""
+        return len(self._indices[split])
+
+    def costs(self, split: str) -> np.ndarray:
+        """Return the frames of each clip of a split."""
+        return self._lengths[self._indices[split]].numpy()
+
+    def labels(self, split: str) -> np.ndarray:
+        """Return the labels of a split."""
+        return self._store.labels[self._indices[split]].numpy()
+
+    def fetch(self, split: str, indices: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return `landmarks` padded to the longest clip, their `lengths` and `labels`."""
+        clips = self._indices[split][indices]
+        landmarks, lengths = self._store.fetch(clips)
+        return {"landmarks": landmarks, "lengths": lengths, "labels": self._store.labels[clips]}
+
+    def augment(self, tensors: dict[str, torch.Tensor], keys: torch.Tensor, stage: Stage) -> dict[str, torch.Tensor]:
+        """Return the clips augmented as the stage says."""
+        landmarks, lengths = augment_clips(
+            tensors["landmarks"], tensors["lengths"], keys, stage.augmentation, self._layout
+        )
+        return {**tensors, "landmarks": landmarks, "lengths": lengths}
+
+    def begin_stage(self, model: nn.Module, stage: Stage) -> None:
+        """Set the encoder's dropout."""
+        if isinstance(model, SignEncoder):
+            model.set_dropout(stage.dropout)
+
+    def forward(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Return the class scores; dropout is on where the batch has keys."""
+        return model(batch.tensors["landmarks"], batch.tensors["lengths"], batch.keys)
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return name, size and split of the data."""
+        return {
+            "task": self.name,
+            "data": self._facts.name,
+            "format": self._facts.source_format,
+            "synthetic": self._facts.synthetic,
+            "classes": len(self.class_names),
+            "samples": {split: self.num_samples(split) for split in SPLITS},
+            "split": self._facts.split_mode,
+            "fingerprint": self._facts.fingerprint,
+            "frames_longest": int(self._lengths.max()),
+        }
+
+    def prediction_spec(self) -> Mapping[str, Any]:
+        """Return the classes, the layout and the encoder's size."""
+        return {
+            "model": "SignEncoder",
+            "class_names": list(self.class_names),
+            "layout": asdict(self._layout),
+            "spec": asdict(self._spec),
+        }

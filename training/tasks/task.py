@@ -1,0 +1,100 @@
+"""The `Task` interface: everything the loop needs to know about what it trains."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from training.recipe import Stage
+
+
+@dataclass(slots=True)
+class Batch:
+    """The samples of one forward pass."""
+
+    indices: torch.Tensor
+    """int64 [samples], on the host: where the samples stand in their split."""
+    keys: torch.Tensor | None
+    """int64 [samples]: the randomness of each sample in this epoch; none in evaluation."""
+    tensors: dict[str, torch.Tensor]
+    """What the task fetched, each [samples, ...]."""
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device; from pinned memory the copy does not block."""
+        tensors = {name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors.items()}
+        keys = None if self.keys is None else self.keys.to(device, non_blocking=True)
+        return Batch(self.indices, keys, tensors)
+
+    def pin(self) -> Batch:
+        """Return the batch in page-locked memory, from which a device copies on its own."""
+        tensors = {name: tensor.pin_memory() for name, tensor in self.tensors.items()}
+        return Batch(self.indices, None if self.keys is None else self.keys.pin_memory(), tensors)
+
+
+class Task(abc.ABC):
+    """A model, data sets, a loss for each sample and metrics.
+
+    Everything random in training is drawn from `batch.keys`; then every plan reaches the same weights. A model with
+    randomness of its own (`nn.Dropout`) sets `keyed_randomness = False`: it is reseeded for each (seed, step, rank),
+    repeatable for one plan. A model with batch statistics (`nn.BatchNorm1d`) is outside the exactness contract.
+    """
+
+    name: str = "task"
+    keyed_randomness: bool = True
+
+    @abc.abstractmethod
+    def build_model(self) -> nn.Module:
+        """Return a new model. Called once, after torch's generator was seeded with the recipe's seed."""
+
+    @abc.abstractmethod
+    def num_samples(self, split: str) -> int:
+        """Return the samples of `train`, `validation` or `test`; 0 where there is no such split."""
+
+    @abc.abstractmethod
+    def fetch(self, split: str, indices: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the samples at `indices`, int64 [samples], collated on the host in one vectorised call."""
+
+    @abc.abstractmethod
+    def forward(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Return the model's outputs for a batch, [samples, ...]."""
+
+    @abc.abstractmethod
+    def losses(self, outputs: torch.Tensor, batch: Batch, stage: Stage | None) -> torch.Tensor:
+        """Return the loss of each sample, [samples]: a sum over what `weights` counts. No stage: in evaluation."""
+
+    def weights(self, batch: Batch) -> torch.Tensor | None:
+        """Return how much each sample counts in the mean, such as its tokens, [samples]; none: 1 each."""
+        return None
+
+    def costs(self, split: str) -> np.ndarray | None:
+        """Return the length of each sample, by which a global batch is sorted; none: all alike."""
+        return None
+
+    def augment(self, tensors: dict[str, torch.Tensor], keys: torch.Tensor, stage: Stage) -> dict[str, torch.Tensor]:
+        """Return training samples changed at random, keyed by `keys`, int64 [samples]. On the host."""
+        return tensors
+
+    def begin_stage(self, model: nn.Module, stage: Stage) -> None:  # noqa: B027 - most tasks have nothing to change
+        """Set what a stage changes in the model, such as its dropout."""
+
+    @abc.abstractmethod
+    def measure(self, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return what the metrics need of each sample, float [samples, columns]; column 0 is its loss."""
+
+    @abc.abstractmethod
+    def metrics(self, rows: np.ndarray, split: str) -> dict[str, Any]:
+        """Return metrics by name from the rows of all samples of a split, each once, in the order of their indices."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return what the header and `run.json` say of the data and the model."""
+        return {"task": self.name}
+
+    def prediction_spec(self) -> Mapping[str, Any]:
+        """Return what is needed beside the weights to predict, as plain values."""
+        return {}

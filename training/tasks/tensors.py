@@ -1,0 +1,65 @@
+"""Classification of fixed-size tensors with any module: the shortest way from arrays and a model to a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from training.errors import UserError
+from training.tasks.classification import ClassificationTask
+from training.tasks.task import Batch
+
+
+class TensorTask(ClassificationTask):
+    """Train `make_model()`, a module from [samples, ...] to class scores, on `splits`: name to (inputs, labels)."""
+
+    def __init__(
+        self,
+        make_model: Callable[[], nn.Module],
+        splits: Mapping[str, tuple[torch.Tensor, torch.Tensor]],
+        *,
+        name: str = "tensors",
+        class_names: Sequence[str] | None = None,
+        keyed_randomness: bool = False,
+    ) -> None:
+        if "train" not in splits:
+            raise UserError(f"{name}: no 'train' among the splits {', '.join(splits) or '(none)'}")
+        for split, (inputs, labels) in splits.items():
+            if len(inputs) != len(labels):
+                raise UserError(f"{name}: {split} has {len(inputs)} inputs and {len(labels)} labels")
+        self.name = name
+        self.keyed_randomness = keyed_randomness
+        self._make_model = make_model
+        self._splits = dict(splits)
+        num_classes = 1 + max(int(labels.max()) for _, labels in splits.values() if len(labels))
+        self.class_names = list(class_names) if class_names else [str(number) for number in range(num_classes)]
+
+    def build_model(self) -> nn.Module:
+        """Return a new model."""
+        return self._make_model()
+
+    def num_samples(self, split: str) -> int:
+        """Return the samples of a split."""
+        return len(self._splits[split][1]) if split in self._splits else 0
+
+    def labels(self, split: str) -> np.ndarray:
+        """Return the labels of a split."""
+        return self._splits[split][1].numpy()
+
+    def fetch(self, split: str, indices: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return `inputs` and `labels` at the indices."""
+        inputs, labels = self._splits[split]
+        return {"inputs": inputs.index_select(0, indices), "labels": labels.index_select(0, indices)}
+
+    def forward(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Return the class scores."""
+        return model(batch.tensors["inputs"])
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return the sizes of the splits and the number of classes."""
+        sizes = {split: self.num_samples(split) for split in self._splits}
+        return {"task": self.name, "data": self.name, "classes": len(self.class_names), "samples": sizes}
