@@ -110,6 +110,12 @@ def _train(
     return result
 
 
+def make_task(config: AdvancedTrainingConfig) -> Task:
+    """Return the task of a config in one process, its data read and split."""
+    recipe = config.make_recipe()
+    return SignTask(prepare_data(recipe.data, recipe.seed), recipe.model)
+
+
 def make_plan(config: AdvancedTrainingConfig, recipe: Recipe, ranks: Ranks) -> Plan:
     """Return how a resolved recipe is computed by these ranks, with the reason for each choice."""
     shares = plan_shares(config.share_weights, ranks.size)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
 from training.collectives import Ranks
 from training.config import AdvancedTrainingConfig
+from training.errors import UserError
 from training.observers.events import EpochEnd, Observer, StageStart, StepEnd
 from training.plan import Plan
 from training.recipe import Recipe, Stage
@@ -90,3 +93,22 @@ def make_trainer(
         folder=folder,
     )
     return trainer, recorder
+
+
+def launched(monkeypatch: pytest.MonkeyPatch, size: int, rank: int = 0, **more: str) -> None:
+    """Set the environment of one rank of a launch."""
+    values = {
+        "WORLD_SIZE": str(size),
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "LOCAL_WORLD_SIZE": str(size),
+        **more,
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
+def catch(call: Callable[..., Any], *arguments: Any, **named: Any) -> UserError:
+    with pytest.raises(UserError) as caught:
+        call(*arguments, **named)
+    return caught.value

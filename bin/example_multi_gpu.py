@@ -1,0 +1,46 @@
+"""The Python API in a few lines: what there is to compute on, a config, a run. `--tips` measures and advises instead.
+
+python bin/example_multi_gpu.py [--tips] [--data PATH]
+accelerate launch --config_file accelerate_configs/cpu_two_processes.yaml bin/example_multi_gpu.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from rich.console import Console
+
+from training import AdvancedTrainingConfig, DeviceManager, UserError, train
+
+
+def main() -> int:
+    """Train a quick test on every device there is, or print advice for this machine and this data."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--data", default="synthetic")
+    parser.add_argument("--tips", action="store_true", help="measure, and print advice")
+    options = parser.parse_args()
+    try:
+        config = AdvancedTrainingConfig(
+            data=options.data, multi_gpu=DeviceManager.is_multi_gpu_available(), quick_test=True
+        )
+        if options.tips:
+            from training.run import make_task
+            from training.tips import give_tips
+
+            for tip in give_tips(config, make_task(config)):
+                Console(width=110, highlight=False).print(f"[bold]{tip.about}[/]: {tip.advice}\n  {tip.because}")
+            return 0
+        result = train(config)
+        print(f"test accuracy {result['test_accuracy']:.3f} after {result['steps']} steps")
+        return 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
