@@ -13,7 +13,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 train: $(STAMP)  ## train the embedded default and print its results
-	$(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml bin/train.py $(ARGS)
+	$(BIN)/python bin/train.py $(ARGS)
 
 test: $(STAMP)  ## all tests, in parallel
 	$(BIN)/python -m pytest -n 2 $(ARGS)

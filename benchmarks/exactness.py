@@ -41,6 +41,7 @@ from training.stages import AUGMENTATION
 from training.tasks.sign import SignTask
 from training.tasks.task import Batch
 from training.trainer import MODEL_STREAM, Trainer
+from training.world import leave_group
 
 BOUNDS = {"float64": 1e-10, "float32": 1e-5}
 NUM_CLIPS, GLOBAL_BATCH_SIZE, NUM_CLASSES = 57, 16, 5
@@ -239,7 +240,7 @@ def work(rank: int, world_size: int, port: int, cases: list[Case], epochs: int, 
         )
     if rank == 0:
         Path(output).write_text(json.dumps(found), encoding="utf-8")
-    accelerator.end_training()
+    leave_group()
 
 
 def measure(world_size: int, cases: list[Case], epochs: int) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from training.run_folder import RUN_SCHEMA_VERSION, create_run_folder, git_commi
 from training.tasks.sign import SignTask
 from training.tasks.task import Task
 from training.trainer import Trainer
-from training.world import check_world, launched_world
+from training.world import check_world, launched_world, leave_group
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -48,7 +48,8 @@ def train(config: AdvancedTrainingConfig, task: Task | None = None) -> dict[str,
         return _train(config, task, accelerator, ranks, observers)
     finally:
         observers.close()
-        accelerator.end_training()
+        accelerator.free_memory()  # it keeps the replicated model, and with it the group
+        leave_group()
 
 
 def _start_world(config: AdvancedTrainingConfig) -> tuple[Accelerator, Ranks]:
@@ -98,7 +99,7 @@ def _train(
     )
     try:
         trainer.announce(name if folder is None else folder.name)
-        _tell_decisions(observers, config, recipe, settings, notes)
+        _tell_decisions(observers, config, recipe, plan, settings, notes)
         result = trainer.run()
     except BaseException as error:
         if folder:
@@ -219,6 +220,7 @@ def _tell_decisions(
     observer: Observer,
     config: AdvancedTrainingConfig,
     recipe: Recipe,
+    plan: Plan,
     settings: dict[str, str],
     notes: tuple[str, ...],
 ) -> None:
@@ -242,9 +244,14 @@ def _tell_decisions(
     fallback = DeviceManager.multi_gpu_fallback(config.device) if config.multi_gpu else None
     if fallback:
         told.append(Decision(kind="device_fallback", reason=fallback.message, warning=True, fields=fallback.as_dict()))
+    count = DeviceManager.device_count(plan.device)
+    if config.multi_gpu and plan.world_size == 1 and count > 1:
+        start = f"accelerate launch --multi_gpu --num_processes {count} bin/train.py"
+        reason = f"--multi-gpu: one process drives one of {count} {plan.device} devices; to use all: {start}"
+        told.append(Decision(kind="idle_devices", reason=reason, warning=True, fields={"devices": count}))
     told += [Decision(kind="data_note", reason=note, fields={}) for note in notes]
     told += [
-        Decision(kind="device_setting", reason=f"{name}: {reason}", fields={"setting": name})
+        Decision(kind="device_setting", reason=f"{name} {reason}", fields={"setting": name})
         for name, reason in settings.items()
     ]
     for decision in told:

@@ -57,7 +57,7 @@ class Trainer:
         recipe: Recipe,
         plan: Plan,
         ranks: Ranks,
-        accelerator: Accelerator,
+        accelerator: Accelerator | None,
         observer: Observer,
         folder: Path | None,
     ) -> None:

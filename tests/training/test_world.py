@@ -95,28 +95,32 @@ GROUP_OF_TWO = """
 import json, os, torch, torch.distributed as dist
 from training.device import DeviceManager, _choose_kind, make_accelerator
 from training.world import check_world
-accelerator = make_accelerator(device="auto", mixed_precision="auto", timeout_seconds=600)
-check_world(accelerator, "cpu")
-settings = DeviceManager.optimize_for_device(accelerator.device)
-torch.manual_seed(0)
-plain = torch.nn.Linear(3, 1, bias=False)
-model = DeviceManager.setup_multi_gpu(torch.nn.Linear(3, 1, bias=False), accelerator)
-model.module.load_state_dict(plain.state_dict())
-batch = torch.arange(12.0).reshape(4, 3)
-model(batch[accelerator.process_index :: 2]).square().sum().backward()
-plain(batch).square().sum().backward()
-group = dist.distributed_c10d._get_default_group()._get_backend(torch.device("cpu"))
-facts = {
-    "size": dist.get_world_size(),
-    "rank": accelerator.process_index,
-    "wrapped": type(model).__name__,
-    "broadcast_buffers": model.broadcast_buffers,
-    "difference": (model.module.weight.grad * 2 - plain.weight.grad).abs().max().item(),
-    "gradient": plain.weight.grad.abs().max().item(),
-    "timeout_seconds": group.options._timeout.total_seconds(),
-    "threads": settings["cpu_threads"],
-}
-open(os.path.join(os.environ["OUT"], f"{accelerator.process_index}.json"), "w").write(json.dumps(facts))
+
+def main():
+    accelerator = make_accelerator(device="auto", mixed_precision="auto", timeout_seconds=600)
+    check_world(accelerator, "cpu")
+    settings = DeviceManager.optimize_for_device(accelerator.device)
+    torch.manual_seed(0)
+    plain = torch.nn.Linear(3, 1, bias=False)
+    model = DeviceManager.setup_multi_gpu(torch.nn.Linear(3, 1, bias=False), accelerator)
+    model.module.load_state_dict(plain.state_dict())
+    batch = torch.arange(12.0).reshape(4, 3)
+    model(batch[accelerator.process_index :: 2]).square().sum().backward()
+    plain(batch).square().sum().backward()
+    group = dist.distributed_c10d._get_default_group()._get_backend(torch.device("cpu"))
+    facts = {
+        "size": dist.get_world_size(),
+        "rank": accelerator.process_index,
+        "wrapped": type(model).__name__,
+        "broadcast_buffers": model.broadcast_buffers,
+        "difference": (model.module.weight.grad * 2 - plain.weight.grad).abs().max().item(),
+        "gradient": plain.weight.grad.abs().max().item(),
+        "timeout_seconds": group.options._timeout.total_seconds(),
+        "threads": settings["cpu_threads"],
+    }
+    open(os.path.join(os.environ["OUT"], f"{accelerator.process_index}.json"), "w").write(json.dumps(facts))
+
+main()  # what it made is gone before the group is left
 """
 
 
