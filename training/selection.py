@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -37,20 +37,29 @@ class Score:
         return other is None or (self.value, -self.loss) > (other.value, -other.loss)
 
 
+class Snapshot(NamedTuple):
+    """A copy of what a model has learned."""
+
+    values: torch.Tensor
+    """All trainable parameters, flat."""
+    buffers: tuple[torch.Tensor, ...]
+    """The model's buffers, such as running statistics, in the order of `module.buffers()`."""
+
+
 class Best:
     """The best weights so far, and how long nothing improved."""
 
     def __init__(self, min_delta: float = 0.0) -> None:
         self.score: Score | None = None
-        self.values: torch.Tensor | None = None
+        self.snapshot: Snapshot | None = None
         self.epoch: int | None = None
         self.validation: Mapping[str, Any] = {}
         self.epochs_without_improvement = 0
         self._min_delta = min_delta
         self._reference = -math.inf
 
-    def offer(self, score: Score, values: torch.Tensor, epoch: int, validation: Mapping[str, Any]) -> bool:
-        """Keep a copy of the weights if they are better; return whether they are."""
+    def offer(self, score: Score, take: Callable[[], Snapshot], epoch: int, validation: Mapping[str, Any]) -> bool:
+        """Take a snapshot of the weights if they are better; return whether they are."""
         # Patience counts from the last gain of more than min_delta, which many small gains may add up to.
         gained = score.value > self._reference + self._min_delta
         self.epochs_without_improvement = 0 if gained else self.epochs_without_improvement + 1
@@ -58,5 +67,5 @@ class Best:
             self._reference = score.value
         if not score.beats(self.score):
             return False
-        self.score, self.values, self.epoch, self.validation = score, values.clone(), epoch, validation
+        self.score, self.snapshot, self.epoch, self.validation = score, take(), epoch, validation
         return True

@@ -22,7 +22,7 @@ from training.plan import Plan
 from training.recipe import Recipe, Stage
 from training.run_folder import save_weights
 from training.schedule import ema_decay, learning_rate
-from training.selection import Best, Score
+from training.selection import Best, Score, Snapshot
 from training.step import Replica, TrainStep
 from training.tasks.task import Task
 
@@ -43,6 +43,8 @@ class Progress:
     """Where a run is and what it has found."""
 
     step: int = 0
+    stage_first_step: int = 0
+    """The optimizer steps that were done when the present stage began."""
     best: Best = field(default_factory=Best)
     rows: list[dict[str, Any]] = field(default_factory=list)
 
@@ -133,7 +135,8 @@ class Trainer:
 
     def _run_stage(self, number: int, stage: Stage) -> bool:
         """Train a stage and restore its best weights; return whether it improved by its threshold."""
-        started, first_step = time.perf_counter(), self.progress.step
+        started = time.perf_counter()
+        self.progress.stage_first_step = self.progress.step
         best = Best(stage.min_delta)
         before = self.progress.best.score
         self.task.begin_stage(self.model, stage)
@@ -164,15 +167,12 @@ class Trainer:
                 )
                 break
         self._save("last", self.flat.values)
-        if best.values is not None:
-            self.flat.load(best.values)
-        elif self._step.average is not None:
-            self.flat.load(self._step.average)
+        self._restore(best.snapshot or self._take_snapshot())
         self._step.average = None
         row = {
             "stage": stage.name,
             "epochs": epochs,
-            "steps": self.progress.step - first_step,
+            "steps": self.progress.step - self.progress.stage_first_step,
             "stopped": stopped,
             "best_epoch": None if best.epoch is None else best.epoch + 1,
             **{f"validation_{key}": best.validation.get(key) for key in ("accuracy", "macro_f1", "loss")},
@@ -187,11 +187,13 @@ class Trainer:
 
     def _keep_best_of_run(self, best: Best, number: int) -> None:
         """Take a stage's best weights as the run's where they beat those of the stages before; save them."""
-        if best.score is None or best.values is None:
+        score, snapshot = best.score, best.snapshot
+        # Without a validation split the last weights are the best known.
+        keep = True
+        if score is not None and snapshot is not None:
+            keep = self.progress.best.offer(score, lambda: snapshot, number, best.validation)
+        if keep:
             self._save("best", self.flat.values)
-            return
-        if self.progress.best.offer(best.score, best.values, number, best.validation):
-            self._save("best", best.values)
 
     def _run_epoch(self, number: int, stage: Stage, epoch_in_stage: int, best: Best) -> None:
         started = time.perf_counter()
@@ -201,9 +203,8 @@ class Trainer:
         validation = self.evaluate("validation")
         improved = False
         if validation:
-            weights = self.flat.values if self._step.average is None else self._step.average
             score = Score.of(validation, self.recipe.monitor)
-            improved = best.offer(score, weights, epoch_in_stage, validation)
+            improved = best.offer(score, self._take_snapshot, epoch_in_stage, validation)
         self._observer.on_epoch_end(
             EpochEnd(
                 stage_number=number,
@@ -222,7 +223,7 @@ class Trainer:
         """Do an epoch's steps, or as many as the run has left; return the samples trained on, over all ranks."""
         self.model.train()
         self._epoch_totals.zero_()
-        schedule = self._schedule(number, stage)
+        schedule = self._schedule(stage)
         steps_before = self._sampler.num_steps * epoch_in_stage
         samples_seen = 0
         for work, batches in self._loader.steps(self._sampler.epoch(epoch), epoch, stage):
@@ -257,13 +258,12 @@ class Trainer:
                 break
         return samples_seen
 
-    def _schedule(self, number: int, stage: Stage) -> Callable[[int], float]:
+    def _schedule(self, stage: Stage) -> Callable[[int], float]:
         """Return a stage's learning rate as a function of its step; a run cut by `max_steps` anneals by its end."""
         steps_per_epoch = self._sampler.num_steps
         num_steps = stage.epochs * steps_per_epoch
         if self.recipe.max_steps is not None:
-            left = self.recipe.max_steps - self.recipe.first_epoch(number) * steps_per_epoch
-            num_steps = max(1, min(num_steps, left))
+            num_steps = min(num_steps, self.recipe.max_steps - self.progress.stage_first_step)
         return partial(
             learning_rate,
             peak=self.recipe.peak_learning_rate * stage.learning_rate_factor,
@@ -316,8 +316,8 @@ class Trainer:
 
     def _finish(self, started: float) -> dict[str, Any]:
         best = self.progress.best
-        if best.values is not None:
-            self.flat.load(best.values)
+        if best.snapshot is not None:
+            self._restore(best.snapshot)
         test = self.evaluate("test")
         return {
             **{f"test_{key}": value for key, value in test.items()},
@@ -327,6 +327,16 @@ class Trainer:
             "steps": self.progress.step,
             "seconds": round(time.perf_counter() - started, 3),
         }
+
+    def _take_snapshot(self) -> Snapshot:
+        """Copy the weights as they are evaluated: their moving average where there is one."""
+        values = self.flat.values if self._step.average is None else self._step.average
+        return Snapshot(values.clone(), tuple(buffer.clone() for buffer in self._buffers))
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        self.flat.load(snapshot.values)
+        for buffer, kept in zip(self._buffers, snapshot.buffers, strict=True):
+            buffer.copy_(kept)
 
     def _save(self, kind: str, values: torch.Tensor) -> None:
         """Write the model with the given values to the run's folder `kind`; only rank 0 has one."""

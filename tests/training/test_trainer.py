@@ -14,7 +14,7 @@ from torch import nn
 
 from tests.training.helpers import PLAN, make_recipe, make_task, make_trainer
 from training.recipe import OptimizerSpec, Stage
-from training.selection import Best, Score
+from training.selection import Best, Score, Snapshot
 from training.tasks.task import Batch
 from training.tasks.tensors import TensorTask
 
@@ -111,11 +111,16 @@ def test_a_stage_stops_after_its_patience_and_restores_its_best_epoch() -> None:
 
 def test_gains_below_min_delta_do_not_reset_patience_but_are_kept() -> None:
     best = Best(min_delta=0.1)
-    values = torch.zeros(1)
-    improved = [best.offer(Score(value=value, loss=1.0), values, 0, {}) for value in (0.5, 0.55, 0.59, 0.65)]
+
+    def offer(value: float) -> bool:
+        return best.offer(Score(value=value, loss=1.0), lambda: Snapshot(torch.tensor([value]), ()), 0, {})
+
+    improved = [offer(value) for value in (0.5, 0.55, 0.59, 0.65)]
     assert improved == [True, True, True, True]
     assert best.epochs_without_improvement == 0
-    best.offer(Score(value=0.7, loss=1.0), values, 0, {})
+    offer(0.7)
+    assert best.snapshot is not None
+    assert best.snapshot.values.item() == pytest.approx(0.7)
     assert best.epochs_without_improvement == 1
 
 
@@ -186,6 +191,23 @@ def test_a_model_with_batch_statistics_is_warned_of() -> None:
     trainer, recorder = make_trainer(task, make_recipe(Stage(name="only", epochs=1)))
     trainer.announce("run")
     assert [(decision.kind, decision.warning) for decision in recorder.decisions] == [("batch_statistics", True)]
+
+
+def test_the_best_epoch_is_restored_with_its_running_statistics() -> None:
+    task = ScriptedTask([0.9, 0.1, 0.1])
+    task._make_model = lambda: nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Linear(16, 4))
+    trainer, _ = make_trainer(task, make_recipe(Stage(name="only", epochs=3)))
+    seen: list[torch.Tensor] = []
+    evaluate = trainer.evaluate
+
+    def watched(split: str) -> dict[str, Any]:
+        seen.append(trainer.model.state_dict()["1.running_mean"].clone())
+        return evaluate(split)
+
+    trainer.evaluate = watched  # type: ignore[method-assign]
+    trainer.run()
+    assert torch.equal(trainer.model.state_dict()["1.running_mean"], seen[0])
+    assert not torch.equal(seen[0], seen[2])
 
 
 def test_the_average_is_what_is_evaluated_and_kept_as_best(tmp_path: Path) -> None:
