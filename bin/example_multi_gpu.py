@@ -7,6 +7,7 @@ accelerate launch --config_file accelerate_configs/cpu_two_processes.yaml bin/ex
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def main() -> int:
                 Console(width=110, highlight=False).print(f"[bold]{tip.about}[/]: {tip.advice}\n  {tip.because}")
             return 0
         result = train(config)
-        print(f"test accuracy {result['test_accuracy']:.3f} after {result['steps']} steps")
+        if os.environ.get("RANK", "0") == "0" and "test_accuracy" in result:
+            print(f"test accuracy {result['test_accuracy']:.3f} after {result['steps']} steps")
         return 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -105,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments or os.environ.get("SLIPWAY_DEBUG", "") not in ("", "0")
     try:
         config = parse_config(arguments, os.environ)
+        debug = config.debug
         # Imported late, so that --help and a typo answer at once.
         from training.run import train
 
@@ -112,8 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         if debug:
             raise
-        # Ranks fail alike; one of them speaks.
-        if os.environ.get("RANK", "0") == "0":
+        # Ranks fail alike; one of them speaks. A rank without a world, which is the error, speaks for itself.
+        if os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1":
             print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:

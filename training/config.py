@@ -9,6 +9,7 @@ from typing import Any, Literal
 from training.errors import UserError
 from training.recipe import BatchRule, DataSpec, LearningRateRule, ModelSpec, OptimizerSpec, Recipe, Stage
 from training.stages import AUGMENTATION, load_stages, shorten
+from training.typed import convert, field_types
 
 RECIPE, PLAN, RUN = "recipe: what is learned", "plan: how it is computed", "run"
 
@@ -83,6 +84,10 @@ class AdvancedTrainingConfig:
     debug: bool = _option(False, RUN, "show tracebacks of errors in the input")
 
     def __post_init__(self) -> None:
+        for name, kind in field_types(AdvancedTrainingConfig).items():
+            # From Python nothing has checked the values yet: a misspelt choice must not pass for another one.
+            value = convert(getattr(self, name), kind, f"--{name.replace('_', '-')}")
+            object.__setattr__(self, name, value)
         if self.batch_rule is not None and self.auto_adjust_batch_size is not None:
             spelled = "scale" if self.auto_adjust_batch_size else "fixed"
             if spelled != self.batch_rule:

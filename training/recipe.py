@@ -103,6 +103,11 @@ class ModelSpec:
     kernel_size: int = 9
     heads: int = 4
 
+    def __post_init__(self) -> None:
+        divisible = self.width >= self.heads >= 1 and self.width % self.heads == 0
+        _check(divisible, "model", "width", self.width, f"a multiple of its {self.heads} heads")
+        _check(self.blocks >= 1, "model", "blocks", self.blocks, "at least 1")
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSpec:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,8 @@ from training.observers.console import configure_logging, make_console, make_con
 from training.observers.events import Decision, Observer, Observers
 from training.observers.journal import Journal
 from training.plan import Plan, plan_micro_batches, plan_shares
-from training.recipe import Recipe
-from training.run_folder import RUN_SCHEMA_VERSION, create_run_folder, git_commit, versions, write_json
+from training.recipe import DataSpec, Recipe
+from training.run_folder import RUN_SCHEMA_VERSION, create_run_folder, folder_name, git_commit, versions, write_json
 from training.tasks.sign import SignTask
 from training.tasks.task import Task
 from training.trainer import Trainer
@@ -78,37 +79,45 @@ def _train(
         data = _share_data(recipe, ranks)
         notes = data.facts.notes
         task = SignTask(data, recipe.model)
+    else:
+        # What the config says of data and model is of the sign task; this one brings its own.
+        recipe = replace(recipe, task=task.name, data=DataSpec(source=_data_name(task)))
     if task.num_samples("train") == 0:
-        raise UserError(f"{task.describe().get('data', task.name)}: no sample to train on")
+        raise UserError(f"{_data_name(task)}: no sample to train on")
     settings = DeviceManager.optimize_for_device(ranks.device)
     plan = make_plan(config, recipe, ranks)
-    name = config.experiment_name or f"{task.describe().get('data', task.name)}-{Path(config.stages_config).stem}"
+    name = config.experiment_name or folder_name(f"{_data_name(task)}-{Path(config.stages_config).stem}")
     folder = _claim_folder(config, name, ranks)
     record = _make_record(folder, recipe, plan, task) if folder else {}
     if folder:
         write_json(folder / "run.json", {**record, "state": "running"})
         observers.add(Journal(folder / "events.jsonl"))
-    trainer = Trainer(
-        task=task,
-        recipe=recipe,
-        plan=plan,
-        ranks=ranks,
-        accelerator=accelerator,
-        observer=observers,
-        folder=folder,
-    )
     try:
+        trainer = Trainer(
+            task=task,
+            recipe=recipe,
+            plan=plan,
+            ranks=ranks,
+            accelerator=accelerator,
+            observer=observers,
+            folder=folder,
+        )
         trainer.announce(name if folder is None else folder.name)
         _tell_decisions(observers, config, recipe, plan, settings, notes)
         result = trainer.run()
     except BaseException as error:
         if folder:
             state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            write_json(folder / "run.json", {**record, "state": state, "error": f"{type(error).__name__}: {error}"})
+            told = f"{type(error).__name__}: {error}".removesuffix(": ")
+            write_json(folder / "run.json", {**record, "state": state, "error": told})
         raise
     if folder:
         write_json(folder / "run.json", {**record, "state": "finished", "result": result})
     return result
+
+
+def _data_name(task: Task) -> str:
+    return str(task.describe().get("data", task.name))
 
 
 def make_task(config: AdvancedTrainingConfig) -> Task:

@@ -14,11 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from training.errors import UserError
+from training.typed import plain_values
 
 RUN_SCHEMA_VERSION = 1
+
+_LONGEST_NAME = 100
+"""Characters of a name that is made up here, well below what file systems allow."""
 
 _PACKAGES = ("slipway", "torch", "accelerate", "datasets", "numpy", "safetensors")
 
@@ -50,30 +55,54 @@ def create_run_folder(runs_dir: Path, name: str, *, overwrite: bool) -> Path:
         ) from error
 
 
+def folder_name(text: str) -> str:
+    """Return a folder's name for a text such as a data set's name, `user/my data (1)`: `user-my-data-1-`."""
+    return re.sub(r"-*[^\w.+=-]+-*", "-", text).lstrip("-.+=")[:_LONGEST_NAME] or "run"
+
+
 def _replace(folder: Path) -> Path:
     if not (folder / "run.json").is_file() and any(folder.iterdir()):
         raise UserError(f"--overwrite: {folder} is not a run (it has no run.json); choose another --experiment-name")
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     folder.rename(aside)
-    folder.mkdir()
+    try:
+        folder.mkdir()
+    except OSError:
+        aside.rename(folder)
+        raise
     shutil.rmtree(aside)
     return folder
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file so that a reader finds the old or the new one, never a part."""
+    """Write a JSON file so that a reader finds the old or the new one, never a part.
+
+    JSON has no NaN and no infinity: such a number is null, and `non_finite` names it.
+    """
+    non_finite: list[str] = []
+    plain = plain_values(content, "", non_finite)
+    if non_finite:
+        plain["non_finite"] = non_finite
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(plain, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     os.replace(partial, path)
 
 
 def save_weights(folder: Path, state: Mapping[str, torch.Tensor], spec: Mapping[str, Any]) -> None:
-    """Write `model.safetensors` and `spec.json`, which says what the weights are of, into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write `model.safetensors` and `spec.json`, which says what the weights are of, into `folder`.
+
+    Raises `UserError` where they cannot be written, as on a full disk; older ones then stay.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     partial = folder / "model.safetensors.partial"
-    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}, partial)
-    os.replace(partial, folder / "model.safetensors")
-    write_json(folder / "spec.json", spec)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, partial)
+        os.replace(partial, folder / "model.safetensors")
+        write_json(folder / "spec.json", spec)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"{folder}: the weights cannot be written ({error}); make room there") from error
 
 
 def versions() -> dict[str, str]:
@@ -92,6 +121,8 @@ def git_commit() -> str | None:
     """Return the commit of the code that trains, with `+changes` where the tree differs from it; none outside git."""
     here = Path(__file__).resolve().parent
     try:
+        # Installed into an environment inside another project, the repository around it is not the code's own.
+        _git(here, "ls-files", "--error-unmatch", Path(__file__).name)
         commit = _git(here, "rev-parse", "HEAD")
         return f"{commit}+changes" if _git(here, "status", "--porcelain", "--untracked-files=no") else commit
     except (OSError, subprocess.SubprocessError):

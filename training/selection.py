@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from training.errors import UserError
+
 _LOSS_DIGITS = 6
 """Losses are compared to this many digits, below which plans differ by the order of their sums."""
 
@@ -23,7 +25,13 @@ class Score:
 
     @classmethod
     def of(cls, validation: Mapping[str, Any], monitor: str) -> Score:
-        """Return the score of an evaluation; a metric that is not finite is worse than any other."""
+        """Return the score of an evaluation; a metric that is not finite is worse than any other.
+
+        Raises `UserError` where the evaluation lacks the monitored metric or the loss.
+        """
+        for name in (monitor, "loss"):
+            if name not in validation:
+                raise UserError(f"--monitor {monitor}: the task has no metric {name!r}, only {', '.join(validation)}")
         sign = -1.0 if monitor == "loss" else 1.0
         value = sign * float(validation[monitor])
         loss = round(float(validation["loss"]), _LOSS_DIGITS)

@@ -132,7 +132,7 @@ def load_stages(name: str) -> tuple[Stage, ...]:
         )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable YAML file: {' '.join(str(error).split())}") from error
     entries = content.get("stages") if isinstance(content, dict) else content
     if not isinstance(entries, list) or not entries:

@@ -148,7 +148,8 @@ class TrainStep:
             outputs = self._parallel(batch) if overlapped and self._parallel is not None else self._replica(batch)
             losses = self._task.losses(outputs, batch, stage)
         weights = self._task.weights(batch)
-        loss_sum = losses.sum()
+        # In the ledger's precision: bfloat16 counts exactly to 256 only.
+        loss_sum = losses.sum(dtype=self._replica.ledger.dtype)
         if not overlapped:
             self._weight.add_(len(losses) if weights is None else weights.sum())
             self._loss_sum.add_(loss_sum.detach())

@@ -13,7 +13,7 @@ from training.collectives import Ranks
 from training.config import AdvancedTrainingConfig
 from training.device import DeviceManager
 from training.loader import Loader
-from training.observers.events import Observer, StepEnd
+from training.observers.events import EpochEnd, Observer, StepEnd
 from training.order import Order
 from training.plan import Plan
 from training.recipe import Recipe
@@ -56,20 +56,28 @@ def give_tips(config: AdvancedTrainingConfig, task: Task) -> list[Tip]:
 
 
 class _Clock(Observer):
-    """Notes when each step ends."""
+    """Times each step, from the end of the one before or of the validation between them."""
 
     def __init__(self) -> None:
-        self.times: list[float] = []
+        self.seconds: list[float] = []
+        self._last = time.perf_counter()
 
     def on_step(self, event: StepEnd) -> None:
         event.loss.item()  # waits for the device, so that what is timed is the work and not its launch
-        self.times.append(time.perf_counter())
+        now = time.perf_counter()
+        self.seconds.append(now - self._last)
+        self._last = now
+
+    def on_epoch_end(self, event: EpochEnd) -> None:
+        self._last = time.perf_counter()
 
 
 def _step_seconds(task: Task, recipe: Recipe, batch_size: int, device: torch.device) -> float:
     """Return the median time of an optimizer step, its data included."""
-    clock, steps = _Clock(), 1 + _WARM_UP_STEPS + _TIMED_STEPS
-    resolved = dataclasses.replace(recipe, batch_size=batch_size, max_steps=steps).resolve(1, "no")
+    clock, steps = _Clock(), _WARM_UP_STEPS + _TIMED_STEPS
+    # Epochs enough for a data set of one step each, and no early stop.
+    stage = dataclasses.replace(recipe.stages[0], epochs=steps, patience=None)
+    resolved = dataclasses.replace(recipe, batch_size=batch_size, max_steps=steps, stages=(stage,)).resolve(1, "no")
     plan = Plan(
         world_size=1,
         device=device.type,
@@ -90,7 +98,7 @@ def _step_seconds(task: Task, recipe: Recipe, batch_size: int, device: torch.dev
         observer=clock,
         folder=None,
     ).run()
-    return float(np.median(np.diff(clock.times)[_WARM_UP_STEPS:]))
+    return float(np.median(clock.seconds[_WARM_UP_STEPS:]))
 
 
 def _batch_tip(recipe: Recipe, seconds: dict[int, float]) -> Tip:
@@ -134,8 +142,10 @@ def _cpu_processes_tip(task: Task, recipe: Recipe, step_seconds: float, device: 
     if cores == 1:
         return Tip(about="processes", advice="one process", because="there is one usable core")
     torch.set_num_threads(1)
-    single = _step_seconds(task, recipe, recipe.batch_size, device)
-    torch.set_num_threads(threads)
+    try:
+        single = _step_seconds(task, recipe, recipe.batch_size, device)
+    finally:
+        torch.set_num_threads(threads)
     gain = cores * step_seconds / single
     steps = -(-task.num_samples("train") // (recipe.batch_size * cores))
     advice = f"{cores} processes" if gain > 1.2 and steps >= 20 else "one process"

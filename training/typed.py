@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -73,6 +75,25 @@ def convert(value: Any, annotation: Any, where: str) -> Any:
     return _convert_scalar(value, annotation, where)
 
 
+def plain_values(value: Any, name: str, non_finite: list[str]) -> Any:
+    """Return a value in JSON's types; the dotted names of what is not finite are added to `non_finite`."""
+    if isinstance(value, float) and not math.isfinite(value):
+        non_finite.append(name)
+        return None
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Mapping):
+        prefix = f"{name}." if name else ""
+        return {str(key): plain_values(item, f"{prefix}{key}", non_finite) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_values(item, f"{name}.{position}", non_finite) for position, item in enumerate(value)]
+    if hasattr(value, "tolist"):  # numpy and torch, scalars too
+        return plain_values(value.tolist(), name, non_finite)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain_values(dataclasses.asdict(value), name, non_finite)
+    return str(value)
+
+
 def _convert_tuple(value: Any, arguments: tuple[Any, ...], where: str) -> tuple[Any, ...]:
     items = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
     if not isinstance(items, list | tuple):
@@ -92,19 +113,28 @@ def _convert_scalar(value: Any, kind: type, where: str) -> Any:
         if isinstance(value, bool):
             raise ValueError
         if kind is int:
-            # 1e3 is a whole number too; 1.5 is not.
-            number = float(value)
-            if number != int(number):
-                raise ValueError
-            return int(number) if not isinstance(value, int) else value
+            return _whole_number(value)
         if kind is float:
+            # No option means anything as NaN or without end.
+            if not math.isfinite(float(value)):
+                raise ValueError
             return float(value)
-        if kind is str and isinstance(value, str | int | float):
+        if kind is str and isinstance(value, str | int | float | os.PathLike):
             return str(value)
     except (ValueError, TypeError, KeyError, OverflowError):
         pass
     expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
     raise UserError(f"{where}: expected {expected}, got {value!r}")
+
+
+def _whole_number(value: Any) -> int:
+    if isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
+        return int(value)
+    # 1e3 is a whole number too; 1.5 is not.
+    number = float(value)
+    if number != int(number):
+        raise ValueError
+    return value if isinstance(value, int) else int(number)
 
 
 _BOOLEANS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False, "on": True, "off": False}

@@ -50,7 +50,6 @@ class PreparedData:
     def open_shared(cls, folder: Path) -> PreparedData:
         """Map what `save` wrote; the samples are in memory once for all processes of the host."""
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-        facts["layout"]["parts"] = [list(part) for part in facts["layout"]["parts"]]
         return cls(
             store=RaggedStore.open_shared(folder),
             indices={name: torch.from_numpy(np.load(folder / f"{name}.npy", allow_pickle=False)) for name in SPLITS},

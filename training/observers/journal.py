@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import math
@@ -16,6 +15,7 @@ import torch
 
 from training.errors import UserError
 from training.observers.events import Decision, EpochEnd, Observer, RunEnd, RunStart, StageEnd, StageStart, StepEnd
+from training.typed import plain_values
 
 logger = logging.getLogger("slipway")
 
@@ -203,7 +203,7 @@ class Journal(Observer):
         seconds = round(time.perf_counter() - self._start, 3)
         self.flush()
         non_finite: list[str] = []
-        line = {"event": name, "time_seconds": seconds, **_plain(fields, "", non_finite)}
+        line = {"event": name, "time_seconds": seconds, **plain_values(fields, "", non_finite)}
         if non_finite:
             line["non_finite"] = non_finite
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
@@ -282,25 +282,6 @@ def _non_finite_note(rate: float, loss: float, gradient_norm: float) -> str:
     values = {"learning_rate": rate, "loss": loss, "gradient_norm": gradient_norm}
     names = [name for name, value in values.items() if not math.isfinite(value)]
     return f', "non_finite": {json.dumps(names)}' if names else ""
-
-
-def _plain(value: Any, name: str, non_finite: list[str]) -> Any:
-    """Return a value in JSON's types; the dotted names of what is not finite are added to `non_finite`."""
-    if isinstance(value, float) and not math.isfinite(value):
-        non_finite.append(name)
-        return None
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, Mapping):
-        prefix = f"{name}." if name else ""
-        return {str(key): _plain(item, f"{prefix}{key}", non_finite) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item, f"{name}.{position}", non_finite) for position, item in enumerate(value)]
-    if hasattr(value, "tolist"):  # numpy and torch, scalars too
-        return _plain(value.tolist(), name, non_finite)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _plain(dataclasses.asdict(value), name, non_finite)
-    return str(value)
 
 
 def _is_scalar(value: Any) -> bool:

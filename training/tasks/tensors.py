@@ -31,11 +31,15 @@ class TensorTask(ClassificationTask):
         for split, (inputs, labels) in splits.items():
             if len(inputs) != len(labels):
                 raise UserError(f"{name}: {split} has {len(inputs)} inputs and {len(labels)} labels")
+            if len(labels) and (labels.ndim != 1 or labels.is_floating_point() or int(labels.min()) < 0):
+                raise UserError(f"{name}: labels of {split} must be whole numbers from 0 up, [samples]")
         self.name = name
         self.keyed_randomness = keyed_randomness
         self._make_model = make_model
         self._splits = dict(splits)
-        num_classes = 1 + max(int(labels.max()) for _, labels in splits.values() if len(labels))
+        num_classes = 1 + max((int(labels.max()) for _, labels in splits.values() if len(labels)), default=-1)
+        if class_names and len(class_names) < num_classes:
+            raise UserError(f"{name}: {len(class_names)} class names, but a label of {num_classes - 1}")
         self.class_names = list(class_names) if class_names else [str(number) for number in range(num_classes)]
 
     def build_model(self) -> nn.Module:
