@@ -51,6 +51,9 @@ def train(config: AdvancedTrainingConfig, task: Task | None = None) -> dict[str,
         observers.close()
         accelerator.free_memory()  # it keeps the replicated model, and with it the group
         leave_group()
+        if ranks.size == 1:
+            # Accelerate's state is global: without this a second run could not have another precision or device.
+            accelerator.state._reset_state(reset_partial_state=True)
 
 
 def _start_world(config: AdvancedTrainingConfig) -> tuple[Accelerator, Ranks]:
@@ -134,6 +137,11 @@ def make_plan(config: AdvancedTrainingConfig, recipe: Recipe, ranks: Ranks) -> P
     )
     on_cpu = ranks.device.type == "cpu"
     reasons = {}
+    asked = config.gradient_accumulation
+    if asked is not None and asked != accumulation:
+        reasons["gradient_accumulation"] = (
+            f"{asked} micro-batches of a whole size do not fit the share: {accumulation} do"
+        )
     reduction = config.reduction
     if reduction == "auto":
         reduction = "flat" if on_cpu or ranks.size == 1 else "overlap"

@@ -145,8 +145,10 @@ def load_stages(name: str) -> tuple[Stage, ...]:
 
 
 def shorten(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """Return the stages of a quick test: the first two, at most 3 epochs each, patience 3."""
+    """Return the stages of a quick test: the first two, at most 3 epochs each, patience at most 3."""
     return tuple(
-        dataclasses.replace(stage, epochs=min(stage.epochs, 3), patience=3, improvement_threshold=-1.0)
+        dataclasses.replace(
+            stage, epochs=min(stage.epochs, 3), patience=min(stage.patience or 3, 3), improvement_threshold=-1.0
+        )
         for stage in stages[:2]
     )

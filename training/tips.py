@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,10 +75,13 @@ class _Clock(Observer):
 
 def _step_seconds(task: Task, recipe: Recipe, batch_size: int, device: torch.device) -> float:
     """Return the median time of an optimizer step, its data included."""
+    mixed_precision: Any = DeviceManager.resolve_precision("auto", device)[0]
     clock, steps = _Clock(), _WARM_UP_STEPS + _TIMED_STEPS
     # Epochs enough for a data set of one step each, and no early stop.
     stage = dataclasses.replace(recipe.stages[0], epochs=steps, patience=None)
-    resolved = dataclasses.replace(recipe, batch_size=batch_size, max_steps=steps, stages=(stage,)).resolve(1, "no")
+    resolved = dataclasses.replace(recipe, batch_size=batch_size, max_steps=steps, stages=(stage,)).resolve(
+        1, mixed_precision
+    )
     plan = Plan(
         world_size=1,
         device=device.type,

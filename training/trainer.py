@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -93,7 +94,9 @@ class Trainer:
             share_weights=plan.share_weights,
             micro_batch_size=plan.micro_batch_size,
         )
-        self._epoch_totals = torch.zeros_like(self.flat.ledger)
+        # In float64 where there is one: float32 stops counting at 16.7 million samples.
+        wide = torch.float32 if ranks.device.type == "mps" else torch.float64
+        self._epoch_totals = torch.zeros(2, dtype=wide, device=ranks.device)
 
     def run(self) -> dict[str, Any]:
         """Train all stages and test the best weights; return the result, as it stands in `run.json`."""
@@ -183,7 +186,8 @@ class Trainer:
         self._observer.on_stage_end(StageEnd(number=number, row=row))
         if stage.improvement_threshold < 0 or before is None or best.score is None:
             return True
-        return best.score.value - before.value >= stage.improvement_threshold
+        # 0.3 - 0.2 is a little less than 0.1 in binary.
+        return best.score.value - before.value >= stage.improvement_threshold - 1e-9
 
     def _keep_best_of_run(self, best: Best, number: int) -> None:
         """Take a stage's best weights as the run's where they beat those of the stages before; save them."""
@@ -200,6 +204,15 @@ class Trainer:
         epoch = self.recipe.first_epoch(number) + epoch_in_stage
         samples_seen = self._train_epoch(number, stage, epoch_in_stage, epoch)
         weight, loss_sum = self._epoch_totals.tolist()
+        train_loss = loss_sum / max(weight, 1e-12)
+        if not math.isfinite(train_loss):
+            self._decide(
+                "non_finite_loss",
+                f"the mean loss of epoch {epoch_in_stage + 1} of stage {stage.name} is {train_loss}: lower the learning rate, "
+                "or look for a value in the data that is not finite",
+                warning=True,
+                epoch=epoch,
+            )
         validation = self.evaluate("validation")
         improved = False
         if validation:
@@ -211,7 +224,7 @@ class Trainer:
                 epoch=epoch,
                 epoch_in_stage=epoch_in_stage,
                 samples_seen=samples_seen,
-                train_loss=loss_sum / max(weight, 1e-12),
+                train_loss=train_loss,
                 validation=validation,
                 improved=improved,
                 best=best.validation.get(self.recipe.monitor),

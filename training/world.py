@@ -99,7 +99,8 @@ def set_cpu_threads(wanted: int | None) -> str:
     cores, processes = usable_cores(), world.local_size or 1
     threads = max(1, cores // processes) if wanted is None else wanted
     torch.set_num_threads(threads)
-    return f"{threads}: " + (f"{cores} usable cores / {processes} processes" if wanted is None else "asked for")
+    shared = f"{cores} usable cores / {processes} process{'es' if processes > 1 else ''}"
+    return f"{threads}: " + (shared if wanted is None else "asked for")
 
 
 def _cgroup_folders(controller: str) -> list[Path]:

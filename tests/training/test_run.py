@@ -276,6 +276,13 @@ def test_options_of_how_to_compute_reach_nearly_the_same_result(
     assert weights.dtype == (torch.float64 if "precision" in options else torch.float32)
 
 
+def test_runs_of_different_precision_follow_each_other_in_one_process(clips: Path, tmp_path: Path) -> None:
+    for number, precision in enumerate(("no", "bf16", "no")):
+        train(config(clips, tmp_path, mixed_precision=precision, max_steps=1, experiment_name=f"run-{number}"))
+        resolution = read_run(tmp_path / f"run-{number}")["recipe"]["resolution"]
+        assert resolution["mixed_precision"] == precision
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

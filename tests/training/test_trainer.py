@@ -271,3 +271,12 @@ def test_evaluation_counts_every_sample_once_for_any_micro_batch() -> None:
     assert results[0]["confusion_matrix"] == results[1]["confusion_matrix"] == results[2]["confusion_matrix"]
     assert results[0]["loss"] == pytest.approx(results[2]["loss"], rel=1e-5)
     assert trainer.evaluate("nowhere") == {}
+
+
+def test_a_loss_that_is_not_finite_is_warned_of() -> None:
+    inputs = torch.randn(20, 8)
+    inputs[3, 2] = float("inf")
+    task = TensorTask(lambda: nn.Linear(8, 4), {"train": (inputs, torch.arange(20) % 4)})
+    trainer, recorder = make_trainer(task, make_recipe(Stage(name="only", epochs=1)))
+    trainer.run()
+    assert [(decision.kind, decision.warning) for decision in recorder.decisions] == [("non_finite_loss", True)]
