@@ -183,16 +183,12 @@ def run_case(case: Case, epochs: int, ranks: Ranks, accelerator: Any) -> tuple[t
     """Train as a plan says; return the final weights, flattened, and the samples that each rank computed."""
     recipe = make_recipe(case.precision, epochs)
     task = CountingTask(make_data(), recipe.model)
-    plan = Plan(
+    plan = replace(
+        Plan.alone(),
         world_size=ranks.size,
-        device="cpu",
-        device_name="cpu",
         micro_batch_size=case.micro_batch_size,
-        gradient_accumulation=1,
         share_weights=case.share_weights,
         reduction=case.reduction,  # type: ignore[arg-type]
-        num_workers=0,
-        threads_per_process=1,
     )
     trainer = Trainer(
         task=task, recipe=recipe, plan=plan, ranks=ranks, accelerator=accelerator, observer=Observer(), folder=None

@@ -81,17 +81,7 @@ def run_slipway(inputs: torch.Tensor, labels: torch.Tensor) -> None:
     """Train an epoch with Slipway, journal and progress lines on."""
     recipe = AdvancedTrainingConfig(stages_config="minimal", epochs=1, clip_norm=0.0).make_recipe().resolve(1, "no")
     recipe = replace(recipe, stages=(replace(recipe.stages[0], label_smoothing=0.0, weight_decay=0.01),))
-    plan = Plan(
-        world_size=1,
-        device="cpu",
-        device_name="cpu",
-        micro_batch_size=None,
-        gradient_accumulation=1,
-        share_weights=(1.0,),
-        reduction="flat",
-        num_workers=0,
-        threads_per_process=1,
-    )
+    plan = Plan.alone()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         observer = Observers(
             [make_console_observer(log_level="info", stream_is_terminal=False), Journal(Path(folder) / "events.jsonl")]
@@ -100,7 +90,7 @@ def run_slipway(inputs: torch.Tensor, labels: torch.Tensor) -> None:
             task=TensorTask(make_model, {"train": (inputs, labels)}, keyed_randomness=True),
             recipe=recipe,
             plan=plan,
-            ranks=Ranks(rank=0, size=1, local_rank=0, device=torch.device("cpu")),
+            ranks=Ranks.alone(),
             accelerator=None,
             observer=observer,
             folder=None,

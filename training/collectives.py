@@ -18,6 +18,11 @@ class Ranks:
         self.local_rank = local_rank
         self.device = device
 
+    @classmethod
+    def alone(cls, device: torch.device | str = "cpu") -> Ranks:
+        """Return the only rank of a world of one."""
+        return cls(rank=0, size=1, local_rank=0, device=torch.device(device))
+
     @property
     def is_main(self) -> bool:
         """Whether this rank writes files and speaks to the user."""

@@ -31,6 +31,21 @@ class Plan:
     reasons: tuple[tuple[str, str], ...] = ()
     """(field, why it is so)."""
 
+    @classmethod
+    def alone(cls, device: str = "cpu") -> Plan:
+        """Return the plainest plan: one process, whole batches, nothing ahead."""
+        return cls(
+            world_size=1,
+            device=device,
+            device_name=device,
+            micro_batch_size=None,
+            gradient_accumulation=1,
+            share_weights=(1.0,),
+            reduction="flat",
+            num_workers=0,
+            threads_per_process=1,
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain values, as they stand in `run.json`."""
         return {**asdict(self), "share_weights": list(self.share_weights), "reasons": dict(self.reasons)}

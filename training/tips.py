@@ -82,22 +82,12 @@ def _step_seconds(task: Task, recipe: Recipe, batch_size: int, device: torch.dev
     resolved = dataclasses.replace(recipe, batch_size=batch_size, max_steps=steps, stages=(stage,)).resolve(
         1, mixed_precision
     )
-    plan = Plan(
-        world_size=1,
-        device=device.type,
-        device_name="",
-        micro_batch_size=None,
-        gradient_accumulation=1,
-        share_weights=(1.0,),
-        reduction="flat",
-        num_workers=0,
-        threads_per_process=torch.get_num_threads(),
-    )
+    plan = Plan.alone(device.type)
     Trainer(
         task=task,
         recipe=resolved,
         plan=plan,
-        ranks=Ranks(rank=0, size=1, local_rank=0, device=device),
+        ranks=Ranks.alone(device),
         accelerator=None,
         observer=clock,
         folder=None,

@@ -21,17 +21,7 @@ from training.tasks.task import Task
 from training.tasks.tensors import TensorTask
 from training.trainer import Trainer
 
-PLAN = Plan(
-    world_size=1,
-    device="cpu",
-    device_name="cpu",
-    micro_batch_size=None,
-    gradient_accumulation=1,
-    share_weights=(1.0,),
-    reduction="flat",
-    num_workers=0,
-    threads_per_process=1,
-)
+PLAN = Plan.alone()
 
 
 class Recorder(Observer):
@@ -87,7 +77,7 @@ def make_trainer(
         task=task,
         recipe=recipe,
         plan=plan,
-        ranks=Ranks(rank=0, size=1, local_rank=0, device=torch.device("cpu")),
+        ranks=Ranks.alone(),
         accelerator=None,
         observer=recorder,
         folder=folder,

@@ -80,10 +80,10 @@ def test_noise_read_as_any_format_is_one_line(tmp_path: Path, data_format: str) 
         folder.mkdir()
         for name in ("d.npz", "d.ts", "d.csv", "movement_libras.data", "train.csv", "d.parquet"):
             (folder / name).write_bytes(content)
-            error_of(folder / name, data_format)
-        error_of(folder, data_format)
+            assert "\n" not in error_of(folder / name, data_format)
+        assert "\n" not in error_of(folder, data_format)
     (tmp_path / "empty").mkdir()
-    error_of(tmp_path / "empty", data_format)
+    assert "empty" in error_of(tmp_path / "empty", data_format)
 
 
 # frame folders

@@ -349,7 +349,9 @@ def test_log_messages_go_to_the_same_console(
     assert "\x1b[33mwarning: seen" in capsys.readouterr().err
 
 
-def test_a_run_goes_on_when_the_reader_of_its_lines_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_goes_on_when_the_reader_of_its_lines_has_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w", buffering=1) as stream:
@@ -358,6 +360,7 @@ def test_a_run_goes_on_when_the_reader_of_its_lines_has_left(monkeypatch: pytest
         for event in events_of_a_run():
             send(observer, event)
         observer.close()
+    assert "best weights" in capsys.readouterr().out
 
 
 def test_values_with_spaces_quotes_and_line_breaks_stay_one_word_of_one_line() -> None:
