@@ -80,6 +80,21 @@ def test_every_parameter_has_a_gradient_that_is_not_rounding() -> None:
         assert parameter.grad.abs().max() > 1e-8, name
 
 
+def test_gradients_do_not_jump_where_frames_are_equal_but_for_rounding() -> None:
+    # What a hard maximum over frames would do: it picks one of two equal ones, and rounding decides which.
+    model = make_model()
+    landmarks, lengths = torch.randn(8, 1, 6, 3, dtype=torch.float64).repeat(1, 5, 1, 1), torch.full((8,), 5)
+
+    def gradient(inputs: torch.Tensor) -> torch.Tensor:
+        model.zero_grad()
+        torch.nn.functional.cross_entropy(model(inputs, lengths), torch.arange(8) % 4).backward()
+        return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])  # type: ignore[union-attr]
+
+    first = gradient(landmarks)
+    second = gradient(landmarks + 1e-9 * torch.randn(landmarks.shape, dtype=torch.float64))
+    assert (first - second).abs().max() < 1e-6 * first.abs().max()
+
+
 def test_a_clip_without_any_point_is_survived() -> None:
     landmarks = torch.full((2, 4, 6, 3), math.nan)
     scores = make_model()(landmarks, torch.tensor([4, 2]))
