@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -83,3 +85,12 @@ class TransformerBlock(nn.Module):
         merged = self.merge(attended.transpose(1, 2).reshape(samples, frames, width))
         hidden = inputs + self.attention_dropout(merged, keys)
         return hidden + self.feed_forward_dropout(self.feed_forward(self.feed_forward_norm(hidden)), keys)
+
+
+def soft_maximum(inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return the mean over frames weighted by their softmax, [samples, channels].
+
+    `inputs` is [samples, frames, channels], `mask` [samples, frames, 1] with 1 on real frames. A hard maximum passes its
+    gradient to another frame when two are equal but for rounding; then the order of sums decides what is learned.
+    """
+    return (inputs.masked_fill(mask == 0, -math.inf).softmax(dim=1) * inputs).sum(dim=1)

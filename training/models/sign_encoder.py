@@ -9,7 +9,7 @@ from torch import nn
 
 from training.data.features import landmark_features, num_features
 from training.data.landmarks import LandmarkLayout
-from training.models.layers import ConvolutionBlock, KeyedDropout, TransformerBlock
+from training.models.layers import ConvolutionBlock, KeyedDropout, TransformerBlock, soft_maximum
 from training.recipe import ModelSpec
 
 
@@ -72,8 +72,5 @@ class SignEncoder(nn.Module):
         for layer in self.layers:
             hidden = layer(hidden, mask if isinstance(layer, ConvolutionBlock) else bias, keys)
         mean = (hidden * mask).sum(dim=1) / lengths[:, None].to(mask.dtype)
-        # A soft maximum over frames: a hard one passes its gradient to another frame when two are equal but for rounding,
-        # and with it the order of floating-point sums would decide what is learned.
-        peak = (hidden.masked_fill(mask == 0, -math.inf).softmax(dim=1) * hidden).sum(dim=1)
-        pooled = self.norm(torch.cat([mean, peak], dim=1))
+        pooled = self.norm(torch.cat([mean, soft_maximum(hidden, mask)], dim=1))
         return self.head(self.head_dropout(pooled[:, None, :], keys)[:, 0])
