@@ -98,8 +98,10 @@ def save_weights(folder: Path, state: Mapping[str, torch.Tensor], spec: Mapping[
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, partial)
-        os.replace(partial, folder / "model.safetensors")
         write_json(folder / "spec.json", spec)
+        # safetensors writes for the owner alone; whoever may read the run may read its weights.
+        shutil.copymode(folder / "spec.json", partial)
+        os.replace(partial, folder / "model.safetensors")
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
         raise UserError(f"{folder}: the weights cannot be written ({error}); make room there") from error
