@@ -81,7 +81,7 @@ def normal(keys: torch.Tensor, stream: int, *counters: torch.Tensor) -> torch.Te
     return radius * torch.cos(2.0 * torch.pi * uniform(keys, 2 * stream + 1, *counters))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=8)
 def _element_words(frames: int, words_per_frame: int, device: torch.device) -> torch.Tensor:
     """Return a constant word for each place of a sample, int32 [frames, words_per_frame], the same for any padding."""
     words = torch.arange(frames * words_per_frame, dtype=torch.int32, device=device)
