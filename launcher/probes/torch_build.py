@@ -14,7 +14,7 @@ _BuildKind = Literal["cuda", "rocm", "xpu", "mps", "cpu"]
 # Names in torch/version.py -> the kind of build.
 _BUILDS: tuple[tuple[str, _BuildKind], ...] = (("cuda", "cuda"), ("hip", "rocm"), ("xpu", "xpu"))
 _EXTENSIONS = ("torch_npu", "habana_frameworks")
-_INDEX = "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/"
+_INDEX = "pip install --force-reinstall torch --index-url <PyTorch's wheel index>/"
 
 
 def detect(sources: Sources, accelerators: Sequence[Accelerator], drivers: Sequence[Driver]) -> TorchBuild:

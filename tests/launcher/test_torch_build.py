@@ -69,12 +69,12 @@ def test_the_torch_of_this_environment_is_read_right() -> None:
 @pytest.mark.parametrize(
     ("installed", "accelerator", "drivers", "problem", "remedy"),
     [
-        (CPU_BUILD, H100, nvidia("580.95.05"), "1 x NVIDIA H100, but torch 2.9.1+cpu is CPU-only", "whl/cu130$"),
-        (CPU_BUILD, H100, nvidia("535.104.05"), "CPU-only", "whl/cu126$"),
-        (CPU_BUILD, cuda(0, "RTX 5090", 32, (12, 0)), nvidia("570.86"), "CPU-only", "whl/cu128$"),
-        (CPU_BUILD, cuda(0, "V100", 16, (7, 0)), nvidia("580.95"), "CPU-only", "whl/cu126$"),
-        (CPU_BUILD, MI300X, (), "CPU-only", "whl/rocm"),
-        (build("cuda", "12.6", "+cu126"), MI300X, (), "is built for cuda", "whl/rocm"),
+        (CPU_BUILD, H100, nvidia("580.95.05"), "1 x NVIDIA H100, but torch 2.9.1+cpu is CPU-only", "index>/cu130$"),
+        (CPU_BUILD, H100, nvidia("535.104.05"), "CPU-only", "index>/cu126$"),
+        (CPU_BUILD, cuda(0, "RTX 5090", 32, (12, 0)), nvidia("570.86"), "CPU-only", "index>/cu128$"),
+        (CPU_BUILD, cuda(0, "V100", 16, (7, 0)), nvidia("580.95"), "CPU-only", "index>/cu126$"),
+        (CPU_BUILD, MI300X, (), "CPU-only", "index>/rocm"),
+        (build("cuda", "12.6", "+cu126"), MI300X, (), "is built for cuda", "index>/rocm"),
         (build("cuda", "12.6", ""), device("npu", 0, "Ascend910B", 64), (), "torch_npu is not installed", "torch_npu"),
         (
             build("cuda", "13.0", "+cu130"),
