@@ -133,17 +133,16 @@ def test_reasons_stand_above_the_keys_they_explain() -> None:
 _FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 _INTENTS = st.builds(
     Intent,
-    device=st.sampled_from([None, None, "cpu", "cuda", "xpu"]),
-    num_processes=st.none() | st.integers(-1, 6),
-    num_machines=st.none() | st.integers(1, 3),
-    main_process_ip=st.none() | st.text(max_size=5),
-    mixed_precision=st.sampled_from([None, None, "no", "fp16", "bf16", "fp8"]),
-    parameters=st.none() | st.integers(0, 10**12),
-    sharding=st.sampled_from([None, None, "replicate", "fsdp", "zero2", "zero3"]),
+    device=st.sampled_from([None, None, None, "cpu", "cuda"]),
+    num_processes=st.none() | st.integers(0, 4),
+    num_machines=st.none() | st.integers(1, 2),
+    main_process_ip=st.sampled_from(["10.0.0.1", "no", "1"]) | st.text(max_size=5),
+    mixed_precision=st.sampled_from([None, None, None, "no", "fp16", "bf16", "fp8"]),
+    parameters=st.none() | st.integers(1, 10**12),
+    sharding=st.sampled_from([None, None, None, "replicate", "fsdp", "zero2", "zero3"]),
     compile=st.none() | st.booleans(),
-    global_batch_size=st.none() | st.integers(0, 100),
-    micro_batch_size=st.none() | st.integers(0, 100),
-    gradient_accumulation=st.none() | st.integers(0, 10),
+    global_batch_size=st.none() | st.integers(1, 100),
+    micro_batch_size=st.none() | st.integers(1, 100),
     num_workers=st.none() | st.integers(-1, 4),
 )
 
@@ -178,21 +177,31 @@ def expected_in_yaml(plan: LaunchPlan) -> dict[str, object]:
     }
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(hardware=any_hardware(), intent=_INTENTS)
-def test_any_hardware_gives_a_plan_or_one_line_and_the_config_round_trips(hardware: Hardware, intent: Intent) -> None:
-    try:
-        plan = make_plan(hardware, intent)
-    except UserError:
-        reject()
-    assert plan.num_processes == plan.num_machines * plan.local_processes >= 1
-    assert plan.threads_per_process >= 1 <= plan.gradient_accumulation
-    assert len(plan.share_weights) == plan.num_processes
-    assert LaunchPlan.from_json(plan.to_json()) == plan
-    text = to_yaml(plan)
-    data = yaml.safe_load(text)
-    assert {key: data[key] for key in expected_in_yaml(plan)} == expected_in_yaml(plan)
-    assert distributed_type(make_plan(hardware, intent_from_yaml(text, "c.yaml"))) == distributed_type(plan)
+def test_any_hardware_gives_a_plan_or_one_line_and_accelerate_reads_its_config_as_planned(tmp_path: Path) -> None:
+    plans: dict[str, LaunchPlan] = {}
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @given(hardware=any_hardware(), intent=_INTENTS)
+    def each(hardware: Hardware, intent: Intent) -> None:
+        try:
+            plan = make_plan(hardware, intent)
+        except UserError:
+            reject()
+        assert plan.num_processes == plan.num_machines * plan.local_processes >= 1
+        assert plan.threads_per_process >= 1 <= plan.gradient_accumulation
+        assert len(plan.share_weights) == plan.num_processes
+        assert LaunchPlan.from_json(plan.to_json()) == plan
+        text = to_yaml(plan)
+        data = yaml.safe_load(text)
+        assert {key: data[key] for key in expected_in_yaml(plan)} == expected_in_yaml(plan)
+        assert distributed_type(make_plan(hardware, intent_from_yaml(text, "c.yaml"))) == distributed_type(plan)
+        path = tmp_path / f"{len(plans)}.yaml"
+        path.write_text(text, encoding="utf-8")
+        plans[str(path)] = plan
+
+    each()
+    assert len(plans) >= 60
+    assert {path: wrong for path, wrong in check_configs(plans).items() if wrong} == {}
 
 
 _SCRIPT = """
@@ -202,6 +211,7 @@ total = accelerator.reduce(torch.ones(1), "sum")
 said = {"world": accelerator.num_processes, "sum": total.item(), "device": accelerator.device.type,
         "threads": torch.get_num_threads(), "precision": accelerator.mixed_precision}
 open(os.path.join(sys.argv[1], str(accelerator.process_index)), "w").write(json.dumps(said))
+accelerator.end_training()  # gloo's threads abort a process that ends without it, now and then
 """
 
 
