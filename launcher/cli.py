@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from launcher.errors import UserError, nearest
-
-if TYPE_CHECKING:
-    import argparse
-
-    from launcher.hardware import Hardware
 
 # Modules are imported where they are used: a command pays for what it needs, and `slipway train` for nothing.
 
 _USAGE = """usage: slipway train [options]    train; `slipway train --help` lists the options
        slipway detect [options]   show this machine: CPU, memory, accelerators, torch, environment, scheduler
-       slipway schema hardware    print the JSON schema of what `slipway detect --json` prints
+       slipway plan [options]     show how a training would be started here, and why
+       slipway config [options]   write that as an Accelerate config, check it, and print the command
+       slipway schema RECORD      print the JSON schema of a record: hardware or plan
        slipway --version
 """
 
@@ -53,43 +50,21 @@ def _train(arguments: list[str]) -> NoReturn:
     os.execv(sys.executable, [sys.executable, "-m", "training", *arguments])
 
 
-def _parser(name: str, description: str) -> argparse.ArgumentParser:
-    """Return a parser whose errors are one line, raised as `UserError`."""
-    import argparse
-
-    class Parser(argparse.ArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            raise UserError(f"slipway {name}: {message}; see `slipway {name} --help`")
-
-    return Parser(prog=f"slipway {name}", description=description, allow_abbrev=False)
-
-
-def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
-    """Return the parsed arguments; an unknown option names the nearest right one."""
-    options, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        known = [option for action in parser._actions for option in action.option_strings]
-        raise UserError(f"{parser.prog}: unknown argument {unknown[0]!r}{nearest(unknown[0].split('=')[0], known)}")
-    return options
-
-
 def _detect(arguments: list[str]) -> int:
-    parser = _parser("detect", "Show this machine: what it has, what limits it, and what will go wrong.")
+    from launcher.options import hardware_of, make_parser, parse
+
+    parser = make_parser("detect", "Show this machine: what it has, what limits it, and what will go wrong.")
     parser.add_argument("--json", action="store_true", help="print the record as JSON, for --hardware")
     parser.add_argument("--hardware", metavar="FILE", help="show the machine recorded in FILE instead of this one")
-    options = _parse(parser, arguments)
+    options = parse(parser, arguments)
 
-    from launcher.detect import detect, draw
-    from launcher.probes.sources import ProbeError
-
-    try:
-        hardware = read_hardware(options.hardware) if options.hardware else detect()
-    except ProbeError as error:
-        raise UserError(str(error)) from None
+    hardware = hardware_of(options.hardware)
     if options.json:
         print(hardware.to_json())
         return 0
     from rich.console import Console
+
+    from launcher.detect import draw
 
     console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
     for part in draw(hardware):
@@ -97,29 +72,41 @@ def _detect(arguments: list[str]) -> int:
     return 0
 
 
-def read_hardware(path: str) -> Hardware:
-    """Return the record in a file. Raises `UserError`."""
-    from launcher.hardware import Hardware
+def _plan(arguments: list[str]) -> int:
+    from launcher.plan_commands import plan
 
-    try:
-        with open(path, encoding="utf-8") as file:
-            return Hardware.from_json(file.read(), path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--hardware {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+    return plan(arguments)
+
+
+def _config(arguments: list[str]) -> int:
+    from launcher.plan_commands import config
+
+    return config(arguments)
 
 
 def _schema(arguments: list[str]) -> int:
-    parser = _parser("schema", "Print a JSON schema.")
-    parser.add_argument("record", metavar="{hardware}", help="the record: hardware")
-    options = _parse(parser, arguments)
-    if options.record != "hardware":
-        raise UserError(f"slipway schema: unknown record {options.record!r}{nearest(options.record, ['hardware'])}")
+    from launcher.options import make_parser, parse
+
+    parser = make_parser("schema", "Print a JSON schema.")
+    parser.add_argument("record", metavar="{hardware,plan}", help="the record: hardware or plan")
+    options = parse(parser, arguments)
     import json
 
-    from launcher.hardware import json_schema
+    from launcher.hardware import SCHEMA_VERSION, Hardware
+    from launcher.plan_records import PLAN_SCHEMA_VERSION, LaunchPlan
+    from launcher.records import json_schema
 
-    print(json.dumps(json_schema(), indent=2))
+    known = {"hardware": (Hardware, SCHEMA_VERSION), "plan": (LaunchPlan, PLAN_SCHEMA_VERSION)}
+    if options.record not in known:
+        raise UserError(f"slipway schema: unknown record {options.record!r}{nearest(options.record, known)}")
+    print(json.dumps(json_schema(*known[options.record]), indent=2))
     return 0
 
 
-_COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "detect": _detect, "schema": _schema}
+_COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": _train,
+    "detect": _detect,
+    "plan": _plan,
+    "config": _config,
+    "schema": _schema,
+}

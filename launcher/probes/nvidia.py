@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
-from launcher.hardware import Accelerator, DeviceProcess, Driver, Link, MigSlice, from_data
+from launcher.hardware import Accelerator, DeviceProcess, Driver, Link, MigSlice
 from launcher.probes.sources import ProbeError, Sources, numa_node, read_text
+from launcher.records import from_data
 
 TIME_LIMIT_SECONDS = 20.0  # without persistence mode the driver needs more than a second per GPU to wake
 _PCI_VENDOR = "0x10de"

@@ -80,7 +80,7 @@ def judge(build: TorchBuild, accelerators: Sequence[Accelerator], drivers: Seque
     if build.version is None:
         return "torch is not installed", _remedy(accelerators, drivers) or "pip install torch"
     kinds = list(dict.fromkeys(accelerator.kind for accelerator in accelerators))
-    if not kinds or any(_serves(build, kind) for kind in kinds):
+    if not kinds or any(serves(build, kind) for kind in kinds):
         return _too_old_or_new(build, accelerators, drivers)
     here = f"{len(accelerators)} x {accelerators[0].name}"
     built = "CPU-only" if build.kind == "cpu" else f"built for {build.kind}"
@@ -90,7 +90,8 @@ def judge(build: TorchBuild, accelerators: Sequence[Accelerator], drivers: Seque
     return f"{here}, but torch {build.version} is {built}", _remedy(accelerators, drivers) or ""
 
 
-def _serves(build: TorchBuild, kind: str) -> bool:
+def serves(build: TorchBuild, kind: str) -> bool:
+    """Return whether a torch build can use devices of a kind."""
     return (
         build.kind == kind
         or (kind == "npu" and "torch_npu" in build.extensions)

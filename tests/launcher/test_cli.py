@@ -16,7 +16,8 @@ import pytest
 
 from launcher import cli
 from launcher.detect import warnings
-from launcher.hardware import DeviceProcess, Environment, Fault, Hardware, Mask, json_schema
+from launcher.hardware import SCHEMA_VERSION, DeviceProcess, Environment, Fault, Hardware, Mask
+from launcher.records import json_schema
 from tests.conftest import ROOT
 from tests.launcher.machines import FOLDER, machines
 
@@ -60,7 +61,7 @@ def test_what_limits_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_schema_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["schema", "hardware"]) == 0
-    assert json.loads(capsys.readouterr().out) == json_schema()
+    assert json.loads(capsys.readouterr().out) == json_schema(Hardware, SCHEMA_VERSION)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,9 @@ def test_a_broken_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_help_and_version_name_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(f"slipway {command}" in shown for command in ("train", "detect", "schema hardware", "--version"))
+    assert all(
+        f"slipway {command}" in shown for command in ("train", "detect", "plan", "config", "schema RECORD", "--version")
+    )
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.count(".") >= 1
     assert cli.main([]) == 2

@@ -10,11 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from launcher.errors import UserError
-from launcher.hardware import Hardware, json_schema
+from launcher.hardware import SCHEMA_VERSION, Hardware
+from launcher.records import json_schema
 from tests.launcher.machines import FOLDER, machines
 
 MACHINES = machines()
-SCHEMA = json_schema()
+SCHEMA = json_schema(Hardware, SCHEMA_VERSION)
 
 
 def text_of(name: str) -> str:
@@ -38,7 +39,7 @@ def test_a_recorded_machine_round_trips_equal(name: str) -> None:
 @pytest.mark.parametrize("name", MACHINES)
 def test_a_recorded_machine_validates_against_the_schema(name: str) -> None:
     jsonschema = pytest.importorskip("jsonschema")
-    validator = jsonschema.Draft202012Validator(json_schema())
+    validator = jsonschema.Draft202012Validator(SCHEMA)
     data = json.loads(text_of(name))
     validator.validate(data)
     assert not validator.is_valid({**data, "gpus": []})
@@ -48,7 +49,7 @@ def test_a_recorded_machine_validates_against_the_schema(name: str) -> None:
 
 def test_the_schema_is_itself_valid() -> None:
     validator = pytest.importorskip("jsonschema").Draft202012Validator
-    assert validator(validator.META_SCHEMA).is_valid(json_schema())
+    assert validator(validator.META_SCHEMA).is_valid(SCHEMA)
 
 
 def strategy_for_floats() -> st.SearchStrategy[float]:

@@ -1,0 +1,108 @@
+"""`slipway plan` and `slipway config`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from launcher.errors import UserError
+from launcher.options import Parser, add_intent, hardware_of, intent_of, make_parser, parse
+from launcher.plan_records import LaunchPlan
+
+
+def _with_hardware(name: str, description: str) -> Parser:
+    parser = make_parser(name, description)
+    parser.add_argument("--hardware", metavar="FILE", help="plan for the machine recorded in FILE instead of this one")
+    add_intent(parser)
+    return parser
+
+
+def plan(arguments: list[str]) -> int:
+    """Show the plan for a machine."""
+    parser = _with_hardware("plan", "Show how a training would be started on this machine, and why.")
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    parser.add_argument("--explain", action="store_true", help="show every choice and where it came from")
+    options = parse(parser, arguments)
+
+    from launcher.plan import make_plan
+    from launcher.plan_table import draw
+
+    made = make_plan(hardware_of(options.hardware), intent_of(options))
+    if options.json:
+        print(made.to_json())
+        return 0
+    from rich.console import Console
+
+    # A pipe has no width to fold to.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    for part in draw(made, options.explain):
+        console.print(part, soft_wrap=isinstance(part, str))
+    return 0
+
+
+def config(arguments: list[str]) -> int:
+    """Write an Accelerate config, have Accelerate read it back, and print the command that starts it."""
+    parser = _with_hardware("config", "Write an Accelerate config for this machine and print the command to start it.")
+    parser.add_argument("--out", metavar="FILE", help="where to; accelerate_configs/<name>.yaml unless given")
+    parser.add_argument("--yes", action="store_true", help="overwrite without asking")
+    parser.add_argument("--script", default="bin/train.py", help="the script of the printed command")
+    options = parse(parser, arguments)
+
+    from launcher.accelerate_config import launch_command
+    from launcher.plan import make_plan
+
+    made = make_plan(hardware_of(options.hardware), intent_of(options))
+    path = Path(options.out or Path("accelerate_configs") / f"{config_name(made)}.yaml")
+    if path.exists() and not options.yes and not _agreed(path):
+        raise UserError(f"{path} exists; --yes overwrites it, --out FILE writes another")
+    _write_checked(path, made)
+    for warning in made.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"{path}: Accelerate reads it as planned. Start with:", file=sys.stderr)
+    print(launch_command(made, path, [options.script]))
+    return 0
+
+
+def config_name(plan: LaunchPlan) -> str:
+    """Return a file's name for a plan: `cpu`, `cuda_8_processes`, `cuda_16_processes_2_machines_fsdp`."""
+    parts: list[str] = [plan.device]
+    if plan.num_processes > 1:
+        parts.append(f"{plan.num_processes}_processes")
+    if plan.num_machines > 1:
+        parts.append(f"{plan.num_machines}_machines")
+    if plan.sharding != "replicate":
+        parts.append(plan.sharding)
+    return "_".join(parts)
+
+
+def _agreed(path: Path) -> bool:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print(f"{path} exists. Overwrite it? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _write_checked(path: Path, plan: LaunchPlan) -> None:
+    """Write a config once Accelerate has read it as planned; a refused one leaves no file."""
+    from launcher.accelerate_config import check_config, to_yaml
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(suffix=".yaml", prefix=f".{path.stem}-", dir=path.parent)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    draft = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(to_yaml(plan))
+        differences = check_config(draft, plan)
+        if differences:
+            raise UserError(f"{path}: not written, for Accelerate would not start the plan: {'; '.join(differences)}")
+        draft.chmod(0o644)
+        draft.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    finally:
+        draft.unlink(missing_ok=True)
