@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import uuid
@@ -60,6 +61,9 @@ def _start_world(config: AdvancedTrainingConfig) -> tuple[Accelerator, Ranks]:
     size = launched_world().size
     if size > 1 and not config.use_data_parallel:
         raise UserError(f"--no-data-parallel: {size} processes were started; start one, or drop the flag")
+    for sharding in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        if os.environ.get(f"ACCELERATE_USE_{sharding}", "").lower() in ("1", "true"):
+            raise UserError(f"the launcher's config asks for {sharding}, but training only replicates: use MULTI_GPU")
     # A fall-back from several devices to one is told with the other decisions, once there is a screen and a journal.
     device = DeviceManager.detect_best_device(config.device, multi_gpu=False)
     accelerator = make_accelerator(device=config.device, mixed_precision=config.mixed_precision)

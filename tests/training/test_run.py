@@ -300,6 +300,14 @@ def test_input_that_cannot_be_used_leaves_no_folder(
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_launch_that_asks_for_sharding_is_refused_and_not_quietly_replicated(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert "asks for FSDP, but training only replicates" in str(catch(train, config(clips, tmp_path / "runs")))
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_loss_that_runs_away_leaves_a_run_json_that_any_reader_can_read(clips: Path, tmp_path: Path) -> None:
     train(config(clips, tmp_path, learning_rate=1e30))
 
