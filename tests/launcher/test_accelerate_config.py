@@ -51,6 +51,7 @@ def test_accelerate_reads_every_config_as_planned(tmp_path: Path) -> None:
     sharded = to_yaml(make_plan(EIGHT, Intent(sharding="fsdp")))
     broken = {
         "world": (text.replace("num_processes: 8", "num_processes: 7"), "num_processes: Accelerate reads 7, the plan has 8"),
+        "rank": (text.replace("machine_rank: 0", "machine_rank: 3"), "launch.machine_rank: Accelerate reads 3"),
         "quotes": (text.replace("MULTI_GPU", "NO"), "Accelerate refuses the file"),
         "key": (text + "gpus: 8\n", "unknown keys (['gpus'])"),
         "nested": (sharded.replace("fsdp_min_num_params", "fsdp_min_params"), "unknown_keys"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from launcher.errors import UserError
-from launcher.hardware import DeviceProcess, Hardware, NumaNode, Slurm
+from launcher.hardware import DeviceProcess, Hardware, NetworkInterface, NumaNode, Slurm, VisibleDevice
 from launcher.model_settings import STATE_BYTES_PER_PARAMETER
 from launcher.placement import first_host
 from launcher.plan import Intent, LaunchPlan, make_plan
@@ -101,6 +101,10 @@ def test_p2p_is_switched_off_only_where_a_link_of_planned_devices_has_none() -> 
     assert of(PLANS["2xrtx4090"], "NCCL_P2P_DISABLE").fact == "0 and 1: NVIDIA GeForce RTX 4090 has no P2P"
     assert "NCCL_P2P_DISABLE" not in PLANS["8xh100"].environment
     assert "NCCL_P2P_DISABLE" not in make_plan(MACHINES["2xrtx4090"], Intent(num_processes=1)).environment
+    hardware = MACHINES["8xh100"]
+    links = tuple(replace(link, p2p=(link.first, link.second) != (0, 7)) for link in hardware.links)
+    assert "NCCL_P2P_DISABLE" in make_plan(replace(hardware, links=links)).environment
+    assert "NCCL_P2P_DISABLE" not in make_plan(replace(hardware, links=links), Intent(num_processes=4)).environment
 
 
 def test_threads_and_workers_together_never_outnumber_the_cores() -> None:
@@ -146,6 +150,60 @@ def test_a_model_is_sharded_exactly_when_its_training_state_does_not_fit_one_dev
     assert f"{most + 1:,} parameters x 16 bytes" in of(plan, "sharding").fact
     (warning,) = make_plan(hardware, Intent(parameters=10 * most)).warnings
     assert "it needs 10 such devices or a smaller model" in warning
+
+
+def test_a_training_state_that_fills_the_room_exactly_still_fits() -> None:
+    gpus = tuple(replace(gpu, memory_free_bytes=2000) for gpu in MACHINES["2xrtx4090"].accelerators)
+    hardware = replace(MACHINES["2xrtx4090"], accelerators=gpus)  # room: 1600 bytes, 100 parameters
+    assert make_plan(hardware, Intent(parameters=100)).sharding == "replicate"
+    assert make_plan(hardware, Intent(parameters=101)).sharding == "fsdp"
+
+
+def test_a_tile_has_its_part_of_the_cards_memory() -> None:
+    plan = make_plan(MACHINES["4xmax1550"], Intent(parameters=4_000_000_000))  # 59.6 GiB; a tile has room for 51.2
+    assert plan.sharding == "fsdp"
+    assert "51.2 GiB of Intel Data Center GPU Max 1550" in of(plan, "sharding").fact
+
+
+def test_a_driver_too_old_for_this_torch_is_planned_around_and_named() -> None:
+    torch = replace(MACHINES["t4"].torch, fits=False, problem="torch needs driver 580.0", remedy="update the driver")
+    plan = make_plan(replace(MACHINES["t4"], torch=torch))
+    assert plan.device == "cpu"
+    assert plan.warnings == ("the CPU trains: torch needs driver 580.0: update the driver",)
+
+
+def test_several_visible_mig_slices_are_still_one_process() -> None:
+    hardware = MACHINES["2xa100_mig"]
+    both = tuple(VisibleDevice(kind="cuda", index=0, part=piece.uuid) for piece in hardware.accelerators[0].mig_slices)
+    plan = make_plan(replace(hardware, environment=replace(hardware.environment, visible=both)))
+    assert (plan.num_processes, len(plan.devices)) == (1, 1)
+
+
+def test_more_processes_than_cores_have_one_thread_each() -> None:
+    plan = make_plan(MACHINES["container_2_of_64_cores"], Intent(num_processes=4))
+    assert (plan.threads_per_process, plan.environment["OMP_NUM_THREADS"]) == (1, "1")
+
+
+def test_machines_meet_over_the_fastest_interface_that_is_up() -> None:
+    slow = NetworkInterface(
+        name="eth0", addresses=("10.0.0.5",), up=True, loopback=False, speed_megabits_per_second=1000
+    )
+    fast = replace(slow, name="eth1", speed_megabits_per_second=100_000)
+    down = replace(slow, name="eth2", up=False, speed_megabits_per_second=400_000)
+    local = replace(slow, name="lo", loopback=True, speed_megabits_per_second=400_000)
+    hardware = replace(MACHINES["8xh100"], network=(slow, fast, down, local))
+    plan = make_plan(hardware, Intent(num_machines=2, main_process_ip="10.0.0.1"))
+    assert (plan.environment["NCCL_SOCKET_IFNAME"], plan.environment["GLOO_SOCKET_IFNAME"]) == ("eth1", "eth1")
+
+
+def test_processes_stay_on_the_cpus_that_may_be_used() -> None:
+    hardware = MACHINES["8xh100"]
+    cpu = replace(hardware.cpu, affinity=tuple(range(100, 124)), usable_cpus=24.0, limited_by="affinity")
+    plan = make_plan(replace(hardware, cpu=cpu))
+    assert plan.cpu_affinity == (
+        *("100-102", "103-105", "106-108", "109-111"),
+        *("112-114", "115-117", "118-120", "121-123"),
+    )
 
 
 def test_a_model_too_big_for_a_lone_device_is_warned_of() -> None:
