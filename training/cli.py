@@ -23,7 +23,7 @@ ENVIRONMENT_PREFIX = "SLIPWAY_"
 _FLAGS = {"use_data_parallel": "data-parallel"}
 """Fields whose flag has another name: `--no-data-parallel`."""
 
-EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
+EXIT_BAD_INPUT = 2
 
 
 class _Parser(argparse.ArgumentParser):

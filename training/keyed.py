@@ -75,12 +75,6 @@ def uniform(keys: torch.Tensor, stream: int, *counters: torch.Tensor) -> torch.T
     return ((words >> 11) & ((1 << 53) - 1)).to(torch.float64) * 2.0**-53
 
 
-def normal(keys: torch.Tensor, stream: int, *counters: torch.Tensor) -> torch.Tensor:
-    """Return standard normal numbers in float64 by the Box-Muller transform of two uniform ones."""
-    radius = torch.sqrt(-2.0 * torch.log1p(-uniform(keys, 2 * stream, *counters)))
-    return radius * torch.cos(2.0 * torch.pi * uniform(keys, 2 * stream + 1, *counters))
-
-
 @functools.lru_cache(maxsize=8)
 def _element_words(frames: int, words_per_frame: int, device: torch.device) -> torch.Tensor:
     """Return a constant word for each place of a sample, int32 [frames, words_per_frame], the same for any padding."""

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import math
 
-SCHEDULES = ("constant", "cosine", "linear", "step")
-LEARNING_RATE_RULES = ("linear", "sqrt", "none")
-
 
 def learning_rate_factor(global_batch_size: int, base_batch_size: int, rule: str) -> float:
     """Return what the base learning rate is multiplied by for a global batch.

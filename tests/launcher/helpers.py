@@ -7,6 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from launcher import cli
 from launcher.probes.sources import ProbeError, Sources
 
 
@@ -158,3 +161,13 @@ def fail(message: str) -> Any:
         raise ProbeError(message)
 
     return ask
+
+
+def assert_one_line_error(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Assert that `slipway` with these arguments says what is wrong in one line on stderr, with exit code 2."""
+    assert cli.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert message in captured.err
+    assert captured.err.count("\n") == 1

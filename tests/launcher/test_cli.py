@@ -19,6 +19,7 @@ from launcher.detect import warnings
 from launcher.hardware import SCHEMA_VERSION, DeviceProcess, Environment, Fault, Hardware, Mask
 from launcher.records import json_schema
 from tests.conftest import ROOT
+from tests.launcher.helpers import assert_one_line_error
 from tests.launcher.machines import FOLDER, machines
 
 SLIPWAY = [sys.executable, "-c", "import sys; from launcher.cli import main; sys.exit(main())"]
@@ -81,12 +82,7 @@ def test_the_schema_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> No
 def test_a_typo_costs_one_line_and_exit_code_2(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(arguments) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("error: ")
-    assert message in captured.err
-    assert captured.err.count("\n") == 1
+    assert_one_line_error(arguments, message, capsys)
 
 
 def test_a_broken_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from launcher.errors import UserError
 from launcher.plan import Intent, LaunchPlan, make_plan
 from launcher.plan_records import PLAN_SCHEMA_VERSION
 from launcher.records import json_schema
+from tests.launcher.helpers import assert_one_line_error
 from tests.launcher.machines import FOLDER, machines
 from tests.launcher.plans import golden_plans
 
@@ -98,12 +99,7 @@ def test_every_field_of_an_intent_has_an_option(capsys: pytest.CaptureFixture[st
 def test_what_cannot_be_planned_costs_one_line_and_exit_code_2(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(arguments) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("error: ")
-    assert message in captured.err
-    assert captured.err.count("\n") == 1
+    assert_one_line_error(arguments, message, capsys)
 
 
 def test_config_writes_a_checked_file_and_prints_only_the_command(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
 
-from training.schedule import SCHEDULES, ema_decay, learning_rate, learning_rate_factor
+from training.recipe import Schedule
+from training.schedule import ema_decay, learning_rate, learning_rate_factor
 
 
 def rates(schedule: str, num_steps: int, warmup_steps: int, final_fraction: float = 0.0) -> list[float]:
@@ -42,7 +44,7 @@ def test_step_divides_by_ten_at_half_and_at_three_quarters() -> None:
     assert values == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", get_args(Schedule))
 def test_the_peak_is_reached_at_the_last_step_of_warm_up_and_never_passed(schedule: str) -> None:
     values = rates(schedule, 50, 10)
     assert max(values) == values[9] == pytest.approx(1.0)
