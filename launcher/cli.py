@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
 
 from launcher.errors import UserError, nearest
 
 # Modules are imported where they are used: a command pays for what it needs, and `slipway train` for nothing.
 
-_USAGE = """usage: slipway train [options]    train; `slipway train --help` lists the options
-       slipway detect [options]   show this machine: CPU, memory, accelerators, torch, environment, scheduler
-       slipway plan [options]     show how a training would be started here, and why
-       slipway config [options]   write that as an Accelerate config, check it, and print the command
-       slipway schema RECORD      print the JSON schema of a record: hardware or plan
+_USAGE = """usage: slipway train [options]                train; `slipway train --help` lists the options
+       slipway launch [options] SCRIPT [...]  plan for this machine and start a script as planned
+       slipway wizard [options]               plan in a conversation, write the config, launch
+       slipway detect [options]               show this machine: CPU, memory, accelerators, torch, scheduler
+       slipway plan [options]                 show how a training would be started here, and why
+       slipway config [options]               write that as an Accelerate config and print the command
+       slipway doctor [options]               check what keeps a training from running here
+       slipway schema RECORD                  print the JSON schema of a record: hardware or plan
+       slipway completion SHELL               print the completion script of bash, zsh or fish
        slipway --version
 """
 
@@ -45,9 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _train(arguments: list[str]) -> NoReturn:
-    # Replaces this process, so signals and exit code are the training's own.
-    os.execv(sys.executable, [sys.executable, "-m", "training", *arguments])
+def _train(arguments: list[str]) -> int:
+    from launcher.self_launch import start_itself
+
+    code = start_itself("training", arguments)
+    if code is None:
+        # Replaces this process, so signals and exit code are the training's own.
+        os.execv(sys.executable, [sys.executable, "-m", "training", *arguments])
+    return code
 
 
 def _detect(arguments: list[str]) -> int:
@@ -72,16 +80,16 @@ def _detect(arguments: list[str]) -> int:
     return 0
 
 
-def _plan(arguments: list[str]) -> int:
-    from launcher.plan_commands import plan
+def _elsewhere(module: str, function: str) -> Callable[[list[str]], int]:
+    """Return a command that stands in a module of its own, imported when it is called."""
 
-    return plan(arguments)
+    def command(arguments: list[str]) -> int:
+        from importlib import import_module
 
+        code: int = getattr(import_module(module), function)(arguments)
+        return code
 
-def _config(arguments: list[str]) -> int:
-    from launcher.plan_commands import config
-
-    return config(arguments)
+    return command
 
 
 def _schema(arguments: list[str]) -> int:
@@ -105,8 +113,12 @@ def _schema(arguments: list[str]) -> int:
 
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
+    "launch": _elsewhere("launcher.launch", "launch"),
+    "wizard": _elsewhere("launcher.wizard", "wizard"),
     "detect": _detect,
-    "plan": _plan,
-    "config": _config,
+    "plan": _elsewhere("launcher.plan_commands", "plan"),
+    "config": _elsewhere("launcher.plan_commands", "config"),
+    "doctor": _elsewhere("launcher.doctor", "doctor"),
     "schema": _schema,
+    "completion": _elsewhere("launcher.completion", "completion"),
 }

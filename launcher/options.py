@@ -3,23 +3,49 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import typing
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args, get_origin
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from launcher.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from launcher.hardware import Hardware
-    from launcher.plan_records import Intent
+    from launcher.plan_records import MergedIntent
 
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are raised as `UserError`."""
 
+    def parse_known_args(self, *arguments: Any, **settings: Any) -> Any:
+        """Parse, or hand this parser to `parser_of` where that one asks."""
+        if _asked.get():
+            raise _ParserFound(self)
+        return super().parse_known_args(*arguments, **settings)
+
     def error(self, message: str) -> NoReturn:
         """Raise the message as a `UserError`."""
         raise UserError(f"{self.prog}: {message}; see `{self.prog} --help`")
+
+
+class _ParserFound(BaseException):  # which no `except Exception` of a command holds up
+    def __init__(self, parser: Parser) -> None:
+        self.parser = parser
+
+
+_asked: ContextVar[bool] = ContextVar("asked", default=False)
+
+
+def parser_of(command: Callable[[list[str]], int]) -> Parser:
+    """Return the parser that a command makes; the command is called and stopped where it would parse."""
+    token = _asked.set(True)
+    try:
+        command([])
+    except _ParserFound as found:
+        return found.parser
+    finally:
+        _asked.reset(token)
+    raise AssertionError("a command that parses nothing has no parser")
 
 
 def make_parser(name: str, description: str) -> Parser:
@@ -73,7 +99,7 @@ _HELP = {
     "sharding": "replicas, FSDP2, or DeepSpeed ZeRO-2 or ZeRO-3",
     "compile": "use torch.compile",
     "global_batch_size": "samples of a step, of all processes together",
-    "micro_batch_size": "most samples in one forward pass",
+    "micro_batch_size": "most samples in one forward pass, or auto",
     "gradient_accumulation": "micro-batches per step instead",
     "share_weights": "a weight for each process, such as 3,1",
     "threads_per_process": "threads that compute",
@@ -82,43 +108,32 @@ _HELP = {
 
 
 def add_intent(parser: Parser) -> None:
-    """Add an option for each field of `Intent`."""
-    from launcher.plan_records import Intent
+    """Add an option for each field of `Intent`, and `--config FILE`."""
+    from launcher.settings import choices_of, flag_of, intent_types, reader
 
-    group = parser.add_argument_group("what you fix")
-    for name, hint in typing.get_type_hints(Intent).items():
-        kind = next(part for part in get_args(hint) if part is not type(None))
-        flag = f"--{name.replace('_', '-')}"
+    group = parser.add_argument_group(
+        "what you fix",
+        "Each may also stand in ~/.config/slipway/config.yaml, slipway.yaml, SLIPWAY_<OPTION> or the file of --config; "
+        "the later of these wins, and a flag wins over all.",
+    )
+    group.add_argument("--config", metavar="FILE", help="YAML file with any of these options, or an Accelerate config")
+    for name, kind in intent_types().items():
         settings: dict[str, Any] = {"dest": name, "default": None, "help": _HELP[name]}
         if kind is bool:
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, **settings)
-        elif get_origin(kind) is Literal:
-            group.add_argument(flag, choices=get_args(kind), **settings)
+            group.add_argument(flag_of(name), action=argparse.BooleanOptionalAction, **settings)
+        elif choices_of(name):
+            group.add_argument(flag_of(name), choices=choices_of(name), **settings)
         else:
-            reader = _count if name == "parameters" else _weights if get_origin(kind) is tuple else kind
-            group.add_argument(flag, type=reader, metavar=name.rsplit("_", 1)[-1].upper(), **settings)
+            group.add_argument(flag_of(name), type=reader(name), metavar=name.rsplit("_", 1)[-1].upper(), **settings)
 
 
-def intent_of(options: argparse.Namespace) -> Intent:
-    """Return what the parsed options fix."""
-    from launcher.plan_records import Intent
+def intent_of(options: argparse.Namespace) -> MergedIntent:
+    """Return what is fixed: by the parsed options, `--config`, the environment, and the settings files.
 
-    return Intent(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Intent)})
+    Raises `UserError` that names the file and key, or the variable.
+    """
+    import os
 
+    from launcher.settings import intent_types, read_intent
 
-def _count(text: str) -> int:
-    """Return a whole number; `7e9` is one."""
-    try:
-        return int(text)
-    except ValueError:
-        value = float(text)
-        if not value.is_integer():
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-        return int(value)
-
-
-def _weights(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
-
-
-_count.__name__, _weights.__name__ = "number of parameters", "list of weights"  # as argparse names a wrong value
+    return read_intent({name: getattr(options, name) for name in intent_types()}, options.config, os.environ)

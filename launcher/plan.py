@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from launcher.errors import UserError
@@ -33,6 +34,13 @@ def make_plan(hardware: Hardware, intent: Intent | None = None) -> LaunchPlan:
     Raises `UserError` for what cannot work (3 processes on 2 GPUs); what works badly is a warning in the plan.
     """
     intent = intent or Intent()
+    try:
+        return _make_plan(hardware, intent)
+    except UserError as error:
+        raise UserError(_placed(str(error), intent)) from None
+
+
+def _make_plan(hardware: Hardware, intent: Intent) -> LaunchPlan:
     _check(intent)
     device = choose_device(hardware, intent)
     machines = choose_machines(hardware, intent)
@@ -43,7 +51,7 @@ def make_plan(hardware: Hardware, intent: Intent | None = None) -> LaunchPlan:
     micro, accumulation = choose_batches(intent, weights.value)
     workers = choose_workers(hardware, intent, device.value, local)
     threads = choose_threads(hardware, intent, workers, local)
-    decisions: dict[str, Decision[Any]] = {
+    chosen: dict[str, Decision[Any]] = {
         "device": device,
         "num_processes": processes,
         "num_machines": machines.count,
@@ -61,6 +69,8 @@ def make_plan(hardware: Hardware, intent: Intent | None = None) -> LaunchPlan:
         "num_workers": workers,
         "cpu_affinity": choose_affinity(hardware, device.value, used, local),
     }
+    decisions = {name: _traced(name, decision, intent) for name, decision in chosen.items()}
+    threads, weights = decisions["threads_per_process"], decisions["share_weights"]
     environment = choose_environment(hardware, device.value, used, local, machines.count.value, threads)
     if len(set(weights.value)) > 1:
         environment["SLIPWAY_SHARE_WEIGHTS"] = Decision(
@@ -82,6 +92,22 @@ def make_plan(hardware: Hardware, intent: Intent | None = None) -> LaunchPlan:
         ),
         **{name: decision.value for name, decision in decisions.items()},
     )
+
+
+def _traced(name: str, decision: Decision[Any], intent: Intent) -> Decision[Any]:
+    """Return a decision of the user's with the level and place it comes from; any other as it is."""
+    setting = intent.setting(name)
+    if decision.origin != "user" or setting is None:
+        return decision
+    warnings = tuple(_placed(warning, intent) for warning in decision.warnings)
+    return replace(decision, origin=setting.origin, reason=setting.reason, warnings=warnings)
+
+
+def _placed(message: str, intent: Intent) -> str:
+    """Return a message that names a flag with the file or variable that holds its value, if it is no flag."""
+    name = message.split(" ", 1)[0].rstrip(":").removeprefix("--").replace("-", "_")
+    setting = intent.setting(name) if message.startswith("--") else None
+    return f"{setting.place}: {message}" if setting and setting.place else message
 
 
 def _check(intent: Intent) -> None:

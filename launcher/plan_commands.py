@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 import sys
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from launcher.errors import UserError
@@ -29,7 +30,8 @@ def plan(arguments: list[str]) -> int:
     from launcher.plan import make_plan
     from launcher.plan_table import draw
 
-    made = make_plan(hardware_of(options.hardware), intent_of(options))
+    intent = intent_of(options)
+    made = make_plan(hardware_of(options.hardware), intent)
     if options.json:
         print(made.to_json())
         return 0
@@ -37,7 +39,7 @@ def plan(arguments: list[str]) -> int:
 
     # A pipe has no width to fold to.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-    for part in draw(made, options.explain):
+    for part in draw(made, options.explain, intent.settings):
         console.print(part, soft_wrap=isinstance(part, str))
     return 0
 
@@ -57,7 +59,7 @@ def config(arguments: list[str]) -> int:
     path = Path(options.out or Path("accelerate_configs") / f"{config_name(made)}.yaml")
     if path.exists() and not options.yes and not _agreed(path):
         raise UserError(f"{path} exists; --yes overwrites it, --out FILE writes another")
-    _write_checked(path, made)
+    write_checked(path, made)
     for warning in made.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{path}: Accelerate reads it as planned. Start with:", file=sys.stderr)
@@ -84,25 +86,33 @@ def _agreed(path: Path) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _write_checked(path: Path, plan: LaunchPlan) -> None:
-    """Write a config once Accelerate has read it as planned; a refused one leaves no file."""
+def write_checked(path: Path, plan: LaunchPlan) -> None:
+    """Write a config once Accelerate has read it as planned; a refused one leaves no file. Raises `UserError`."""
     from launcher.accelerate_config import check_config, to_yaml
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(suffix=".yaml", prefix=f".{path.stem}-", dir=path.parent)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    draft = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(to_yaml(plan))
+    if path.suffix == ".json":
+        raise UserError(f"{path}: Accelerate reads it as JSON and this is YAML; name it {path.with_suffix('.yaml')}")
+    with drafted(path) as draft:
+        draft.write_text(to_yaml(plan), encoding="utf-8")
         differences = check_config(draft, plan)
         if differences:
             raise UserError(f"{path}: not written, for Accelerate would not start the plan: {'; '.join(differences)}")
-        draft.chmod(0o644)
+
+
+@contextmanager
+def drafted(path: Path) -> Iterator[Path]:
+    """Yield a file beside `path` that takes its place at the end; an error on the way leaves neither.
+
+    Raises `UserError` where the file cannot be written.
+    """
+    # Named before it is made, so that Ctrl-C at any moment leaves none.
+    draft = path.parent / f".{path.stem}-{secrets.token_hex(6)}.yaml"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield draft
         draft.replace(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any, Generic, Literal, TypeVar
 
 from launcher import records
@@ -13,7 +14,23 @@ Device = Literal["cpu", "cuda", "rocm", "xpu", "mps", "npu", "hpu"]
 Precision = Literal["no", "fp16", "bf16", "fp8"]
 Sharding = Literal["replicate", "fsdp", "zero2", "zero3"]
 Rendezvous = Literal["static", "c10d"]
-Origin = Literal["default", "detected", "environment", "user"]
+# From weak to strong. `environment` is also a variable that is not Slipway's, `user` an intent made in Python.
+Origin = Literal["default", "detected", "user file", "project file", "environment", "--config", "flag", "user"]
+_FIXED = "fixed by "
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A value that was fixed, at which level, and the place: a file, a variable, or nothing for a flag."""
+
+    value: Any
+    origin: Origin
+    place: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Why the plan has the value."""
+        return _FIXED + (self.place or "you")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +54,29 @@ class Intent:
     share_weights: tuple[float, ...] | None = None
     threads_per_process: int | None = None
     num_workers: int | None = None
+
+    def setting(self, name: str) -> Setting | None:
+        """Return where a field's value was fixed; None where only the caller knows."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MergedIntent(Intent):
+    """What all levels fixed together, and where; equal to an `Intent` of the same values."""
+
+    settings: Mapping[str, Setting]
+
+    def setting(self, name: str) -> Setting | None:
+        """Return where a field's value was fixed; None for a value that was put in its place since."""
+        found = self.settings.get(name)
+        return found if found and found.value == getattr(self, name) else None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Intent) and all(
+            getattr(self, one.name) == getattr(other, one.name) for one in fields(Intent)
+        )
+
+    __hash__ = Intent.__hash__
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +108,11 @@ class Choice:
     origin: Origin
     reason: str
     fact: str
+
+    @property
+    def fixed(self) -> bool:
+        """Whether a person fixed it; `OMP_NUM_THREADS` and the like are often set by a system."""
+        return self.reason.startswith(_FIXED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +158,7 @@ class LaunchPlan:
 
 def fixed(value: T, fact: str = "", warnings: tuple[str, ...] = ()) -> Decision[T]:
     """Return a decision of the user's."""
-    return Decision(value=value, reason="fixed by you", fact=fact, origin="user", warnings=warnings)
+    return Decision(value=value, reason=_FIXED + "you", fact=fact, origin="user", warnings=warnings)
 
 
 def default(value: T, reason: str, fact: str = "") -> Decision[T]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from launcher.plan_records import Choice, LaunchPlan
+from launcher.plan_records import Choice, LaunchPlan, Setting
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_FROM = {"default": "default", "detected": "detected", "environment": "environment", "user": "you"}
 
+def draw(
+    plan: LaunchPlan, explain: bool = False, settings: Mapping[str, Setting] | None = None
+) -> Iterator[RenderableType]:
+    """Yield what a terminal shows: warnings first, then a row for each choice.
 
-def draw(plan: LaunchPlan, explain: bool = False) -> Iterator[RenderableType]:
-    """Yield what a terminal shows: warnings first, then a row for each choice; all of them where `explain` is set."""
+    Where `explain` is set, all of them and where each comes from; then what the `settings` of an intent fix beside.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -23,15 +26,28 @@ def draw(plan: LaunchPlan, explain: bool = False) -> Iterator[RenderableType]:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("choice", "value", *(("from",) if explain else ()), "reason", "fact"):
         table.add_column(heading, overflow="fold")
-    for choice in plan.choices:
-        if not explain and _idle(plan, choice):
-            continue
-        value = value_of(plan, choice.field)
-        if choice.origin == "user":
-            value += " (you)"
+    rows = [
+        (
+            choice.field,
+            value_of(plan, choice.field) + " (you)" * choice.fixed,
+            choice.origin,
+            choice.reason,
+            choice.fact,
+        )
+        for choice in plan.choices
+        if explain or not _idle(plan, choice)
+    ]
+    if explain:
+        shown = {choice.field for choice in plan.choices}
+        rows += [
+            (name, f"{text_of(setting.value)} (you)", setting.origin, setting.reason, "")
+            for name, setting in (settings or {}).items()
+            if name not in shown and setting.value is not None
+        ]
+    for field, value, origin, reason, fact in rows:
         # As Text: a device's name may hold brackets, which rich would read as markup.
-        cells = (choice.field, value, *((_FROM[choice.origin],) if explain else ()), choice.reason, choice.fact)
-        table.add_row(*(Text(cell) for cell in cells))
+        came_from = ("you" if origin == "user" else origin,) if explain else ()
+        table.add_row(*(Text(cell) for cell in (field, value, *came_from, reason, fact)))
     yield table
 
 
@@ -46,7 +62,11 @@ def _idle(plan: LaunchPlan, choice: Choice) -> bool:
 
 def value_of(plan: LaunchPlan, field: str) -> str:
     """Return a choice's value as text: `8`, `yes`, `none`, a variable's value."""
-    value = plan.environment[field] if field in plan.environment else getattr(plan, field)
+    return text_of(plan.environment[field] if field in plan.environment else getattr(plan, field))
+
+
+def text_of(value: Any) -> str:
+    """Return a value as a person reads it."""
     if value is None or value == ():
         return "none"
     if isinstance(value, bool):
