@@ -179,20 +179,19 @@ class CountingTask(SignTask):
         return super().losses(outputs, batch, stage)
 
 
-def run_case(case: Case, epochs: int, ranks: Ranks, accelerator: Any) -> tuple[torch.Tensor, list[int]]:
+def run_case(case: Case, epochs: int, ranks: Ranks) -> tuple[torch.Tensor, list[int]]:
     """Train as a plan says; return the final weights, flattened, and the samples that each rank computed."""
     recipe = make_recipe(case.precision, epochs)
     task = CountingTask(make_data(), recipe.model)
     plan = replace(
         Plan.alone(),
         world_size=ranks.size,
-        micro_batch_size=case.micro_batch_size,
+        # The whole share is named too: what is measured to find it would count as computed.
+        micro_batch_size=case.micro_batch_size or recipe.resolved.global_batch_size,
         share_weights=case.share_weights,
         reduction=case.reduction,  # type: ignore[arg-type]
     )
-    trainer = Trainer(
-        task=task, recipe=recipe, plan=plan, ranks=ranks, accelerator=accelerator, observer=Observer(), folder=None
-    )
+    trainer = Trainer(task=task, recipe=recipe, plan=plan, ranks=ranks, observer=Observer())
     trainer.run()
     computed = torch.zeros(ranks.size, dtype=torch.int64)
     computed[ranks.rank] = task.computed
@@ -217,7 +216,7 @@ def work(rank: int, world_size: int, port: int, cases: list[Case], epochs: int, 
     references: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
     found = []
     for case in cases:
-        weights, computed = run_case(case, epochs, ranks, accelerator)
+        weights, computed = run_case(case, epochs, ranks)
         if rank != 0:
             continue
         if case.precision not in references:

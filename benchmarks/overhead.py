@@ -91,9 +91,7 @@ def run_slipway(inputs: torch.Tensor, labels: torch.Tensor) -> None:
             recipe=recipe,
             plan=plan,
             ranks=Ranks.alone(),
-            accelerator=None,
             observer=observer,
-            folder=None,
         )
         trainer.announce("overhead")
         result = trainer.run()

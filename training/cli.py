@@ -1,4 +1,4 @@
-"""The command line of `bin/train.py`: defaults < environment < --config < flags, read into one typed config."""
+"""The command line of `bin/train.py`: a flag for each option, an error of one line, an exit code."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
-
 from training.config import AdvancedTrainingConfig
-from training.errors import UserError, nearest
-from training.typed import choices_of, convert, field_types, from_mapping
-
-ENVIRONMENT_PREFIX = "SLIPWAY_"
+from training.errors import TrainingFailed, UserError, nearest
+from training.interruption import EXIT_RESUMABLE, Interrupted
+from training.settings import Layer, explain, make_config, read_settings
+from training.typed import choices_of, field_types
 
 _FLAGS = {"use_data_parallel": "data-parallel"}
 """Fields whose flag has another name: `--no-data-parallel`."""
 
-EXIT_BAD_INPUT = 2
+EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,10 +34,13 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=prog,
         description="Train a model in stages, with the same result on one device and on many.",
+        epilog="Each option may also stand in ~/.config/slipway/config.yaml, slipway.yaml, SLIPWAY_<OPTION> or the file "
+        "of --config; the later of these wins, and a flag wins over all.",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("--config", metavar="FILE", help="YAML file with any of these options")
+    parser.add_argument("--explain", action="store_true", help="print every option and where its value comes from")
     groups: dict[str, Any] = {}
     types = field_types(AdvancedTrainingConfig)
     for field in dataclasses.fields(AdvancedTrainingConfig):
@@ -60,43 +61,31 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
-def parse_config(arguments: Sequence[str], environment: Mapping[str, str]) -> AdvancedTrainingConfig:
-    """Return the config of a command line. Raises `UserError` that names the nearest right flag, key or value."""
+def parse_config(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path | None = None
+) -> AdvancedTrainingConfig:
+    """Return the config of a command line. Raises `UserError` that names the nearest right flag, key or value.
+
+    The project file is searched from `folder` up, which is the working folder unless given.
+    """
+    return make_config(_read_settings(_parse_flags(arguments), environment, folder))
+
+
+def _read_settings(flags: dict[str, Any], environment: Mapping[str, str], folder: Path | None = None) -> Layer:
+    options = {name: value for name, value in flags.items() if name not in ("config", "explain")}
+    return read_settings(options, flags.get("config"), environment, folder)
+
+
+def _parse_flags(arguments: Sequence[str]) -> dict[str, Any]:
     parser = build_parser()
     parsed, unknown = parser.parse_known_args(list(arguments))
-    flags = vars(parsed)
     if unknown:
         word = unknown[0]
         known = [option for action in parser._actions for option in action.option_strings]
         if not word.startswith("-"):
             raise UserError(f"unexpected argument {word!r}: every option starts with --")
         raise UserError(f"unknown option {word.split('=')[0]}{nearest(word.split('=')[0], known)}")
-    file_values = _read_config_file(flags.pop("config")) if "config" in flags else {}
-    types = field_types(AdvancedTrainingConfig)
-    values = {
-        **{name: convert(value, types[name], variable) for variable, name, value in _environment_values(environment)},
-        **file_values,
-        **{name: convert(value, types[name], f"--{name.replace('_', '-')}") for name, value in flags.items()},
-    }
-    return AdvancedTrainingConfig(**values)
-
-
-def _environment_values(environment: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    variables = [(ENVIRONMENT_PREFIX + name.upper(), name) for name in field_types(AdvancedTrainingConfig)]
-    return [(variable, name, environment[variable]) for variable, name in variables if variable in environment]
-
-
-def _read_config_file(name: str) -> dict[str, Any]:
-    path = Path(name)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"--config: no file {name!r}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"--config {name}: not a readable YAML file: {' '.join(str(error).split())}") from error
-    content = {} if content is None else content
-    checked = from_mapping(AdvancedTrainingConfig, content, name)
-    return {key: getattr(checked, key) for key in content}
+    return vars(parsed)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -104,20 +93,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments or os.environ.get("SLIPWAY_DEBUG", "") not in ("", "0")
     try:
-        config = parse_config(arguments, os.environ)
+        flags = _parse_flags(arguments)
+        settings = _read_settings(flags, os.environ)
+        config = make_config(settings)
         debug = config.debug
+        if "explain" in flags:
+            if _speaks():
+                print("\n".join(explain(config, settings)))
+            return 0
         # Imported late, so that --help and a typo answer at once.
         from training.run import train
 
         train(config)
+    except Interrupted:
+        logging.getLogger("slipway").warning("stopped and saved: go on with the same command and --resume auto")
+        return EXIT_RESUMABLE
+    except TrainingFailed as error:
+        if _speaks():
+            print(f"error: {error}", file=sys.stderr)
+        return EXIT_FAILED
     except UserError as error:
         if debug:
             raise
-        # Ranks fail alike; one of them speaks. A rank without a world, which is the error, speaks for itself.
-        if os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1":
+        if _speaks():
             print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         logging.getLogger("slipway").warning("interrupted")
         return 130
     return 0
+
+
+def _speaks() -> bool:
+    # Ranks fail alike; one of them speaks. A rank without a world, which is the error, speaks for itself.
+    return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"

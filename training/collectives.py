@@ -45,6 +45,14 @@ class Ranks:
         if self.size > 1:
             self.sum_(torch.zeros(1, device=self.device))
 
+    def minimum(self, value: int) -> int:
+        """Return the smallest of the ranks' values on every rank."""
+        if self.size == 1:
+            return value
+        smallest = torch.tensor([value], device=self.device)
+        dist.all_reduce(smallest, op=dist.ReduceOp.MIN)
+        return int(smallest)
+
     def agree_on_text(self, text: str, source: int = 0) -> str:
         """Return the text of rank `source` on every rank."""
         if self.size == 1:

@@ -7,9 +7,22 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from training.errors import UserError
+from training.intervals import Interval
 from training.recipe import BatchRule, DataSpec, LearningRateRule, ModelSpec, OptimizerSpec, Recipe, Stage
 from training.stages import AUGMENTATION, load_stages, shorten
 from training.typed import convert, field_types
+
+_COUNTS = (
+    "micro_batch_size",
+    "gradient_accumulation",
+    "epochs",
+    "batch_size",
+    "max_steps",
+    "patience",
+    "bad_steps",
+    "keep",
+)
+"""Options that are at least 1."""
 
 RECIPE, PLAN, RUN = "recipe: what is learned", "plan: how it is computed", "run"
 
@@ -64,22 +77,40 @@ class AdvancedTrainingConfig:
         "auto", RECIPE, "auto: bf16 where the device has it, else fp16 on GPUs, else no; frozen with the run"
     )
     precision: Literal["float32", "float64"] = _option("float32", RECIPE, "of weights and data; float64 is for checks")
+    bad_steps: int = _option(
+        5, RECIPE, "steps in a row with a loss or gradient that is not finite before going back and passing over them"
+    )
+    loss_spike_score: float | None = _option(
+        None, RECIPE, "robust standard deviations above recent losses at which to do the same; none: never"
+    )
     seed: int = _option(0, RECIPE, "decides order, splits, initial weights, augmentation and dropout")
 
     device: Literal["auto", "cuda", "xpu", "mps", "npu", "hpu", "cpu"] = _option("auto", PLAN, "where to compute")
     multi_gpu: bool = _option(False, PLAN, "use several devices; falls back to one with a warning")
     use_data_parallel: bool = _option(True, PLAN, "replicate the model over the processes")
-    micro_batch_size: int | None = _option(None, PLAN, "most samples in one forward pass; none: a rank's whole share")
+    micro_batch_size: int | Literal["auto"] = _option(
+        "auto", PLAN, "most samples in one forward pass to begin with; auto: as many as are measured to fit"
+    )
     gradient_accumulation: int | None = _option(None, PLAN, "micro-batches per step instead; sets the micro-batch size")
     share_weights: tuple[float, ...] | None = _option(None, PLAN, "ranks' shares of a batch, such as 3,1")
     reduction: Literal["auto", "flat", "overlap"] = _option(
         "auto", PLAN, "one reduction after the micro-batches, or during the last backward pass"
     )
+    gradient_checkpointing: bool = _option(
+        False, PLAN, "compute activations again in the backward pass: slower, in less memory, the same numbers"
+    )
+    hang_timeout: str = _option("10min", PLAN, "end a run without progress for this long, with its stacks; or never")
     num_workers: int | None = _option(None, PLAN, "threads that prepare micro-batches ahead; 0: none")
 
     experiment_name: str | None = _option(None, RUN, "folder of the run under --runs-dir")
     runs_dir: str = _option("runs", RUN, "where runs are kept")
     overwrite: bool = _option(False, RUN, "replace an existing run of this name instead of numbering a new one")
+    save_every: str = _option("10min", RUN, "write a checkpoint this often: 10min, 500step, 1epoch, or never")
+    keep: int = _option(2, RUN, "checkpoints that are kept")
+    resume: str | None = _option(
+        None, RUN, "a run's folder or name, a checkpoint's folder, or auto: the experiment's newest, if there is one"
+    )
+    allow_recipe_change: bool = _option(False, RUN, "resume although the recipe is no longer the run's")
     log_level: Literal["debug", "info", "warning", "error"] = _option("info", RUN, "least level that is shown")
     debug: bool = _option(False, RUN, "show tracebacks of errors in the input")
 
@@ -95,11 +126,11 @@ class AdvancedTrainingConfig:
                     f"--batch-rule {self.batch_rule} contradicts auto_adjust_batch_size="
                     f"{str(self.auto_adjust_batch_size).lower()}, which means {spelled}: give one of them"
                 )
-        if self.micro_batch_size is not None and self.gradient_accumulation is not None:
+        if self.micro_batch_size != "auto" and self.gradient_accumulation is not None:
             raise UserError("--micro-batch-size and --gradient-accumulation set each other: give one of them")
-        for name in ("micro_batch_size", "gradient_accumulation", "epochs", "batch_size", "max_steps", "patience"):
+        for name in _COUNTS:
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if isinstance(value, int) and value < 1:
                 raise UserError(f"--{name.replace('_', '-')}: must be at least 1, got {value}")
         if self.num_workers is not None and self.num_workers < 0:
             raise UserError(f"--num-workers: must be at least 0, got {self.num_workers}")
@@ -107,6 +138,10 @@ class AdvancedTrainingConfig:
             raise UserError(f"--share-weights: must be at least 0 and not all 0, got {self.share_weights}")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise UserError(f"--ema-decay: must be between 0 and 1, got {self.ema_decay}")
+        Interval.parse(self.save_every, "--save-every")
+        hang = Interval.parse(self.hang_timeout, "--hang-timeout")
+        if hang is not None and hang.unit != "second":
+            raise UserError(f"--hang-timeout: {self.hang_timeout!r} is no time; give one such as 10min, or never")
         if self.clip_norm < 0:
             raise UserError(f"--clip-norm: must be at least 0, got {self.clip_norm}")
 
@@ -139,6 +174,8 @@ class AdvancedTrainingConfig:
             batch_rule=self.effective_batch_rule,
             learning_rate_rule=self.learning_rate_rule,
             monitor=self.monitor,
+            bad_steps=self.bad_steps,
+            loss_spike_score=self.loss_spike_score,
             precision=self.precision,
             max_steps=self.max_steps,
             seed=self.seed,

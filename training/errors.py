@@ -1,4 +1,4 @@
-"""The errors a user can cause and mend: one line each, exit code 2, no traceback."""
+"""Errors that are told in one line, without a traceback."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Bad input. The message is one line: what is wrong, where (file, key, row), what to do."""
+    """Bad input, exit code 2. The message is one line: what is wrong, where (file, key, row), what to do."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the known word nearest to `word`, or an empty string."""
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+class TrainingFailed(Exception):  # noqa: N818 - the run failed, not the program
+    """A run that cannot go on. The message is one line; the exit code is 1."""

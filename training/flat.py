@@ -22,13 +22,12 @@ _ALIGNMENT = 16
 class FlatParameters:
     """The trainable parameters of a module, weight-decayed ones first (matrices), then the rest (biases, norms).
 
-    The last parameter is the ledger: two numbers that are not trained, in whose gradient a step counts the weight of its
-    samples and sums their losses, so that both are reduced with the gradients.
+    After the gradients comes the ledger: a few numbers that ranks sum in the same reduction, such as the weight of the
+    samples of a step.
     """
 
-    def __init__(self, module: nn.Module, ledger: nn.Parameter) -> None:
-        named = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
-        trained = [(name, parameter) for name, parameter in named if parameter is not ledger]
+    def __init__(self, module: nn.Module, ledger_size: int) -> None:
+        trained = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
         if not trained:
             raise UserError("the model has no trainable parameter")
         self.dtype, self.device = trained[0][1].dtype, trained[0][1].device
@@ -40,25 +39,24 @@ class FlatParameters:
                 )
         decayed = [parameter for _, parameter in trained if parameter.ndim >= 2]
         undecayed = [parameter for _, parameter in trained if parameter.ndim < 2]
-        self._ordered = ordered = [*decayed, *undecayed, ledger]
-        starts, size = [], 0
-        for parameter in ordered:
-            starts.append(size)
+        self.parameters = [*decayed, *undecayed]
+        """In the order in which they lie in the buffers."""
+        self.starts, size = [], 0
+        for parameter in self.parameters:
+            self.starts.append(size)
             size += -(-parameter.numel() // _ALIGNMENT) * _ALIGNMENT
-        self._buffer = torch.zeros(size, dtype=self.dtype, device=self.device)
-        self.all_gradients = torch.zeros_like(self._buffer)
+        self.values = torch.zeros(size, dtype=self.dtype, device=self.device)
+        self.all_gradients = torch.zeros(size + ledger_size, dtype=self.dtype, device=self.device)
         """The gradients and, at the end, the ledger: what is reduced."""
         with torch.no_grad():
-            for parameter, start in zip(ordered, starts, strict=True):
+            for parameter, start in zip(self.parameters, self.starts, strict=True):
                 place = slice(start, start + parameter.numel())
-                self._buffer[place].copy_(parameter.detach().flatten())
-                parameter.data = self._buffer[place].view(parameter.shape)
+                self.values[place].copy_(parameter.detach().flatten())
+                parameter.data = self.values[place].view(parameter.shape)
                 parameter.grad = self.all_gradients[place].view(parameter.shape)
-        boundary = starts[len(decayed)]
-        self.values = self._buffer[: starts[-1]]
-        self.gradients = self.all_gradients[: starts[-1]]
-        self.ledger = self.all_gradients[starts[-1] : starts[-1] + 2]
-        """[weight of the samples, sum of their losses] of the step so far."""
+        boundary = self.starts[len(decayed)] if undecayed else size
+        self.gradients = self.all_gradients[:size]
+        self.ledger = self.all_gradients[size:]
         self.decayed_values = self.values[:boundary]
         self.decayed_gradients = self.gradients[:boundary]
         self.trained = nn.Parameter(self.values)
@@ -68,9 +66,9 @@ class FlatParameters:
 
     def check_attached(self) -> None:
         """Raise `RuntimeError` where something moved a parameter or a gradient out of the buffers."""
-        for parameter in self._ordered:
+        for parameter in self.parameters:
             attached = parameter.grad is not None and (
-                parameter.untyped_storage().data_ptr() == self._buffer.untyped_storage().data_ptr()
+                parameter.untyped_storage().data_ptr() == self.values.untyped_storage().data_ptr()
                 and parameter.grad.untyped_storage().data_ptr() == self.all_gradients.untyped_storage().data_ptr()
             )
             if not attached:

@@ -41,7 +41,7 @@ class EpochSampler:
         global_batch_size: int,
         rank: int,
         share_weights: tuple[float, ...],
-        micro_batch_size: int | None,
+        micro_batch_size: int,
     ) -> None:
         order = Order(seed=seed, num_samples=num_samples)
         self.num_steps = order.num_steps(global_batch_size)
@@ -49,19 +49,25 @@ class EpochSampler:
         self._costs = costs
         self._rank = rank
         self._share_weights = share_weights
-        self._micro_batch_size = micro_batch_size
+        self.micro_batch_size = micro_batch_size
+        """The most samples in one forward pass; it may change between two calls of `epoch`."""
         self._counts: dict[int, list[int]] = {}
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[StepWork]:
         """Yield the work of each step from `first_step` on."""
         for step in range(first_step, self.num_steps):
-            batch = self._reader.batch(epoch, step)
-            if self._costs is not None:
-                # By length, so that a micro-batch pads little; the longest first, so that a lack of memory shows early.
-                batch = batch[np.argsort(-self._costs[batch], kind="stable")]
+            batch = self.global_batch(epoch, step)
             mine = batch[share(len(batch), self._rank, self._share_weights)]
-            parts = [mine[part] for part in micro_batches(len(mine), self._micro_batch_size)]
+            parts = [mine[part] for part in micro_batches(len(mine), self.micro_batch_size)]
             yield StepWork(step, parts, batch, self._samples_per_rank(len(batch)))
+
+    def global_batch(self, epoch: int, step: int) -> np.ndarray:
+        """Return the sample indices of a global batch, longest first."""
+        batch = self._reader.batch(epoch, step)
+        if self._costs is None:
+            return batch
+        # By length, so that a micro-batch pads little; the longest first, so that a lack of memory shows early.
+        return batch[np.argsort(-self._costs[batch], kind="stable")]
 
     def _samples_per_rank(self, num_samples: int) -> list[int]:
         if num_samples not in self._counts:

@@ -24,7 +24,9 @@ class Plan:
     share_weights: tuple[float, ...]
     """One for each rank."""
     reduction: Literal["flat", "overlap"]
-    """One all-reduce after the micro-batches, or DistributedDataParallel's during the last backward pass."""
+    """One all-reduce after the micro-batches, or one for each bucket during the last backward pass."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: slower, in less memory, the same numbers."""
     num_workers: int
     """Threads that prepare micro-batches ahead; 0: the training thread does."""
     threads_per_process: int

@@ -152,12 +152,19 @@ class Recipe:
     precision: Literal["float32", "float64"] = "float32"
     max_steps: int | None = None
     """Optimizer steps of the whole run."""
+    bad_steps: int = 5
+    """Steps in a row with a loss or gradient that is not finite, after which training goes back and passes over them."""
+    loss_spike_score: float | None = None
+    """Robust standard deviations above the recent losses at which one is a spike, gone back from alike; none: never."""
     seed: int = 0
     resolution: Resolution | None = None
 
     def __post_init__(self) -> None:
         _check(self.batch_size >= 1, "recipe", "batch_size", self.batch_size, "at least 1")
         _check(self.max_steps is None or self.max_steps >= 1, "recipe", "max_steps", self.max_steps, "at least 1")
+        _check(self.bad_steps >= 1, "recipe", "bad_steps", self.bad_steps, "at least 1")
+        spike = self.loss_spike_score
+        _check(spike is None or spike > 0, "recipe", "loss_spike_score", spike, "above 0")
         rate = self.optimizer.learning_rate
         _check(rate > 0, "recipe", "learning_rate", rate, "above 0")
         _check(0 < self.data.train_ratio < 1, "recipe", "train_ratio", self.data.train_ratio, "between 0 and 1")

@@ -1,16 +1,92 @@
-"""How DistributedDataParallel reduces a bucket of gradients here: by summing.
+"""How gradients are summed over the ranks: all at once, or bucket by bucket while the last backward pass goes on."""
 
-Annotations are evaluated in this module, because DistributedDataParallel checks those of a hook against the classes.
-"""
+from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import torch
 import torch.distributed as dist
 
+from training.collectives import Ranks
+from training.flat import FlatParameters
 
-def sum_hook(group: Any, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
-    """Reduce a bucket by summing, where DistributedDataParallel would average."""
-    work = dist.all_reduce(bucket.buffer(), group=group, async_op=True)
-    assert work is not None
-    return work.get_future().then(lambda future: future.value()[0])
+DEFAULT_BUCKET_BYTES = 25 << 20
+"""As DistributedDataParallel's: large enough for the bandwidth, small enough to start early."""
+
+
+class GradientReduction:
+    """Sums the flat gradients and the ledger behind them.
+
+    A bucket is a slice of the flat buffer, so nothing is packed. Buckets are reduced in one order on every rank, from the
+    end of the buffer (where the last layers' matrices are) to its start, the one with the ledger last: a rank that has no
+    sample, leaves a parameter out or failed half-way takes part all the same.
+    """
+
+    def __init__(self, flat: FlatParameters, ranks: Ranks, bucket_bytes: int = DEFAULT_BUCKET_BYTES) -> None:
+        self._flat = flat
+        self._ranks = ranks
+        self._work: list[dist.Work] = []
+        self._armed = False
+        self._launched = 0
+        self._buckets, owners = _cut(flat, bucket_bytes)
+        self._missing_at_start = [owners.count(bucket) for bucket in range(len(self._buckets))]
+        self._missing: list[int] = []
+        if ranks.size > 1:
+            for parameter, bucket in zip(flat.parameters, owners, strict=True):
+                parameter.register_post_accumulate_grad_hook(partial(self._on_gradient, bucket))
+
+    def overlap(self) -> None:
+        """Reduce during the next backward pass, which is the step's last."""
+        self._missing = list(self._missing_at_start)
+        self._armed = self._ranks.size > 1
+
+    def finish(self, *, overlapped: bool) -> None:
+        """Reduce what is not yet reduced, and wait: all ranks then hold the same sums.
+
+        `overlapped` is the same on every rank: whether some may have begun with buckets.
+        """
+        self._armed = False
+        if self._ranks.size == 1:
+            return
+        if not overlapped:
+            self._ranks.sum_(self._flat.all_gradients)
+            return
+        while self._launched < len(self._buckets):
+            self._launch()
+        for work in self._work:
+            work.wait()
+        self._work, self._launched = [], 0
+
+    def _on_gradient(self, bucket: int, parameter: torch.Tensor) -> None:
+        if not self._armed:
+            return
+        self._missing[bucket] -= 1
+        # The last bucket holds the ledger, which is complete only after the pass.
+        while self._launched < len(self._buckets) - 1 and self._missing[self._launched] <= 0:
+            self._launch()
+
+    def _launch(self) -> None:
+        work = dist.all_reduce(self._flat.all_gradients[self._buckets[self._launched]], async_op=True)
+        assert work is not None
+        self._work.append(work)
+        self._launched += 1
+
+
+def _cut(flat: FlatParameters, bucket_bytes: int) -> tuple[list[slice], list[int]]:
+    """Return the buckets in the order of their reduction, and the bucket of each parameter."""
+    decayed = flat.decayed_values.numel()
+    smallest = bucket_bytes // flat.values.element_size()
+    # Biases and norms, of all layers alike, are complete at the end only: they go with the ledger.
+    edges = [decayed]
+    for start in reversed([start for start in flat.starts if start < decayed]):
+        if edges[-1] - start >= smallest:
+            edges.append(start)
+    if edges[-1] != 0:
+        edges.append(0)
+    pairs = zip(edges[1:], edges[:-1], strict=True)
+    buckets = [slice(start, stop) for start, stop in pairs] + [slice(decayed, flat.all_gradients.numel())]
+    owners = [
+        next(number for number, bucket in enumerate(buckets) if bucket.start <= start < bucket.stop)
+        for start in flat.starts
+    ]
+    return buckets, owners

@@ -6,7 +6,8 @@ import os
 import shutil
 import tempfile
 import uuid
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,42 +20,59 @@ from training.data.prepare import prepare_data
 from training.data.prepared import PreparedData
 from training.device import DeviceManager, make_accelerator
 from training.errors import UserError
+from training.interruption import Interrupted, StopRequest
+from training.intervals import Interval
+from training.launched import launched_plan
 from training.observers.console import configure_logging, make_console, make_console_observer
-from training.observers.events import Decision, Observer, Observers
+from training.observers.events import Decision, Observer, Observers, RunEnd
 from training.observers.journal import Journal
+from training.observers.record import RunRecord
+from training.open_run import OpenRun, open_run, take_up
 from training.plan import Plan, plan_micro_batches, plan_shares
-from training.recipe import DataSpec, Recipe
-from training.run_folder import RUN_SCHEMA_VERSION, create_run_folder, folder_name, git_commit, versions, write_json
+from training.recipe import DataSpec, MixedPrecision, Recipe
+from training.run_folder import RUN_SCHEMA_VERSION, folder_name, git_commit, versions
 from training.tasks.sign import SignTask
 from training.tasks.task import Task
 from training.trainer import Trainer
+from training.watchdog import Watchdog
 from training.world import check_world, launched_world, leave_group
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+_LONGEST_WAIT_SECONDS = 7 * 24 * 3600.0
+"""Of a collective, where a hang is not looked for."""
 
 
 def train(config: AdvancedTrainingConfig, task: Task | None = None) -> dict[str, Any]:
     """Train as `config` says and return the result, as it stands in `run.json`.
 
     `task` is what is trained; without one it is sign recognition on `config.data`. Call it in every process of a launch.
-    Raises `UserError` for input that cannot be used.
+    Raises `UserError` for input that cannot be used, `Interrupted` where a signal asked to stop and the run was saved, and
+    `TrainingFailed` where it cannot go on.
     """
     observers = Observers([])
     if launched_world().rank == 0:
         console = make_console()
         configure_logging(config.log_level, console)
         observers.add(make_console_observer(log_level=config.log_level, console=console))
-    accelerator, ranks = _start_world(config)
-    try:
-        return _train(config, task, accelerator, ranks, observers)
-    finally:
-        observers.close()
-        accelerator.free_memory()  # it keeps the replicated model, and with it the group
-        leave_group()
-        if ranks.size == 1:
-            # Accelerate's state is global: without this a second run could not have another precision or device.
-            accelerator.state._reset_state(reset_partial_state=True)
+    planned = launched_plan(os.environ)
+    if planned is not None:
+        config = planned.fill_in(config)
+    # From here on: a signal that comes while data is read stops the run at its first step, saved.
+    with StopRequest() as stop:
+        accelerator, ranks = _start_world(config)
+        try:
+            if planned is not None:
+                planned.check_world(ranks.size, ranks.device.type)
+            return _train(config, task, accelerator.mixed_precision, ranks, observers, stop)
+        finally:
+            observers.close()
+            accelerator.free_memory()
+            leave_group()
+            if ranks.size == 1:
+                # Accelerate's state is global: without this a second run could not have another precision or device.
+                accelerator.state._reset_state(reset_partial_state=True)
 
 
 def _start_world(config: AdvancedTrainingConfig) -> tuple[Accelerator, Ranks]:
@@ -66,7 +84,13 @@ def _start_world(config: AdvancedTrainingConfig) -> tuple[Accelerator, Ranks]:
             raise UserError(f"the launcher's config asks for {sharding}, but training only replicates: use MULTI_GPU")
     # A fall-back from several devices to one is told with the other decisions, once there is a screen and a journal.
     device = DeviceManager.detect_best_device(config.device, multi_gpu=False)
-    accelerator = make_accelerator(device=config.device, mixed_precision=config.mixed_precision)
+    hang = _hang_seconds(config)
+    accelerator = make_accelerator(
+        device=config.device,
+        mixed_precision=config.mixed_precision,
+        # Later than the watchdog, which leaves the stacks.
+        timeout_seconds=_LONGEST_WAIT_SECONDS if hang is None else 60.0 + hang,
+    )
     check_world(accelerator, device.type)
     ranks = Ranks(
         rank=accelerator.process_index,
@@ -77,50 +101,74 @@ def _start_world(config: AdvancedTrainingConfig) -> tuple[Accelerator, Ranks]:
     return accelerator, ranks
 
 
+def _hang_seconds(config: AdvancedTrainingConfig) -> float | None:
+    interval = Interval.parse(config.hang_timeout, "--hang-timeout")
+    return None if interval is None else interval.count
+
+
 def _train(
-    config: AdvancedTrainingConfig, task: Task | None, accelerator: Accelerator, ranks: Ranks, observers: Observers
+    config: AdvancedTrainingConfig,
+    task: Task | None,
+    mixed_precision: MixedPrecision,
+    ranks: Ranks,
+    observers: Observers,
+    stop: StopRequest,
 ) -> dict[str, Any]:
-    recipe = config.make_recipe().resolve(ranks.size, accelerator.mixed_precision)
+    base = config.make_recipe()
     notes: tuple[str, ...] = ()
     if task is None:
-        data = _share_data(recipe, ranks)
+        data = _share_data(base, ranks)
         notes = data.facts.notes
-        task = SignTask(data, recipe.model)
+        task = SignTask(data, base.model)
     else:
         # What the config says of data and model is of the sign task; this one brings its own.
-        recipe = replace(recipe, task=task.name, data=DataSpec(source=_data_name(task)))
+        base = replace(base, task=task.name, data=DataSpec(source=_data_name(task)))
     if task.num_samples("train") == 0:
         raise UserError(f"{_data_name(task)}: no sample to train on")
-    settings = DeviceManager.optimize_for_device(ranks.device)
-    plan = make_plan(config, recipe, ranks)
     name = config.experiment_name or folder_name(f"{_data_name(task)}-{Path(config.stages_config).stem}")
-    folder = _claim_folder(config, name, ranks)
-    record = _make_record(folder, recipe, plan, task) if folder else {}
-    if folder:
-        write_json(folder / "run.json", {**record, "state": "running"})
-        observers.add(Journal(folder / "events.jsonl"))
-    try:
-        trainer = Trainer(
-            task=task,
-            recipe=recipe,
-            plan=plan,
+    with ExitStack() as stack:
+        settings = DeviceManager.optimize_for_device(ranks.device)
+        run = open_run(
+            config,
+            name,
+            base,
+            mixed_precision,
+            task,
+            plan_for=lambda recipe: make_plan(config, recipe, ranks),
             ranks=ranks,
-            accelerator=accelerator,
-            observer=observers,
-            folder=folder,
+            stack=stack,
         )
-        trainer.announce(name if folder is None else folder.name)
-        _tell_decisions(observers, config, recipe, plan, settings, notes)
-        result = trainer.run()
-    except BaseException as error:
-        if folder:
-            state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            told = f"{type(error).__name__}: {error}".removesuffix(": ")
-            write_json(folder / "run.json", {**record, "state": state, "error": told})
-        raise
-    if folder:
-        write_json(folder / "run.json", {**record, "state": "finished", "result": result})
-    return result
+        if run.result is not None:
+            observers.on_run_end(RunEnd(result=run.result, folder=run.shared_folder))
+            return run.result
+        plan, record = run.plan, None
+        if run.folder is not None:
+            record = RunRecord(run.folder / "run.json", _make_record(run, config, plan, task))
+            observers.add(record)
+            observers.add(Journal(run.folder / "events.jsonl"))
+        try:
+            trainer = Trainer(
+                task=task,
+                recipe=run.recipe,
+                plan=plan,
+                ranks=ranks,
+                observer=observers,
+                folder=run.folder,
+                save_every=Interval.parse(config.save_every, "--save-every"),
+                keep=config.keep,
+                stop=stop,
+                watchdog=Watchdog(run.shared_folder, ranks.rank, _hang_seconds(config)),
+            )
+            trainer.announce(run.name)
+            _tell_decisions(observers, config, run.recipe, plan, settings, notes)
+            take_up(run, trainer, observers, ranks)
+            return trainer.run()
+        except BaseException as error:
+            if record:
+                stopped = isinstance(error, (KeyboardInterrupt, Interrupted))
+                told = f"{type(error).__name__}: {error}".removesuffix(": ")
+                record.end("interrupted" if stopped else "failed", error=told)
+            raise
 
 
 def _data_name(task: Task) -> str:
@@ -136,8 +184,9 @@ def make_task(config: AdvancedTrainingConfig) -> Task:
 def make_plan(config: AdvancedTrainingConfig, recipe: Recipe, ranks: Ranks) -> Plan:
     """Return how a resolved recipe is computed by these ranks, with the reason for each choice."""
     shares = plan_shares(config.share_weights, ranks.size)
+    asked_size = None if config.micro_batch_size == "auto" else config.micro_batch_size
     micro_batch_size, accumulation = plan_micro_batches(
-        recipe.resolved.global_batch_size, shares, config.micro_batch_size, config.gradient_accumulation
+        recipe.resolved.global_batch_size, shares, asked_size, config.gradient_accumulation
     )
     on_cpu = ranks.device.type == "cpu"
     reasons = {}
@@ -164,8 +213,8 @@ def make_plan(config: AdvancedTrainingConfig, recipe: Recipe, ranks: Ranks) -> P
             if on_cpu
             else "prepared while the device works"
         )
-    if config.micro_batch_size is None and config.gradient_accumulation is None:
-        reasons["micro_batch_size"] = "a rank's whole share in one forward pass: nothing else was asked for"
+    if micro_batch_size is None:
+        reasons["micro_batch_size"] = "a rank's whole share in one forward pass, or as much as is measured to fit"
     return Plan(
         world_size=ranks.size,
         device=ranks.device.type,
@@ -174,6 +223,7 @@ def make_plan(config: AdvancedTrainingConfig, recipe: Recipe, ranks: Ranks) -> P
         gradient_accumulation=accumulation,
         share_weights=shares,
         reduction=reduction,
+        gradient_checkpointing=config.gradient_checkpointing,
         num_workers=num_workers,
         threads_per_process=torch.get_num_threads(),
         reasons=tuple(reasons.items()),
@@ -209,26 +259,17 @@ def _share_data(recipe: Recipe, ranks: Ranks) -> PreparedData:
     return data
 
 
-def _claim_folder(config: AdvancedTrainingConfig, name: str, ranks: Ranks) -> Path | None:
-    """Return the new run's folder on rank 0, which alone writes; all ranks stop where it cannot be made."""
-    folder, error = None, None
-    if ranks.is_main:
-        try:
-            folder = create_run_folder(Path(config.runs_dir), name, overwrite=config.overwrite)
-        except UserError as caught:
-            error = caught
-    ranks.agree_on_error(error)
-    return folder
-
-
-def _make_record(folder: Path, recipe: Recipe, plan: Plan, task: Task) -> dict[str, Any]:
+def _make_record(run: OpenRun, config: AdvancedTrainingConfig, plan: Plan, task: Task) -> dict[str, Any]:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     return {
         "schema_version": RUN_SCHEMA_VERSION,
-        "name": folder.name,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "recipe": recipe.as_dict(),
-        "recipe_hash": recipe.hash,
-        "base_recipe_hash": recipe.base_hash,
+        "name": run.name,
+        "started": run.record.get("started", now),
+        "resumed": [*run.record.get("resumed", []), now] if run.record else [],
+        "config": asdict(config),
+        "recipe": run.recipe.as_dict(),
+        "recipe_hash": run.recipe.hash,
+        "base_recipe_hash": run.recipe.base_hash,
         "plan": plan.as_dict(),
         "world_size": plan.world_size,
         "data": dict(task.describe()),

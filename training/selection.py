@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from training.errors import UserError
+from training.typed import plain_values
 
 _LOSS_DIGITS = 6
 """Losses are compared to this many digits, below which plans differ by the order of their sums."""
@@ -77,3 +78,26 @@ class Best:
             return False
         self.score, self.snapshot, self.epoch, self.validation = score, take(), epoch, validation
         return True
+
+    def state(self) -> dict[str, Any]:
+        """Return all but the snapshot as plain values; what is not finite is null."""
+        score = None if self.score is None else plain_values([self.score.value, self.score.loss], "", [])
+        return {
+            "score": score,
+            "epoch": self.epoch,
+            "validation": plain_values(dict(self.validation), "", []),
+            "epochs_without_improvement": self.epochs_without_improvement,
+            "min_delta": self._min_delta,
+            "reference": plain_values(self._reference, "", []),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state; the snapshot is set apart."""
+        if state["score"] is not None:
+            value, loss = state["score"]
+            self.score = Score(value=-math.inf if value is None else value, loss=math.inf if loss is None else loss)
+        self.epoch = state["epoch"]
+        self.validation = {name: math.nan if value is None else value for name, value in state["validation"].items()}
+        self.epochs_without_improvement = int(state["epochs_without_improvement"])
+        self._min_delta = float(state["min_delta"])
+        self._reference = -math.inf if state["reference"] is None else float(state["reference"])

@@ -1,7 +1,8 @@
 """One optimizer step: any cut of a global batch into ranks and micro-batches gives the same gradient.
 
 Losses are summed, the weight of their samples is counted in the same reduction, and the division comes after it, before
-clipping. Nothing here waits for the device.
+clipping. The same reduction tells every rank whether one of them ran out of memory or was asked to stop, so neither costs a
+collective of its own. Nothing here waits for the device.
 """
 
 from __future__ import annotations
@@ -13,171 +14,183 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from training.collectives import Ranks
 from training.flat import FlatParameters
-from training.recipe import OptimizerSpec, Recipe, Stage
-from training.reduction import sum_hook
+from training.memory import is_out_of_memory, release_memory
+from training.optimizer import FlatOptimizer, LossScale
+from training.recipe import Recipe, Stage
+from training.reduction import GradientReduction
 from training.tasks.task import Batch, Task
 
-_FUSED_DEVICES = ("cpu", "cuda", "xpu", "mps")
-"""Where torch has optimizers that update a tensor in one kernel."""
-
-
-class Replica(nn.Module):
-    """A task's model together with the ledger, which is reduced like a gradient."""
-
-    def __init__(self, task: Task, model: nn.Module) -> None:
-        super().__init__()
-        self.task = task
-        self.model = model
-        reference = next(model.parameters())
-        self.ledger = nn.Parameter(torch.zeros(2, dtype=reference.dtype, device=reference.device))
-
-    def forward(self, batch: Batch) -> torch.Tensor:
-        """Return the model's outputs for a batch."""
-        return self.task.forward(self.model, batch)
-
-
-def make_optimizer(spec: OptimizerSpec, flat: FlatParameters) -> torch.optim.Optimizer:
-    """Return a fresh optimizer over the flat parameters: one tensor, one kernel. Weight decay is `decay_weights`."""
-    fused = flat.device.type in _FUSED_DEVICES
-    if spec.name == "adamw":
-        return torch.optim.Adam([flat.trained], lr=0.0, betas=(spec.beta1, spec.beta2), eps=spec.eps, fused=fused)
-    return torch.optim.SGD([flat.trained], lr=0.0, momentum=spec.momentum, fused=fused)
-
-
-def decay_weights(
-    spec: OptimizerSpec, flat: FlatParameters, learning_rate: float, weight_decay: float, applies: torch.Tensor | None
-) -> None:
-    """Decay the matrices, before the update: for AdamW apart from the gradient (Loshchilov and Hutter, 2019), for SGD in it.
-
-    `applies` is a scalar, false where the update will be skipped; none: it will not be.
-    """
-    if weight_decay == 0.0:
-        return
-    with torch.no_grad():
-        if spec.name == "adamw":
-            decay = learning_rate * weight_decay
-            flat.decayed_values.mul_(1.0 - (decay if applies is None else decay * applies))
-        else:
-            flat.decayed_gradients.add_(flat.decayed_values, alpha=weight_decay)
+LEDGER_SIZE = 5
+"""What the ranks sum beside the gradients: [weight of the samples, sum of their losses, infinite where a rank ran out of
+memory, ranks that were asked to stop, ranks that see little memory left]."""
 
 
 class StepOutcome(NamedTuple):
-    """What a step found, over all ranks, on the device."""
+    """What a step found, over all ranks; the same on each."""
 
-    ledger: torch.Tensor
-    """[weight of the samples, sum of their losses]."""
-    loss: torch.Tensor
-    """Mean over the global batch, a scalar."""
-    gradient_norm: torch.Tensor
-    """Before clipping, a scalar."""
+    weight: float
+    """Of the samples of the global batch."""
+    loss: float
+    """Mean over the global batch."""
+    gradient_norm: float
+    """Before clipping."""
+    out_of_memory: bool
+    """Some rank ran out of memory: nothing was updated, and the same global batch is to be computed again."""
+    stop_asked: bool
+    memory_is_short: bool
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether loss and gradient are finite; if not, the update was skipped."""
+        return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
+
+
+class PendingStep:
+    """A step whose outcome may still be on its way from the device."""
+
+    def __init__(self, facts: torch.Tensor) -> None:
+        self._event: Any = None
+        if facts.device.type in ("cuda", "xpu"):
+            # Waiting for the copy alone leaves what is queued behind it running.
+            device = facts.device.type
+            facts = facts.to("cpu", non_blocking=True)
+            self._event = getattr(torch, device).Event()
+            self._event.record()
+        self._facts = facts
+
+    def read(self) -> StepOutcome:
+        """Wait for the outcome and return it."""
+        if self._event is not None:
+            self._event.synchronize()
+        weight, loss_sum, out_of_memory, stop, pressure, norm = self._facts.tolist()
+        return StepOutcome(
+            weight=weight,
+            loss=loss_sum / weight if weight else math.nan,
+            gradient_norm=norm,
+            out_of_memory=out_of_memory != 0.0,
+            stop_asked=stop > 0.0,
+            memory_is_short=pressure > 0.0,
+        )
+
+
+class Failure(NamedTuple):
+    """How a rank ran out of memory."""
+
+    micro_batch: int
+    """Which of its micro-batches did not fit, from 0."""
+    message: str
+    """In the allocator's words."""
 
 
 class TrainStep:
     """Turns the micro-batches of this rank into one optimizer step of all ranks."""
 
-    def __init__(
-        self,
-        *,
-        task: Task,
-        replica: Replica,
-        parallel: nn.Module,
-        flat: FlatParameters,
-        ranks: Ranks,
-        recipe: Recipe,
-    ) -> None:
+    def __init__(self, *, task: Task, model: nn.Module, flat: FlatParameters, ranks: Ranks, recipe: Recipe) -> None:
         self.flat = flat
         self._task = task
-        self._replica = replica
-        self._parallel = parallel if isinstance(parallel, DistributedDataParallel) else None
-        if self._parallel is not None:
-            self._parallel.register_comm_hook(None, sum_hook)
-        self._ranks = ranks
+        self._model = model
+        self._device = ranks.device
+        self._weight, self._loss_sum, self._out_of_memory, self._stop, self._pressure = flat.ledger.unbind()
+        self._reduction = GradientReduction(flat, ranks)
         self._spec = recipe.optimizer
         self._autocast = self._make_autocast(recipe.resolved.mixed_precision)
         # Losses are summed over a batch, not averaged: the scale starts lower by that much, to the next power of two.
         rows = 2.0 ** math.ceil(math.log2(recipe.resolved.global_batch_size))
-        self._scaler = torch.amp.GradScaler(
-            ranks.device.type, init_scale=65536.0 / rows, enabled=recipe.resolved.mixed_precision == "fp16"
-        )
-        self.optimizer = make_optimizer(self._spec, flat)
-        self._weight, self._loss_sum = flat.ledger.unbind()
+        self.loss_scale = LossScale(65536.0 / rows, ranks.device, enabled=recipe.resolved.mixed_precision == "fp16")
+        self.optimizer = FlatOptimizer(self._spec, flat)
         self.average: torch.Tensor | None = None
+        self.failure: Failure | None = None
+        """How this rank ran out of memory in the last step, if it did."""
+        self._halted = torch.zeros((), dtype=flat.dtype, device=flat.device)
+        """Infinite from a step that ran out of memory until `resume`: steps queued behind it update nothing."""
 
     def _make_autocast(self, mixed_precision: str) -> Callable[[], AbstractContextManager[Any]]:
         if mixed_precision == "no":
             return nullcontext
         dtype = torch.bfloat16 if mixed_precision == "bf16" else torch.float16
-        return lambda: torch.autocast(self._ranks.device.type, dtype=dtype)
+        return lambda: torch.autocast(self._device.type, dtype=dtype)
 
-    def begin_stage(self, stage: Stage) -> None:
+    def begin_stage(self) -> None:
         """Start a stage: a fresh optimizer, and a moving average from the weights as they are."""
-        self.optimizer = make_optimizer(self._spec, self.flat)
-        self.average = self.flat.values.clone() if self._spec.ema_decay is not None else None
+        self.optimizer.reset()
+        if self._spec.ema_decay is not None:
+            self.average = self.flat.values.clone()
+
+    def resume(self) -> None:
+        """Update again, after a step that ran out of memory was told."""
+        self._halted.zero_()
 
     def run(
         self,
         micro_batches: Iterable[Batch],
         *,
         num_micro_batches: int,
-        stand_in: Callable[[], Batch],
         stage: Stage,
         learning_rate: float,
         ema_decay: float,
-    ) -> StepOutcome:
-        """Do one optimizer step.
+        overlapped: bool = False,
+        stop: bool = False,
+        memory_is_short: bool = False,
+    ) -> PendingStep:
+        """Do one optimizer step. A rank with no micro-batch, or out of memory, takes part in the reduction all the same.
 
-        A rank with no micro-batch takes part all the same; where the reduction overlaps with the backward pass it needs
-        `stand_in`, a batch that counts nothing.
+        With `overlapped` gradients are reduced while the last backward pass goes on. `stop` and `memory_is_short` are this
+        rank's word to all.
         """
         self.flat.all_gradients.zero_()
-        for number, batch in enumerate(micro_batches, 1):
-            self._accumulate(batch, stage, reduce=number == num_micro_batches)
-        if num_micro_batches == 0 and self._parallel is not None:
-            self._accumulate(stand_in(), stage, reduce=True, counts=False)
-        if self._parallel is None:
-            self._ranks.sum_(self.flat.all_gradients)
-        return self._update(learning_rate, stage.weight_decay, ema_decay)
+        self.failure = None
+        done, batch = 0, None
+        try:
+            for batch in micro_batches:
+                self.accumulate(batch, stage, overlapped=overlapped and done + 1 == num_micro_batches)
+                done += 1
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self.failure = Failure(done, str(error).split("\n")[0] or type(error).__name__)
+            error.__traceback__ = None  # it holds the tensors of the pass
+        if self.failure is not None:
+            del batch  # a whole micro-batch of inputs
+            release_memory(self._device)
+            self._out_of_memory.fill_(math.inf)
+        if stop:
+            self._stop.fill_(1.0)
+        if memory_is_short:
+            self._pressure.fill_(1.0)
+        self._reduction.finish(overlapped=overlapped)
+        return PendingStep(self._update(learning_rate, stage.weight_decay, ema_decay))
 
-    def _accumulate(self, batch: Batch, stage: Stage, *, reduce: bool, counts: bool = True) -> None:
-        overlapped = reduce and self._parallel is not None
+    def accumulate(self, batch: Batch, stage: Stage, *, overlapped: bool = False) -> None:
+        """Add a micro-batch's gradients, weight and losses to what is reduced."""
         with self._autocast():
-            outputs = self._parallel(batch) if overlapped and self._parallel is not None else self._replica(batch)
+            outputs = self._task.forward(self._model, batch)
             losses = self._task.losses(outputs, batch, stage)
         weights = self._task.weights(batch)
         # In the ledger's precision: bfloat16 counts exactly to 256 only.
-        loss_sum = losses.sum(dtype=self._replica.ledger.dtype)
-        if not overlapped:
-            self._weight.add_(len(losses) if weights is None else weights.sum())
-            self._loss_sum.add_(loss_sum.detach())
-            self._scaler.scale(loss_sum).backward()
-            return
-        # The ledger must pass through autograd here, for DistributedDataParallel reduces what arrives as gradients.
-        weight = loss_sum.new_tensor(float(len(losses))) if weights is None else weights.sum().to(loss_sum.dtype)
-        counted = torch.stack([weight, loss_sum.detach()]) * float(counts)
-        entry = (self._replica.ledger * counted.to(self._replica.ledger.dtype)).sum()
-        (self._scaler.scale(loss_sum * float(counts)) + entry).backward()
+        loss_sum = losses.sum(dtype=self.flat.dtype)
+        self._weight.add_(len(losses) if weights is None else weights.sum())
+        self._loss_sum.add_(loss_sum.detach())
+        if overlapped:
+            self._reduction.overlap()
+        self.loss_scale.scaled(loss_sum).backward()
 
-    def _update(self, learning_rate: float, weight_decay: float, ema_decay: float) -> StepOutcome:
+    def _update(self, learning_rate: float, weight_decay: float, ema_decay: float) -> torch.Tensor:
         flat = self.flat
-        self._scaler.unscale_(self.optimizer)
-        ledger = flat.ledger.clone()
-        weight, loss_sum = ledger.unbind()
-        factor = weight.clamp(min=torch.finfo(weight.dtype).tiny).reciprocal()
+        weight = self._weight.clamp(min=torch.finfo(flat.dtype).tiny)
+        factor = self.loss_scale.unscale(weight.reciprocal())
         norm = torch.linalg.vector_norm(flat.gradients) * factor
         if self._spec.clip_norm is not None:
             # As torch.nn.utils.clip_grad_norm_, in the same pass as the division.
             factor = factor * (self._spec.clip_norm / (norm + 1e-6)).clamp(max=1.0)
+        self._halted.add_(self._out_of_memory)
+        # An infinite loss times zero is not a number, which nothing added to it mends.
+        sound = (norm + self._halted + self._loss_sum * 0.0).isfinite()
         flat.gradients.mul_(factor)
-        self.optimizer.param_groups[0]["lr"] = learning_rate
-        # The scaler skips an update whose gradient overflowed, so the decay must be skipped with it.
-        applies = norm.isfinite() if self._scaler.is_enabled() else None
-        decay_weights(self._spec, flat, learning_rate, weight_decay, applies)
-        self._scaler.step(self.optimizer)
-        self._scaler.update()
+        self.optimizer.update(learning_rate, weight_decay, sound)
+        self.loss_scale.update(sound)
         if self.average is not None:
-            self.average.lerp_(flat.values, 1.0 - ema_decay)
-        return StepOutcome(ledger, loss_sum / weight, norm)
+            self.average.lerp_(flat.values, (1.0 - ema_decay) * sound.to(flat.dtype))
+        return torch.cat([flat.ledger, norm.view(1)])

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from training.checkpoint import Content, newest_checkpoint
 from training.collectives import Ranks
-from training.device import DeviceManager
+from training.errors import TrainingFailed, UserError
 from training.evaluate import evaluate
+from training.faults import Position
 from training.flat import FlatParameters
+from training.interruption import StopRequest
+from training.intervals import Interval
 from training.keyed import fold
-from training.loader import EpochSampler, Loader
-from training.observers.events import Decision, EpochEnd, Observer, RunEnd, RunStart, StageEnd, StageStart, StepEnd
+from training.loader import Loader
+from training.observers.events import Decision, EpochEnd, Observer, RunEnd, RunStart, StageEnd, StageStart
 from training.plan import Plan
+from training.progress import Progress
 from training.recipe import Recipe, Stage
 from training.run_folder import save_weights
-from training.schedule import ema_decay, learning_rate
+from training.run_state import Tensors, capture, restore, share_checkpoint
+from training.saving import CheckpointSaver, Saver
 from training.selection import Best, Score, Snapshot
-from training.step import Replica, TrainStep
+from training.step import LEDGER_SIZE
+from training.step_loop import Rewind, StepLoop
 from training.tasks.task import Task
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from training.watchdog import Watchdog
 
 MODEL_STREAM = 0x1417
 
@@ -38,16 +41,8 @@ _FEW_STEPS = 10
 _EVALUATION_BATCH_SIZE = 256
 """Most samples in one forward pass of evaluation, where the plan names no micro-batch size."""
 
-
-@dataclass(kw_only=True)
-class Progress:
-    """Where a run is and what it has found."""
-
-    step: int = 0
-    stage_first_step: int = 0
-    """The optimizer steps that were done when the present stage began."""
-    best: Best = field(default_factory=Best)
-    rows: list[dict[str, Any]] = field(default_factory=list)
+_MOST_REWINDS = 3
+"""Times that a run goes back because of bad numbers before it gives up."""
 
 
 class Trainer:
@@ -60,58 +55,82 @@ class Trainer:
         recipe: Recipe,
         plan: Plan,
         ranks: Ranks,
-        accelerator: Accelerator | None,
         observer: Observer,
-        folder: Path | None,
+        folder: Path | None = None,
+        save_every: Interval | None = None,
+        keep: int = 2,
+        stop: StopRequest | None = None,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self.task, self.recipe, self.plan = task, recipe, plan
-        self.progress = Progress()
         self._ranks = ranks
         self._observer = observer
         self._folder = folder
+        self._watchdog = watchdog or Watchdog(None, ranks.rank, None)
         dtype = torch.float64 if recipe.precision == "float64" else torch.float32
         torch.manual_seed(fold(recipe.seed, MODEL_STREAM) % 2**63)
         self.model = task.build_model().to(device=ranks.device, dtype=dtype)
-        replica = Replica(task, self.model)
-        self.flat = FlatParameters(replica, replica.ledger)
+        if plan.gradient_checkpointing:
+            task.checkpoint_gradients(self.model)
+        self.flat = FlatParameters(self.model, LEDGER_SIZE)
         self._buffers = [buffer for buffer in self.model.buffers() if buffer.numel()]
         ranks.broadcast_(self.flat.values)
         for buffer in self._buffers:
             ranks.broadcast_(buffer)
-        overlapped = plan.reduction == "overlap" and ranks.size > 1
-        parallel = DeviceManager.setup_multi_gpu(replica, accelerator) if overlapped else replica
-        self.flat.check_attached()
-        self._step = TrainStep(
-            task=task, replica=replica, parallel=parallel, flat=self.flat, ranks=ranks, recipe=recipe
-        )
         self._loader = Loader(task, seed=recipe.seed, dtype=dtype, device=ranks.device, num_workers=plan.num_workers)
-        self._sampler = EpochSampler(
-            seed=recipe.seed,
-            num_samples=task.num_samples("train"),
-            costs=task.costs("train"),
-            global_batch_size=recipe.resolved.global_batch_size,
-            rank=ranks.rank,
-            share_weights=plan.share_weights,
-            micro_batch_size=plan.micro_batch_size,
+        steps_per_epoch = -(-task.num_samples("train") // recipe.resolved.global_batch_size)
+        self._saver: Saver = Saver()
+        if folder is not None and save_every is not None:
+            self._saver = CheckpointSaver(
+                folder,
+                interval=save_every,
+                keep=keep,
+                steps_per_epoch=steps_per_epoch,
+                observer=observer,
+                capture=self._capture,
+            )
+        self._loop = StepLoop(
+            task=task,
+            model=self.model,
+            flat=self.flat,
+            recipe=recipe,
+            plan=plan,
+            ranks=ranks,
+            loader=self._loader,
+            observer=observer,
+            saver=self._saver,
+            stop=stop or StopRequest(),
+            watchdog=self._watchdog,
         )
-        # In float64 where there is one: float32 stops counting at 16.7 million samples.
-        wide = torch.float32 if ranks.device.type == "mps" else torch.float64
-        self._epoch_totals = torch.zeros(2, dtype=wide, device=ranks.device)
+        self._evaluation_batch_size = plan.micro_batch_size or _EVALUATION_BATCH_SIZE
+        self._unsaved: set[str] = set()
+        self._is_restored = False
+        self._rewinds = 0
+        self._started = self._stage_started = time.perf_counter()
+
+    @property
+    def progress(self) -> Progress:
+        """Where the run is and what it has found."""
+        return self._loop.progress
 
     def run(self) -> dict[str, Any]:
-        """Train all stages and test the best weights; return the result, as it stands in `run.json`."""
-        started = time.perf_counter()
+        """Train all stages from the cursor on and test the best weights; return the result, as it stands in `run.json`.
+
+        Raises `Interrupted` where the ranks agreed to stop; the run is then saved.
+        """
+        self._started = time.perf_counter() - self.progress.seconds
         try:
-            for number, stage in enumerate(self.recipe.stages):
-                improved = self._run_stage(number, stage)
-                if self._steps_left == 0:
-                    break
-                if number + 1 < len(self.recipe.stages) and not improved:
-                    self._decide("stages_ended", f"stage {stage.name} improved too little for the next one to start")
-                    break
+            with self._watchdog:
+                while True:
+                    try:
+                        self._run_stages()
+                        break
+                    except Rewind as rewind:
+                        self._rewind(rewind.positions)
+                result = self._finish()
         finally:
             self._loader.close()
-        result = self._finish(started)
+            self._saver.close()
         self._observer.on_run_end(RunEnd(result=result, folder=self._folder or Path()))
         return result
 
@@ -121,43 +140,41 @@ class Trainer:
             # Only a model with batch statistics has buffers that differ between ranks: rank 0's are taken.
             if buffer.is_floating_point():
                 self._ranks.broadcast_(buffer)
-        with self.flat.using(self._step.average):
-            return evaluate(
+        with self.flat.using(self._loop.step.average):
+            metrics, self._evaluation_batch_size = evaluate(
                 self.task,
                 self.model,
                 self._loader,
                 split,
                 ranks=self._ranks,
                 share_weights=self.plan.share_weights,
-                micro_batch_size=self.plan.micro_batch_size or _EVALUATION_BATCH_SIZE,
+                batch_size=self._evaluation_batch_size,
+                on_batch=self._watchdog.beat,
             )
+        return metrics
 
-    @property
-    def _steps_left(self) -> int | None:
-        return None if self.recipe.max_steps is None else self.recipe.max_steps - self.progress.step
+    def _run_stages(self) -> None:
+        while True:
+            number = self.progress.stage
+            stage = self.recipe.stages[number]
+            improved = self._run_stage(number, stage)
+            if self._loop.steps_left == 0 or number + 1 == len(self.recipe.stages):
+                return
+            if not improved:
+                self._decide("stages_ended", f"stage {stage.name} improved too little for the next one to start")
+                return
+            self.progress.begin_stage(number + 1, self.recipe.stages[number + 1].min_delta)
 
     def _run_stage(self, number: int, stage: Stage) -> bool:
-        """Train a stage and restore its best weights; return whether it improved by its threshold."""
-        started = time.perf_counter()
-        self.progress.stage_first_step = self.progress.step
-        best = Best(stage.min_delta)
-        before = self.progress.best.score
-        self.task.begin_stage(self.model, stage)
-        self._step.begin_stage(stage)
-        self._observer.on_stage_start(
-            StageStart(
-                number=number,
-                stage=stage,
-                peak_learning_rate=self.recipe.peak_learning_rate * stage.learning_rate_factor,
-                num_epochs=stage.epochs,
-                steps_per_epoch=self._sampler.num_steps,
-            )
-        )
-        stopped, epochs = "all epochs", 0
-        for epoch_in_stage in range(stage.epochs):
-            self._run_epoch(number, stage, epoch_in_stage, best)
-            epochs += 1
-            if self._steps_left == 0:
+        """Train a stage from the cursor on and restore its best weights; return whether it improved by its threshold."""
+        self._begin_stage(number, stage)
+        progress, best = self.progress, self.progress.stage_best
+        before = progress.best.score
+        stopped = "all epochs"
+        while True:
+            self._run_epoch(number, stage, progress.epoch_in_stage)
+            epochs = progress.epoch_in_stage + 1
+            if self._loop.steps_left == 0:
                 stopped = "max_steps"
                 break
             if stage.patience is not None and best.epochs_without_improvement >= stage.patience:
@@ -166,28 +183,54 @@ class Trainer:
                     "early_stop",
                     f"stage {stage.name}: no gain in {self.recipe.monitor} for {stage.patience} epochs",
                     stage=number,
-                    epoch_in_stage=epoch_in_stage,
+                    epoch_in_stage=progress.epoch_in_stage,
                 )
                 break
+            if epochs == stage.epochs:
+                break
+            progress.epoch_in_stage, progress.step_in_epoch = epochs, 0
         self._save("last", self.flat.values)
         self._restore(best.snapshot or self._take_snapshot())
-        self._step.average = None
+        self._loop.step.average = None
         row = {
             "stage": stage.name,
             "epochs": epochs,
-            "steps": self.progress.step - self.progress.stage_first_step,
+            "steps": progress.step - progress.stage_first_step,
             "stopped": stopped,
             "best_epoch": None if best.epoch is None else best.epoch + 1,
             **{f"validation_{key}": best.validation.get(key) for key in ("accuracy", "macro_f1", "loss")},
-            "seconds": round(time.perf_counter() - started, 3),
+            "seconds": round(time.perf_counter() - self._stage_started, 3),
         }
-        self.progress.rows.append(row)
+        progress.rows.append(row)
         self._keep_best_of_run(best, number)
         self._observer.on_stage_end(StageEnd(number=number, row=row))
         if stage.improvement_threshold < 0 or before is None or best.score is None:
             return True
         # 0.3 - 0.2 is a little less than 0.1 in binary.
         return best.score.value - before.value >= stage.improvement_threshold - 1e-9
+
+    def _begin_stage(self, number: int, stage: Stage) -> None:
+        progress = self.progress
+        self._stage_started = time.perf_counter() - progress.stage_seconds
+        self.task.begin_stage(self.model, stage)
+        if not self._is_restored:
+            self._loop.step.begin_stage()
+        if progress.step == 0:
+            progress.begin_stage(0, stage.min_delta)
+            if self.plan.micro_batch_size is None:
+                self._loop.choose_micro_batch(stage)
+            # What a run goes back to before its first interval is over.
+            self._saver.save()
+        self._is_restored = False
+        self._observer.on_stage_start(
+            StageStart(
+                number=number,
+                stage=stage,
+                peak_learning_rate=self.recipe.peak_learning_rate * stage.learning_rate_factor,
+                num_epochs=stage.epochs,
+                steps_per_epoch=self._loop.sampler.num_steps,
+            )
+        )
 
     def _keep_best_of_run(self, best: Best, number: int) -> None:
         """Take a stage's best weights as the run's where they beat those of the stages before; save them."""
@@ -199,22 +242,15 @@ class Trainer:
         if keep:
             self._save("best", self.flat.values)
 
-    def _run_epoch(self, number: int, stage: Stage, epoch_in_stage: int, best: Best) -> None:
+    def _run_epoch(self, number: int, stage: Stage, epoch_in_stage: int) -> None:
         started = time.perf_counter()
+        progress = self.progress
         epoch = self.recipe.first_epoch(number) + epoch_in_stage
-        samples_seen = self._train_epoch(number, stage, epoch_in_stage, epoch)
-        weight, loss_sum = self._epoch_totals.tolist()
-        train_loss = loss_sum / max(weight, 1e-12)
-        if not math.isfinite(train_loss):
-            self._decide(
-                "non_finite_loss",
-                f"the mean loss of epoch {epoch_in_stage + 1} of stage {stage.name} is {train_loss}: lower the learning rate, "
-                "or look for a value in the data that is not finite",
-                warning=True,
-                epoch=epoch,
-            )
+        if progress.step_in_epoch == 0:
+            progress.begin_epoch()
+        self._loop.run_epoch(stage, epoch)
         validation = self.evaluate("validation")
-        improved = False
+        improved, best = False, progress.stage_best
         if validation:
             score = Score.of(validation, self.recipe.monitor)
             improved = best.offer(score, self._take_snapshot, epoch_in_stage, validation)
@@ -223,8 +259,8 @@ class Trainer:
                 stage_number=number,
                 epoch=epoch,
                 epoch_in_stage=epoch_in_stage,
-                samples_seen=samples_seen,
-                train_loss=train_loss,
+                samples_seen=progress.samples_seen,
+                train_loss=progress.loss_sum / progress.weight if progress.weight else math.nan,
                 validation=validation,
                 improved=improved,
                 best=best.validation.get(self.recipe.monitor),
@@ -232,64 +268,47 @@ class Trainer:
             )
         )
 
-    def _train_epoch(self, number: int, stage: Stage, epoch_in_stage: int, epoch: int) -> int:
-        """Do an epoch's steps, or as many as the run has left; return the samples trained on, over all ranks."""
-        self.model.train()
-        self._epoch_totals.zero_()
-        schedule = self._schedule(stage)
-        steps_before = self._sampler.num_steps * epoch_in_stage
-        samples_seen = 0
-        for work, batches in self._loader.steps(self._sampler.epoch(epoch), epoch, stage):
-            step_in_stage = steps_before + work.step_in_epoch
-            rate = schedule(step_in_stage)
-            self._reseed()
-            outcome = self._step.run(
-                batches,
-                num_micro_batches=len(work.micro_batches),
-                stand_in=partial(self._loader.training_batch, work.global_batch[:1], epoch, stage),
-                stage=stage,
-                learning_rate=rate,
-                ema_decay=ema_decay(step_in_stage, self.recipe.optimizer.ema_decay or 0.0),
-            )
-            self.progress.step += 1
-            samples_seen += len(work.global_batch)
-            self._epoch_totals += outcome.ledger
-            self._observer.on_step(
-                StepEnd(
-                    step=self.progress.step,
-                    stage_number=number,
-                    epoch=epoch,
-                    step_in_epoch=work.step_in_epoch,
-                    learning_rate=rate,
-                    loss=outcome.loss,
-                    gradient_norm=outcome.gradient_norm,
-                    samples_per_rank=work.samples_per_rank,
-                    micro_batches=len(work.micro_batches),
-                )
-            )
-            if self._steps_left == 0:
-                break
-        return samples_seen
+    def restore(self, state: Mapping[str, Any], tensors: Tensors) -> None:
+        """Take over a checkpoint. Raises `UserError` where its model is another one."""
+        restore(self._loop, state, tensors)
+        self._is_restored = True
 
-    def _schedule(self, stage: Stage) -> Callable[[int], float]:
-        """Return a stage's learning rate as a function of its step; a run cut by `max_steps` anneals by its end."""
-        steps_per_epoch = self._sampler.num_steps
-        num_steps = stage.epochs * steps_per_epoch
-        if self.recipe.max_steps is not None:
-            num_steps = min(num_steps, self.recipe.max_steps - self.progress.stage_first_step)
-        return partial(
-            learning_rate,
-            peak=self.recipe.peak_learning_rate * stage.learning_rate_factor,
-            num_steps=num_steps,
-            warmup_steps=min(round(stage.warmup_epochs * steps_per_epoch), num_steps // 2),
-            schedule=stage.schedule,
-            final_fraction=stage.final_fraction,
+    def _capture(self) -> Content:
+        now = time.perf_counter()
+        self.progress.seconds, self.progress.stage_seconds = now - self._started, now - self._stage_started
+        return capture(self._loop)
+
+    def _rewind(self, positions: list[Position]) -> None:
+        """Go back to the last good checkpoint and pass over batches; give up after some tries."""
+        failed = self.progress.step
+        self._rewinds += 1
+        told = ", ".join(f"epoch {epoch} step {step}" for epoch, step in positions)
+        self._saver.settle()
+        manifest = newest_checkpoint(self._folder)[0] if self._folder is not None else None
+        found = share_checkpoint(manifest, self._ranks) if self._rewinds <= _MOST_REWINDS else None
+        if found is None:
+            why = (
+                "there is no checkpoint to go back to" if self._rewinds <= _MOST_REWINDS else "going back did not help"
+            )
+            raise TrainingFailed(
+                f"step {failed}: the loss or gradient is not finite or far too high (batches {told}), and {why}: lower the "
+                "learning rate, or look at those samples"
+            )
+        known = self.progress.passed_over
+        self.restore(*found)
+        self.progress.passed_over |= known | set(positions)
+        sampler = self._loop.sampler
+        passed = [
+            {"epoch": epoch, "step_in_epoch": step, "samples": sampler.global_batch(epoch, step).tolist()}
+            for epoch, step in positions
+        ]
+        self._decide(
+            "rewind",
+            f"bad numbers up to step {failed}: back to step {self.progress.step}, passing over {told}",
+            warning=True,
+            step=self.progress.step,
+            passed_over=passed,
         )
-
-    def _reseed(self) -> None:
-        """Make the randomness of a model that draws its own repeatable for this plan."""
-        if not self.task.keyed_randomness:
-            torch.manual_seed(fold(self.recipe.seed, self.progress.step, self._ranks.rank) % 2**63)
 
     def announce(self, name: str) -> None:
         """Tell the observers what is about to be trained, and what to expect of it."""
@@ -305,7 +324,7 @@ class Trainer:
             )
         )
         samples, size = self.task.num_samples("train"), self._ranks.size
-        steps = self._sampler.num_steps
+        steps = self._loop.sampler.num_steps
         if size > 1 and steps < _FEW_STEPS:
             self._decide(
                 "small_data",
@@ -327,10 +346,12 @@ class Trainer:
     def _decide(self, kind: str, reason: str, *, warning: bool = False, **fields: Any) -> None:
         self._observer.on_decision(Decision(kind=kind, reason=reason, warning=warning, fields=fields))
 
-    def _finish(self, started: float) -> dict[str, Any]:
+    def _finish(self) -> dict[str, Any]:
         best = self.progress.best
         if best.snapshot is not None:
             self._restore(best.snapshot)
+        if self._unsaved:
+            self._save("best", self.flat.values)
         test = self.evaluate("test")
         return {
             **{f"test_{key}": value for key, value in test.items()},
@@ -338,12 +359,12 @@ class Trainer:
             "best_stage": None if best.epoch is None else self.recipe.stages[best.epoch].name,
             "stages": self.progress.rows,
             "steps": self.progress.step,
-            "seconds": round(time.perf_counter() - started, 3),
+            "seconds": round(time.perf_counter() - self._started, 3),
         }
 
     def _take_snapshot(self) -> Snapshot:
         """Copy the weights as they are evaluated: their moving average where there is one."""
-        values = self.flat.values if self._step.average is None else self._step.average
+        values = self.flat.values if self._loop.step.average is None else self._loop.step.average
         return Snapshot(values.clone(), tuple(buffer.clone() for buffer in self._buffers))
 
     def _restore(self, snapshot: Snapshot) -> None:
@@ -356,4 +377,11 @@ class Trainer:
         if self._folder is None:
             return
         with self.flat.using(values):
-            save_weights(self._folder / kind, self.model.state_dict(), self.task.prediction_spec())
+            try:
+                save_weights(self._folder / kind, self.model.state_dict(), self.task.prediction_spec())
+                self._unsaved.discard(kind)
+            except UserError as error:
+                self._unsaved.add(kind)
+                self._decide(
+                    "weights_not_saved", f"{error}: training goes on, and tries again at its end", warning=True
+                )

@@ -27,7 +27,8 @@ def choices_of(annotation: Any) -> tuple[Any, ...]:
     """Return the values a `Literal` (or an optional one) admits, or an empty tuple."""
     if get_origin(annotation) is typing.Literal:
         return get_args(annotation)
-    return next((choices_of(part) for part in get_args(annotation) if choices_of(part)), ())
+    parts = [part for part in get_args(annotation) if part is not type(None)]
+    return choices_of(parts[0]) if len(parts) == 1 else ()
 
 
 def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
@@ -65,6 +66,8 @@ def convert(value: Any, annotation: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
+        if any(value in get_args(part) for part in arguments if get_origin(part) is typing.Literal):
+            return value
         return convert(value, next(part for part in arguments if part is not type(None)), where)
     if origin is tuple:
         return _convert_tuple(value, arguments, where)

@@ -69,7 +69,7 @@ def make_recipe(*stages: Stage, **options: Any) -> Recipe:
 
 
 def make_trainer(
-    task: Task, recipe: Recipe, *, plan: Plan = PLAN, folder: Path | None = None
+    task: Task, recipe: Recipe, *, plan: Plan = PLAN, folder: Path | None = None, **options: Any
 ) -> tuple[Trainer, Recorder]:
     """Return a trainer on the CPU and the recorder that watches it."""
     recorder = Recorder()
@@ -78,9 +78,9 @@ def make_trainer(
         recipe=recipe,
         plan=plan,
         ranks=Ranks.alone(),
-        accelerator=None,
         observer=recorder,
         folder=folder,
+        **options,
     )
     return trainer, recorder
 

@@ -215,15 +215,16 @@ def test_the_average_is_what_is_evaluated_and_kept_as_best(tmp_path: Path) -> No
     task = make_task(num_validation=20)
     trainer, _ = make_trainer(task, recipe, folder=tmp_path)
     weights, averages = [trainer.flat.values.clone()], []
-    run = trainer._step.run
+    step = trainer._loop.step
+    run = step.run
 
     def watched(*arguments: Any, **options: Any) -> Any:
         outcome = run(*arguments, **options)
         weights.append(trainer.flat.values.clone())
-        averages.append(trainer._step.average.clone())  # type: ignore[union-attr]
+        averages.append(step.average.clone())  # type: ignore[union-attr]
         return outcome
 
-    trainer._step.run = watched  # type: ignore[method-assign]
+    step.run = watched  # type: ignore[method-assign]
     trainer.run()
     expected = weights[0]
     for step, values in enumerate(weights[1:]):
@@ -253,9 +254,7 @@ def test_clipping_and_decay_are_those_of_torch() -> None:
         nn.functional.cross_entropy(model(inputs.double()), labels).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 0.05)
         optimizer.step()
-    trainer._train_epoch(0, stage, 0, 0)
-    for epoch in range(1, 4):
-        trainer._train_epoch(0, stage, epoch, epoch)
+    trainer.run()
     for own, reference in zip(trainer.model.parameters(), model.parameters(), strict=True):
         assert torch.allclose(own, reference, atol=1e-12)
     assert float(recorder.steps[0].gradient_norm) > 0.05
@@ -279,4 +278,5 @@ def test_a_loss_that_is_not_finite_is_warned_of() -> None:
     task = TensorTask(lambda: nn.Linear(8, 4), {"train": (inputs, torch.arange(20) % 4)})
     trainer, recorder = make_trainer(task, make_recipe(Stage(name="only", epochs=1)))
     trainer.run()
-    assert [(decision.kind, decision.warning) for decision in recorder.decisions] == [("non_finite_loss", True)]
+    assert [(decision.kind, decision.warning) for decision in recorder.decisions] == [("skipped_update", True)]
+    assert torch.isfinite(trainer.flat.values).all()

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from training.data.features import landmark_features, num_features
 from training.data.landmarks import LandmarkLayout
@@ -42,6 +43,11 @@ class SignEncoder(nn.Module):
         self.norm = nn.LayerNorm(2 * spec.width)
         self.head_dropout = KeyedDropout(layer=1000)
         self.head = nn.Linear(2 * spec.width, num_classes)
+        self._recomputes = False
+
+    def gradient_checkpointing_enable(self) -> None:
+        """Keep only what goes into each layer, and compute the rest again in the backward pass."""
+        self._recomputes = True
 
     def set_dropout(self, probability: float) -> None:
         """Set the dropout of the head to `probability`, and that of the residual branches to half of it."""
@@ -70,7 +76,12 @@ class SignEncoder(nn.Module):
         features = landmark_features(landmarks.to(self.feature_mean.dtype), self.layout)
         hidden = self.stem((features - self.feature_mean) * self.feature_scale)
         for layer in self.layers:
-            hidden = layer(hidden, mask if isinstance(layer, ConvolutionBlock) else bias, keys)
+            context = mask if isinstance(layer, ConvolutionBlock) else bias
+            if self._recomputes and torch.is_grad_enabled():
+                # Dropout is keyed, so there is no generator to set back.
+                hidden = checkpoint(layer, hidden, context, keys, use_reentrant=False, preserve_rng_state=False)
+            else:
+                hidden = layer(hidden, context, keys)
         mean = (hidden * mask).sum(dim=1) / lengths[:, None].to(mask.dtype)
         pooled = self.norm(torch.cat([mean, soft_maximum(hidden, mask)], dim=1))
         return self.head(self.head_dropout(pooled[:, None, :], keys)[:, 0])

@@ -105,7 +105,7 @@ class Progress:
 
 
 class ProgressConsole(QuietConsole):
-    """Counts steps and samples, and from time to time reads the loss and shows where the run stands."""
+    """Counts steps and samples, and from time to time shows where the run stands."""
 
     interval_seconds = 5.0
 
@@ -174,7 +174,7 @@ class ProgressConsole(QuietConsole):
             num_epochs=stage.num_epochs,
             step=step,
             num_steps=num_steps,
-            loss=float(event.loss),
+            loss=event.loss,
             learning_rate=event.learning_rate,
             samples_per_second=self._samples / max(now - self._epoch_started, 1e-9),
             stage_seconds_left=stage_left * seconds_per_step,

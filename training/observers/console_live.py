@@ -90,7 +90,7 @@ def _fitted(notes: list[tuple[int, str, str]], columns: int) -> Text:
 class LiveConsole(ProgressConsole):
     """Bars below, lines above. What others write to the terminal in the meantime goes above the bars as well.
 
-    A thread redraws the bars twice a second from plain numbers; only the training thread reads tensors.
+    A thread redraws the bars twice a second.
     """
 
     interval_seconds = 0.5

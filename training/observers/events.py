@@ -6,12 +6,13 @@
         for each epoch:
             for each optimizer step:
                 on_step
+                on_save         before a checkpoint
             on_epoch_end        after validation
         on_stage_end            after the stage's best weights were restored
     on_run_end                  after the test
 
-`on_decision` comes at any time: a choice made for the user, with its reason. Tensors in a step are still on the device,
-perhaps not computed yet: an observer that reads one waits for the device, so it reads many at once and seldom.
+`on_decision` comes at any time: a choice made for the user, with its reason. A step is told once its outcome is known, on
+an accelerator while the next one is computed.
 """
 
 from __future__ import annotations
@@ -20,8 +21,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from training.plan import Plan
 from training.recipe import Recipe, Stage
@@ -63,10 +62,10 @@ class StepEnd:
     """Epoch of the run, from 0."""
     step_in_epoch: int
     learning_rate: float
-    loss: torch.Tensor
-    """Mean over the global batch, a scalar on the device."""
-    gradient_norm: torch.Tensor
-    """Of the global gradient, before clipping, a scalar on the device."""
+    loss: float
+    """Mean over the global batch."""
+    gradient_norm: float
+    """Of the global gradient, before clipping."""
     samples_per_rank: Sequence[int]
     micro_batches: int
     """Of this rank."""
@@ -130,7 +129,7 @@ class Observer:
         """Before the first epoch of a stage."""
 
     def on_step(self, event: StepEnd) -> None:
-        """After an optimizer step. Called for every step: must be cheap and must not read tensors."""
+        """After an optimizer step. Called for every step, so it must be cheap."""
 
     def on_epoch_end(self, event: EpochEnd) -> None:
         """After the validation of an epoch."""
@@ -140,6 +139,9 @@ class Observer:
 
     def on_decision(self, event: Decision) -> None:
         """At any time."""
+
+    def on_save(self) -> None:
+        """Before a checkpoint is taken: write what is held back, for the checkpoint will count it as done."""
 
     def on_run_end(self, event: RunEnd) -> None:
         """After the test."""
@@ -187,6 +189,11 @@ class Observers(Observer):
         """Pass the event on."""
         for observer in self._observers:
             observer.on_decision(event)
+
+    def on_save(self) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.on_save()
 
     def on_run_end(self, event: RunEnd) -> None:
         """Pass the event on."""

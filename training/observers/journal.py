@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from training.errors import UserError
 from training.observers.events import Decision, EpochEnd, Observer, RunEnd, RunStart, StageEnd, StageStart, StepEnd
 from training.typed import plain_values
@@ -92,8 +90,8 @@ EXAMPLE_LINE = (
 class Journal(Observer):
     """Appends the events of a run to a file of JSON lines, in order.
 
-    Steps are held back, tensors and all, until `FLUSH_STEPS` of them or `FLUSH_SECONDS` have come together or another
-    event is written: one wait for the device then serves them all. The tensors must not be changed in the meantime.
+    Steps are held back until `FLUSH_STEPS` of them or `FLUSH_SECONDS` have come together, another event is written, or the
+    run is saved.
     A torn last line, left by a process that was killed, is cut off first.
     """
 
@@ -174,15 +172,16 @@ class Journal(Observer):
         """Write the result."""
         self._write("run_end", {"result": event.result})
 
+    def on_save(self) -> None:
+        """Write the steps that the checkpoint will count as done."""
+        self.flush()
+
     def flush(self) -> None:
-        """Write the steps held back. Waits for the device once."""
+        """Write the steps held back."""
         self._flush_at = time.perf_counter() + FLUSH_SECONDS
         if self._steps:
             steps, self._steps = self._steps, []
-            scalars = [event.loss for _, event in steps] + [event.gradient_norm for _, event in steps]
-            values = torch.stack(scalars).tolist()
-            lines = map(_step_line, steps, values[: len(steps)], values[len(steps) :], [self._start] * len(steps))
-            self._file.writelines(lines)
+            self._file.writelines(_step_line(issued - self._start, event) for issued, event in steps)
         self._file.flush()
 
     def close(self) -> None:
@@ -192,7 +191,7 @@ class Journal(Observer):
         num_held_back = len(self._steps)
         try:
             self.flush()
-        except (RuntimeError, OSError) as error:  # the device failed, or the disk is full
+        except OSError as error:  # the disk is full
             logger.warning("journal: the last %d steps are missing: %s", num_held_back, str(error).split("\n")[0])
         try:
             self._file.close()
@@ -260,13 +259,12 @@ def _field_table(fields: Mapping[str, str]) -> str:
     return "\n".join(["| field | meaning |", "|---|---|", *rows])
 
 
-def _step_line(step: tuple[float, StepEnd], loss: float, gradient_norm: float, start: float) -> str:
+def _step_line(seconds: float, event: StepEnd) -> str:
     """Return the line of a step. Formatted by hand, as it is written for every step: half the time of `json.dumps`."""
-    issued, event = step
-    rate = float(event.learning_rate)
+    rate, loss, gradient_norm = event.learning_rate, event.loss, event.gradient_norm
     note = "" if math.isfinite(loss + gradient_norm + rate) else _non_finite_note(rate, loss, gradient_norm)
     return (
-        f'{{"event": "step", "time_seconds": {issued - start:.3f}, "step": {event.step}, '
+        f'{{"event": "step", "time_seconds": {seconds:.3f}, "step": {event.step}, '
         f'"stage": {event.stage_number}, "epoch": {event.epoch}, "step_in_epoch": {event.step_in_epoch}, '
         f'"learning_rate": {_number(rate)}, "loss": {_number(loss)}, "gradient_norm": {_number(gradient_norm)}, '
         f'"samples_per_rank": [{", ".join(map(str, event.samples_per_rank))}], '

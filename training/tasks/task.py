@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from training.errors import UserError
 from training.recipe import Stage
 
 
@@ -82,6 +83,19 @@ class Task(abc.ABC):
 
     def begin_stage(self, model: nn.Module, stage: Stage) -> None:  # noqa: B027 - most tasks have nothing to change
         """Set what a stage changes in the model, such as its dropout."""
+
+    def checkpoint_gradients(self, model: nn.Module) -> None:
+        """Have a model compute activations again in its backward pass. Raises `UserError` where it cannot.
+
+        Models of `transformers`, and any with a method `gradient_checkpointing_enable`, can.
+        """
+        enable = getattr(model, "gradient_checkpointing_enable", None)
+        if enable is None:
+            raise UserError(
+                f"--gradient-checkpointing: {type(model).__name__} has no gradient_checkpointing_enable(); add it to the "
+                "model, or override Task.checkpoint_gradients"
+            )
+        enable()
 
     @abc.abstractmethod
     def measure(self, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 
 from training.observers.events import (
     Decision,
@@ -55,15 +54,15 @@ def make_run_start(recipe: Recipe | None = None, **changes: Any) -> RunStart:
     return RunStart(**{**values, **changes})
 
 
-def make_step(step: int, loss: Any = 0.5, *, stage: int = 0, epoch: int = 0, step_in_epoch: int = 0) -> StepEnd:
+def make_step(step: int, loss: float = 0.5, *, stage: int = 0, epoch: int = 0, step_in_epoch: int = 0) -> StepEnd:
     return StepEnd(
         step=step,
         stage_number=stage,
         epoch=epoch,
         step_in_epoch=step_in_epoch,
         learning_rate=0.004 / step,
-        loss=torch.tensor(loss) if isinstance(loss, float) else loss,
-        gradient_norm=torch.tensor(1.5),
+        loss=loss,
+        gradient_norm=1.5,
         samples_per_rank=[25, 25],
         micro_batches=1,
     )

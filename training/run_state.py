@@ -1,0 +1,133 @@
+"""What a checkpoint of a run holds, and back from a checkpoint into the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from training.checkpoint import Content, Manifest, read_state, read_tensors
+from training.collectives import Ranks
+from training.errors import UserError
+from training.progress import Progress
+from training.selection import Best, Snapshot
+from training.step_loop import StepLoop
+from training.typed import plain_values
+
+Tensors = Mapping[str, Mapping[str, torch.Tensor]]
+"""By group, then by name."""
+
+
+def capture(loop: StepLoop) -> Content:
+    """Return a copy of a run on the host, as a checkpoint holds it."""
+    progress, step = loop.progress, loop.step
+    optimizer = {name: _on_host(moment) for name, moment in step.optimizer.moments.items()}
+    optimizer["updates"] = torch.tensor(step.optimizer.updates)
+    optimizer["loss_scale"] = _on_host(step.loss_scale.scale)
+    optimizer["quiet_updates"] = _on_host(step.loss_scale.quiet_updates)
+    if step.average is not None:
+        optimizer["average"] = _on_host(step.average)
+    groups = {
+        "model": {name: _on_host(tensor) for name, tensor in loop.model.state_dict().items()},
+        "optimizer": optimizer,
+        "best": _snapshot_tensors(progress.best),
+        "stage_best": _snapshot_tensors(progress.stage_best),
+    }
+    return Content(
+        step=progress.step,
+        tensors={group: tensors for group, tensors in groups.items() if tensors},
+        state={
+            "progress": progress.state(),
+            "recent_losses": loop.faults.losses,
+            "memory": loop.limit.state(),
+            "recipe": loop.recipe.as_dict(),
+            "data": plain_values(dict(loop.task.describe()), "", []),
+            "plan": loop.plan.as_dict(),
+        },
+    )
+
+
+def restore(loop: StepLoop, state: Mapping[str, Any], tensors: Tensors) -> None:
+    """Put a run where a checkpoint was taken of it. Raises `UserError` where its model is another one."""
+    step, values = loop.step, loop.step.flat.values
+    try:
+        loop.model.load_state_dict(dict(tensors["model"]))
+    except RuntimeError as error:
+        told = " ".join(str(error).split())
+        raise UserError(f"the checkpoint is of another model: {told[:300]}") from None
+    step.flat.check_attached()
+    optimizer = tensors["optimizer"]
+    for name, moment in step.optimizer.moments.items():
+        if name in optimizer:
+            moment.copy_(optimizer[name])
+        else:
+            moment.zero_()
+    step.optimizer.set_updates(int(optimizer["updates"]))
+    step.loss_scale.scale.copy_(optimizer["loss_scale"])
+    step.loss_scale.quiet_updates.copy_(optimizer["quiet_updates"])
+    step.average = optimizer["average"].to(values.device) if "average" in optimizer else None
+    step.resume()
+    progress = loop.progress = Progress.from_state(state["progress"])
+    progress.best.snapshot = _to_snapshot(tensors.get("best", {}), values.device)
+    progress.stage_best.snapshot = _to_snapshot(tensors.get("stage_best", {}), values.device)
+    loop.faults.forget(state["recent_losses"])
+    if loop.plan.micro_batch_size is None:
+        loop.limit.restore(state["memory"])
+
+
+def _on_host(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a copy on the host that shares nothing with the tensor."""
+    return tensor.detach().to("cpu", copy=True).contiguous()
+
+
+def _snapshot_tensors(best: Best) -> dict[str, torch.Tensor]:
+    """Return the tensors of the best weights by name; none where nothing is best yet. They never change."""
+    if best.snapshot is None:
+        return {}
+    buffers = {f"buffer_{number}": buffer.cpu() for number, buffer in enumerate(best.snapshot.buffers)}
+    return {"values": best.snapshot.values.cpu(), **buffers}
+
+
+def _to_snapshot(tensors: Mapping[str, torch.Tensor], device: torch.device) -> Snapshot | None:
+    """Return what `_snapshot_tensors` was given, on a device."""
+    if not tensors:
+        return None
+    buffers = tuple(tensors[f"buffer_{number}"].to(device) for number in range(len(tensors) - 1))
+    return Snapshot(tensors["values"].to(device), buffers)
+
+
+def share_checkpoint(
+    manifest: Manifest | None, ranks: Ranks
+) -> tuple[dict[str, Any], dict[str, dict[str, torch.Tensor]]] | None:
+    """Return state and tensors of rank 0's checkpoint on every rank; none where it has none."""
+    text, error = "null", None
+    tensors: dict[str, dict[str, torch.Tensor]] = {}
+    if manifest is not None:
+        try:
+            state = read_state(manifest)
+            tensors = read_tensors(manifest)
+            layout = {
+                group: {name: [str(one.dtype), list(one.shape)] for name, one in named.items()}
+                for group, named in tensors.items()
+            }
+            text = json.dumps({"state": state, "layout": layout})
+        except (OSError, ValueError) as caught:
+            error = UserError(f"{manifest.folder}: cannot be read ({caught})")
+    ranks.agree_on_error(error)
+    agreed = json.loads(ranks.agree_on_text(text))
+    if agreed is None:
+        return None
+    for group, named in agreed["layout"].items():
+        for name, (dtype, shape) in named.items():
+            if ranks.size > 1:
+                sent = tensors[group][name] if ranks.is_main else torch.empty(shape, dtype=_dtype(dtype))
+                tensors.setdefault(group, {})[name] = ranks.broadcast_(sent.to(ranks.device)).cpu()
+    return agreed["state"], tensors
+
+
+def _dtype(name: str) -> torch.dtype:
+    dtype = getattr(torch, name.removeprefix("torch."))
+    assert isinstance(dtype, torch.dtype)
+    return dtype
