@@ -25,6 +25,7 @@ def no_settings_of_the_developer(tmp_path_factory: pytest.TempPathFactory) -> It
     """Neither the user file nor variables of whoever runs the tests decide what a test sees, in subprocesses too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         for name in list(os.environ):
             if name.startswith("SLIPWAY_") and name != "SLIPWAY_TEST_DATA":
                 patch.delenv(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +34,11 @@ _FIRST_QUIET_STEPS = 1000
 _CPU_SHARE, _DEVICE_SHARE = 0.5, 0.85
 """How much of the free memory a forward and backward pass may be planned to take. The CPU's is shared with others."""
 
+_RESERVE_BYTES = 8 << 20
+_SEARCH_SECONDS = 2.0
+_AS_FAST, _CLEARLY_SLOWER = 1.03, 1.06
+"""Times of a size over the shortest."""
+
 _GRADIENT_FACTOR = 2.0
 """On a CPU: what a pass needs at its peak over what it saves for the backward pass; 1.3 to 1.9 in the bundled model."""
 
@@ -55,6 +61,12 @@ def release_memory(device: torch.device) -> None:
         module.empty_cache()
 
 
+def synchronise(device: torch.device) -> None:
+    """Wait until a device has done what it was given."""
+    if device.type != "cpu":
+        _module_of(device).synchronize()
+
+
 def _module_of(device: torch.device) -> Any:
     """Return torch's module of a kind of device, such as `torch.cuda`."""
     return getattr(torch, device.type)
@@ -70,6 +82,28 @@ def free_bytes(device: torch.device) -> int | None:
     free, _ = module.mem_get_info(device)
     # What the allocator holds and does not use is free too.
     return int(free) + module.memory_reserved(device) - module.memory_allocated(device)
+
+
+class MemoryReserve:
+    """A little memory held back, so that after running out a rank can still tell the others."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._held: torch.Tensor | None = None
+        self.hold()
+
+    def hold(self) -> None:
+        """Hold it, again after a release; where there is none left, do without."""
+        if self._held is None:
+            try:
+                self._held = torch.empty(_RESERVE_BYTES, dtype=torch.uint8, device=self._device)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+
+    def release(self) -> None:
+        """Give it back."""
+        self._held = None
 
 
 @dataclass(kw_only=True)
@@ -130,11 +164,11 @@ class MicroBatchLimit:
         self.proven = {int(size): float(cost) for size, cost in state["proven"]}
 
 
-def probe_micro_batch(compute: Callable[[int], None], largest: int, device: torch.device) -> tuple[int, int | None]:
-    """Return the largest micro-batch that is expected to fit, and the bytes that a sample needs.
+def largest_that_fits(compute: Callable[[int], None], largest: int, device: torch.device) -> tuple[int, int | None]:
+    """Return the largest micro-batch that is expected to fit, and the bytes that a sample needs where that is known.
 
-    `compute(n)` does a forward and a backward pass of the n longest samples. n doubles only while what was measured
-    says that the double fits, so that nothing fails; and it stops as soon as `largest` clearly fits.
+    `compute(n)` does a forward and a backward pass of the n longest samples. n doubles only while what was measured says
+    that the double fits, so that nothing fails; and it stops as soon as `largest` clearly fits.
     """
     # Not one: a model with batch statistics has none of a single sample.
     size, bytes_per_sample = min(2, largest), None
@@ -153,13 +187,34 @@ def probe_micro_batch(compute: Callable[[int], None], largest: int, device: torc
             fits = largest if device.type == "cpu" else 2 * size
         else:
             bytes_per_sample = max(1, -(-used // size))
-            share = _CPU_SHARE if device.type == "cpu" else _DEVICE_SHARE
-            fits = int(available * share) // bytes_per_sample
+            fits = usable_bytes(available, device) // bytes_per_sample
         if fits >= 2 * largest or size >= largest:
             return min(largest, max(1, fits, size)), bytes_per_sample
         if fits < 2 * size:
             return max(size, min(fits, largest)), bytes_per_sample
         size = min(largest, 2 * size)
+
+
+def usable_bytes(available: int, device: torch.device) -> int:
+    """Return how much of the free memory a forward and backward pass may be planned to take."""
+    return int(available * (_CPU_SHARE if device.type == "cpu" else _DEVICE_SHARE))
+
+
+def fastest_size(seconds: Callable[[int], float], largest: int) -> int:
+    """Return the micro-batch size at which a share takes the least time: `largest`, its half, its quarter, ...
+
+    Small ones pad less and stay in the caches, large ones use the device better. A larger one is preferred where it is as
+    fast but for noise; smaller ones are not tried once they only get slower.
+    """
+    started = time.monotonic()
+    size, times = largest, {largest: seconds(largest)}
+    while size > 1 and time.monotonic() - started < _SEARCH_SECONDS:
+        size = -(-size // 2)
+        times[size] = seconds(size)
+        if times[size] > _CLEARLY_SLOWER * min(times.values()):
+            break
+    least = min(times.values())
+    return max(size for size, taken in times.items() if taken <= _AS_FAST * least)
 
 
 def _bytes_of(compute: Callable[[int], None], size: int, device: torch.device) -> int | None:

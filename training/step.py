@@ -17,7 +17,7 @@ from torch import nn
 
 from training.collectives import Ranks
 from training.flat import FlatParameters
-from training.memory import is_out_of_memory, release_memory
+from training.memory import MemoryReserve, is_out_of_memory, release_memory
 from training.optimizer import FlatOptimizer, LossScale
 from training.recipe import Recipe, Stage
 from training.reduction import GradientReduction
@@ -95,6 +95,7 @@ class TrainStep:
         self._device = ranks.device
         self._weight, self._loss_sum, self._out_of_memory, self._stop, self._pressure = flat.ledger.unbind()
         self._reduction = GradientReduction(flat, ranks)
+        self._reserve = MemoryReserve(ranks.device)
         self._spec = recipe.optimizer
         self._autocast = self._make_autocast(recipe.resolved.mixed_precision)
         # Losses are summed over a batch, not averaged: the scale starts lower by that much, to the next power of two.
@@ -122,6 +123,7 @@ class TrainStep:
     def resume(self) -> None:
         """Update again, after a step that ran out of memory was told."""
         self._halted.zero_()
+        self._reserve.hold()
 
     def run(
         self,
@@ -154,6 +156,7 @@ class TrainStep:
             error.__traceback__ = None  # it holds the tensors of the pass
         if self.failure is not None:
             del batch  # a whole micro-batch of inputs
+            self._reserve.release()
             release_memory(self._device)
             self._out_of_memory.fill_(math.inf)
         if stop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections import deque
@@ -18,19 +19,22 @@ from training.flat import FlatParameters
 from training.interruption import Interrupted, StopRequest
 from training.keyed import fold
 from training.loader import EpochSampler, Loader, StepWork
-from training.memory import MicroBatchLimit, free_bytes, probe_micro_batch
+from training.memory import MicroBatchLimit, fastest_size, free_bytes, largest_that_fits, synchronise, usable_bytes
 from training.observers.events import Decision, Observer, StepEnd
 from training.plan import Plan
 from training.progress import Progress
 from training.recipe import Recipe, Stage
 from training.saving import Saver
 from training.schedule import ema_decay, learning_rate
-from training.share import share_counts
+from training.share import micro_batches, share_counts
+from training.size_cache import SizeCache, key_of
 from training.step import PendingStep, StepOutcome, TrainStep
 from training.tasks.task import Task
 from training.watchdog import Watchdog
 
 _MEMORY_CHECK_SECONDS = 10.0
+_MOST_TIMINGS, _TIMING_SECONDS = 3, 0.3
+"""Of each micro-batch size, of which the shortest counts; what takes long is timed once."""
 
 
 class Rewind(Exception):  # noqa: N818 - an order to the trainer, not an error
@@ -97,30 +101,80 @@ class StepLoop:
         self.faults = FaultDetector(patience=recipe.bad_steps, spike_score=recipe.loss_spike_score)
         self._bytes_per_sample: int | None = None
         self._next_memory_check = 0.0
+        self._cache = SizeCache.of_user()
 
     def choose_micro_batch(self, stage: Stage) -> None:
-        """Set the first limit from a probe on the longest samples: a run starts near the best size, not by failing."""
+        """Set the first limit: the fastest size that fits, by measuring or as measured here before.
+
+        A run so starts near the best size and not by failing. The ranks agree on the smallest of theirs.
+        """
+        started = time.perf_counter()
+        known = self._cache.get(self._shape_key()) if self._ranks.is_main else None
+        cached = json.loads(self._ranks.agree_on_text(json.dumps(known)))
+        if cached is not None and self._still_fits(cached):
+            size, self._bytes_per_sample = int(cached["size"]), cached["bytes_per_sample"]
+            origin = "as measured here before"
+        else:
+            size = self._measure_micro_batch(stage)
+            origin = f"measured in {time.perf_counter() - started:.2g} s"
+            if self._ranks.is_main:
+                self._cache.put(self._shape_key(), {"size": size, "bytes_per_sample": self._bytes_per_sample})
+        self.limit.limit = min(size, self.limit.ceiling)
+        if self.limit.limit < self.limit.ceiling:
+            reason = f"the fastest that fits of {self.limit.ceiling} samples or less, {origin}: {self.limit.limit}"
+            self._decide(
+                "micro_batch", reason, micro_batch_size=self.limit.limit, bytes_per_sample=self._bytes_per_sample
+            )
+
+    def _measure_micro_batch(self, stage: Stage) -> int:
         longest = np.argsort(-self._costs, kind="stable")
+        ceiling = min(self.limit.ceiling, len(longest))
+        typical = self.sampler.global_batch(0, 0)[:: max(1, self._ranks.size)][:ceiling]
         self._note_buffers()
-
-        def compute(count: int) -> None:
-            self.step.accumulate(self._loader.training_batch(longest[:count], 0, stage), stage)
-
         self.model.train()
-        device, ceiling = self._ranks.device, min(self.limit.ceiling, len(longest))
-        fits, self._bytes_per_sample = probe_micro_batch(compute, ceiling, device)
+
+        def compute(indices: np.ndarray) -> None:
+            self.step.accumulate(self._loader.training_batch(indices, 0, stage), stage)
+
+        def seconds(size: int) -> float:
+            taken: list[float] = []
+            while len(taken) < _MOST_TIMINGS and sum(taken) < _TIMING_SECONDS:
+                synchronise(self._ranks.device)
+                before = time.perf_counter()
+                for part in micro_batches(len(typical), size):
+                    compute(typical[part])
+                synchronise(self._ranks.device)
+                taken.append(time.perf_counter() - before)
+            return min(taken)
+
+        device = self._ranks.device
+        fits, self._bytes_per_sample = largest_that_fits(lambda count: compute(longest[:count]), ceiling, device)
+        fits = self._ranks.minimum(self.limit.ceiling if fits == ceiling else fits)
+        size = self._ranks.minimum(fastest_size(seconds, fits))
         self.step.flat.all_gradients.zero_()
         self._restore_buffers(self._buffers_before)
-        fits = self._ranks.minimum(self.limit.ceiling if fits == ceiling else fits)
-        if fits < self.limit.ceiling:
-            self.limit.limit = fits
-            self._decide(
-                "micro_batch",
-                f"micro-batches of {fits} samples instead of {self.limit.ceiling}: about "
-                f"{self._bytes_per_sample or 0:,} bytes a sample",
-                micro_batch_size=fits,
-                bytes_per_sample=self._bytes_per_sample,
-            )
+        return size
+
+    def _still_fits(self, cached: dict[str, Any]) -> bool:
+        """Return whether what was measured before fits on every rank now."""
+        free, needed = free_bytes(self._ranks.device), cached["bytes_per_sample"]
+        fits = free is None or needed is None or usable_bytes(free, self._ranks.device) >= needed * cached["size"]
+        return bool(self._ranks.minimum(int(fits)))
+
+    def _shape_key(self) -> str:
+        """Return what the best size depends on: model, device, precision, the longest sample to the next power of two."""
+        shapes = [(name, list(parameter.shape)) for name, parameter in self.model.named_parameters()]
+        return key_of(
+            task=self.task.name,
+            shapes=shapes,
+            device=self.plan.device_name,
+            threads=self.plan.threads_per_process,
+            processes=self.plan.world_size,
+            precision=[self.recipe.precision, self.recipe.resolved.mixed_precision],
+            recomputes=self.plan.gradient_checkpointing,
+            longest=math.ceil(math.log2(max(1.0, float(self._costs.max())))),
+            ceiling=self.limit.ceiling,
+        )
 
     def run_epoch(self, stage: Stage, epoch: int) -> None:
         """Do the steps of an epoch from the cursor on, or as many as the run has left.

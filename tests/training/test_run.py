@@ -142,7 +142,7 @@ def test_a_second_run_gets_a_number_and_overwrite_takes_the_place_of_the_first(c
 
 
 class FailingTask(TensorTask):
-    """Raises when it has computed the losses of some batches, the measuring one included."""
+    """Raises when it has computed the losses of some batches."""
 
     def __init__(self, error: BaseException, after: int) -> None:
         self.__dict__.update(make_task().__dict__)
@@ -166,7 +166,7 @@ def test_a_run_that_is_broken_off_says_so_and_keeps_its_journal(
     tmp_path: Path, error: BaseException, state: str, told: str
 ) -> None:
     with pytest.raises(type(error)):
-        train(config(None, tmp_path, experiment_name="t"), task=FailingTask(error, after=4))
+        train(config(None, tmp_path, experiment_name="t", micro_batch_size=8), task=FailingTask(error, after=3))
     run = read_run(tmp_path / "t")
     assert (run["state"], run["error"]) == (state, told)
     assert "result" not in run
