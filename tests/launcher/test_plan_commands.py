@@ -49,7 +49,7 @@ def test_what_you_fixed_is_marked_and_explain_shows_where_each_value_came_from(
     assert "rdzv_backend" not in shown
     cli.main(["plan", *of("t4"), "--explain", "--mixed-precision", "bf16"])
     rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if not line.startswith("warning")}
-    assert " you " in rows["mixed_precision"]
+    assert " flag " in rows["mixed_precision"]
     assert " default " in rows["rdzv_backend"]
     assert " detected " in rows["num_processes"]
 
@@ -76,7 +76,7 @@ def test_every_field_of_an_intent_has_an_option(capsys: pytest.CaptureFixture[st
     line = [part for name, value in arguments.items() for part in (f"--{name.replace('_', '-')}", value)]
     assert cli.main(["plan", "--json", "--compile", *of("8xh100"), *line]) == 0
     plan = LaunchPlan.from_json(capsys.readouterr().out)
-    fixed = {choice.field for choice in plan.choices if choice.origin == "user"} - {"OMP_NUM_THREADS"}
+    fixed = {choice.field for choice in plan.choices if choice.origin == "flag"} - {"OMP_NUM_THREADS"}
     assert fixed - {"SLIPWAY_SHARE_WEIGHTS"} == {*arguments, "compile"} - {"parameters", "global_batch_size"}
     assert plan.share_weights == (3.0, 1.0)
     assert cli.main(["plan", "--json", *of("8xh100"), "--gradient-accumulation", "3"]) == 0
