@@ -13,6 +13,8 @@ from launcher.errors import UserError, nearest
 _USAGE = """usage: slipway train [options]                train; `slipway train --help` lists the options
        slipway launch [options] SCRIPT [...]  plan for this machine and start a script as planned
        slipway wizard [options]               plan in a conversation, write the config, launch
+       slipway resume [options] RUN           go on with a run from its newest checkpoint
+       slipway runs [options]                 show the runs: state, step, best, checkpoint
        slipway detect [options]               show this machine: CPU, memory, accelerators, torch, scheduler
        slipway plan [options]                 show how a training would be started here, and why
        slipway config [options]               write that as an Accelerate config and print the command
@@ -115,6 +117,8 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "launch": _elsewhere("launcher.launch", "launch"),
     "wizard": _elsewhere("launcher.wizard", "wizard"),
+    "resume": _elsewhere("launcher.runs", "resume"),
+    "runs": _elsewhere("launcher.runs", "runs"),
     "detect": _detect,
     "plan": _elsewhere("launcher.plan_commands", "plan"),
     "config": _elsewhere("launcher.plan_commands", "config"),

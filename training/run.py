@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 from contextlib import ExitStack
@@ -59,6 +60,9 @@ def train(config: AdvancedTrainingConfig, task: Task | None = None) -> dict[str,
     planned = launched_plan(os.environ)
     if planned is not None:
         config = planned.fill_in(config)
+    if config.resume is None and os.environ.get("SLIPWAY_RESUME"):
+        # A restart, also of a script that makes its own config.
+        config = replace(config, resume=os.environ["SLIPWAY_RESUME"])
     # From here on: a signal that comes while data is read stops the run at its first step, saved.
     with StopRequest() as stop:
         accelerator, ranks = _start_world(config)
@@ -266,6 +270,7 @@ def _make_record(run: OpenRun, config: AdvancedTrainingConfig, plan: Plan, task:
         "name": run.name,
         "started": run.record.get("started", now),
         "resumed": [*run.record.get("resumed", []), now] if run.record else [],
+        "command": _command(),
         "config": asdict(config),
         "recipe": run.recipe.as_dict(),
         "recipe_hash": run.recipe.hash,
@@ -275,6 +280,19 @@ def _make_record(run: OpenRun, config: AdvancedTrainingConfig, plan: Plan, task:
         "data": dict(task.describe()),
         "versions": versions(),
         "git_commit": git_commit(),
+    }
+
+
+def _command() -> dict[str, Any]:
+    """Return how this process was started, for `slipway resume`."""
+    main = sys.modules["__main__"]
+    module = getattr(getattr(main, "__spec__", None), "name", None)
+    script = getattr(main, "__file__", None)
+    return {
+        "module": module.removesuffix(".__main__") if module else None,
+        "script": str(Path(script).resolve()) if script and not module else None,
+        "arguments": sys.argv[1:],
+        "folder": str(Path.cwd()),
     }
 
 
