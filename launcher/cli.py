@@ -19,7 +19,7 @@ _USAGE = """usage: slipway train [options]                train; `slipway train 
        slipway plan [options]                 show how a training would be started here, and why
        slipway config [options]               write that as an Accelerate config and print the command
        slipway doctor [options]               check what keeps a training from running here
-       slipway schema RECORD                  print the JSON schema of a record: hardware or plan
+       slipway schema RECORD                  print the JSON schema of a record: hardware, plan or doctor
        slipway completion SHELL               print the completion script of bash, zsh or fish
        slipway --version
 """
@@ -44,7 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command is None:
             known = [*_COMMANDS, "--help", "--version"]
             raise UserError(f"unknown command {arguments[0]!r}{nearest(arguments[0], known)}; see `slipway --help`")
-        return command(arguments[1:])
+        code = command(arguments[1:])
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Who read it has seen enough; what is still held back has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -98,15 +104,20 @@ def _schema(arguments: list[str]) -> int:
     from launcher.options import make_parser, parse
 
     parser = make_parser("schema", "Print a JSON schema.")
-    parser.add_argument("record", metavar="{hardware,plan}", help="the record: hardware or plan")
+    parser.add_argument("record", metavar="{hardware,plan,doctor}", help="the record")
     options = parse(parser, arguments)
     import json
 
+    from launcher.checks.check import DOCTOR_SCHEMA_VERSION, Report
     from launcher.hardware import SCHEMA_VERSION, Hardware
     from launcher.plan_records import PLAN_SCHEMA_VERSION, LaunchPlan
     from launcher.records import json_schema
 
-    known = {"hardware": (Hardware, SCHEMA_VERSION), "plan": (LaunchPlan, PLAN_SCHEMA_VERSION)}
+    known = {
+        "hardware": (Hardware, SCHEMA_VERSION),
+        "plan": (LaunchPlan, PLAN_SCHEMA_VERSION),
+        "doctor": (Report, DOCTOR_SCHEMA_VERSION),
+    }
     if options.record not in known:
         raise UserError(f"slipway schema: unknown record {options.record!r}{nearest(options.record, known)}")
     print(json.dumps(json_schema(*known[options.record]), indent=2))

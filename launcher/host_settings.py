@@ -9,7 +9,8 @@ from launcher.placement import Slot
 from launcher.plan_records import Decision, Device, Intent, default, fixed
 
 _MOST_WORKERS = 8
-_SMALLEST_SHM_BYTES = 1 << 30
+_P2P_DRIVER = (550, 40, 7)  # the first with which Accelerate lets GPUs of the RTX 40 series talk by P2P
+SMALLEST_SHM_BYTES = 1 << 30  # below it the plan takes no data-loader workers
 _MOST_CPUS = 1 << 20  # beyond what a kernel counts; keeps a broken record from planning absurd numbers
 
 
@@ -27,7 +28,7 @@ def cores_of(hardware: Hardware) -> tuple[int, str]:
 def choose_workers(hardware: Hardware, intent: Intent, device: Device, local_processes: int) -> Decision[int]:
     """Return data-loader workers of a process: half of its cores, at most 8; none on the CPU or without shared memory."""
     shm = hardware.memory.shm_total_bytes
-    small = shm is not None and shm < _SMALLEST_SHM_BYTES
+    small = shm is not None and shm < SMALLEST_SHM_BYTES
     shown = f"/dev/shm has {(shm or 0) >> 20} MiB"
     if intent.num_workers is not None:
         note = (f"{shown}: {intent.num_workers} workers may fail with a bus error; run with --shm-size",)
@@ -168,12 +169,22 @@ def _cuda_variables(hardware: Hardware, used: Sequence[Slot]) -> dict[str, Decis
 
 
 def _p2p_variables(hardware: Hardware, device: Device, used: Sequence[Slot]) -> dict[str, Decision[str]]:
+    refused = [one.name for one in hardware.accelerators if one.kind == device == "cuda" and "RTX 40" in one.name]
+    driver = next((one.version for one in hardware.drivers if one.kind == "cuda"), None)
+    if refused and len(hardware.accelerators) > 1 and driver is not None and _numbers(driver) < _P2P_DRIVER:
+        reason = "Accelerate refuses to start without it, even one process"
+        decision = Decision(value="1", reason=reason, fact=f"{refused[0]} beside another GPU, driver {driver}")
+        return dict.fromkeys(("NCCL_P2P_DISABLE", "NCCL_IB_DISABLE"), decision)
     indices = {slot.device.index for slot in used}
     for link in hardware.links:
         if link.kind == device and link.p2p is False and len(used) > 1 and {link.first, link.second} <= indices:
             fact = f"{link.first} and {link.second}: {link.p2p_reason or 'no P2P'}"
             return {"NCCL_P2P_DISABLE": Decision(value="1", reason="collectives can hang without P2P", fact=fact)}
     return {}
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
 def _interface_variables(hardware: Hardware, device: Device) -> dict[str, Decision[str]]:

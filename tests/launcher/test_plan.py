@@ -96,6 +96,14 @@ def test_unequal_gpus_share_by_memory_and_keep_their_order() -> None:
     assert "24.0 GiB" in of(plan, "share_weights").fact
 
 
+def test_what_accelerate_refuses_on_old_drivers_of_the_rtx_40_series_is_set_even_for_one_process() -> None:
+    hardware = MACHINES["2xrtx4090"]
+    old = replace(hardware, drivers=tuple(replace(driver, version="535.183.01") for driver in hardware.drivers))
+    environment = make_plan(old, Intent(num_processes=1)).environment
+    assert (environment["NCCL_P2P_DISABLE"], environment["NCCL_IB_DISABLE"]) == ("1", "1")
+    assert "NCCL_IB_DISABLE" not in make_plan(hardware, Intent(num_processes=1)).environment
+
+
 def test_p2p_is_switched_off_only_where_a_link_of_planned_devices_has_none() -> None:
     assert PLANS["2xrtx4090"].environment["NCCL_P2P_DISABLE"] == "1"
     assert of(PLANS["2xrtx4090"], "NCCL_P2P_DISABLE").fact == "0 and 1: NVIDIA GeForce RTX 4090 has no P2P"

@@ -1,0 +1,1 @@
+"""What `slipway doctor` looks at: one file for each family of checks."""
