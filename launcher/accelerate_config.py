@@ -95,7 +95,7 @@ def _headline(plan: LaunchPlan) -> str:
     count = f"{plan.num_processes} process{'es' if plan.num_processes > 1 else ''}"
     where = f" on {plan.num_machines} machines" if plan.num_machines > 1 else ""
     names = list(dict.fromkeys(device.name for device in plan.devices))
-    return f"{count}{where}, {plan.device}{': ' if names else ''}{', '.join(names)}. Written by `slipway config`."
+    return f"{count}{where}, {plan.device}{': ' if names else ''}{', '.join(names)}. Written by slipway."
 
 
 def _one_line(text: str) -> str:

@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Who read it has seen enough; what is still held back has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except KeyboardInterrupt:
+        return 130
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,0 +1,92 @@
+"""Signals to the launcher, kept until it asks for them, with what is known of who sent them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import sys
+from collections import deque
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any
+
+FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+STOPS = (signal.SIGTERM, signal.SIGINT)
+_FROM_TERMINAL = (signal.SIGINT, signal.SIGHUP)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Received:
+    """A signal; `to_group` where the terminal sent it to every process in the foreground."""
+
+    signum: int
+    to_group: bool
+
+
+def in_foreground() -> bool:
+    """Return whether this process is in the terminal's foreground group, so that the terminal's signals reach it."""
+    with contextlib.suppress(OSError):
+        return os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
+    return False
+
+
+class Inbox:
+    """Takes the signals of `FORWARDED` that are not ignored (as SIGHUP is under nohup) while it is entered.
+
+    Where the system can say who sent a signal they are blocked and waited for, and a process started meanwhile must
+    unblock them. Elsewhere, and where another thread of this process gets one, a SIGINT is taken to be the terminal's.
+    """
+
+    def __init__(self) -> None:
+        self._watched = {one for one in FORWARDED if signal.getsignal(one) != signal.SIG_IGN}
+        self._waits = sys.platform == "linux"
+        self._queue: deque[int] = deque()
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Inbox:
+        for one in (*self._watched, signal.SIGCHLD):  # an ignored SIGCHLD would lose exit codes
+            self._previous[one] = signal.signal(one, self._keep)
+        if self._waits:
+            self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*self._watched, signal.SIGCHLD})
+        else:
+            self._reader, self._writer = socket.socketpair()
+            self._writer.setblocking(False)
+            self._wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._waits:
+            while signal.sigtimedwait({*self._watched, signal.SIGCHLD}, 0):
+                pass
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        else:
+            signal.set_wakeup_fd(self._wakeup)
+            self._reader.close()
+            self._writer.close()
+        for one, handler in self._previous.items():
+            signal.signal(one, handler or signal.SIG_DFL)  # None: it was not set by Python
+
+    def next(self, timeout_seconds: float) -> Received | None:
+        """Return the next signal; None after the time, or at once when a process has ended."""
+        if self._waits and not self._queue:
+            info = signal.sigtimedwait({*self._watched, signal.SIGCHLD}, timeout_seconds)
+            if info is not None and info.si_signo != signal.SIGCHLD:
+                # The kernel's own codes are above 0; a process that sends has 0 or less.
+                return Received(signum=info.si_signo, to_group=info.si_code > 0)
+        elif not self._queue:
+            with contextlib.suppress(OSError):
+                select.select([self._reader], [], [], timeout_seconds)
+                self._reader.recv(4096, socket.MSG_DONTWAIT)
+        if not self._queue:
+            return None
+        signum = self._queue.popleft()
+        return Received(signum=signum, to_group=signum in _FROM_TERMINAL)
+
+    def _keep(self, signum: int, frame: FrameType | None) -> None:
+        if signum != signal.SIGCHLD:
+            self._queue.append(signum)
