@@ -5,7 +5,9 @@ from __future__ import annotations
 from launcher.launch_environment import environment_of
 from launcher.plan import make_plan
 from launcher.plan_records import Intent
-from tests.launcher.helpers import MACHINES
+from tests.launcher.machines import machines
+
+MACHINES = machines()
 
 
 def environment(intent: Intent, **inherited: str) -> dict[str, str]:
