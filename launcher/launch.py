@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
-import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,50 +17,39 @@ from launcher.options import Parser, add_intent, hardware_of, intent_of, make_pa
 
 if TYPE_CHECKING:
     from launcher.hardware import Hardware
-    from launcher.plan_records import LaunchPlan
+    from launcher.plan_records import Intent, LaunchPlan
+    from launcher.replan import EarlierRun
     from launcher.targets.local import Run
 
-_SCHEMA_VERSION = 1  # of --dry-run --json
 _GRACE_SECONDS = 8.0
 _HERE = Path(__file__).resolve().parent
 
 
 def launch(arguments: list[str]) -> int:
     """Run a script, or with `-m` a module, as planned; return its exit code. Call it in the main thread."""
-    parser = _parser()
-    own, command = _split(parser, arguments)
-    options = parse(parser, own)
-    _check_command(command)
-    if options.hardware and not options.dry_run:
-        raise UserError("slipway launch: --hardware is another machine's: add --dry-run, or leave it out")
-    if options.json and not options.dry_run:
-        raise UserError("slipway launch: --json shows what --dry-run would do: add --dry-run")
-    if not 0 <= options.grace_seconds < float("inf"):
-        raise UserError(f"slipway launch: --grace-seconds {options.grace_seconds:g}: must be 0 or more")
-
-    from launcher.launch_environment import stale_variables
-    from launcher.plan import make_plan
-
-    stale = stale_variables(os.environ)
-    try:
-        plan = make_plan(_without(hardware_of(options.hardware), stale), intent_of(options))
-        prepared = _prepare(plan, command, Path(options.log_dir), options.grace_seconds)
-        if options.dry_run:
-            _show(prepared, plan, as_json=options.json)
-            return 0
-        return _run(prepared, plan, stale)
-    except KeyboardInterrupt:  # before anything was started
-        return 130
-
-
-def _parser() -> Parser:
-    from launcher.launch_folder import DEFAULT_LOG_DIR
-
     parser = make_parser(
         "launch", "Plan for this machine and start a script as planned. What follows SCRIPT is its own."
     )
     parser.usage = "slipway launch [options] SCRIPT [arguments]\n       slipway launch [options] -m MODULE [arguments]"
     parser.add_argument("-m", metavar="MODULE", help="a module instead of SCRIPT, as python -m takes it")
+    add_launch_options(parser)
+    own, command = _split(parser, arguments)
+    options = parse(parser, own)
+    _check_command(command)
+    return start(options, command)
+
+
+def add_launch_options(parser: Parser) -> None:
+    """Add the options of a launch."""
+    from launcher.launch_folder import DEFAULT_LOG_DIR
+
+    parser.add_argument(
+        "--max-restarts",
+        metavar="N",
+        type=int,
+        default=0,
+        help="after a crash start again from the last checkpoint, N times at most [0]",
+    )
     parser.add_argument("--dry-run", action="store_true", help="show what would be started and written, and do neither")
     parser.add_argument("--json", action="store_true", help="with --dry-run: as JSON")
     parser.add_argument("--hardware", metavar="FILE", help="with --dry-run: for the machine recorded in FILE")
@@ -78,7 +67,41 @@ def _parser() -> Parser:
         help=f"time to end after SIGTERM or SIGINT, before SIGKILL [{_GRACE_SECONDS:g}]",
     )
     add_intent(parser)
-    return parser
+
+
+def start(options: argparse.Namespace, command: Sequence[str], earlier: EarlierRun | None = None) -> int:
+    """Run a command as the parsed options of a launch say; with an earlier run as that was, to go on with it.
+
+    Return the exit code. Call it in the main thread. Raises `UserError`.
+    """
+    _check_options(options)
+    from launcher.launch_environment import stale_variables
+    from launcher.plan import make_plan
+    from launcher.replan import as_before
+
+    stale = stale_variables(os.environ)
+    try:
+        hardware = _without(hardware_of(options.hardware), stale)
+        intent = intent_of(options)
+        notes: tuple[str, ...] = ()
+        if earlier is not None:
+            intent, notes = as_before(intent, hardware, earlier)
+        if stale:
+            notes = (*notes, f"another launch's variables are not passed on: {', '.join(stale)}")
+        return _Launch(options, command, intent, stale, earlier).start(make_plan(hardware, intent), notes)
+    except KeyboardInterrupt:  # before anything was started
+        return 130
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    if options.hardware and not options.dry_run:
+        raise UserError("slipway launch: --hardware is another machine's: add --dry-run, or leave it out")
+    if options.json and not options.dry_run:
+        raise UserError("slipway launch: --json shows what --dry-run would do: add --dry-run")
+    if not 0 <= options.grace_seconds < float("inf"):
+        raise UserError(f"slipway launch: --grace-seconds {options.grace_seconds:g}: must be 0 or more")
+    if options.max_restarts < 0:
+        raise UserError(f"slipway launch: --max-restarts {options.max_restarts}: must be 0 or more")
 
 
 def _split(parser: Parser, arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -124,43 +147,118 @@ class _Prepared:
     notes: tuple[str, ...]
 
 
-def _prepare(plan: LaunchPlan, command: list[str], log_dir: Path, grace_seconds: float) -> _Prepared:
-    """Return what is started and written, without doing either."""
-    from launcher.accelerate_config import launch_command, to_yaml
-    from launcher.launch_environment import environment_of, starts_directly
-    from launcher.launch_folder import next_folder
-    from launcher.rank_state import CONFIG_FILE, LAUNCH_FILE, PLAN_FILE, LaunchRecord
-    from launcher.records import to_json
-    from launcher.targets.local import Run
+class _Launch:
+    """A launch, from its first plan to the end of its last process."""
 
-    direct = starts_directly(plan)
-    notes: tuple[str, ...] = ()
-    if not direct:
-        plan, notes = _with_port(plan)
-    folder = next_folder(log_dir)
-    environment = environment_of(plan, os.environ, str(folder / PLAN_FILE), str(folder))
-    if direct:
-        argv = [sys.executable, "-u", str(_HERE / "child.py"), *command]
-    else:
-        options = launch_command(plan, folder / CONFIG_FILE, []).argv[2:]
-        argv = [sys.executable, str(_HERE / "agent.py"), *options, "--", *command]
-    record = LaunchRecord(
-        launcher_pid=os.getpid(),
-        started_at=time.time(),
-        grace_seconds=grace_seconds,
-        argv=tuple(argv),
-        folder=os.getcwd(),
-    )
-    run = Run(
-        argv=tuple(argv),
-        environment=environment,
-        folder=folder,
-        num_processes=plan.local_processes,
-        direct=direct,
-        grace_seconds=grace_seconds,
-    )
-    files = {PLAN_FILE: plan.to_json() + "\n", CONFIG_FILE: to_yaml(plan), LAUNCH_FILE: to_json(record) + "\n"}
-    return _Prepared(run=run, files=files, notes=notes)
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        command: Sequence[str],
+        intent: Intent,
+        stale: list[str],
+        earlier: EarlierRun | None,
+    ) -> None:
+        from launcher.launch_folder import next_folder
+
+        self._options = options
+        self._command = command
+        self._intent = intent
+        self._stale = stale
+        self._runs = [] if earlier is None else [earlier.folder]
+        self._folder = next_folder(Path(options.log_dir))
+        self._num_logs = 0
+
+    def start(self, plan: LaunchPlan, notes: tuple[str, ...]) -> int:
+        """Run to the end, or show what would be run; return the exit code. Raises `UserError` before anything runs."""
+        from launcher import launch_folder
+
+        prepared = self._prepare(plan, self._folder, self._runs)
+        notes = (*(f"warning: {warning}" for warning in plan.warnings), *notes, *prepared.notes)
+        if self._options.dry_run:
+            from launcher.dry_run import show
+
+            if self._options.max_restarts:
+                notes = (*notes, f"after a crash it starts again, {self._options.max_restarts} times at most")
+            show(prepared.run, prepared.files, notes, as_json=self._options.json)
+            return 0
+        from launcher.rank_state import CONFIG_FILE
+        from launcher.restarts import run_with_restarts
+        from launcher.settings import shown
+        from launcher.targets.local import say
+
+        launch_folder.create(self._folder, prepared.files)
+        say(f"{_headline(plan)}; config {shown(self._folder / CONFIG_FILE)}, logs beside it")
+        for note in notes:
+            say(note)
+        self._plan, self._num_logs = plan, plan.local_processes
+        outcome = run_with_restarts(prepared.run, self._again, self._options.max_restarts)
+        if outcome.exit_code == 0:
+            launch_folder.remove_if_kept_elsewhere(self._folder, self._num_logs)
+        return outcome.exit_code
+
+    def _again(self, number: int, runs: Sequence[Path]) -> Run:
+        """Plan for what the machine has now, and return what a restart runs, with a folder of its own."""
+        from launcher import launch_folder
+        from launcher.rank_state import RESTART_VARIABLE
+        from launcher.replan import replan
+        from launcher.targets.local import say
+
+        before = self._plan
+        plan, notes = replan(before, _without(hardware_of(None), self._stale), self._intent)
+        folder = launch_folder.restart_folder(self._folder, number)
+        prepared = self._prepare(plan, folder, runs or self._runs, {RESTART_VARIABLE: str(number)})
+        launch_folder.create(folder, prepared.files)
+        warnings = [f"warning: {warning}" for warning in plan.warnings if warning not in before.warnings]
+        for note in (*notes, *warnings, *prepared.notes):
+            say(note)
+        self._plan = plan
+        self._num_logs += plan.local_processes
+        return prepared.run
+
+    def _prepare(
+        self, plan: LaunchPlan, folder: Path, runs: Sequence[Path], variables: Mapping[str, str] | None = None
+    ) -> _Prepared:
+        """Return what is started and written to go on with these runs, or to begin; do neither."""
+        from launcher.accelerate_config import launch_command, to_yaml
+        from launcher.launch_environment import environment_of, starts_directly
+        from launcher.rank_state import CONFIG_FILE, LAUNCH_FILE, PLAN_FILE, RESUME_VARIABLE, LaunchRecord
+        from launcher.records import to_json
+        from launcher.restarts import going_on
+        from launcher.targets.local import Run
+
+        direct = starts_directly(plan)
+        notes: tuple[str, ...] = ()
+        if not direct:
+            plan, notes = _with_port(plan)
+        environment = environment_of(plan, os.environ, str(folder / PLAN_FILE), str(folder)) | dict(variables or {})
+        command = list(self._command)
+        if len(runs) == 1:
+            environment[RESUME_VARIABLE] = str(runs[0])
+            command = going_on(command, runs[0])
+        elif runs:  # a script that trains one after the other finds each by its name
+            environment[RESUME_VARIABLE] = "auto"
+        if direct:
+            argv = [sys.executable, "-u", str(_HERE / "child.py"), *command]
+        else:
+            accelerate = launch_command(plan, folder / CONFIG_FILE, []).argv[2:]
+            argv = [sys.executable, str(_HERE / "agent.py"), *accelerate, "--", *command]
+        record = LaunchRecord(
+            launcher_pid=os.getpid(),
+            started_at=time.time(),
+            grace_seconds=self._options.grace_seconds,
+            argv=tuple(argv),
+            folder=os.getcwd(),
+        )
+        run = Run(
+            argv=tuple(argv),
+            environment=environment,
+            folder=folder,
+            num_processes=plan.local_processes,
+            direct=direct,
+            grace_seconds=self._options.grace_seconds,
+        )
+        files = {PLAN_FILE: plan.to_json() + "\n", CONFIG_FILE: to_yaml(plan), LAUNCH_FILE: to_json(record) + "\n"}
+        return _Prepared(run=run, files=files, notes=notes)
 
 
 def _with_port(plan: LaunchPlan) -> tuple[LaunchPlan, tuple[str, ...]]:
@@ -182,34 +280,6 @@ def _with_port(plan: LaunchPlan) -> tuple[LaunchPlan, tuple[str, ...]]:
     return dataclasses.replace(plan, main_process_port=other), note
 
 
-def _run(prepared: _Prepared, plan: LaunchPlan, stale: list[str]) -> int:
-    from launcher import launch_folder
-    from launcher.rank_state import CONFIG_FILE
-    from launcher.settings import shown
-    from launcher.targets.local import run
-    from launcher.targets.outcome import describe
-
-    folder = prepared.run.folder
-    launch_folder.create(folder, prepared.files)
-    if stale:
-        prepared = dataclasses.replace(
-            prepared, notes=(*prepared.notes, f"another launch's variables are not passed on: {', '.join(stale)}")
-        )
-    _say(f"{_headline(plan)}; config {shown(folder / CONFIG_FILE)}, logs beside it")
-    for warning in plan.warnings:
-        _say(f"warning: {warning}")
-    for note in prepared.notes:
-        _say(note)
-    outcome = run(prepared.run)
-    lines = describe(dataclasses.replace(outcome, log=shown(Path(outcome.log))))
-    if lines:
-        _say(lines[0])
-        print("\n".join(lines[1:]), end="\n" if lines[1:] else "", file=sys.stderr, flush=True)
-    if outcome.exit_code == 0:
-        launch_folder.remove_if_kept_elsewhere(folder, prepared.run.num_processes)
-    return outcome.exit_code
-
-
 def _headline(plan: LaunchPlan) -> str:
     count = f"{plan.num_processes} process{'es' if plan.num_processes > 1 else ''}"
     if plan.num_machines > 1:
@@ -217,45 +287,3 @@ def _headline(plan: LaunchPlan) -> str:
     names = ", ".join(dict.fromkeys(device.name for device in plan.devices))
     sharding = "" if plan.sharding == "replicate" else f", {plan.sharding}"
     return f"{count} on {plan.device}{f' ({names})' if names else ''}, precision {plan.mixed_precision}{sharding}"
-
-
-def _say(text: str) -> None:
-    print(f"slipway launch: {text}", file=sys.stderr, flush=True)
-
-
-def _show(prepared: _Prepared, plan: LaunchPlan, *, as_json: bool) -> None:
-    """Print what would be started, how its environment differs from this one, and the files."""
-    from launcher.launch_environment import difference
-
-    changes = difference(os.environ, prepared.run.environment)
-    files = {str(prepared.run.folder / name): content for name, content in prepared.files.items()}
-    notes = [*(f"warning: {warning}" for warning in plan.warnings), *prepared.notes]
-    if as_json:
-        shown = {
-            "schema_version": _SCHEMA_VERSION,
-            "argv": prepared.run.argv,
-            "environment": dataclasses.asdict(changes),
-            "files": files,
-            "notes": notes,
-        }
-        print(json.dumps(shown, indent=2, ensure_ascii=False))
-        return
-    import shlex
-
-    for note in notes:
-        _say(note)
-    print(shlex.join(prepared.run.argv))
-    print("\nEnvironment, as it differs from this one:")
-    for line in _lines(changes.added, changes.changed, changes.removed):
-        print(f"  {line}")
-    for path, content in files.items():
-        print(f"\n{path}:")
-        print("\n".join(f"  {line}" for line in content.splitlines()))
-
-
-def _lines(added: Mapping[str, str], changed: Mapping[str, tuple[str, str]], removed: Mapping[str, str]) -> list[str]:
-    return [
-        *(f"+ {name}={value}" for name, value in added.items()),
-        *(f"~ {name}={new} (was {old})" for name, (old, new) in changed.items()),
-        *(f"- {name}={value}" for name, value in removed.items()),
-    ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from launcher.plan_records import LaunchPlan
-from launcher.rank_state import FOLDER_VARIABLE, PARENT_VARIABLE, PLAN_VARIABLE
+from launcher.rank_state import FOLDER_VARIABLE, PARENT_VARIABLE, PLAN_VARIABLE, RESTART_VARIABLE
 
 # What another launch sets, by which this one would be led astray; its own are set afresh.
 _STALE_PREFIXES = ("PET_", "TORCHELASTIC_", "ACCELERATE_", "FSDP_", "MEGATRON_LM_", "PARALLELISM_CONFIG_")
@@ -38,7 +38,7 @@ _KEPT = ("ACCELERATE_LOG_LEVEL", "ACCELERATE_ENABLE_RICH", "ACCELERATE_DEBUG_MOD
 # Options of the training too, by the same names.
 _SHARED = ("micro_batch_size", "gradient_accumulation", "num_workers", "mixed_precision")
 _STRONGER_THAN_FILES = ("environment", "--config", "flag", "user")
-_OURS = (PLAN_VARIABLE, FOLDER_VARIABLE, PARENT_VARIABLE)
+_OURS = (PLAN_VARIABLE, FOLDER_VARIABLE, PARENT_VARIABLE, RESTART_VARIABLE)
 
 
 def stale_variables(environment: Mapping[str, str]) -> list[str]:

@@ -59,11 +59,19 @@ def _runs(pid: int) -> bool:
     return True
 
 
-def remove_if_kept_elsewhere(folder: Path, num_processes: int) -> bool:
-    """Remove a folder whose logs all have a second name, as a run folder gives them; return whether it did."""
-    logs = list(folder.glob("rank_*.log"))
+def restart_folder(folder: Path, number: int) -> Path:
+    """Return the path of the folder of a restart, counted from 1, inside that of its launch."""
+    return folder / f"restart_{number}"
+
+
+def remove_if_kept_elsewhere(folder: Path, num_logs: int) -> bool:
+    """Remove a folder whose logs, of restarts too, all have a second name, as a run folder gives them.
+
+    Return whether it did.
+    """
+    logs = list(folder.rglob("rank_*.log"))
     try:
-        if len(logs) != num_processes or any(log.stat().st_nlink < 2 for log in logs):
+        if len(logs) != num_logs or any(log.stat().st_nlink < 2 for log in logs):
             return False
     except OSError:
         return False

@@ -15,11 +15,14 @@ CONFIG_FILE = "config.yaml"
 LAUNCH_FILE = "launch.json"
 AGENT_FILE = "agent.json"
 AGENT_LOG = "agent.log"
+PROGRESS_FILE = "progress"  # of Slipway's training: see training/observers/launch_mark.py
 
 # What the launcher tells the processes, beside the plan's own environment.
 PLAN_VARIABLE = "SLIPWAY_PLAN"
 FOLDER_VARIABLE = "SLIPWAY_LAUNCH_FOLDER"
 PARENT_VARIABLE = "SLIPWAY_PARENT"  # the pid that must not go away; taken out before the script runs
+RESTART_VARIABLE = "SLIPWAY_RESTART"  # 1 for the first restart; not there at the first start
+RESUME_VARIABLE = "SLIPWAY_RESUME"  # an option of the training: the run to go on with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +104,3 @@ def read_agent_report(folder: Path) -> dict[int, int]:
         report = records.from_json(AgentReport, 1, path.read_text(encoding="utf-8"), str(path), remake="")
         return {int(rank): code for rank, code in report.exit_codes.items()}
     return {}
-
-
-def clear_states(folder: Path) -> None:
-    """Remove what an earlier attempt in this folder said; the logs stay."""
-    for path in (*folder.glob("rank_*.json"), folder / AGENT_FILE):
-        path.unlink(missing_ok=True)

@@ -17,7 +17,6 @@ from launcher.rank_state import (
     AGENT_LOG,
     PARENT_VARIABLE,
     RankState,
-    clear_states,
     log_path,
     read_agent_report,
     read_states,
@@ -56,24 +55,30 @@ class Run:
     grace_seconds: float
 
 
-def run(what: Run) -> Outcome:
-    """Run the processes to their end and return how they ended; call it in the main thread.
+def run(what: Run, inbox: Inbox) -> Outcome:
+    """Run the processes to their end and return how they ended; call it in the main thread, with the inbox entered.
 
     SIGTERM and SIGINT to this process stop them: they get the signal, and SIGKILL after the grace time. SIGHUP, SIGUSR1
     and SIGUSR2 are passed on. What they leave running is ended with them.
     """
-    clear_states(what.folder)
-    with Inbox() as inbox:
-        supervisor = _Supervisor(what)
-        try:
-            while not supervisor.has_ended():
-                received = inbox.next(_LOOK_SECONDS)
-                if received:
-                    supervisor.pass_on(received)
-                supervisor.look()
-        finally:
-            supervisor.clean_up()
-        return supervisor.outcome()
+    supervisor = _Supervisor(what)
+    try:
+        while not supervisor.has_ended():
+            received = inbox.next(_LOOK_SECONDS)
+            if received:
+                supervisor.pass_on(received)
+            supervisor.look()
+    finally:
+        supervisor.clean_up()
+    return supervisor.outcome()
+
+
+def say(text: str) -> None:
+    """Tell a person, on stderr."""
+    try:
+        print(f"slipway launch: {text}", file=sys.stderr, flush=True)
+    except OSError:
+        return  # the terminal is gone, the processes are not
 
 
 class _Supervisor:
@@ -97,6 +102,7 @@ class _Supervisor:
         self._deadline: float | None = None
         self._stopped_by: int | None = None
         self._agent_was_told = False
+        self._killed_agent = False
         self._num_killed = 0
 
     def has_ended(self) -> bool:
@@ -147,7 +153,7 @@ class _Supervisor:
         self._ended |= self._read_states()  # a rank may have come up since
         if signum in STOPS:
             if self._stopped_by == signum == signal.SIGINT:
-                _say("interrupted again: killing what is left")
+                say("interrupted again: killing what is left")
                 self._give_until(time.monotonic())
                 return
             if self._stopped_by is not None:
@@ -157,7 +163,7 @@ class _Supervisor:
             self._family |= processes.family([self._process, *self._ranks.values()])
             if signum == signal.SIGINT and sys.stderr.isatty():
                 print(file=sys.stderr)  # past the terminal's ^C
-                _say(f"stopping, for at most {self._what.grace_seconds:g} s; Ctrl-C again kills at once")
+                say(f"stopping, for at most {self._what.grace_seconds:g} s; Ctrl-C again kills at once")
         if received.to_group and self._shares_group:
             return
         if self._what.direct:
@@ -170,7 +176,7 @@ class _Supervisor:
             self._agent_was_told = True
             processes.send(self._process, signal.SIGTERM)
         elif not told:
-            _say(f"{signal.Signals(signum).name} came before any process was up: not passed on")
+            say(f"{signal.Signals(signum).name} came before any process was up: not passed on")
 
     def _kill_all(self) -> None:
         everything = self._family | processes.family([self._process, *self._ranks.values()])
@@ -181,6 +187,7 @@ class _Supervisor:
         try:
             self._started.wait(_REPORT_SECONDS)
         except subprocess.TimeoutExpired:
+            self._killed_agent = True
             self._num_killed += processes.kill([self._process])
             self._started.wait()
 
@@ -196,7 +203,7 @@ class _Supervisor:
         copiers = self._copiers()
         num_left = sum(process.pid not in copiers for process in left)
         if num_left and self._deadline is None:
-            _say(f"{counted(num_left, 'process', 'processes')} left running: ended with the script")
+            say(f"{counted(num_left, 'process', 'processes')} left running: ended with the script")
         remaining = self._what.grace_seconds if self._deadline is None else self._deadline - time.monotonic()
         self._num_killed += processes.end(left, copiers, max(0.0, remaining))
 
@@ -211,18 +218,26 @@ class _Supervisor:
             return Outcome(exit_code=code, stopped_by=self._stopped_by, num_killed=self._num_killed)
         ends = ends_of(self._states, self._seen_at, real_codes)
         first = first_failure(ends)
-        if first is None:
+        if first is None or self._went_with_the_agent(first):
             return self._without_failed_rank()
         if first.exit_code == EXIT_RESUMABLE:
             return Outcome(exit_code=EXIT_RESUMABLE, num_killed=self._num_killed)
         return dataclasses.replace(self._blame(first), num_killed=self._num_killed)
 
+    def _went_with_the_agent(self, first: RankEnd) -> bool:
+        """Return whether a signal ended the agent, which then has reported nothing, and no rank failed before that."""
+        said = first.state.exit_code if first.state else None
+        was_killed = self._started.returncode < 0 and not self._what.direct and not self._killed_agent
+        return was_killed and said in (None, EXIT_RESUMABLE)
+
     def _without_failed_rank(self) -> Outcome:
-        if self._started.returncode == 0:
+        code, log = self._started.returncode, self._what.folder / AGENT_LOG
+        if code == 0:
             return Outcome(exit_code=0)
-        log = self._what.folder / AGENT_LOG
-        code = shell_code(self._started.returncode)
-        return Outcome(exit_code=code, failure="agent", last_lines=_tail(log), log=str(log))
+        outcome = Outcome(exit_code=shell_code(code), log=str(log), num_killed=self._num_killed)
+        if code < 0:
+            return dataclasses.replace(outcome, failure="agent signal", code=-code)
+        return dataclasses.replace(outcome, failure="agent", last_lines=_tail(log))
 
     def _blame(self, first: RankEnd) -> Outcome:
         log = log_path(self._what.folder, first.rank)
@@ -250,10 +265,3 @@ def _tail(log: Path) -> tuple[str, ...]:
             return tuple(file.read().decode("utf-8", "replace").splitlines()[-_LAST_LINES:])
     except OSError:
         return ()
-
-
-def _say(text: str) -> None:
-    try:
-        print(f"slipway launch: {text}", file=sys.stderr, flush=True)
-    except OSError:
-        return  # the terminal is gone, the processes are not

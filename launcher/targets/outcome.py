@@ -12,7 +12,7 @@ from launcher.rank_state import RankState
 EXIT_RESUMABLE = 75
 _ALIKE_SECONDS = 3.0
 
-Failure = Literal["exception", "lost peer", "exit", "signal", "agent"]
+Failure = Literal["exception", "lost peer", "exit", "signal", "agent", "agent signal"]
 _LONGEST_ERROR = 160  # characters
 
 
@@ -24,7 +24,7 @@ class Outcome:
     stopped_by: int | None = None  # the signal that asked the launcher to stop
     failed_rank: int | None = None
     failure: Failure | None = None
-    code: int = 0  # of that rank: its exit code, or the number of the signal that ended it
+    code: int = 0  # of that rank or the agent: its exit code, or the number of the signal that ended it
     error: str = ""  # the last line of its traceback
     last_lines: tuple[str, ...] = ()
     log: str = ""
@@ -107,16 +107,27 @@ def describe(outcome: Outcome) -> list[str]:
         return [f"no process was started; the log of Accelerate's launcher, {outcome.log}, ends:", *outcome.last_lines]
     # What rank 0 said is on the terminal already, or where its output went.
     shown = () if outcome.failed_rank == 0 else outcome.last_lines
+    who = culprit(outcome)
+    failed = "failed" if who is None else f"{who} failed first"
+    killed_hard = outcome.failure in ("signal", "agent signal") and outcome.code == signal.SIGKILL
+    hint = " (as the kernel does when memory runs out)" if killed_hard else ""
+    return [f"{failed}: {told_reason(outcome)}{hint}{killed}; log {outcome.log}", *shown]
+
+
+def culprit(outcome: Outcome) -> str | None:
+    """Return who failed first, in words; None where there is one process only."""
+    if outcome.failed_rank is None:
+        return "Accelerate's launcher"
     alone = outcome.num_processes == 1 and outcome.failed_rank == 0
-    who = "failed" if alone else f"rank {outcome.failed_rank} failed first"
-    return [f"{who}: {_reason(outcome)}{killed}; log {outcome.log}", *shown]
+    return None if alone else f"rank {outcome.failed_rank}"
 
 
-def _reason(outcome: Outcome) -> str:
-    if outcome.failure == "signal":
-        name = _signal_name(outcome.code)
-        hint = " (as the kernel does when memory runs out)" if outcome.code == signal.SIGKILL else ""
-        return f"killed by {name}{hint}"
+def told_reason(outcome: Outcome) -> str:
+    """Return in a few words why a run failed."""
+    if outcome.failure == "agent":
+        return "no process was started"
+    if outcome.failure in ("signal", "agent signal"):
+        return f"killed by {_signal_name(outcome.code)}"
     if outcome.failure == "exit":
         return f"exit code {outcome.code}"
     long = len(outcome.error) > _LONGEST_ERROR
