@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_VENV ?= .bench-venv
+BENCH_STAMP := $(BENCH_VENV)/.installed
 
-.PHONY: train test lint exactness bench clean
+.PHONY: train test lint exactness chaos bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -26,8 +28,18 @@ lint: $(STAMP)  ## formatting, lint and types
 exactness: $(STAMP)  ## the exactness contract on 1 to 4 processes
 	$(BIN)/python benchmarks/exactness.py $(ARGS)
 
-bench: $(STAMP)  ## the loop's own cost
-	$(BIN)/python benchmarks/overhead.py $(ARGS)
+chaos: $(STAMP)  ## kills real runs at random moments and compares their ends; a few kills with ARGS=--short
+	$(BIN)/python -m tests.chaos $(ARGS)
+
+$(BENCH_STAMP): pyproject.toml constraints.txt benchmarks/requirements.txt
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(BENCH_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --requirement benchmarks/requirements.txt \
+		--editable .
+	touch $(BENCH_STAMP)
+
+bench: $(BENCH_STAMP)  ## side by side with plain PyTorch and other libraries; ARGS=--quick for a short form
+	$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(BENCH_VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

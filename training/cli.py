@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import logging
 import os
 import sys
 import typing
@@ -21,7 +20,7 @@ from training.typed import choices_of, field_types
 _FLAGS = {"use_data_parallel": "data-parallel"}
 """Fields whose flag has another name: `--no-data-parallel`."""
 
-EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 
 class _Parser(argparse.ArgumentParser):
@@ -89,7 +88,10 @@ def _parse_flags(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train as the command line says; return the exit code: 0 done, 1 failed, 2 bad input."""
+    """Train as the command line says; return the exit code.
+
+    0: done, or done before; 1: failed; 2: bad input; 75: stopped by a signal, saved, and to be resumed; 130: quit.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments or os.environ.get("SLIPWAY_DEBUG", "") not in ("", "0")
     try:
@@ -105,23 +107,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from training.run import train
 
         train(config)
-    except Interrupted:
-        logging.getLogger("slipway").warning("stopped and saved: go on with the same command and --resume auto")
+    except Interrupted as stop:
+        if _speaks():
+            print(stop, file=sys.stderr)
         return EXIT_RESUMABLE
     except TrainingFailed as error:
-        if _speaks():
-            print(f"error: {error}", file=sys.stderr)
+        _tell(error)
         return EXIT_FAILED
     except UserError as error:
         if debug:
             raise
-        if _speaks():
-            print(f"error: {error}", file=sys.stderr)
+        _tell(error)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        logging.getLogger("slipway").warning("interrupted")
-        return 130
+        if _speaks():
+            print("interrupted: what was not saved is lost", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return 0
+
+
+def _tell(error: UserError | TrainingFailed) -> None:
+    if error.is_alone and os.environ.get("RANK") != "0":
+        print(f"error: rank {os.environ.get('RANK')}: {error}", file=sys.stderr)
+    elif _speaks() or (error.is_alone is None and os.environ.get("LOCAL_RANK") == "0"):
+        # Before the ranks have met, each machine may have an error of its own, such as a file that it lacks.
+        print(f"error: {error}", file=sys.stderr)
 
 
 def _speaks() -> bool:

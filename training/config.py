@@ -105,7 +105,9 @@ class AdvancedTrainingConfig:
     experiment_name: str | None = _option(None, RUN, "folder of the run under --runs-dir")
     runs_dir: str = _option("runs", RUN, "where runs are kept")
     overwrite: bool = _option(False, RUN, "replace an existing run of this name instead of numbering a new one")
-    save_every: str = _option("10min", RUN, "write a checkpoint this often: 10min, 500step, 1epoch, or never")
+    save_every: str = _option(
+        "10min", RUN, "write a checkpoint this often: 10min, 500step, 1epoch, or never: only when stopped"
+    )
     keep: int = _option(2, RUN, "checkpoints that are kept")
     resume: str | None = _option(
         None, RUN, "a run's folder or name, a checkpoint's folder, or auto: the experiment's newest, if there is one"

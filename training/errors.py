@@ -9,6 +9,9 @@ from collections.abc import Iterable
 class UserError(Exception):
     """Bad input, exit code 2. The message is one line: what is wrong, where (file, key, row), what to do."""
 
+    is_alone: bool | None = None
+    """Whether only this rank of several has it, and has to tell it; none: the ranks have not met."""
+
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the known word nearest to `word`, or an empty string."""
@@ -18,3 +21,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 class TrainingFailed(Exception):  # noqa: N818 - the run failed, not the program
     """A run that cannot go on. The message is one line; the exit code is 1."""
+
+    is_alone: bool | None = None
+    """As of `UserError`."""

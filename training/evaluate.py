@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,9 +12,25 @@ from torch import nn
 from training.collectives import Ranks
 from training.errors import UserError
 from training.loader import Loader
-from training.memory import is_out_of_memory, release_memory
+from training.memory import release_memory, words_of_out_of_memory
+from training.observers.events import Decision, Observer
 from training.share import share
 from training.tasks.task import Task
+
+_SILENT = Observer()
+
+
+class _Measured(NamedTuple):
+    """What a rank measured."""
+
+    table: torch.Tensor | None
+    """A row for each sample of the split, zero for those of other ranks, and one more; none where nothing fitted."""
+    batch_size: int
+    """What fitted."""
+    failures: int
+    """How often memory ran out."""
+    error: UserError | None
+    """A single sample did not fit."""
 
 
 def evaluate(
@@ -27,12 +43,13 @@ def evaluate(
     share_weights: tuple[float, ...],
     batch_size: int,
     on_batch: Callable[[], None] = lambda: None,
+    observer: Observer = _SILENT,
 ) -> tuple[dict[str, Any], int]:
     """Return the task's metrics on a split, the same on every rank, empty where the split is; and the batch that fitted.
 
     Each rank fills the rows of its own samples in a table of zeros, and the tables are summed: adding zero is exact, so no
-    sample is counted twice and none is padded. A rank that runs out of memory goes on with half the batch, by itself.
-    Raises `UserError` on every rank where a single sample does not fit.
+    sample is counted twice and none is padded. A rank that runs out of memory goes on with half the batch, by itself, and
+    the observer is told at the end. Raises `UserError` on every rank where a single sample does not fit.
     """
     count = task.num_samples(split)
     if count == 0:
@@ -42,42 +59,78 @@ def evaluate(
     mine = indices[share(count, ranks.rank, share_weights)]
     was_training = model.training
     model.eval()
-    table: torch.Tensor | None = None
-    error: UserError | None = None
-    # A rank without samples measures one for the shape of its row, and does not count it.
-    chosen = mine if len(mine) else indices[:1]
-    done = 0
     try:
-        while done < len(chosen) and error is None:
-            part = chosen[done : done + batch_size]
-            try:
-                rows = _measure(task, model, loader, split, part)
-            except Exception as caught:
-                if not is_out_of_memory(caught):
-                    raise
-                caught.__traceback__ = None  # it holds the tensors of the pass
-                release_memory(ranks.device)
-                batch_size = len(part) // 2
-                if batch_size == 0:
-                    batch_size = 1
-                    error = UserError(
-                        f"sample {part[0]} of the {split} split does not fit in memory by itself on rank {ranks.rank}: {caught}"
-                    )
-                continue
-            if table is None:
-                table = torch.zeros(count, rows.shape[1], dtype=rows.dtype, device=ranks.device)
-            if len(mine):
-                table[torch.from_numpy(part).to(ranks.device)] = rows
-            done += len(part)
-            on_batch()
+        # A rank without samples measures one for the shape of its row.
+        measured = _measure(
+            task,
+            model,
+            loader,
+            split,
+            mine if len(mine) else indices[:1],
+            ranks=ranks,
+            batch_size=batch_size,
+            on_batch=on_batch,
+        )
     finally:
         model.train(was_training)
-    ranks.agree_on_error(error)
+    ranks.agree_on_error(measured.error)
+    table = measured.table
     assert table is not None
-    return task.metrics(ranks.sum_(table).cpu().numpy(), split), batch_size
+    if len(mine) == 0:
+        table.zero_()
+    table[count, 0] = measured.failures
+    rows = ranks.sum_(table).cpu().numpy()
+    failures = int(rows[count, 0])
+    if failures:
+        reason = f"out of memory {failures} times in the evaluation of the {split} split: the same samples in smaller batches"
+        fields = {"split": split, "failures": failures, "evaluation_batch_size": measured.batch_size}
+        observer.on_decision(Decision(kind="out_of_memory", reason=reason, warning=True, fields=fields))
+    return task.metrics(rows[:count], split), measured.batch_size
 
 
-def _measure(task: Task, model: nn.Module, loader: Loader, split: str, indices: np.ndarray) -> torch.Tensor:
-    with torch.no_grad():
-        batch = loader.evaluation_batch(split, indices)
-        return task.measure(task.forward(model, batch), batch)
+def _measure(
+    task: Task,
+    model: nn.Module,
+    loader: Loader,
+    split: str,
+    samples: np.ndarray,
+    *,
+    ranks: Ranks,
+    batch_size: int,
+    on_batch: Callable[[], None],
+) -> _Measured:
+    table: torch.Tensor | None = None
+    done = failures = 0
+    while done < len(samples):
+        part = samples[done : done + batch_size]
+        words = None
+        try:
+            with torch.no_grad():
+                rows = _measure_part(task, model, loader, split, part)
+                if table is None:
+                    shape = (task.num_samples(split) + 1, rows.shape[1])
+                    table = torch.zeros(shape, dtype=rows.dtype, device=ranks.device)
+                table[torch.from_numpy(part).to(ranks.device)] = rows
+        except Exception as caught:
+            words = words_of_out_of_memory(caught)
+            if words is None:
+                raise
+        if words is None:
+            done += len(part)
+            on_batch()
+            continue
+        release_memory(ranks.device)
+        failures += 1
+        if len(part) == 1:
+            error = UserError(
+                f"sample {part[0]} of the {split} split does not fit in memory by itself on rank {ranks.rank} ({words}): try "
+                "shorter or cropped samples, a smaller model, or a device with more memory"
+            )
+            return _Measured(table, 1, failures, error)
+        batch_size = len(part) // 2
+    return _Measured(table, batch_size, failures, None)
+
+
+def _measure_part(task: Task, model: nn.Module, loader: Loader, split: str, samples: np.ndarray) -> torch.Tensor:
+    batch = loader.evaluation_batch(split, samples)
+    return task.measure(task.forward(model, batch), batch)

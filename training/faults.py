@@ -11,6 +11,9 @@ from typing import NamedTuple
 _LEAST_WINDOW = 20
 """Losses that a spike is compared with at least."""
 
+_MOST_OVERFLOWS = 30
+"""Overflows of the scaled fp16 gradient in a row that are no fault: each halves the scale, and this many leave none of it."""
+
 _TO_DEVIATION = 1.4826
 """The median absolute deviation times this estimates a normal distribution's standard deviation."""
 
@@ -34,9 +37,18 @@ class FaultDetector:
         self._spike_score = spike_score
         self._losses: deque[float] = deque(maxlen=window)
         self._bad: list[Position] = []
+        self._overflows = 0
+        self.furthest: Position | None = None
+        """The last of all steps, in the order of the run, whose numbers were good."""
 
-    def observe(self, position: Position, loss: float, *, is_sound: bool) -> list[Position]:
-        """Take in a step; return the positions to pass over, if it is time to go back."""
+    def observe(self, position: Position, loss: float, *, is_sound: bool, is_overflow: bool = False) -> list[Position]:
+        """Take in a step; return the positions to pass over, if it is time to go back.
+
+        `is_overflow`: it is not sound only because the scaled gradient was too large for fp16.
+        """
+        self._overflows = self._overflows + 1 if is_overflow else 0
+        if is_overflow and self._overflows <= _MOST_OVERFLOWS:
+            return []
         if not is_sound:
             self._bad.append(position)
             return list(self._bad) if len(self._bad) >= self._patience else []
@@ -44,11 +56,13 @@ class FaultDetector:
         if self._is_spike(loss):
             return [position]
         self._losses.append(loss)
+        self.furthest = max(position, self.furthest or position)
         return []
 
     def forget(self, losses: Sequence[float] = ()) -> None:
-        """Start afresh after going back, with the losses that were seen before the checkpoint."""
+        """Start afresh: in a new stage, whose losses are others, or after going back, with those before the checkpoint."""
         self._bad.clear()
+        self._overflows = 0
         self._losses.clear()
         self._losses.extend(losses)
 

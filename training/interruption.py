@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -18,8 +19,8 @@ _SAME_PRESS_SECONDS = 0.5
 """One press of Ctrl-C may arrive twice: from the terminal, and passed on by a launcher."""
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: the run is saved and can be resumed
-    """Training stopped at a step boundary because a signal asked for it."""
+class Interrupted(Exception):  # noqa: N818 - not an error: the run can be resumed
+    """Training stopped at a step boundary because a signal asked for it. The message says where, and how to go on."""
 
 
 class StopRequest:
@@ -31,8 +32,8 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.name: str | None = None
-        """The signal that asked; none: nothing has."""
-        self._asked_at = 0.0
+        """The signal that asked first; none: nothing has."""
+        self._pressed_at: float | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -45,17 +46,27 @@ class StopRequest:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # A handler that was not set from Python cannot be set again from here.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._before.clear()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if number == signal.SIGINT and self.name == "SIGINT":
-            if now - self._asked_at < _SAME_PRESS_SECONDS:
+        name = signal.Signals(number).name
+        is_press = number == signal.SIGINT
+        if is_press and self._pressed_at is not None:
+            if time.monotonic() - self._pressed_at < _SAME_PRESS_SECONDS:
                 return
             raise KeyboardInterrupt
-        self._asked_at = now
-        self.name = signal.Signals(number).name
-        if number == signal.SIGINT:
-            # With os.write, because the signal may have interrupted a print.
-            os.write(2, b"\nstopping after this step, and saving; press Ctrl-C again to quit at once\n")
+        if is_press:
+            self._pressed_at = time.monotonic()
+            _say("stopping after this step, and saving; press Ctrl-C again to quit at once")
+        elif self.name is None:
+            _say(f"{name}: stopping after this step, and saving")
+        self.name = self.name or name
+
+
+def _say(text: str) -> None:
+    """Write a line from rank 0. With os.write, because the signal may have interrupted a print."""
+    if os.environ.get("RANK", "0") == "0":
+        with suppress(OSError):
+            os.write(2, f"\n{text}\n".encode())

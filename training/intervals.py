@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -19,6 +20,7 @@ _UNITS: dict[str, tuple[Literal["second", "step", "epoch"], float]] = {
     "step": ("step", 1.0),
     "epoch": ("epoch", 1.0),
 }
+_UNITS |= {f"{name}s": unit for name, unit in _UNITS.items() if len(name) > 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +33,10 @@ class Interval:
     @classmethod
     def parse(cls, text: str, where: str) -> Interval | None:
         """Return the interval of a text such as `10min`; none for `never`. Raises `UserError` for anything else."""
-        if text.strip().lower() == "never":
+        word = text.strip().lower()
+        if word == "never":
             return None
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+?)s?\s*", text.lower())
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)", word)
         unit = _UNITS.get(match[2]) if match else None
         if match is None or unit is None or float(match[1]) <= 0:
             raise UserError(f"{where}: {text!r} is no interval; give one such as 10min, 500step, 1epoch, or never")
@@ -44,22 +47,30 @@ class Interval:
 
 
 class IntervalClock:
-    """Tells when an interval is over: in seconds by a clock, in steps and epochs by the step itself."""
+    """Tells when an interval is over: in seconds by a clock that never goes back, in steps and epochs by the step itself."""
 
-    def __init__(self, interval: Interval | None, now: float) -> None:
-        self._interval = interval
-        self._next_second = now + (interval.count if interval else 0.0)
+    def __init__(self, interval: Interval | None, steps_per_epoch: int, now: float) -> None:
+        self._seconds, self._steps = math.inf, math.inf
+        if interval is not None and interval.unit == "second":
+            self._seconds = interval.count
+        elif interval is not None:
+            self._steps = interval.count * (steps_per_epoch if interval.unit == "epoch" else 1)
+        self._next_second = now + self._seconds
+        self._last_step: int | None = None
 
-    def is_due(self, step: int, steps_per_epoch: int, now: float) -> bool:
-        """Return whether it is time after `step` steps; a time that was missed is not made up for."""
-        interval = self._interval
-        if interval is None:
-            return False
-        if interval.unit == "second":
-            if now < self._next_second:
-                return False
-            self._next_second = now + interval.count
+    def is_due(self, step: int, now: float) -> bool:
+        """Return whether it is time after `step` steps; a time that was missed is not made up for.
+
+        Every half epoch of 5 steps: after 3, 5, 8, 10.
+        """
+        # Steps are left out where a batch is passed over.
+        last = max(0, step - 1) if self._last_step is None else self._last_step
+        self._last_step = step
+        if now >= self._next_second:
+            self._next_second = now + self._seconds
             return True
-        length = interval.count if interval.unit == "step" else interval.count * steps_per_epoch
-        # Of half an epoch of 5 steps: after 3, 5, 8, 10.
-        return int(step / length) > int((step - 1) / length) if step else False
+        return self._intervals(step) > self._intervals(last)
+
+    def _intervals(self, step: int) -> int:
+        """Return how many intervals are over after a step; a third of three is not to be a hair below one."""
+        return int(step / self._steps + 1e-9)

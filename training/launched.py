@@ -69,5 +69,5 @@ def launched_plan(environment: Mapping[str, str]) -> LaunchedPlan | None:
         )
     except OSError as error:
         raise UserError(f"{where}: {error.strerror}; start with `slipway launch`, or unset {VARIABLE}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{where}: not a plan; start with `slipway launch`, or unset {VARIABLE}") from None

@@ -114,12 +114,18 @@ class Loader:
                 yield work, (self._on_device(prepare(part)) for part in work.micro_batches)
             return
         ahead: deque[tuple[StepWork, list[Future[Batch]]]] = deque()
-        for work in works:
-            ahead.append((work, [self._submit(prepare, part) for part in work.micro_batches]))
-            if len(ahead) > self._lookahead:
+        try:
+            for work in works:
+                ahead.append((work, [self._submit(prepare, part) for part in work.micro_batches]))
+                if len(ahead) > self._lookahead:
+                    yield self._ready(*ahead.popleft())
+            while ahead:
                 yield self._ready(*ahead.popleft())
-        while ahead:
-            yield self._ready(*ahead.popleft())
+        finally:
+            # Where the steps are cut anew nobody waits for these.
+            for _, futures in ahead:
+                for future in futures:
+                    future.cancel()
 
     def _submit(self, prepare: Callable[[np.ndarray], Batch], indices: np.ndarray) -> Future[Batch]:
         assert self._pool is not None

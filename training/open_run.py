@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.checkpoint import Manifest, lock_run
+from training.checkpoint import Manifest
 from training.collectives import Ranks
 from training.config import AdvancedTrainingConfig
 from training.errors import UserError
 from training.observers.events import Decision, Observer
 from training.plan import Plan
 from training.recipe import MixedPrecision, Recipe
-from training.resume import continued_recipe, find_run
+from training.resume import Found, continued_recipe, differences_of, find_run, folder_to_resume, is_finished
 from training.run_folder import create_run_folder
+from training.run_lock import lock_run
+from training.run_names import read_record
 from training.run_state import share_checkpoint
 from training.tasks.task import Task
 from training.trainer import Trainer
@@ -43,6 +45,8 @@ class OpenRun:
     manifest: Manifest | None
     problems: tuple[str, ...]
     differences: tuple[str, ...]
+    is_older: bool
+    """There are newer good checkpoints than the manifest's, which were not asked for."""
     is_resumed: bool
     result: dict[str, Any] | None
     """Of a run that is finished already."""
@@ -60,13 +64,13 @@ def open_run(
 ) -> OpenRun:
     """Return the run on every rank; rank 0 holds its lock until `stack` is closed. What is refused leaves no folder.
 
-    Raises `UserError` on every rank where there is nothing to resume, the recipe differs, the folder cannot be made or
-    another process writes there.
+    `mixed_precision` is what a new run trains in; the config says what was asked for. Raises `UserError` on every rank where
+    there is nothing to resume, the recipe differs, the folder cannot be made or another process writes there.
     """
     found, error = None, None
     if ranks.is_main and config.resume is not None:
         try:
-            found = find_run(config.resume, Path(config.runs_dir), name)
+            found = _find_and_lock(config.resume, Path(config.runs_dir), name, stack)
         except UserError as caught:
             error = caught
     ranks.agree_on_error(error)
@@ -77,20 +81,22 @@ def open_run(
         recipe, differences = continued_recipe(
             base,
             record["recipe"],
+            mixed_precision=config.mixed_precision,
             same_data=_fingerprint(record.get("data", {})) == _fingerprint(task.describe()),
             where=record["name"],
             allow_change=config.allow_recipe_change,
         )
+    _compare_ranks(recipe, ranks)
     plan = plan_for(recipe)
-    finished = bool(record) and record["state"] == "finished"
+    finished = bool(record) and is_finished(record)
+    if finished and differences:
+        raise UserError(
+            f"{record['name']}: it is finished, with another recipe ({', '.join(differences)}); start another run"
+        )
     folder = None
     if ranks.is_main:
         try:
-            folder = (
-                found.folder if found else create_run_folder(Path(config.runs_dir), name, overwrite=config.overwrite)
-            )
-            if not finished:
-                stack.enter_context(lock_run(folder, _LOCK_WAIT_SECONDS if found else 0.0))
+            folder = found.folder if found else _new_folder(config, name, stack)
         except UserError as caught:
             error = caught
     ranks.agree_on_error(error)
@@ -107,9 +113,40 @@ def open_run(
         manifest=found.manifest if found else None,
         problems=found.problems if found else (),
         differences=tuple(differences),
+        is_older=found.is_older if found else False,
         is_resumed=bool(record),
         result=dict(record["result"]) if finished else None,
     )
+
+
+def _find_and_lock(resume: str, runs_dir: Path, name: str, stack: ExitStack) -> Found | None:
+    """Return the run as it stands once no other process writes it; a finished one stays untouched."""
+    folder = folder_to_resume(resume, runs_dir, name)
+    if folder is None:
+        return None
+    if not is_finished(read_record(folder)):
+        stack.enter_context(lock_run(folder, _LOCK_WAIT_SECONDS))
+    # Whoever held the lock may have saved meanwhile, or have come to the end.
+    return find_run(resume, runs_dir, name)
+
+
+def _new_folder(config: AdvancedTrainingConfig, name: str, stack: ExitStack) -> Path:
+    folder = create_run_folder(Path(config.runs_dir), name, overwrite=config.overwrite)
+    stack.enter_context(lock_run(folder, 0.0))
+    return folder
+
+
+def _compare_ranks(recipe: Recipe, ranks: Ranks) -> None:
+    """Agree that all ranks train the same: each may have read other files, or another environment. Raises `UserError`."""
+    own = recipe.as_dict()
+    main = json.loads(ranks.agree_on_text(json.dumps(own)))
+    error = None
+    if differences := [one for one in differences_of(main, own) if not one.startswith("data.source ")]:
+        error = UserError(
+            f"rank {ranks.rank} is to train another recipe than rank 0: {', '.join(differences)}; give every process the "
+            "same options, files and environment"
+        )
+    ranks.agree_on_error(error)
 
 
 def _fingerprint(description: Mapping[str, Any]) -> Any:
@@ -148,11 +185,24 @@ def take_up(run: OpenRun, trainer: Trainer, observer: Observer, ranks: Ranks) ->
     checkpoint = share_checkpoint(run.manifest, ranks)
     if checkpoint is not None:
         trainer.restore(*checkpoint)
+        _move_cursor(trainer, checkpoint[0])
     if trainer.progress.stage >= len(trainer.recipe.stages):
         raise UserError(f"{run.name}: it stands in stage {trainer.progress.stage + 1}, which the recipe no longer has")
+    if run.is_older:
+        # Before the journal says so: whoever takes the newest checkpoint from now on goes on from this one.
+        trainer.save_as_newest()
     step = trainer.progress.step
     fields: dict[str, Any] = {"step": step, "processes": ranks.size}
     if run.differences:
         fields["recipe_changes"] = list(run.differences)
     reason = f"{run.name}: goes on after step {step}" if checkpoint else f"{run.name}: no checkpoint, so from the start"
     observer.on_decision(Decision(kind="resume", reason=reason, fields=fields))
+
+
+def _move_cursor(trainer: Trainer, state: Mapping[str, Any]) -> None:
+    """Where a change of the batch size was allowed: stand at the step of an epoch that has seen about as many samples."""
+    before = int(state["recipe"]["resolution"]["global_batch_size"])
+    now = trainer.recipe.resolved.global_batch_size
+    if before != now:
+        trainer.progress.step_in_epoch = trainer.progress.step_in_epoch * before // now
+        trainer.progress.passed_over.clear()

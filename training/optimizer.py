@@ -30,7 +30,11 @@ class FlatOptimizer:
         self._fused = flat.device.type in _FUSED_DEVICES
         names = ("exp_avg", "exp_avg_sq") if spec.name == "adamw" else ("momentum_buffer",)
         self.moments = {name: torch.zeros_like(flat.values) for name in names}
-        self._optimizers = [self._make(place) for place in self._chunks()]
+        self._places = self._chunks()
+        self._optimizers = [self._make(place) for place in self._places]
+        largest = 0 if self._fused else max(place.stop - place.start for place in self._places)
+        self._kept = [flat.values.new_empty(largest) for _ in (flat.values, *self.moments.values())]
+        """A chunk before its update, from the start: keeping it must not be what runs out of memory."""
 
     def _chunks(self) -> list[slice]:
         size = self._flat.values.numel()
@@ -94,12 +98,15 @@ class FlatOptimizer:
                 self._flat.decayed_gradients.add_(self._flat.decayed_values, alpha=weight_decay)
 
     def _update_in_chunks(self, learning_rate: float, weight_decay: float) -> None:
-        self._decay(learning_rate, weight_decay, torch.ones((), device=self._flat.device))
-        for place, optimizer in zip(self._chunks(), self._optimizers, strict=True):
+        self._decay(learning_rate, weight_decay, torch.ones((), dtype=self._flat.dtype, device=self._flat.device))
+        for place, optimizer in zip(self._places, self._optimizers, strict=True):
             optimizer.param_groups[0]["lr"] = learning_rate
-            touched = [self._flat.values[place], *(moment[place] for moment in self.moments.values())]
-            kept = [tensor.clone() for tensor in touched]
-            updates = self.updates
+            touched = [tensor[place] for tensor in (self._flat.values, *self.moments.values())]
+            counts = [state["step"] for state in optimizer.state.values() if "step" in state]
+            updates = [int(count) for count in counts]
+            with torch.no_grad():
+                for kept, tensor in zip(self._kept, touched, strict=True):
+                    kept[: tensor.numel()].copy_(tensor)
             try:
                 optimizer.step()
             except Exception as error:
@@ -108,11 +115,10 @@ class FlatOptimizer:
                 # Half of the chunk's tensors may be changed. Nothing is shared with other ranks here: this rank tries again.
                 error.__traceback__ = None
                 with torch.no_grad():
-                    for tensor, old in zip(touched, kept, strict=True):
-                        tensor.copy_(old)
-                for state in optimizer.state.values():
-                    if "step" in state:
-                        state["step"].fill_(updates)
+                    for kept, tensor in zip(self._kept, touched, strict=True):
+                        tensor.copy_(kept[: tensor.numel()])
+                for count, old in zip(counts, updates, strict=True):
+                    count.fill_(old)
                 release_memory(self._flat.device)
                 optimizer.step()
 
@@ -137,11 +143,13 @@ class LossScale:
         """Return a factor of the gradients that takes the scale out of them too."""
         return factor / self.scale if self.enabled else factor
 
-    def update(self, sound: torch.Tensor) -> None:
-        """Adapt the scale after an update."""
+    def update(self, sound: torch.Tensor, counts: torch.Tensor | None = None) -> None:
+        """Adapt the scale after an update; not where `counts` is false: a step that ran out of memory tells nothing."""
         if not self.enabled:
             return
-        self.quiet_updates.add_(1.0).mul_(sound)
-        grows = self.quiet_updates >= self._growth_interval
-        self.scale.mul_(torch.where(sound, torch.where(grows, 2.0, 1.0), 0.5))
-        self.quiet_updates.mul_(grows.logical_not())
+        counts = torch.ones_like(sound) if counts is None else counts
+        quiet = (self.quiet_updates + 1.0) * sound
+        grows = quiet >= self._growth_interval
+        factor = torch.where(sound, torch.where(grows, 2.0, 1.0), 0.5)
+        self.scale.mul_(torch.where(counts, factor, 1.0))
+        self.quiet_updates.copy_(torch.where(counts, quiet * grows.logical_not(), self.quiet_updates))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.checkpoint import CHECKPOINTS, DamagedCheckpoint, Manifest, newest_checkpoint, read_manifest, verify
+from training.checkpoint import DamagedCheckpoint, Manifest, newest_checkpoint, read_manifest, verify
 from training.errors import UserError
 from training.recipe import Recipe, Resolution
+from training.run_names import newest_run, read_record, resolve_name
+
+AUTO = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,105 +24,95 @@ class Found:
     record: Mapping[str, Any]
     """Its `run.json`."""
     manifest: Manifest | None
-    """Its newest good checkpoint; none: it starts from the beginning, in the same folder."""
-    problems: tuple[str, ...]
+    """The checkpoint to go on from; none: it starts from the beginning, in the same folder."""
+    problems: tuple[str, ...] = ()
     """What is wrong with newer checkpoints."""
+    is_older: bool = False
+    """There are newer good checkpoints, which were not asked for."""
 
     @property
     def is_finished(self) -> bool:
         """Whether there is nothing left to do."""
-        return self.record.get("state") == "finished"
+        return is_finished(self.record)
 
 
-def read_record(folder: Path) -> dict[str, Any]:
-    """Return a run's `run.json`. Raises `UserError`."""
-    path = folder / "run.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(record["recipe"], dict):
-            raise ValueError
-        return record
-    except OSError as error:
-        raise UserError(f"--resume {folder}: no run there ({path.name}: {error.strerror})") from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"--resume {folder}: {path.name} is not the record of a run") from None
+def is_finished(record: Mapping[str, Any]) -> bool:
+    """Return whether the run of a record came to its end."""
+    return record.get("state") == "finished" and "result" in record
+
+
+def folder_to_resume(resume: str, runs_dir: Path, name: str) -> Path | None:
+    """Return the run's folder that `--resume` means: with `auto` the newest of the experiment `name`, or none.
+
+    Raises `UserError` where a named one is not there.
+    """
+    return newest_run(runs_dir, name) if resume == AUTO else resolve_name(resume, runs_dir).run
 
 
 def find_run(resume: str, runs_dir: Path, name: str) -> Found | None:
-    """Return the run that `--resume` names: a run, a checkpoint, or with `auto` the newest of the experiment `name`.
+    """Return the run that `--resume` means, and where it goes on.
 
     None where `auto` finds nothing. Raises `UserError` where a named one is not there or is damaged.
     """
-    if resume == "auto":
-        folder = newest_run(runs_dir, name)
-        return None if folder is None else _found(folder)
-    path = named_folder(resume, runs_dir)
-    if path.parent.name != CHECKPOINTS:
-        return _found(path)
+    folder = folder_to_resume(resume, runs_dir, name)
+    if folder is None:
+        return None
+    record = read_record(folder)
+    checkpoint = None if resume == AUTO else resolve_name(resume, runs_dir).checkpoint
+    if checkpoint is not None:
+        return _found_checkpoint(resume, folder, record, checkpoint)
+    if is_finished(record):
+        return Found(folder=folder, record=record, manifest=None)
+    manifest, problems = newest_checkpoint(folder)
+    return Found(folder=folder, record=record, manifest=manifest, problems=tuple(problems))
+
+
+def _found_checkpoint(resume: str, folder: Path, record: dict[str, Any], checkpoint: Path) -> Found:
     try:
-        manifest = read_manifest(path)
+        manifest = read_manifest(checkpoint.resolve())
         verify(manifest)
     except DamagedCheckpoint as damage:
         raise UserError(f"--resume {resume}: {damage}; name the run instead, for its newest good checkpoint") from None
-    folder = path.parent.parent
-    return Found(folder=folder, record=read_record(folder), manifest=manifest, problems=())
-
-
-def named_folder(resume: str, runs_dir: Path) -> Path:
-    """Return the folder of a run or checkpoint by its path or by its name. Raises `UserError`."""
-    for path in (Path(resume), runs_dir / resume):
-        if path.is_dir():
-            return path.resolve()
-    raise UserError(f"--resume {resume}: no such run or checkpoint, here or in {runs_dir}")
-
-
-def newest_run(runs_dir: Path, name: str) -> Path | None:
-    """Return the newest of the runs `name`, `name-2`, `name-3`, ...; a folder without a record is none."""
-    pattern = re.compile(re.escape(name) + r"(?:-(\d+))?")
-    found = [
-        (int(match[1] or 1), path)
-        for path in (runs_dir.iterdir() if runs_dir.is_dir() else ())
-        if (match := pattern.fullmatch(path.name)) and (path / "run.json").is_file()
-    ]
-    return max(found)[1] if found else None
-
-
-def _found(folder: Path) -> Found:
-    record = read_record(folder)
-    if record.get("state") == "finished":
-        return Found(folder=folder, record=record, manifest=None, problems=())
-    manifest, problems = newest_checkpoint(folder)
-    return Found(folder=folder, record=record, manifest=manifest, problems=tuple(problems))
+    newest = newest_checkpoint(folder)[0]
+    is_older = newest is not None and newest.sequence > manifest.sequence
+    return Found(folder=folder, record=record, manifest=manifest, is_older=is_older)
 
 
 def continued_recipe(
     recipe: Recipe,
     saved: Mapping[str, Any],
     *,
+    mixed_precision: str,
     same_data: bool,
     where: str,
     allow_change: bool,
 ) -> tuple[Recipe, list[str]]:
     """Return the recipe to go on with, its resolution the saved one, and how it differs from the saved one.
 
-    The base recipes are compared. Where the data lies does not matter as long as its samples are the same. Raises
-    `UserError` for a difference that was not allowed.
+    The base recipes are compared, and `mixed_precision` where it is not `auto`. Where the data lies does not matter as long
+    as its samples are the same. Raises `UserError` for a difference that was not allowed.
     """
-    resolution = Resolution(**saved["resolution"])
-    resolved = dataclasses.replace(recipe, resolution=resolution)
-    if not same_data:
-        differences = ["the samples of the data"]
-    else:
+    try:
+        resolution = Resolution(**saved["resolution"])
         source = saved["data"]["source"]
+        batch = [saved[name] for name in ("batch_size", "batch_rule", "learning_rate_rule")]
+    except (KeyError, TypeError):
+        raise UserError(f"{where}: its recipe was written by another version; start another run") from None
+    resolved = dataclasses.replace(recipe, resolution=resolution)
+    if same_data:
         resolved = dataclasses.replace(resolved, data=dataclasses.replace(recipe.data, source=source))
-        differences = []
+    differences = [] if same_data else ["the samples of the data"]
     differences += differences_of(saved, resolved.as_dict())
+    if mixed_precision not in ("auto", resolution.mixed_precision):
+        differences.append(f"mixed_precision {resolution.mixed_precision} -> {mixed_precision}")
+        resolution = dataclasses.replace(resolution, mixed_precision=mixed_precision)  # type: ignore[arg-type]
+        resolved = dataclasses.replace(resolved, resolution=resolution)
     if differences and not allow_change:
         raise UserError(
             f"{where}: the recipe is not the run's any more: {', '.join(differences)}; start another run, "
             "or --allow-recipe-change"
         )
-    if recipe.batch_size != saved["batch_size"] or recipe.batch_rule != saved["batch_rule"]:
+    if batch != [recipe.batch_size, recipe.batch_rule, recipe.learning_rate_rule]:
         resolved = resolved.resolve(resolution.num_processes, resolution.mixed_precision)
     return resolved, differences
 
@@ -140,4 +131,8 @@ def differences_of(old: Any, new: Any, name: str = "") -> list[str]:
             for number, (a, b) in enumerate(zip(old, new, strict=True))
             for one in differences_of(a, b, f"{name}[{number}]")
         ]
-    return [] if old == new else [f"{name} {old} -> {new}"]
+    return [] if old == new else [f"{name} {_shown(old)} -> {_shown(new)}"]
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else str(value)

@@ -27,9 +27,11 @@ from training.launched import launched_plan
 from training.observers.console import configure_logging, make_console, make_console_observer
 from training.observers.events import Decision, Observer, Observers, RunEnd
 from training.observers.journal import Journal
+from training.observers.launch_mark import LaunchMark
 from training.observers.record import RunRecord
 from training.open_run import OpenRun, open_run, take_up
 from training.plan import Plan, plan_micro_batches, plan_shares
+from training.rank_failure import share_failure
 from training.recipe import DataSpec, MixedPrecision, Recipe
 from training.run_folder import RUN_SCHEMA_VERSION, folder_name, git_commit, versions
 from training.tasks.sign import SignTask
@@ -58,18 +60,23 @@ def train(config: AdvancedTrainingConfig, task: Task | None = None) -> dict[str,
         configure_logging(config.log_level, console)
         observers.add(make_console_observer(log_level=config.log_level, console=console))
     planned = launched_plan(os.environ)
-    if planned is not None:
-        config = planned.fill_in(config)
     if config.resume is None and os.environ.get("SLIPWAY_RESUME"):
         # A restart, also of a script that makes its own config.
         config = replace(config, resume=os.environ["SLIPWAY_RESUME"])
+    asked = config
+    if planned is not None:
+        config = planned.fill_in(config)
     # From here on: a signal that comes while data is read stops the run at its first step, saved.
     with StopRequest() as stop:
         accelerator, ranks = _start_world(config)
         try:
             if planned is not None:
                 planned.check_world(ranks.size, ranks.device.type)
-            return _train(config, task, accelerator.mixed_precision, ranks, observers, stop)
+            return _train(config, asked, task, accelerator.mixed_precision, ranks, observers, stop)
+        except Exception as error:
+            if not isinstance(error, Interrupted):
+                share_failure(error, ranks)
+            raise
         finally:
             observers.close()
             accelerator.free_memory()
@@ -112,6 +119,7 @@ def _hang_seconds(config: AdvancedTrainingConfig) -> float | None:
 
 def _train(
     config: AdvancedTrainingConfig,
+    asked: AdvancedTrainingConfig,
     task: Task | None,
     mixed_precision: MixedPrecision,
     ranks: Ranks,
@@ -133,7 +141,7 @@ def _train(
     with ExitStack() as stack:
         settings = DeviceManager.optimize_for_device(ranks.device)
         run = open_run(
-            config,
+            asked,
             name,
             base,
             mixed_precision,
@@ -143,13 +151,12 @@ def _train(
             stack=stack,
         )
         if run.result is not None:
+            reason = f"{run.name} is finished: nothing is left to train"
+            observers.on_decision(Decision(kind="finished", reason=reason, fields={}))
             observers.on_run_end(RunEnd(result=run.result, folder=run.shared_folder))
             return run.result
-        plan, record = run.plan, None
-        if run.folder is not None:
-            record = RunRecord(run.folder / "run.json", _make_record(run, config, plan, task))
-            observers.add(record)
-            observers.add(Journal(run.folder / "events.jsonl"))
+        plan = run.plan
+        record = _keep_record(run, _make_record(run, asked, plan, task), observers, ranks)
         try:
             trainer = Trainer(
                 task=task,
@@ -173,6 +180,23 @@ def _train(
                 told = f"{type(error).__name__}: {error}".removesuffix(": ")
                 record.end("interrupted" if stopped else "failed", error=told)
             raise
+
+
+def _keep_record(run: OpenRun, content: dict[str, Any], observers: Observers, ranks: Ranks) -> RunRecord | None:
+    """Begin `run.json` and the journal on the rank that writes. Raises `UserError` on every rank where they cannot be."""
+    record, error = None, None
+    if run.folder is not None:
+        try:
+            record = RunRecord(run.folder / "run.json", content)
+            observers.add(record)
+            observers.add(Journal(run.folder / "events.jsonl"))
+            observers.add(LaunchMark(os.environ.get("SLIPWAY_LAUNCH_FOLDER"), run.folder))
+        except UserError as caught:
+            error = caught
+            if record is not None:
+                record.end("failed", error=str(caught))
+    ranks.agree_on_error(error)
+    return record
 
 
 def _data_name(task: Task) -> str:
@@ -270,6 +294,7 @@ def _make_record(run: OpenRun, config: AdvancedTrainingConfig, plan: Plan, task:
         "name": run.name,
         "started": run.record.get("started", now),
         "resumed": [*run.record.get("resumed", []), now] if run.record else [],
+        "progress": run.record.get("progress") or {},
         "command": _command(),
         "config": asdict(config),
         "recipe": run.recipe.as_dict(),

@@ -8,16 +8,17 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 
+from training.durable import flush_folder, write_durably, write_tensors
 from training.errors import UserError
+from training.run_lock import lock_run
 from training.typed import plain_values
 
 RUN_SCHEMA_VERSION = 1
@@ -64,7 +65,8 @@ def _replace(folder: Path) -> Path:
     if not (folder / "run.json").is_file() and any(folder.iterdir()):
         raise UserError(f"--overwrite: {folder} is not a run (it has no run.json); choose another --experiment-name")
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    folder.rename(aside)
+    with lock_run(folder, 0.0):
+        folder.rename(aside)
     try:
         folder.mkdir()
     except OSError:
@@ -75,7 +77,7 @@ def _replace(folder: Path) -> Path:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file so that a reader finds the old or the new one, never a part.
+    """Write a JSON file so that a reader finds the old or the new one, never a part. Raises `OSError`.
 
     JSON has no NaN and no infinity: such a number is null, and `non_finite` names it.
     """
@@ -83,9 +85,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     plain = plain_values(content, "", non_finite)
     if non_finite:
         plain["non_finite"] = non_finite
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(plain, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    text = json.dumps(plain, indent=2, allow_nan=False) + "\n"
+    with _replaced(path) as partial:
+        write_durably(partial, [text.encode()])
 
 
 def save_weights(folder: Path, state: Mapping[str, torch.Tensor], spec: Mapping[str, Any]) -> None:
@@ -93,18 +95,27 @@ def save_weights(folder: Path, state: Mapping[str, torch.Tensor], spec: Mapping[
 
     Raises `UserError` where they cannot be written, as on a full disk; older ones then stay.
     """
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    partial = folder / "model.safetensors.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial)
-        write_json(folder / "spec.json", spec)
-        # safetensors writes for the owner alone; whoever may read the run may read its weights.
-        shutil.copymode(folder / "spec.json", partial)
-        os.replace(partial, folder / "model.safetensors")
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(f"{folder}: the weights cannot be written ({error}); make room there") from error
+        with _replaced(folder / "model.safetensors") as partial:
+            write_tensors(partial, state)
+            write_json(folder / "spec.json", spec)
+        flush_folder(folder)
+    except OSError as error:
+        raise UserError(f"{folder}: the weights cannot be written: {error.strerror}; make room there") from error
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """Yield the path of a new file that then takes the place of the old one; where it cannot be written, nothing stays."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def versions() -> dict[str, str]:

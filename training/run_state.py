@@ -21,16 +21,18 @@ Tensors = Mapping[str, Mapping[str, torch.Tensor]]
 
 
 def capture(loop: StepLoop) -> Content:
-    """Return a copy of a run on the host, as a checkpoint holds it."""
+    """Return a run as a checkpoint holds it. The tensors are the run's own: they are copied before the next step."""
     progress, step = loop.progress, loop.step
-    optimizer = {name: _on_host(moment) for name, moment in step.optimizer.moments.items()}
-    optimizer["updates"] = torch.tensor(step.optimizer.updates)
-    optimizer["loss_scale"] = _on_host(step.loss_scale.scale)
-    optimizer["quiet_updates"] = _on_host(step.loss_scale.quiet_updates)
+    optimizer = {
+        **step.optimizer.moments,
+        "updates": torch.tensor(step.optimizer.updates),
+        "loss_scale": step.loss_scale.scale,
+        "quiet_updates": step.loss_scale.quiet_updates,
+    }
     if step.average is not None:
-        optimizer["average"] = _on_host(step.average)
+        optimizer["average"] = step.average
     groups = {
-        "model": {name: _on_host(tensor) for name, tensor in loop.model.state_dict().items()},
+        "model": loop.model.state_dict(),
         "optimizer": optimizer,
         "best": _snapshot_tensors(progress.best),
         "stage_best": _snapshot_tensors(progress.stage_best),
@@ -38,6 +40,7 @@ def capture(loop: StepLoop) -> Content:
     return Content(
         step=progress.step,
         tensors={group: tensors for group, tensors in groups.items() if tensors},
+        unchanging=frozenset({"best", "stage_best"}),
         state={
             "progress": progress.state(),
             "recent_losses": loop.faults.losses,
@@ -67,35 +70,30 @@ def restore(loop: StepLoop, state: Mapping[str, Any], tensors: Tensors) -> None:
     step.optimizer.set_updates(int(optimizer["updates"]))
     step.loss_scale.scale.copy_(optimizer["loss_scale"])
     step.loss_scale.quiet_updates.copy_(optimizer["quiet_updates"])
-    step.average = optimizer["average"].to(values.device) if "average" in optimizer else None
+    step.average = optimizer["average"].to(values.device, copy=True) if "average" in optimizer else None
     step.resume()
     progress = loop.progress = Progress.from_state(state["progress"])
     progress.best.snapshot = _to_snapshot(tensors.get("best", {}), values.device)
     progress.stage_best.snapshot = _to_snapshot(tensors.get("stage_best", {}), values.device)
     loop.faults.forget(state["recent_losses"])
-    if loop.plan.micro_batch_size is None:
-        loop.limit.restore(state["memory"])
-
-
-def _on_host(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a copy on the host that shares nothing with the tensor."""
-    return tensor.detach().to("cpu", copy=True).contiguous()
+    loop.limit.restore(state["memory"])
 
 
 def _snapshot_tensors(best: Best) -> dict[str, torch.Tensor]:
     """Return the tensors of the best weights by name; none where nothing is best yet. They never change."""
     if best.snapshot is None:
         return {}
-    buffers = {f"buffer_{number}": buffer.cpu() for number, buffer in enumerate(best.snapshot.buffers)}
-    return {"values": best.snapshot.values.cpu(), **buffers}
+    buffers = {f"buffer_{number}": buffer for number, buffer in enumerate(best.snapshot.buffers)}
+    return {"values": best.snapshot.values, **buffers}
 
 
 def _to_snapshot(tensors: Mapping[str, torch.Tensor], device: torch.device) -> Snapshot | None:
     """Return what `_snapshot_tensors` was given, on a device."""
     if not tensors:
         return None
-    buffers = tuple(tensors[f"buffer_{number}"].to(device) for number in range(len(tensors) - 1))
-    return Snapshot(tensors["values"].to(device), buffers)
+    # What was read is mapped from the checkpoint's file, which will be deleted in its time.
+    own = {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}
+    return Snapshot(own["values"], tuple(own[f"buffer_{number}"] for number in range(len(own) - 1)))
 
 
 def share_checkpoint(

@@ -1,4 +1,7 @@
-"""Where options come from: defaults < user file < project file < environment < --config < flags. See docs/settings.md."""
+"""Where options come from: defaults < user file < project file < environment < resumed run < --config < flags.
+
+See docs/settings.md.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,9 @@ from typing import Any
 
 import yaml
 
-from training.config import AdvancedTrainingConfig
+from training.config import RECIPE, AdvancedTrainingConfig
 from training.errors import UserError, nearest
+from training.run_names import RECORD, read_record, resolve_name
 from training.typed import choices_of, convert, field_types
 
 ENVIRONMENT_PREFIX = "SLIPWAY_"
@@ -41,16 +45,24 @@ def read_settings(
     """Return what all levels set together, by option.
 
     `flags` holds values by option, as text or typed, `config` is the file of `--config`, `folder` the working folder
-    unless given. Raises `UserError` that names the file and key, the variable or the flag. Each level must make sense by
-    itself.
+    unless given. A run that is resumed by name brings what it is to learn, so that nothing has to be said again. Raises
+    `UserError` that names the file and key, the variable or the flag. Each level must make sense by itself.
     """
-    layers = [
+    general = [
         _of_file(user_file(environment), "user file"),
         _of_file(project_file(folder, environment), "project file"),
         _of_environment(environment),
+    ]
+    own = [
         _of_config(config),
         {name: Setting(value=_converted(name, value, flag_of(name)), origin="flag") for name, value in flags.items()},
     ]
+    merged = _merged([*general, *own])
+    resumed = _of_resumed_run(make_config(merged))
+    return _merged([*general, resumed, *own]) if resumed else merged
+
+
+def _merged(layers: list[Layer]) -> Layer:
     merged: Layer = {}
     for layer in layers:
         make_config(layer)
@@ -151,6 +163,24 @@ def _of_environment(environment: Mapping[str, str]) -> Layer:
             text = "cuda" if name == "device" and text == "rocm" else text
             found[name] = Setting(value=_converted(name, text, variable), origin="environment", place=variable)
     return found
+
+
+def _of_resumed_run(config: AdvancedTrainingConfig) -> Layer:
+    """Return what the run that `resume` names was told to learn, and its place; nothing where it names none."""
+    if config.resume is None or config.resume == "auto":
+        return {}
+    folder = resolve_name(config.resume, Path(config.runs_dir)).run
+    saved, where = read_record(folder).get("config"), _shown(folder / RECORD)
+    if not isinstance(saved, dict):
+        raise UserError(f"{where}: it does not say what the run was told; start another run")
+    options = {
+        field.name: saved[field.name]
+        for field in dataclasses.fields(AdvancedTrainingConfig)
+        # One that it lacks is of another version of the program.
+        if (field.metadata["group"] == RECIPE or field.name == "experiment_name") and field.name in saved
+    }
+    options["runs_dir"] = str(folder.parent)
+    return _of_mapping(options, f"{where}: config", "run", where)
 
 
 def _of_file(path: Path | None, origin: str) -> Layer:

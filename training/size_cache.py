@@ -27,18 +27,25 @@ class SizeCache:
 
     @classmethod
     def of_user(cls) -> SizeCache:
-        """Return the cache in `$XDG_CACHE_HOME/slipway`, or `~/.cache/slipway`."""
+        """Return the cache in `$XDG_CACHE_HOME/slipway`, or `~/.cache/slipway`; for a user without a home an empty one."""
         folder = os.environ.get("XDG_CACHE_HOME", "")
-        root = Path(folder) if os.path.isabs(folder) else Path.home() / ".cache"
+        try:
+            root = Path(folder) if os.path.isabs(folder) else Path.home() / ".cache"
+        except RuntimeError:
+            root = Path(os.devnull)
         return cls(root / "slipway" / "micro_batches.json")
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """Return what is remembered: `size` in samples, `bytes_per_sample` where it is known."""
+        """Return what is remembered: `size` in samples, `bytes_per_sample` where it is known, `is_limited` by memory."""
         entry = self._read().get(key)
         if not isinstance(entry, dict) or not isinstance(entry.get("size"), int) or entry["size"] < 1:
             return None
         needed = entry.get("bytes_per_sample")
-        return {"size": entry["size"], "bytes_per_sample": needed if isinstance(needed, int) else None}
+        return {
+            "size": entry["size"],
+            "bytes_per_sample": needed if isinstance(needed, int) and needed > 0 else None,
+            "is_limited": entry.get("is_limited") is True,
+        }
 
     def put(self, key: str, entry: dict[str, Any]) -> None:
         """Remember it; the oldest entries go when there are many."""

@@ -17,15 +17,40 @@ from torch import nn
 
 from training.collectives import Ranks
 from training.flat import FlatParameters
-from training.memory import MemoryReserve, is_out_of_memory, release_memory
+from training.memory import MemoryReserve, release_memory, words_of_out_of_memory
 from training.optimizer import FlatOptimizer, LossScale
 from training.recipe import Recipe, Stage
 from training.reduction import GradientReduction
 from training.tasks.task import Batch, Task
 
-LEDGER_SIZE = 5
-"""What the ranks sum beside the gradients: [weight of the samples, sum of their losses, infinite where a rank ran out of
-memory, ranks that were asked to stop, ranks that see little memory left]."""
+
+class Word(NamedTuple):
+    """What a rank tells all others with a step, and what came together of it: whether any of them said so."""
+
+    stop: bool = False
+    """It was asked to stop."""
+    save: bool = False
+    """It is time to save the run."""
+    memory_is_short: bool = False
+    """The next pass would hardly fit."""
+    memory_is_tight: bool = False
+    """One of twice the size could not be planned."""
+
+
+_SILENCE = Word()
+
+LEDGER_SIZE = 3 + len(Word._fields)
+"""What the ranks sum beside the gradients: the weight of the samples, the sum of their losses, infinity where a rank ran
+out of memory, and for each part of a `Word` the ranks that said so."""
+
+
+class Failure(NamedTuple):
+    """How a rank ran out of memory."""
+
+    micro_batch: int
+    """Which of its micro-batches did not fit, from 0."""
+    message: str
+    """In the allocator's words."""
 
 
 class StepOutcome(NamedTuple):
@@ -39,8 +64,7 @@ class StepOutcome(NamedTuple):
     """Before clipping."""
     out_of_memory: bool
     """Some rank ran out of memory: nothing was updated, and the same global batch is to be computed again."""
-    stop_asked: bool
-    memory_is_short: bool
+    word: Word
 
     @property
     def is_sound(self) -> bool:
@@ -51,7 +75,9 @@ class StepOutcome(NamedTuple):
 class PendingStep:
     """A step whose outcome may still be on its way from the device."""
 
-    def __init__(self, facts: torch.Tensor) -> None:
+    def __init__(self, facts: torch.Tensor, failure: Failure | None = None) -> None:
+        self.failure = failure
+        """How this rank ran out of memory, if it did."""
         self._event: Any = None
         if facts.device.type in ("cuda", "xpu"):
             # Waiting for the copy alone leaves what is queued behind it running.
@@ -65,24 +91,14 @@ class PendingStep:
         """Wait for the outcome and return it."""
         if self._event is not None:
             self._event.synchronize()
-        weight, loss_sum, out_of_memory, stop, pressure, norm = self._facts.tolist()
+        weight, loss_sum, out_of_memory, *said, norm = self._facts.tolist()
         return StepOutcome(
             weight=weight,
             loss=loss_sum / weight if weight else math.nan,
             gradient_norm=norm,
             out_of_memory=out_of_memory != 0.0,
-            stop_asked=stop > 0.0,
-            memory_is_short=pressure > 0.0,
+            word=Word(*(ranks > 0.0 for ranks in said)),
         )
-
-
-class Failure(NamedTuple):
-    """How a rank ran out of memory."""
-
-    micro_batch: int
-    """Which of its micro-batches did not fit, from 0."""
-    message: str
-    """In the allocator's words."""
 
 
 class TrainStep:
@@ -93,7 +109,7 @@ class TrainStep:
         self._task = task
         self._model = model
         self._device = ranks.device
-        self._weight, self._loss_sum, self._out_of_memory, self._stop, self._pressure = flat.ledger.unbind()
+        self._weight, self._loss_sum, self._out_of_memory, *self._said = flat.ledger.unbind()
         self._reduction = GradientReduction(flat, ranks)
         self._reserve = MemoryReserve(ranks.device)
         self._spec = recipe.optimizer
@@ -103,8 +119,8 @@ class TrainStep:
         self.loss_scale = LossScale(65536.0 / rows, ranks.device, enabled=recipe.resolved.mixed_precision == "fp16")
         self.optimizer = FlatOptimizer(self._spec, flat)
         self.average: torch.Tensor | None = None
-        self.failure: Failure | None = None
-        """How this rank ran out of memory in the last step, if it did."""
+        self.sound = torch.ones((), dtype=torch.bool, device=flat.device)
+        """Whether the last step updated anything; on the device."""
         self._halted = torch.zeros((), dtype=flat.dtype, device=flat.device)
         """Infinite from a step that ran out of memory until `resume`: steps queued behind it update nothing."""
 
@@ -123,7 +139,6 @@ class TrainStep:
     def resume(self) -> None:
         """Update again, after a step that ran out of memory was told."""
         self._halted.zero_()
-        self._reserve.hold()
 
     def run(
         self,
@@ -134,37 +149,34 @@ class TrainStep:
         learning_rate: float,
         ema_decay: float,
         overlapped: bool = False,
-        stop: bool = False,
-        memory_is_short: bool = False,
+        word: Word = _SILENCE,
     ) -> PendingStep:
         """Do one optimizer step. A rank with no micro-batch, or out of memory, takes part in the reduction all the same.
 
-        With `overlapped` gradients are reduced while the last backward pass goes on. `stop` and `memory_is_short` are this
-        rank's word to all.
+        With `overlapped` gradients are reduced while the last backward pass goes on. `word` is this rank's to all.
         """
         self.flat.all_gradients.zero_()
-        self.failure = None
-        done, batch = 0, None
+        self._reserve.hold()
+        failure, done, batch = None, 0, None
         try:
             for batch in micro_batches:
                 self.accumulate(batch, stage, overlapped=overlapped and done + 1 == num_micro_batches)
                 done += 1
         except Exception as error:
-            if not is_out_of_memory(error):
+            message = words_of_out_of_memory(error)
+            if message is None:
                 raise
-            self.failure = Failure(done, str(error).split("\n")[0] or type(error).__name__)
-            error.__traceback__ = None  # it holds the tensors of the pass
-        if self.failure is not None:
+            failure = Failure(done, message)
+        if failure is not None:
             del batch  # a whole micro-batch of inputs
             self._reserve.release()
             release_memory(self._device)
             self._out_of_memory.fill_(math.inf)
-        if stop:
-            self._stop.fill_(1.0)
-        if memory_is_short:
-            self._pressure.fill_(1.0)
+        for ranks, is_said in zip(self._said, word, strict=True):
+            if is_said:
+                ranks.fill_(1.0)
         self._reduction.finish(overlapped=overlapped)
-        return PendingStep(self._update(learning_rate, stage.weight_decay, ema_decay))
+        return PendingStep(self._update(learning_rate, stage.weight_decay, ema_decay), failure)
 
     def accumulate(self, batch: Batch, stage: Stage, *, overlapped: bool = False) -> None:
         """Add a micro-batch's gradients, weight and losses to what is reduced."""
@@ -177,6 +189,8 @@ class TrainStep:
         self._weight.add_(len(losses) if weights is None else weights.sum())
         self._loss_sum.add_(loss_sum.detach())
         if overlapped:
+            # The reduction needs some memory too, and cannot fail alone: the other ranks would lose the connection.
+            self._reserve.release()
             self._reduction.overlap()
         self.loss_scale.scaled(loss_sum).backward()
 
@@ -190,10 +204,10 @@ class TrainStep:
             factor = factor * (self._spec.clip_norm / (norm + 1e-6)).clamp(max=1.0)
         self._halted.add_(self._out_of_memory)
         # An infinite loss times zero is not a number, which nothing added to it mends.
-        sound = (norm + self._halted + self._loss_sum * 0.0).isfinite()
+        sound = self.sound = (norm + self._halted + self._loss_sum * 0.0).isfinite()
         flat.gradients.mul_(factor)
         self.optimizer.update(learning_rate, weight_decay, sound)
-        self.loss_scale.update(sound)
+        self.loss_scale.update(sound, counts=self._halted.isfinite())
         if self.average is not None:
             self.average.lerp_(flat.values, (1.0 - ema_decay) * sound.to(flat.dtype))
         return torch.cat([flat.ledger, norm.view(1)])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -19,22 +17,18 @@ from training.flat import FlatParameters
 from training.interruption import Interrupted, StopRequest
 from training.keyed import fold
 from training.loader import EpochSampler, Loader, StepWork
-from training.memory import MicroBatchLimit, fastest_size, free_bytes, largest_that_fits, synchronise, usable_bytes
+from training.memory import MemoryWatch, MicroBatchLimit
 from training.observers.events import Decision, Observer, StepEnd
 from training.plan import Plan
 from training.progress import Progress
 from training.recipe import Recipe, Stage
 from training.saving import Saver
 from training.schedule import ema_decay, learning_rate
-from training.share import micro_batches, share_counts
-from training.size_cache import SizeCache, key_of
-from training.step import PendingStep, StepOutcome, TrainStep
+from training.share import share_counts
+from training.size_search import SizeSearch
+from training.step import Failure, PendingStep, StepOutcome, TrainStep, Word
 from training.tasks.task import Task
 from training.watchdog import Watchdog
-
-_MEMORY_CHECK_SECONDS = 10.0
-_MOST_TIMINGS, _TIMING_SECONDS = 3, 0.3
-"""Of each micro-batch size, of which the shortest counts; what takes long is timed once."""
 
 
 class Rewind(Exception):  # noqa: N818 - an order to the trainer, not an error
@@ -81,6 +75,8 @@ class StepLoop:
         self._ranks, self._loader, self._observer = ranks, loader, observer
         self._saver, self._stop, self._watchdog = saver, stop, watchdog
         self._stop_agreed = False
+        self._save_at: int | None = None
+        """The step after which the ranks agreed to save; none: they did not."""
         self._buffers = [buffer for buffer in model.buffers() if buffer.numel()]
         self._buffers_before: list[torch.Tensor] = []
         self._buffer_versions: list[int] = []
@@ -88,7 +84,6 @@ class StepLoop:
         self._lag = 0 if ranks.device.type == "cpu" else 1
         largest = int(share_counts(recipe.resolved.global_batch_size, plan.share_weights).max())
         ceiling = min(largest, plan.micro_batch_size or largest)
-        self.limit = MicroBatchLimit(limit=ceiling, ceiling=ceiling)
         self.sampler = EpochSampler(
             seed=recipe.seed,
             num_samples=task.num_samples("train"),
@@ -98,83 +93,33 @@ class StepLoop:
             share_weights=plan.share_weights,
             micro_batch_size=ceiling,
         )
+        self._search = SizeSearch(
+            task=task,
+            model=model,
+            step=self.step,
+            loader=loader,
+            sampler=self.sampler,
+            costs=self._costs,
+            ranks=ranks,
+            plan=plan,
+            recipe=recipe,
+        )
+        self.limit = MicroBatchLimit(limit=ceiling, ceiling=ceiling, key=self._search.key)
         self.faults = FaultDetector(patience=recipe.bad_steps, spike_score=recipe.loss_spike_score)
-        self._bytes_per_sample: int | None = None
-        self._next_memory_check = 0.0
-        self._cache = SizeCache.of_user()
+        self._memory = MemoryWatch(ranks.device)
 
     def choose_micro_batch(self, stage: Stage) -> None:
         """Set the first limit: the fastest size that fits, by measuring or as measured here before.
 
-        A run so starts near the best size and not by failing. The ranks agree on the smallest of theirs.
+        A run so starts near the best size and not by failing.
         """
-        started = time.perf_counter()
-        known = self._cache.get(self._shape_key()) if self._ranks.is_main else None
-        cached = json.loads(self._ranks.agree_on_text(json.dumps(known)))
-        if cached is not None and self._still_fits(cached):
-            size, self._bytes_per_sample = int(cached["size"]), cached["bytes_per_sample"]
-            origin = "as measured here before"
-        else:
-            size = self._measure_micro_batch(stage)
-            origin = f"measured in {time.perf_counter() - started:.2g} s"
-            if self._ranks.is_main:
-                self._cache.put(self._shape_key(), {"size": size, "bytes_per_sample": self._bytes_per_sample})
-        self.limit.limit = min(size, self.limit.ceiling)
-        if self.limit.limit < self.limit.ceiling:
-            reason = f"the fastest that fits of {self.limit.ceiling} samples or less, {origin}: {self.limit.limit}"
-            self._decide(
-                "micro_batch", reason, micro_batch_size=self.limit.limit, bytes_per_sample=self._bytes_per_sample
-            )
-
-    def _measure_micro_batch(self, stage: Stage) -> int:
-        longest = np.argsort(-self._costs, kind="stable")
-        ceiling = min(self.limit.ceiling, len(longest))
-        typical = self.sampler.global_batch(0, 0)[:: max(1, self._ranks.size)][:ceiling]
-        self._note_buffers()
-        self.model.train()
-
-        def compute(indices: np.ndarray) -> None:
-            self.step.accumulate(self._loader.training_batch(indices, 0, stage), stage)
-
-        def seconds(size: int) -> float:
-            taken: list[float] = []
-            while len(taken) < _MOST_TIMINGS and sum(taken) < _TIMING_SECONDS:
-                synchronise(self._ranks.device)
-                before = time.perf_counter()
-                for part in micro_batches(len(typical), size):
-                    compute(typical[part])
-                synchronise(self._ranks.device)
-                taken.append(time.perf_counter() - before)
-            return min(taken)
-
-        device = self._ranks.device
-        fits, self._bytes_per_sample = largest_that_fits(lambda count: compute(longest[:count]), ceiling, device)
-        fits = self._ranks.minimum(self.limit.ceiling if fits == ceiling else fits)
-        size = self._ranks.minimum(fastest_size(seconds, fits))
-        self.step.flat.all_gradients.zero_()
-        self._restore_buffers(self._buffers_before)
-        return size
-
-    def _still_fits(self, cached: dict[str, Any]) -> bool:
-        """Return whether what was measured before fits on every rank now."""
-        free, needed = free_bytes(self._ranks.device), cached["bytes_per_sample"]
-        fits = free is None or needed is None or usable_bytes(free, self._ranks.device) >= needed * cached["size"]
-        return bool(self._ranks.minimum(int(fits)))
-
-    def _shape_key(self) -> str:
-        """Return what the best size depends on: model, device, precision, the longest sample to the next power of two."""
-        shapes = [(name, list(parameter.shape)) for name, parameter in self.model.named_parameters()]
-        return key_of(
-            task=self.task.name,
-            shapes=shapes,
-            device=self.plan.device_name,
-            threads=self.plan.threads_per_process,
-            processes=self.plan.world_size,
-            precision=[self.recipe.precision, self.recipe.resolved.mixed_precision],
-            recomputes=self.plan.gradient_checkpointing,
-            longest=math.ceil(math.log2(max(1.0, float(self._costs.max())))),
-            ceiling=self.limit.ceiling,
-        )
+        ceiling = self.limit.ceiling
+        size, bytes_per_sample, origin = self._search.find(stage)
+        self.limit.choose(size, bytes_per_sample)
+        limit = self.limit.limit
+        if limit < ceiling:
+            reason = f"the fastest that fits of {ceiling} samples or less, {origin}: {limit}"
+            self._decide("micro_batch", reason, micro_batch_size=limit, bytes_per_sample=bytes_per_sample)
 
     def run_epoch(self, stage: Stage, epoch: int) -> None:
         """Do the steps of an epoch from the cursor on, or as many as the run has left.
@@ -182,11 +127,12 @@ class StepLoop:
         Raises `Rewind` where numbers went bad, `Interrupted` where the ranks agreed to stop, and `UserError` where a single
         sample does not fit in memory.
         """
+        if self.plan.micro_batch_size is None and not self.limit.is_chosen:
+            self.choose_micro_batch(stage)
         self.model.train()
         while not self._run_steps(stage, epoch):
             self.step.resume()
-        if self.steps_left != 0:
-            self._advance(self.sampler.num_steps)
+        self._advance(self._last_step())
 
     @property
     def steps_left(self) -> int | None:
@@ -194,42 +140,68 @@ class StepLoop:
         return None if self.recipe.max_steps is None else self.recipe.max_steps - self.progress.step
 
     def _run_steps(self, stage: Stage, epoch: int) -> bool:
-        """Return whether the epoch is done; if not, it goes on at the cursor, perhaps with smaller micro-batches."""
+        """Return whether the epoch is done; if not, it goes on at the cursor, perhaps with other micro-batches."""
         limit = self.sampler.micro_batch_size = self.limit.limit
         issued: deque[_Issued] = deque()
         for work, batches in self._loader.steps(self._works(epoch), epoch, stage):
             issued.append(self._issue(work, batches, stage))
             if not self._settle(issued, epoch, self._lag):
                 return False
-            is_last = self.steps_left is not None and self.steps_left <= len(issued)
-            saves = self._saver.is_due(self.progress.step)
-            if saves or is_last or self._stop_agreed or limit != self.limit.limit:
+            saves = self._save_at is not None and self._save_at <= self.progress.step + len(issued)
+            if saves or self._stop_agreed or limit != self.limit.limit:
                 # The weights are then those of the cursor.
                 if not self._settle(issued, epoch, 0):
                     return False
-                if saves or self._stop_agreed:
-                    self._saver.save(wait=self._stop_agreed)
-                if self._stop_agreed:
-                    self._ranks.barrier()
-                    raise Interrupted
-                if is_last or limit != self.limit.limit:
-                    return is_last
-        return self._settle(issued, epoch, 0)
+                self._save_or_stop()
+                if limit != self.limit.limit:
+                    return False
+        if not self._settle(issued, epoch, 0):
+            return False
+        self._save_or_stop()
+        return True
+
+    def _save_or_stop(self) -> None:
+        """Do what the ranks agreed on, between two steps."""
+        if self._stop_agreed:
+            with self._watchdog.paused():
+                self._saver.save(wait=True)
+                self._ranks.barrier()
+            raise Interrupted
+        if self._save_at is not None and self._save_at <= self.progress.step:
+            self._saver.save()
+            self._save_at = None
 
     def _works(self, epoch: int) -> Iterator[StepWork]:
-        passed_over = self.progress.passed_over
+        passed_over, last = self.progress.passed_over, self._last_step()
         for work in self.sampler.epoch(epoch, self.progress.step_in_epoch):
+            if work.step_in_epoch >= last:
+                return
             if not passed_over or Position(epoch, work.step_in_epoch) not in passed_over:
                 yield work
 
+    def _last_step(self) -> int:
+        """Return how many steps of the present epoch there are, trained or passed over: all, or what `max_steps` leaves."""
+        before = self.progress.stage_first_step + self.sampler.num_steps * self.progress.epoch_in_stage
+        most = self.recipe.max_steps
+        return self.sampler.num_steps if most is None else min(self.sampler.num_steps, max(0, most - before))
+
     def _issue(self, work: StepWork, batches: Iterator[Any], stage: Stage) -> _Issued:
+        """Hand a step to the device."""
         step_in_stage = self.sampler.num_steps * self.progress.epoch_in_stage + work.step_in_epoch
+        step = self.progress.stage_first_step + step_in_stage
         if not self.task.keyed_randomness:
             # The model draws its own randomness: make it repeatable for this plan.
-            step = self.progress.stage_first_step + step_in_stage
             torch.manual_seed(fold(self.recipe.seed, step, self._ranks.rank) % 2**63)
         self._note_buffers()
         rate = self._learning_rate(stage, step_in_stage)
+        room = self._memory.look(self.limit.bytes_per_sample, self.limit.limit)
+        word = Word(
+            stop=self._stop.name is not None,
+            # After the step that is issued when the ranks have heard it.
+            save=self._saver.is_due(step + 1 + self._lag),
+            memory_is_short=room.is_short,
+            memory_is_tight=room.is_tight,
+        )
         pending = self.step.run(
             batches,
             num_micro_batches=len(work.micro_batches),
@@ -237,9 +209,9 @@ class StepLoop:
             learning_rate=rate,
             ema_decay=ema_decay(step_in_stage, self.recipe.optimizer.ema_decay or 0.0),
             overlapped=self.plan.reduction == "overlap" and self.limit.is_proven(*self._size_and_cost(work)),
-            stop=self._stop.name is not None,
-            memory_is_short=self._memory_is_short(),
+            word=word,
         )
+        self._undo_buffers()
         return _Issued(work, rate, pending, self._buffers_before)
 
     def _learning_rate(self, stage: Stage, step_in_stage: int) -> float:
@@ -264,7 +236,7 @@ class StepLoop:
             outcome = step.pending.read()
             if outcome.out_of_memory:
                 self._restore_buffers(step.buffers)
-                self._shrink(step.work)
+                self._shrink(step.work, step.pending.failure)
                 return False
             self._take_in(step, outcome, epoch)
         return True
@@ -274,7 +246,9 @@ class StepLoop:
         self._advance(work.step_in_epoch + 1)
         progress = self.progress
         progress.samples_seen += len(work.global_batch)
-        self._stop_agreed = self._stop_agreed or outcome.stop_asked
+        self._stop_agreed = self._stop_agreed or outcome.word.stop
+        if outcome.word.save and self._save_at is None:
+            self._save_at = progress.step + self._lag
         self._watchdog.beat()
         self._observer.on_step(
             StepEnd(
@@ -289,24 +263,30 @@ class StepLoop:
                 micro_batches=len(work.micro_batches),
             )
         )
+        is_overflow = self._is_overflow(outcome)
         if outcome.is_sound:
             progress.weight += outcome.weight
             progress.loss_sum += outcome.loss * outcome.weight
-        elif not self._is_overflow(outcome):
+        elif not is_overflow:
             reason = "a loss or gradient that is not finite: the update is skipped on every rank"
-            self._decide("skipped_update", reason, warning=True, step=progress.step, epoch=epoch)
-        if self.limit.succeed(*self._size_and_cost(work)):
-            reason = f"memory was enough for a long time: micro-batches of up to {self.limit.limit} samples"
-            self._decide("micro_batch", reason, micro_batch_size=self.limit.limit)
-        if outcome.memory_is_short and self.limit.limit > 1:
-            self.limit.shrink(self.limit.limit)
-            reason = f"little memory is left, another process may use it: micro-batches of at most {self.limit.limit}"
-            self._decide("memory_pressure", reason, warning=True, micro_batch_size=self.limit.limit)
-        if not self._is_overflow(outcome):
-            position = Position(epoch, work.step_in_epoch)
-            offending = self.faults.observe(position, outcome.loss, is_sound=outcome.is_sound)
-            if offending:
-                raise Rewind(offending)
+            at = {"step": progress.step, "epoch": epoch, "step_in_epoch": work.step_in_epoch}
+            self._decide("skipped_update", reason, warning=True, **at)
+        self._adapt_limit(work, outcome.word)
+        position = Position(epoch, work.step_in_epoch)
+        offending = self.faults.observe(position, outcome.loss, is_sound=outcome.is_sound, is_overflow=is_overflow)
+        if offending:
+            raise Rewind(offending)
+
+    def _adapt_limit(self, work: StepWork, word: Word) -> None:
+        """Let the limit grow back after a long quiet time, or halve it before memory runs out."""
+        limit = self.limit
+        if limit.succeed(*self._size_and_cost(work), has_room=not word.memory_is_tight):
+            reason = f"memory was enough for a long time: micro-batches of up to {limit.limit}"
+            self._decide("micro_batch", reason, micro_batch_size=limit.limit)
+        if word.memory_is_short and limit.limit > 1:
+            limit.shrink(limit.limit)
+            reason = f"little memory is left, another process may use it: micro-batches of at most {limit.limit}"
+            self._decide("memory_pressure", reason, warning=True, micro_batch_size=limit.limit)
 
     def _is_overflow(self, outcome: StepOutcome) -> bool:
         """Return whether only the scaled fp16 gradient was too large: the scale is lowered, and it is no fault."""
@@ -325,34 +305,35 @@ class StepLoop:
         parts = -(-share // self.sampler.micro_batch_size)
         return -(-share // parts), float(self._costs[work.global_batch[0]])
 
-    def _shrink(self, work: StepWork) -> None:
-        """Halve the micro-batch after some rank ran out of memory, on every rank alike."""
+    def _shrink(self, work: StepWork, failure: Failure | None) -> None:
+        """Halve the micro-batch after some rank ran out of memory, on every rank alike.
+
+        Raises `UserError` on all of them where a single sample was too much.
+        """
         size, _ = self._size_and_cost(work)
-        failure = self.step.failure
+        ranks = self._ranks
+        rank = ranks.minimum(ranks.rank if failure else ranks.size)
+        said = ranks.agree_on_text(failure.message if failure else "", source=rank)
         if self.limit.shrink(size):
-            said = f" ({failure.message})" if failure else ""
-            reason = f"out of memory{said}: the same batch again in micro-batches of {self.limit.limit}"
-            step = self.progress.step + 1
-            self._decide("out_of_memory", reason, warning=True, step=step, micro_batch_size=self.limit.limit)
+            where = f" on rank {rank}" if ranks.size > 1 else ""
+            self._decide(
+                "out_of_memory",
+                f"out of memory{where} ({said}): the same batch again in micro-batches of {self.limit.limit}",
+                warning=True,
+                step=self.progress.step + 1,
+                rank=rank,
+                micro_batch_size=self.limit.limit,
+            )
             return
         error = None
         if failure is not None:
             sample = int(work.micro_batches[failure.micro_batch][0])
             error = UserError(
                 f"sample {sample} of the training split (length {self._costs[sample]:g}) does not fit in memory by itself "
-                f"on rank {self._ranks.rank} ({failure.message}): try --gradient-checkpointing, shorter or cropped samples, "
-                "a smaller model, or a device with more memory"
+                f"on rank {ranks.rank} ({said}): try --gradient-checkpointing, shorter or cropped samples, a smaller model, "
+                "or a device with more memory"
             )
-        self._ranks.agree_on_error(error)
-
-    def _memory_is_short(self) -> bool:
-        """Return whether the next pass would hardly fit into what is free; looked up every few seconds."""
-        now = time.monotonic()
-        if self._bytes_per_sample is None or now < self._next_memory_check:
-            return False
-        self._next_memory_check = now + _MEMORY_CHECK_SECONDS
-        free = free_bytes(self._ranks.device)
-        return free is not None and free < self._bytes_per_sample * self.limit.limit
+        ranks.agree_on_error(error)
 
     def _note_buffers(self) -> None:
         """Keep the model's buffers as they are before a step; copied only where something changed them."""
@@ -360,6 +341,12 @@ class StepLoop:
         if versions != self._buffer_versions:
             self._buffers_before = [buffer.clone() for buffer in self._buffers]
             self._buffer_versions = versions
+
+    def _undo_buffers(self) -> None:
+        """Put changed buffers back where the update was skipped: bad numbers get into running statistics too."""
+        if [buffer._version for buffer in self._buffers] != self._buffer_versions:
+            for buffer, before in zip(self._buffers, self._buffers_before, strict=True):
+                buffer.copy_(torch.where(self.step.sound, buffer, before))
 
     def _restore_buffers(self, kept: list[torch.Tensor]) -> None:
         for buffer, before in zip(self._buffers, kept, strict=True):

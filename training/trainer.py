@@ -10,39 +10,54 @@ from typing import Any
 
 import torch
 
-from training.checkpoint import Content, newest_checkpoint
+from training.checkpoint import Content
 from training.collectives import Ranks
-from training.errors import TrainingFailed, UserError
+from training.errors import TrainingFailed
 from training.evaluate import evaluate
 from training.faults import Position
 from training.flat import FlatParameters
-from training.interruption import StopRequest
+from training.interruption import Interrupted, StopRequest
 from training.intervals import Interval
 from training.keyed import fold
 from training.loader import Loader
-from training.observers.events import Decision, EpochEnd, Observer, RunEnd, RunStart, StageEnd, StageStart
+from training.observers.events import (
+    Decision,
+    EpochEnd,
+    Observer,
+    Observers,
+    RunEnd,
+    RunStart,
+    StageEnd,
+    StageStart,
+)
 from training.plan import Plan
 from training.progress import Progress
 from training.recipe import Recipe, Stage
-from training.run_folder import save_weights
-from training.run_state import Tensors, capture, restore, share_checkpoint
+from training.remarks import remarks
+from training.rewind import Rewinder
+from training.run_state import Tensors, capture, restore
 from training.saving import CheckpointSaver, Saver
 from training.selection import Best, Score, Snapshot
 from training.step import LEDGER_SIZE
 from training.step_loop import Rewind, StepLoop
 from training.tasks.task import Task
 from training.watchdog import Watchdog
+from training.weight_files import WeightFiles
 
 MODEL_STREAM = 0x1417
-
-_FEW_STEPS = 10
-"""Steps an epoch below which several processes are called a poor bargain."""
 
 _EVALUATION_BATCH_SIZE = 256
 """Most samples in one forward pass of evaluation, where the plan names no micro-batch size."""
 
-_MOST_REWINDS = 3
-"""Times that a run goes back because of bad numbers before it gives up."""
+
+class _SavedStep(Observer):
+    """Remembers the step of the newest checkpoint that was written."""
+
+    step: int | None = None
+
+    def on_decision(self, event: Decision) -> None:
+        if event.kind == "checkpoint":
+            self.step = event.fields["step"]
 
 
 class Trainer:
@@ -80,13 +95,16 @@ class Trainer:
         self._loader = Loader(task, seed=recipe.seed, dtype=dtype, device=ranks.device, num_workers=plan.num_workers)
         steps_per_epoch = -(-task.num_samples("train") // recipe.resolved.global_batch_size)
         self._saver: Saver = Saver()
-        if folder is not None and save_every is not None:
+        self._saves_at_start = save_every is not None
+        self._saved = _SavedStep()
+        if folder is not None:
+            # Without an interval a run is saved when it is stopped.
             self._saver = CheckpointSaver(
                 folder,
                 interval=save_every,
                 keep=keep,
                 steps_per_epoch=steps_per_epoch,
-                observer=observer,
+                observer=Observers([observer, self._saved]),
                 capture=self._capture,
             )
         self._loop = StepLoop(
@@ -102,10 +120,18 @@ class Trainer:
             stop=stop or StopRequest(),
             watchdog=self._watchdog,
         )
+        self._rewinder = Rewinder(folder=folder, ranks=ranks, observer=observer)
+        self._weights = WeightFiles(
+            folder,
+            task=task,
+            model=self.model,
+            flat=self.flat,
+            ranks=ranks,
+            observer=observer,
+            watchdog=self._watchdog,
+        )
         self._evaluation_batch_size = plan.micro_batch_size or _EVALUATION_BATCH_SIZE
-        self._unsaved: set[str] = set()
         self._is_restored = False
-        self._rewinds = 0
         self._started = self._stage_started = time.perf_counter()
 
     @property
@@ -116,7 +142,8 @@ class Trainer:
     def run(self) -> dict[str, Any]:
         """Train all stages from the cursor on and test the best weights; return the result, as it stands in `run.json`.
 
-        Raises `Interrupted` where the ranks agreed to stop; the run is then saved.
+        Raises `Interrupted` where the ranks agreed to stop, when the run is saved, and `TrainingFailed` where it cannot go
+        on.
         """
         self._started = time.perf_counter() - self.progress.seconds
         try:
@@ -128,6 +155,8 @@ class Trainer:
                     except Rewind as rewind:
                         self._rewind(rewind.positions)
                 result = self._finish()
+        except Interrupted:
+            raise Interrupted(self._how_it_stopped()) from None
         finally:
             self._loader.close()
             self._saver.close()
@@ -150,6 +179,7 @@ class Trainer:
                 share_weights=self.plan.share_weights,
                 batch_size=self._evaluation_batch_size,
                 on_batch=self._watchdog.beat,
+                observer=self._observer,
             )
         return metrics
 
@@ -186,10 +216,10 @@ class Trainer:
                     epoch_in_stage=progress.epoch_in_stage,
                 )
                 break
-            if epochs == stage.epochs:
+            if epochs >= stage.epochs:
                 break
             progress.epoch_in_stage, progress.step_in_epoch = epochs, 0
-        self._save("last", self.flat.values)
+        self._weights.save("last", self.flat.values)
         self._restore(best.snapshot or self._take_snapshot())
         self._loop.step.average = None
         row = {
@@ -215,12 +245,15 @@ class Trainer:
         self.task.begin_stage(self.model, stage)
         if not self._is_restored:
             self._loop.step.begin_stage()
+            # Losses of another stage, with other augmentation and smoothing, tell nothing of this one's.
+            self._loop.faults.forget()
         if progress.step == 0:
             progress.begin_stage(0, stage.min_delta)
             if self.plan.micro_batch_size is None:
                 self._loop.choose_micro_batch(stage)
-            # What a run goes back to before its first interval is over.
-            self._saver.save()
+            if self._saves_at_start:
+                # What a run goes back to before its first interval is over.
+                self._saver.save()
         self._is_restored = False
         self._observer.on_stage_start(
             StageStart(
@@ -240,7 +273,7 @@ class Trainer:
         if score is not None and snapshot is not None:
             keep = self.progress.best.offer(score, lambda: snapshot, number, best.validation)
         if keep:
-            self._save("best", self.flat.values)
+            self._weights.save("best", self.flat.values)
 
     def _run_epoch(self, number: int, stage: Stage, epoch_in_stage: int) -> None:
         started = time.perf_counter()
@@ -272,6 +305,13 @@ class Trainer:
         """Take over a checkpoint. Raises `UserError` where its model is another one."""
         restore(self._loop, state, tensors)
         self._is_restored = True
+        self._saved.step = self.progress.step
+
+    def save_as_newest(self) -> None:
+        """Save a restored run before it trains, as what an older checkpoint's successors are superseded by."""
+        now = time.perf_counter()
+        self._started, self._stage_started = now - self.progress.seconds, now - self.progress.stage_seconds
+        self._saver.save(wait=True)
 
     def _capture(self) -> Content:
         now = time.perf_counter()
@@ -279,36 +319,27 @@ class Trainer:
         return capture(self._loop)
 
     def _rewind(self, positions: list[Position]) -> None:
-        """Go back to the last good checkpoint and pass over batches; give up after some tries."""
-        failed = self.progress.step
-        self._rewinds += 1
-        told = ", ".join(f"epoch {epoch} step {step}" for epoch, step in positions)
-        self._saver.settle()
-        manifest = newest_checkpoint(self._folder)[0] if self._folder is not None else None
-        found = share_checkpoint(manifest, self._ranks) if self._rewinds <= _MOST_REWINDS else None
-        if found is None:
-            why = (
-                "there is no checkpoint to go back to" if self._rewinds <= _MOST_REWINDS else "going back did not help"
-            )
-            raise TrainingFailed(
-                f"step {failed}: the loss or gradient is not finite or far too high (batches {told}), and {why}: lower the "
-                "learning rate, or look at those samples"
-            )
-        known = self.progress.passed_over
-        self.restore(*found)
-        self.progress.passed_over |= known | set(positions)
-        sampler = self._loop.sampler
-        passed = [
-            {"epoch": epoch, "step_in_epoch": step, "samples": sampler.global_batch(epoch, step).tolist()}
-            for epoch, step in positions
-        ]
-        self._decide(
-            "rewind",
-            f"bad numbers up to step {failed}: back to step {self.progress.step}, passing over {told}",
-            warning=True,
-            step=self.progress.step,
-            passed_over=passed,
-        )
+        """Go back to the last good checkpoint and pass over batches. Raises `TrainingFailed` after some tries."""
+
+        def put_back(state: Mapping[str, Any], tensors: Tensors) -> Progress:
+            self.restore(state, tensors)
+            return self.progress
+
+        def samples_of(position: Position) -> list[int]:
+            return self._loop.sampler.global_batch(*position).tolist()
+
+        with self._watchdog.paused():
+            self._saver.settle()
+            self._rewinder.rewind(positions, self._loop.faults.furthest, self.progress, put_back, samples_of)
+
+    def _how_it_stopped(self) -> str:
+        step = self.progress.step
+        if self._folder is None:
+            return f"stopped after step {step}"
+        if self._saved.step == step:
+            return f"stopped after step {step} and saved: go on with --resume {self._folder}"
+        kept = "nothing" if self._saved.step is None else f"only step {self._saved.step}"
+        return f"stopped after step {step}, of which {kept} could be saved: go on with --resume {self._folder}"
 
     def announce(self, name: str) -> None:
         """Tell the observers what is about to be trained, and what to expect of it."""
@@ -323,25 +354,13 @@ class Trainer:
                 num_stages=len(self.recipe.stages),
             )
         )
-        samples, size = self.task.num_samples("train"), self._ranks.size
-        steps = self._loop.sampler.num_steps
-        if size > 1 and steps < _FEW_STEPS:
-            self._decide(
-                "small_data",
-                f"{samples} training samples over {size} processes are {steps} steps an epoch and {samples // size} "
-                "samples a process: more processes gain little here",
-                warning=True,
-                samples=samples,
-                steps_per_epoch=steps,
-                samples_per_process=samples // size,
-            )
-        if any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in self.model.modules()):
-            self._decide(
-                "batch_statistics",
-                "the model normalises over its batch: results depend on processes and micro-batches, and rank 0's "
-                "running statistics are evaluated; layer or group normalisation would keep them exact",
-                warning=True,
-            )
+        for remark in remarks(
+            self.model,
+            num_samples=self.task.num_samples("train"),
+            num_steps=self._loop.sampler.num_steps,
+            num_processes=self._ranks.size,
+        ):
+            self._observer.on_decision(remark)
 
     def _decide(self, kind: str, reason: str, *, warning: bool = False, **fields: Any) -> None:
         self._observer.on_decision(Decision(kind=kind, reason=reason, warning=warning, fields=fields))
@@ -350,9 +369,13 @@ class Trainer:
         best = self.progress.best
         if best.snapshot is not None:
             self._restore(best.snapshot)
-        if self._unsaved:
-            self._save("best", self.flat.values)
+        self._weights.retry()
         test = self.evaluate("test")
+        if self._weights.unsaved:
+            kinds = ", ".join(sorted(self._weights.unsaved))
+            raise TrainingFailed(
+                f"{self._folder}: trained to the end, but {kinds} cannot be written; make room, then --resume it"
+            )
         return {
             **{f"test_{key}": value for key, value in test.items()},
             **{f"validation_{key}": value for key, value in best.validation.items() if key != "confusion_matrix"},
@@ -371,17 +394,3 @@ class Trainer:
         self.flat.load(snapshot.values)
         for buffer, kept in zip(self._buffers, snapshot.buffers, strict=True):
             buffer.copy_(kept)
-
-    def _save(self, kind: str, values: torch.Tensor) -> None:
-        """Write the model with the given values to the run's folder `kind`; only rank 0 has one."""
-        if self._folder is None:
-            return
-        with self.flat.using(values):
-            try:
-                save_weights(self._folder / kind, self.model.state_dict(), self.task.prediction_spec())
-                self._unsaved.discard(kind)
-            except UserError as error:
-                self._unsaved.add(kind)
-                self._decide(
-                    "weights_not_saved", f"{error}: training goes on, and tries again at its end", warning=True
-                )

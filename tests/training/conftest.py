@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -43,6 +44,17 @@ def accelerate_state() -> Iterator[None]:
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(True)
+
+
+@pytest.fixture
+def training_in_this_process(accelerate_state: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Undo what a run sets for its process: accelerate's state, where log messages go, the threads."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    logger = logging.getLogger("slipway")
+    before = (list(logger.handlers), logger.level, logger.propagate)
+    yield
+    logger.handlers[:], logger.level, logger.propagate = before
 
 
 @pytest.fixture

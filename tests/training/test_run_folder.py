@@ -134,13 +134,13 @@ def test_weights_come_back_as_they_were_views_and_shared_ones_too(tmp_path: Path
 def test_weights_that_cannot_be_written_leave_the_older_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_weights(tmp_path / "best", {"a": torch.zeros(3)}, {})
 
-    def fill(tensors: object, path: Path) -> None:
+    def fill(path: Path, tensors: object) -> None:
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run_folder, "save_file", fill)
+    monkeypatch.setattr(run_folder, "write_tensors", fill)
     error = catch(save_weights, tmp_path / "best", {"a": torch.ones(3)}, {})
-    assert "the weights cannot be written ([Errno 28] No space left on device); make room there" in str(error)
+    assert "the weights cannot be written: No space left on device; make room there" in str(error)
     assert torch.equal(load_file(tmp_path / "best" / "model.safetensors")["a"], torch.zeros(3))
     assert sorted(path.name for path in (tmp_path / "best").iterdir()) == ["model.safetensors", "spec.json"]
 

@@ -1,103 +1,51 @@
-"""The journal: every step and every decision of a run as one JSON object a line, in a documented schema."""
+"""The journal: every step and every decision of a run as one JSON object a line, in the schema of `journal_schema`."""
 
 from __future__ import annotations
 
 import json
 import logging
 import math
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from training.errors import UserError
 from training.observers.events import Decision, EpochEnd, Observer, RunEnd, RunStart, StageEnd, StageStart, StepEnd
+from training.observers.journal_schema import COMMON_FIELDS, EVENT_FIELDS, SCHEMA_VERSION
 from training.typed import plain_values
 
 logger = logging.getLogger("slipway")
 
-SCHEMA_VERSION = 1
 FLUSH_STEPS = 200
 FLUSH_SECONDS = 10.0
 
-COMMON_FIELDS: dict[str, str] = {
-    "event": "name of the event",
-    "time_seconds": "seconds since the start of the run, never going back; of a step: when it was queued",
-    "non_finite": "only where needed: the fields that were NaN or infinite and are written as null",
-}
-"""The fields of every line."""
+_MOST_HELD_BYTES = 16 << 20
+"""Of lines that wait for a full disk to have room again."""
 
-EVENT_FIELDS: dict[str, dict[str, str]] = {
-    "run": {
-        "wall_time": "date and time in UTC, ISO 8601",
-        "schema_version": f"version of this schema: {SCHEMA_VERSION}",
-        "name": "name of the experiment",
-        "recipe": "what is learned, as in `run.json`",
-        "recipe_hash": "hash of the recipe",
-        "plan": "how it is computed, as in `run.json`",
-        "description": "what the task says of its data and model",
-        "num_parameters": "parameters of the model",
-        "num_stages": "stages of the recipe",
-    },
-    "stage": {
-        "stage": "number of the stage, from 0",
-        "name": "its name",
-        "peak_learning_rate": "highest learning rate of the stage",
-        "num_epochs": "most epochs it trains",
-        "steps_per_epoch": "optimizer steps in an epoch",
-    },
-    "step": {
-        "step": "optimizer steps done in the run, this one included",
-        "stage": "number of the stage, from 0",
-        "epoch": "epoch of the run, from 0",
-        "step_in_epoch": "step of the epoch, from 0",
-        "learning_rate": "learning rate of this step",
-        "loss": "mean over the global batch",
-        "gradient_norm": "norm of the global gradient, before clipping",
-        "samples_per_rank": "samples each rank trained on, by rank",
-        "micro_batches": "forward passes of rank 0",
-    },
-    "epoch": {
-        "stage": "number of the stage, from 0",
-        "epoch": "epoch of the run, from 0",
-        "epoch_in_stage": "epoch of the stage, from 0",
-        "samples_seen": "samples trained on in this epoch, over all ranks",
-        "train_loss": "mean training loss of the epoch",
-        "validation": "validation metrics by name, those that are one number; empty without a validation split",
-        "improved": "whether the monitored metric is the best of the stage so far",
-        "best": "best value of the monitored metric in the stage so far",
-        "seconds": "duration of the epoch with its validation",
-    },
-    "stage_end": {
-        "stage": "number of the stage, from 0",
-        "row": "the stage's row of results, as in `run.json`",
-    },
-    "run_end": {"result": "the result, as in `run.json`"},
-    "decision": {
-        "reason": "one sentence for a person",
-        "warning": "whether it was shown as a warning",
-    },
-}
-"""The fields of each event beside the common ones. A decision's event is its kind, and it adds fields of its own."""
-
-EXAMPLE_LINE = (
-    '{"event": "step", "time_seconds": 1.204, "step": 12, "stage": 0, "epoch": 0, "step_in_epoch": 11, '
-    '"learning_rate": 0.002, "loss": 2.25, "gradient_norm": 1.5, "samples_per_rank": [25, 25], "micro_batches": 1}'
-)
+_TAIL_BYTES = 1 << 16
 
 
 class Journal(Observer):
     """Appends the events of a run to a file of JSON lines, in order.
 
     Steps are held back until `FLUSH_STEPS` of them or `FLUSH_SECONDS` have come together, another event is written, or the
-    run is saved.
-    A torn last line, left by a process that was killed, is cut off first.
+    run is saved. A torn last line, left by a process that was killed, is cut off first. What a full disk has no room for is
+    kept and written when there is some. Raises `UserError` where the file cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
-        _mend_tail(path)
-        self._file = path.open("a", encoding="utf-8", newline="\n")
+        self._path = path
+        try:
+            self._unwritten = bytearray(_mend_tail(path))
+            # Without a buffer of its own: what a failed write has written and what not must be known.
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}; choose a folder that can be written") from None
+        self._lost_lines = 0
+        self._is_stuck = False
         self._start = time.perf_counter()
         self._flush_at = self._start + FLUSH_SECONDS
         self._steps: list[tuple[float, StepEnd]] = []
@@ -179,34 +127,53 @@ class Journal(Observer):
     def flush(self) -> None:
         """Write the steps held back."""
         self._flush_at = time.perf_counter() + FLUSH_SECONDS
-        if self._steps:
-            steps, self._steps = self._steps, []
-            self._file.writelines(_step_line(issued - self._start, event) for issued, event in steps)
-        self._file.flush()
+        steps, self._steps = self._steps, []
+        self._append(_step_line(issued - self._start, event) for issued, event in steps)
 
     def close(self) -> None:
         """Write what is held back and close the file. Never raises, so as not to hide the failure that led here."""
         if self._file.closed:
             return
-        num_held_back = len(self._steps)
-        try:
-            self.flush()
-        except OSError as error:  # the disk is full
-            logger.warning("journal: the last %d steps are missing: %s", num_held_back, str(error).split("\n")[0])
+        self.flush()
+        num_missing = self._unwritten.count(b"\n") + self._lost_lines
+        if num_missing:
+            logger.warning("%s: the last %d lines are missing", self._path, num_missing)
         try:
             self._file.close()
         except OSError as error:
-            logger.warning("journal: %s", error)
+            logger.warning("%s: %s", self._path, error.strerror)
 
     def _write(self, name: str, fields: Mapping[str, Any]) -> None:
         seconds = round(time.perf_counter() - self._start, 3)
         self.flush()
-        non_finite: list[str] = []
-        line = {"event": name, "time_seconds": seconds, **plain_values(fields, "", non_finite)}
-        if non_finite:
-            line["non_finite"] = non_finite
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
-        self._file.flush()
+        self._append([_line(name, seconds, fields)])
+
+    def _append(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            if len(self._unwritten) > _MOST_HELD_BYTES:
+                self._lost_lines += 1
+            else:
+                self._unwritten += line.encode()
+        self._write_out()
+        if self._lost_lines and not self._unwritten:
+            reason = f"{self._lost_lines} lines are missing: the disk was full"
+            fields = {"reason": reason, "warning": True, "lines": self._lost_lines}
+            self._unwritten += _line("journal_gap", round(time.perf_counter() - self._start, 3), fields).encode()
+            self._lost_lines = 0
+            self._write_out()
+
+    def _write_out(self) -> None:
+        """Write what waits. Of a write that stops half-way the rest is kept, and ends the torn line later."""
+        try:
+            while self._unwritten:
+                written = self._file.write(self._unwritten)
+                del self._unwritten[:written]
+            self._is_stuck = False
+        except OSError as error:
+            if not self._is_stuck:
+                told = f"{self._path} cannot be written ({error.strerror})"
+                logger.warning("%s: training goes on, and what it has to say is kept for later", told)
+            self._is_stuck = True
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
@@ -229,34 +196,24 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     return events if last is None else [*events, last]
 
 
-def describe_schema() -> str:
-    """Return the schema as Markdown: the text of docs/journal.md."""
-    parts = [
-        "# The journal",
-        "A run writes `events.jsonl` in its folder: one JSON object a line, in the order of what happened. "
-        "The first line is the `run` event. A stage is a `stage`, its `step` and `epoch` events, then a `stage_end`; "
-        "`run_end` comes last, and only in a run that was not broken off. "
-        "Every line is valid JSON: what is NaN or infinite is `null`, and `non_finite` names it.",
-        f"```json\n{EXAMPLE_LINE}\n```",
-        "`training.observers.journal.read_journal(path)` returns the lines as dictionaries. "
-        "This page is `describe_schema()` of the same module; a test compares them.",
-        "## Every line\n\n" + _field_table(COMMON_FIELDS),
-    ]
-    for name, fields in EVENT_FIELDS.items():
-        if name == "decision":
-            parts.append(
-                "## Decisions\n\nA choice made for the user, or a warning, at any time. The event is named by its "
-                "kind, such as `batch_rule`, `fallback`, `early_stop` or `small_data`, and has the numbers behind it "
-                "as further fields.\n\n" + _field_table(fields)
-            )
-        else:
-            parts.append(f"## `{name}`\n\n{_field_table(fields)}")
-    return "\n\n".join(parts) + "\n"
+def lineage(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the `step` events that led to the final weights, each step once, in order.
 
-
-def _field_table(fields: Mapping[str, str]) -> str:
-    rows = [f"| `{name}` | {meaning} |" for name, meaning in fields.items()]
-    return "\n".join(["| field | meaning |", "|---|---|", *rows])
+    A `resume` or `rewind` event supersedes the steps above its own that were done before it, and a batch that a `rewind`
+    passes over is none of them.
+    """
+    steps: list[Mapping[str, Any]] = []
+    for event in events:
+        if event["event"] == "step":
+            steps.append(event)
+        elif event["event"] in ("resume", "rewind"):
+            while steps and steps[-1]["step"] > event["step"]:
+                steps.pop()
+            passed_over = {(one["epoch"], one["step_in_epoch"]) for one in event.get("passed_over", ())}
+            if passed_over:
+                # Of a bad batch that the checkpoint counts as done the update was skipped.
+                steps = [step for step in steps if (step["epoch"], step["step_in_epoch"]) not in passed_over]
+    return steps
 
 
 def _step_line(seconds: float, event: StepEnd) -> str:
@@ -294,13 +251,33 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     return event if isinstance(event, dict) else None
 
 
-def _mend_tail(path: Path) -> None:
-    """End an existing journal with a whole line, so that what is appended starts a new one."""
+def _line(name: str, seconds: float, fields: Mapping[str, Any]) -> str:
+    non_finite: list[str] = []
+    line = {"event": name, "time_seconds": seconds, **plain_values(fields, "", non_finite)}
+    if non_finite:
+        line["non_finite"] = non_finite
+    return json.dumps(line, allow_nan=False) + "\n"
+
+
+def _mend_tail(path: Path) -> bytes:
+    """Cut a torn last line off an existing journal; return what must come first: the end of a line that is whole."""
     if not path.exists():
-        return
+        return b""
     with path.open("r+b") as file:
-        tail = file.read().rsplit(b"\n", 1)[-1]
+        tail = _last_line(file)
         if _parsed(tail) is not None:
-            file.write(b"\n")
-        elif tail:
-            file.truncate(file.tell() - len(tail))
+            return b"\n"
+        if tail:
+            file.truncate(file.seek(0, os.SEEK_END) - len(tail))
+    return b""
+
+
+def _last_line(file: BinaryIO) -> bytes:
+    """Return what stands behind the last end of a line, read from the end."""
+    size = file.seek(0, os.SEEK_END)
+    tail = b""
+    while len(tail) < size and b"\n" not in tail:
+        start = max(0, size - len(tail) - _TAIL_BYTES)
+        file.seek(start)
+        tail = file.read(size - len(tail) - start) + tail
+    return tail.rsplit(b"\n", 1)[-1]

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from training.errors import TrainingFailed, UserError
 from training.observers.events import Decision, EpochEnd, Observer, RunEnd, StageStart, StepEnd
 from training.run_folder import write_json
 
 logger = logging.getLogger("slipway")
 
+_LEAST_SECONDS = 2.0
+"""Between two notes of how far a run is: writing waits for the disk, which short epochs should not."""
+
 
 class RunRecord(Observer):
-    """Writes `run.json` when something is known that a reader of the run's folder would ask for."""
+    """Writes `run.json` when something is known that a reader of the run's folder would ask for.
+
+    Raises `UserError` where it cannot be written at the start; later it is a warning.
+    """
 
     def __init__(self, path: Path, record: Mapping[str, Any]) -> None:
         self._path = path
         self._record = {**record, "state": "running"}
         self._progress: dict[str, Any] = dict(record.get("progress") or {})
         self._has_warned = False
-        # Refused here, a folder that cannot be written is refused before anything is computed.
-        write_json(path, self._record)
+        self._next_write = time.monotonic() + _LEAST_SECONDS
+        try:
+            # Refused here, a folder that cannot be written is refused before anything is computed.
+            write_json(path, self._record)
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}; choose a --runs-dir that can be written and has room") from None
 
     def on_stage_start(self, event: StageStart) -> None:
         """Note the stage."""
@@ -33,29 +45,43 @@ class RunRecord(Observer):
         self._progress["step"] = event.step
 
     def on_epoch_end(self, event: EpochEnd) -> None:
-        """Write how far the run is, and its best so far."""
+        """Note how far the run is, and its best so far."""
         self._progress.update(epoch=event.epoch, best=event.best)
-        self._write()
+        self._write_at_times()
 
     def on_decision(self, event: Decision) -> None:
-        """Write the name of a checkpoint."""
+        """Note the name of a checkpoint."""
         if event.kind == "checkpoint":
             self._progress["checkpoint"] = event.fields["checkpoint"]
-            self._write()
+            self._write_at_times()
 
     def on_run_end(self, event: RunEnd) -> None:
-        """Write the result."""
-        self.end("finished", result=event.result)
+        """Write the result. Raises `TrainingFailed` where it cannot be written: the run is not finished then."""
+        try:
+            write_json(self._path, {**self._content(), "state": "finished", "result": event.result})
+        except OSError as error:
+            raise TrainingFailed(
+                f"{self._path}: {error.strerror}: trained to the end, but the result cannot be written; make room there, "
+                f"then --resume {self._path.parent}"
+            ) from None
 
     def end(self, state: str, **fields: Any) -> None:
-        """Write the last state of the run: `finished`, `interrupted`, `failed`."""
+        """Write how the run stopped short of its end: `interrupted`, `failed`."""
         self._record.update(state=state, **fields)
         self._write()
 
+    def _write_at_times(self) -> None:
+        if time.monotonic() >= self._next_write:
+            self._write()
+
+    def _content(self) -> dict[str, Any]:
+        return {**self._record, "progress": self._progress}
+
     def _write(self) -> None:
         try:
-            write_json(self._path, {**self._record, "progress": self._progress})
+            write_json(self._path, self._content())
         except OSError as error:
             if not self._has_warned:
-                logger.warning("%s cannot be written (%s): training goes on", self._path, error.strerror)
+                logger.warning("%s cannot be written, training goes on: %s", self._path, error.strerror)
             self._has_warned = True
+        self._next_write = time.monotonic() + _LEAST_SECONDS

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-
 from training.observers.events import (
     Decision,
     EpochEnd,

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import ROOT
 from tests.training.observers import events_of_a_run, make_run_start, make_step, send
 from training.errors import UserError
+from training.observers import journal as journal_module
 from training.observers.events import Decision, EpochEnd
-from training.observers.journal import (
+from training.observers.journal import FLUSH_STEPS, Journal, lineage, read_journal
+from training.observers.journal_schema import (
     COMMON_FIELDS,
+    DECISION_FIELDS,
     EVENT_FIELDS,
     EXAMPLE_LINE,
-    FLUSH_STEPS,
-    Journal,
     describe_schema,
-    read_journal,
 )
 
 ALWAYS = {"event", "time_seconds"}
@@ -175,3 +179,99 @@ def test_the_page_in_docs_is_the_declared_schema() -> None:
     )
     assert set(json.loads(EXAMPLE_LINE)) == ALWAYS | set(EVENT_FIELDS["step"])
     assert set(COMMON_FIELDS) > ALWAYS
+    assert not set(DECISION_FIELDS) & set(EVENT_FIELDS)
+
+
+def test_a_long_torn_line_is_cut_off_without_reading_the_whole_journal(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "_TAIL_BYTES", 8)
+    path.write_text('{"event": "a"}\n{"event": "b"}\n{"event": "torn", "text": "' + 50 * "x")
+    Journal(path).close()
+    assert path.read_text() == '{"event": "a"}\n{"event": "b"}\n'
+
+
+@contextmanager
+def room_for(num_bytes: int) -> Iterator[None]:
+    """Let no file of this process grow beyond a size: the kernel then writes a part, and refuses the rest."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_warned_of_once_and_nothing_is_lost_or_torn_when_there_is_room_again(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal(path)
+    journal.on_step(make_step(1))
+    journal.flush()
+    with room_for(path.stat().st_size + 100):
+        for step in (2, 3):
+            journal.on_step(make_step(step))
+            journal.on_save()
+        assert path.read_bytes()[-1:] != b"\n"  # a part of a line did get there
+        assert [event["step"] for event in read_journal(path)] == [1]
+        assert len(caplog.records) == 1
+        assert "training goes on" in caplog.text
+    journal.on_step(make_step(4))
+    journal.close()
+    assert [event["step"] for event in read_journal(path)] == [1, 2, 3, 4]
+    assert len(caplog.records) == 1
+
+
+def test_a_disk_that_stays_full_costs_no_memory_without_end_and_the_gap_is_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "_MOST_HELD_BYTES", 600)
+    journal = Journal(path)
+    with room_for(10):
+        for step in range(1, 11):
+            journal.on_step(make_step(step))
+            journal.flush()
+    journal.on_step(make_step(11))
+    journal.close()
+    *steps, gap = read_journal(path)
+    known = [event["step"] for event in steps]
+    assert known == list(range(1, len(known) + 1))
+    assert (gap["event"], gap["lines"]) == ("journal_gap", 11 - len(known))
+    assert set(gap) == ALWAYS | set(EVENT_FIELDS["decision"]) | set(DECISION_FIELDS["journal_gap"])
+
+
+def test_a_run_that_ends_on_a_full_disk_says_what_is_missing(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    journal = Journal(path)
+    with room_for(10):
+        journal.on_step(make_step(1))
+        journal.on_step(make_step(2))
+        journal.close()
+    assert "the last 2 lines are missing" in caplog.text
+    journal = Journal(path)
+    journal.on_step(make_step(3))
+    journal.close()
+    assert [event["step"] for event in read_journal(path)] == [3]
+
+
+def test_a_journal_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"Is a directory; choose a folder"):
+        Journal(tmp_path)
+
+
+def test_the_lineage_leaves_out_what_a_resume_or_a_rewind_supersedes() -> None:
+    def steps(*numbers: int) -> list[dict[str, Any]]:
+        return [{"event": "step", "step": number} for number in numbers]
+
+    def goes_on(kind: str, step: int) -> dict[str, Any]:
+        return {"event": kind, "step": step}
+
+    other = {"event": "epoch", "epoch": 0}
+    events = [
+        *steps(1, 2, 3, 4),
+        *(goes_on("resume", 2), *steps(3, 4, 5), other),
+        *(goes_on("rewind", 4), *steps(6, 7)),  # step 5 was passed over
+        *(goes_on("resume", 6), goes_on("resume", 6), *steps(7, 8)),
+    ]
+    assert [event["step"] for event in lineage(events)] == [1, 2, 3, 4, 6, 7, 8]
+    assert [event["step"] for event in lineage([*events, goes_on("resume", 0), *steps(1)])] == [1]
+    assert lineage([]) == []

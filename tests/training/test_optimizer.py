@@ -1,0 +1,176 @@
+"""The optimizer over flat parameters is torch's own, can be told to do nothing, and undoes what failed half-way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from training import optimizer as optimizer_module
+from training.flat import FlatParameters
+from training.optimizer import FlatOptimizer
+from training.recipe import OptimizerSpec
+
+RATES = (0.1, 0.03, 0.2, 0.05)
+DECAY = 0.3
+
+
+def make_model() -> nn.Module:
+    torch.manual_seed(2)
+    return nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.LayerNorm(7), nn.Linear(7, 3, bias=False))
+
+
+def make_flat(spec: OptimizerSpec, dtype: torch.dtype = torch.float64) -> tuple[FlatParameters, FlatOptimizer]:
+    flat = FlatParameters(make_model().to(dtype), ledger_size=2)
+    return flat, FlatOptimizer(spec, flat)
+
+
+def gradients(flat: FlatParameters, step: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(step)
+    return torch.randn(flat.gradients.shape, dtype=flat.dtype, generator=generator)
+
+
+def update(flat: FlatParameters, own: FlatOptimizer, step: int, *, sound: bool = True) -> None:
+    flat.gradients.copy_(gradients(flat, step))
+    own.update(RATES[step], DECAY, torch.tensor(sound))
+
+
+@pytest.fixture(params=["fused", "chunked"])
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Devices with an optimizer of one kernel, and the others, whose parameters are updated in parts."""
+    if request.param == "chunked":
+        monkeypatch.setattr(optimizer_module, "_FUSED_DEVICES", ())
+        monkeypatch.setattr(optimizer_module, "_CHUNK_ELEMENTS", 24)
+    return request.param
+
+
+def reference_of(name: str) -> torch.Tensor:
+    """Return the parameters after torch's own optimizer, decaying matrices only, in the order of the flat buffer."""
+    flat = FlatParameters(make_model().double(), ledger_size=2)
+    parameters = [nn.Parameter(one.detach().clone()) for one in flat.parameters]
+    groups = [
+        {"params": [one for one in parameters if one.ndim >= 2], "weight_decay": DECAY},
+        {"params": [one for one in parameters if one.ndim < 2], "weight_decay": 0.0},
+    ]
+    spec = OptimizerSpec()
+    optimizer: torch.optim.Optimizer
+    if name == "adamw":
+        optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(spec.beta1, spec.beta2), eps=spec.eps, foreach=False)
+    else:
+        optimizer = torch.optim.SGD(groups, lr=0.0, momentum=spec.momentum, foreach=False)
+    for step, rate in enumerate(RATES):
+        drawn = gradients(flat, step)
+        for one, start in zip(parameters, flat.starts, strict=True):
+            one.grad = drawn[start : start + one.numel()].view(one.shape).clone()
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+    return torch.cat([one.detach().flatten() for one in parameters])
+
+
+def parameters_of(flat: FlatParameters) -> torch.Tensor:
+    return torch.cat([one.detach().flatten() for one in flat.parameters])
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_updates_are_those_of_torch(path: str, name: Any) -> None:
+    flat, own = make_flat(OptimizerSpec(name=name))
+    assert len(own._optimizers) == (1 if path == "fused" else -(-flat.values.numel() // 24))
+    for step in range(len(RATES)):
+        update(flat, own, step)
+    assert torch.allclose(parameters_of(flat), reference_of(name), rtol=0, atol=1e-14)
+    assert own.updates == (len(RATES) if name == "adamw" else 0)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_an_update_that_is_not_sound_leaves_no_trace(path: str, name: Any) -> None:
+    flat, own = make_flat(OptimizerSpec(name=name))
+    for step in range(len(RATES)):
+        update(flat, own, step)
+        before = [one.clone() for one in (flat.values, *own.moments.values())]
+        flat.gradients.fill_(float("nan"))
+        own.update(9.0, DECAY, torch.tensor(False))
+        assert all(torch.equal(one, two) for one, two in zip(before, (flat.values, *own.moments.values()), strict=True))
+    assert torch.allclose(parameters_of(flat), reference_of(name), rtol=0, atol=1e-14)
+
+
+def test_a_reset_or_a_checkpoint_sets_the_count_that_the_bias_is_corrected_by(path: str) -> None:
+    flat, own = make_flat(OptimizerSpec())
+    first = flat.values.clone()
+    for step in (2, 3):
+        update(flat, own, step)
+    kept = flat.values.clone(), {name: moment.clone() for name, moment in own.moments.items()}
+    update(flat, own, 0)
+    whole = flat.values.clone()
+    other, again = make_flat(OptimizerSpec())
+    other.load(kept[0])
+    for name, moment in kept[1].items():
+        again.moments[name].copy_(moment)
+    again.set_updates(2)
+    update(other, again, 0)
+    assert torch.equal(other.values, whole)
+    # A new stage is a new optimizer.
+    own.reset()
+    flat.load(first)
+    for step in range(len(RATES)):
+        update(flat, own, step)
+    assert torch.allclose(parameters_of(flat), reference_of("adamw"), rtol=0, atol=1e-14)
+
+
+def failing(step: Callable[[], Any], flat: FlatParameters, place: slice, errors: list[Exception]) -> Callable[[], Any]:
+    """Return an optimizer's step that changes half of its chunk and counts, then runs out of memory, while errors last."""
+
+    def run() -> Any:
+        if not errors:
+            return step()
+        step()
+        middle = place.start + (place.stop - place.start) // 2
+        with torch.no_grad():
+            flat.values[middle : place.stop] = float("nan")
+        raise errors.pop()
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("NPU out of memory. Tried to allocate 2.00 GiB")])
+def test_an_update_that_runs_out_of_memory_half_way_is_rolled_back_and_done(
+    monkeypatch: pytest.MonkeyPatch, name: Any, error: Exception
+) -> None:
+    monkeypatch.setattr(optimizer_module, "_FUSED_DEVICES", ())
+    monkeypatch.setattr(optimizer_module, "_CHUNK_ELEMENTS", 24)
+    flat, own = make_flat(OptimizerSpec(name=name))
+    for chunk in (0, 2):  # each has a count of its own
+        one: Any = own._optimizers[chunk]
+        one.step = failing(one.step, flat, own._places[chunk], [error])
+    for step in range(len(RATES)):
+        update(flat, own, step)
+    assert torch.allclose(parameters_of(flat), reference_of(name), rtol=0, atol=1e-14)
+    counts = [float(state["step"]) for one in own._optimizers for state in one.state.values() if "step" in state]
+    assert counts == ([float(len(RATES))] * len(own._optimizers) if name == "adamw" else [])
+
+
+def test_an_error_that_is_none_of_memory_or_comes_again_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimizer_module, "_FUSED_DEVICES", ())
+    for errors, expected in (([ValueError("no")], ValueError), ([MemoryError(), MemoryError()], MemoryError)):
+        flat, own = make_flat(OptimizerSpec())
+        one: Any = own._optimizers[0]
+        one.step = failing(one.step, flat, own._places[0], errors)
+        with pytest.raises(expected):
+            update(flat, own, 0)
+
+
+def test_rolling_back_needs_no_new_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimizer_module, "_FUSED_DEVICES", ())
+    monkeypatch.setattr(optimizer_module, "_CHUNK_ELEMENTS", 24)
+    flat, own = make_flat(OptimizerSpec())
+
+    def refuse(*_: Any, **__: Any) -> torch.Tensor:
+        raise MemoryError
+
+    monkeypatch.setattr(torch.Tensor, "clone", refuse)
+    update(flat, own, 0)
+    assert own.updates == 1

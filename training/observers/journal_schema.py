@@ -1,0 +1,155 @@
+"""The schema of the journal: which events there are, what their fields mean, and the page in docs that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+SCHEMA_VERSION = 1
+
+COMMON_FIELDS: dict[str, str] = {
+    "event": "name of the event",
+    "time_seconds": "seconds since the process began to write, just before its `run` event; of a step: when it was queued",
+    "non_finite": "only where needed: the fields that were NaN or infinite and are written as null",
+}
+"""The fields of every line."""
+
+EVENT_FIELDS: dict[str, dict[str, str]] = {
+    "run": {
+        "wall_time": "date and time in UTC, ISO 8601",
+        "schema_version": f"version of this schema: {SCHEMA_VERSION}",
+        "name": "name of the experiment",
+        "recipe": "what is learned, as in `run.json`",
+        "recipe_hash": "hash of the recipe",
+        "plan": "how it is computed, as in `run.json`",
+        "description": "what the task says of its data and model",
+        "num_parameters": "parameters of the model",
+        "num_stages": "stages of the recipe",
+    },
+    "stage": {
+        "stage": "number of the stage, from 0",
+        "name": "its name",
+        "peak_learning_rate": "highest learning rate of the stage",
+        "num_epochs": "most epochs it trains",
+        "steps_per_epoch": "optimizer steps in an epoch",
+    },
+    "step": {
+        "step": "optimizer steps done in the run, this one included",
+        "stage": "number of the stage, from 0",
+        "epoch": "epoch of the run, from 0",
+        "step_in_epoch": "step of the epoch, from 0",
+        "learning_rate": "learning rate of this step",
+        "loss": "mean over the global batch",
+        "gradient_norm": "norm of the global gradient, before clipping",
+        "samples_per_rank": "samples each rank trained on, by rank",
+        "micro_batches": "forward passes of rank 0",
+    },
+    "epoch": {
+        "stage": "number of the stage, from 0",
+        "epoch": "epoch of the run, from 0",
+        "epoch_in_stage": "epoch of the stage, from 0",
+        "samples_seen": "samples trained on in this epoch, over all ranks",
+        "train_loss": "mean training loss of the epoch",
+        "validation": "validation metrics by name, those that are one number; empty without a validation split",
+        "improved": "whether the monitored metric is the best of the stage so far",
+        "best": "best value of the monitored metric in the stage so far",
+        "seconds": "duration of the epoch with its validation",
+    },
+    "stage_end": {
+        "stage": "number of the stage, from 0",
+        "row": "the stage's row of results, as in `run.json`",
+    },
+    "run_end": {"result": "the result, as in `run.json`"},
+    "decision": {
+        "reason": "one sentence for a person",
+        "warning": "whether it was shown as a warning",
+    },
+}
+"""The fields of each event beside the common ones. A decision's event is its kind, and it adds fields of its own."""
+
+DECISION_FIELDS: dict[str, dict[str, str]] = {
+    "resume": {
+        "step": "the step of the checkpoint that the run goes on from; 0: from the start. Steps above it that stand before "
+        "this line are superseded",
+        "processes": "processes from now on",
+        "recipe_changes": "only where a change was allowed: what differs from the recipe before",
+    },
+    "rewind": {
+        "step": "the step of the checkpoint that the run goes back to because of bad numbers; it supersedes as `resume` does",
+        "passed_over": "the batches that are left out from now on, each with `epoch`, `step_in_epoch` and `samples`: their "
+        "indices in the training split",
+    },
+    "checkpoint": {
+        "step": "the step after which it was taken",
+        "checkpoint": "its folder's name in `checkpoints/`",
+        "bytes": "its size",
+    },
+    "checkpoint_failed": {"retry_seconds": "how long until the next try; older checkpoints are kept"},
+    "damaged_checkpoint": {},
+    "weights_not_saved": {"weights": "`best` or `last`: which could not be written"},
+    "journal_gap": {"lines": "lines that are missing before this one: the disk was full for too long"},
+    "skipped_update": {
+        "step": "the step that changed no weight: its loss or gradient was not finite",
+        "epoch": "epoch of the run, from 0",
+        "step_in_epoch": "step of the epoch, from 0",
+    },
+    "out_of_memory": {
+        "step": "the step that is computed again in smaller micro-batches",
+        "rank": "a rank on which memory ran out",
+        "micro_batch_size": "the most samples in one forward pass from now on",
+        "split": "in evaluation, instead of these three: the split",
+        "failures": "in evaluation: forward passes that did not fit, over all ranks",
+        "evaluation_batch_size": "in evaluation: the most samples in one forward pass from now on, of this rank",
+    },
+    "memory_pressure": {"micro_batch_size": "the most samples in one forward pass from now on"},
+    "micro_batch": {
+        "micro_batch_size": "the most samples in one forward pass from now on",
+        "bytes_per_sample": "memory that a sample needs, where it was measured",
+    },
+}
+"""The own fields of the decisions that tell what happened to a run; other kinds have the numbers behind them."""
+
+EXAMPLE_LINE = (
+    '{"event": "step", "time_seconds": 1.204, "step": 12, "stage": 0, "epoch": 0, "step_in_epoch": 11, '
+    '"learning_rate": 0.002, "loss": 2.25, "gradient_norm": 1.5, "samples_per_rank": [25, 25], "micro_batches": 1}'
+)
+
+
+def describe_schema() -> str:
+    """Return the schema as Markdown: the text of docs/journal.md."""
+    parts = [
+        "# The journal",
+        "A run writes `events.jsonl` in its folder: one JSON object a line, in the order of what happened. "
+        "The first line is the `run` event. A stage is a `stage`, its `step` and `epoch` events, then a `stage_end`; "
+        "`run_end` comes last, and only in a run that was not broken off. "
+        "Every line is valid JSON: what is NaN or infinite is `null`, and `non_finite` names it.",
+        f"```json\n{EXAMPLE_LINE}\n```",
+        "`training.observers.journal.read_journal(path)` returns the lines as dictionaries. "
+        "This page is `describe_schema()` of `training.observers.journal_schema`; a test compares them.",
+        "## A run that was broken off",
+        "It goes on in the same file. `run` appears again at each resume, with what holds from then on, and so does the "
+        "`stage` event of the stage in which the run stands; a `resume` event says from which step it goes on. Steps are "
+        "written before the checkpoint that counts them as done, those after it are done again, with the same samples.\n\n"
+        "The journal is the ledger of what the final weights have seen: a `resume` or `rewind` event with `step` s supersedes "
+        "the `step` events above s that stand before it. `training.observers.journal.lineage(events)` returns the `step` "
+        "events that are left. Of each epoch they are all its steps, each once, but for the batches that a `rewind` passed "
+        "over; those with a `skipped_update` changed no weight. A last line that is torn, of a process that was killed, is "
+        "left out by `read_journal` and cut off when the run goes on.",
+        "## Every line\n\n" + _field_table(COMMON_FIELDS),
+    ]
+    for name, fields in EVENT_FIELDS.items():
+        if name == "decision":
+            parts.append(
+                "## Decisions\n\nA choice made for the user, or a warning, at any time. The event is named by its "
+                "kind, such as `batch_rule`, `early_stop` or `small_data`, and has the numbers behind it "
+                "as further fields.\n\n" + _field_table(fields)
+            )
+            for kind, own in DECISION_FIELDS.items():
+                parts.append(f"### `{kind}`\n\n{_field_table(own) if own else 'It has no fields of its own.'}")
+        else:
+            parts.append(f"## `{name}`\n\n{_field_table(fields)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _field_table(fields: Mapping[str, str]) -> str:
+    rows = [f"| `{name}` | {meaning} |" for name, meaning in fields.items()]
+    return "\n".join(["| field | meaning |", "|---|---|", *rows])

@@ -1,0 +1,62 @@
+"""The weights that a run leaves, `best/` and `last/`: written by rank 0, and again later where the disk was full."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from training.collectives import Ranks
+from training.errors import UserError
+from training.flat import FlatParameters
+from training.observers.events import Decision, Observer
+from training.run_folder import save_weights
+from training.tasks.task import Task
+from training.watchdog import Watchdog
+
+
+class WeightFiles:
+    """Writes a model with its own or other values; without a folder, as on ranks that do not write, nothing."""
+
+    def __init__(
+        self,
+        folder: Path | None,
+        *,
+        task: Task,
+        model: nn.Module,
+        flat: FlatParameters,
+        ranks: Ranks,
+        observer: Observer,
+        watchdog: Watchdog,
+    ) -> None:
+        self._folder = folder
+        self._task, self._model, self._flat = task, model, flat
+        self._ranks, self._observer, self._watchdog = ranks, observer, watchdog
+        self.unsaved: dict[str, torch.Tensor] = {}
+        """What could not be written, and its values."""
+
+    def save(self, kind: str, values: torch.Tensor) -> None:
+        """Write the folder `kind`; called on every rank, so that none takes the time that a disk needs for a hang."""
+        with self._watchdog.paused():
+            self._save_here(kind, values)
+            self._ranks.barrier()
+
+    def retry(self) -> None:
+        """Write again what could not be written."""
+        for kind, values in list(self.unsaved.items()):
+            self._save_here(kind, values)
+
+    def _save_here(self, kind: str, values: torch.Tensor) -> None:
+        if self._folder is None:
+            return
+        with self._flat.using(values):
+            try:
+                save_weights(self._folder / kind, self._model.state_dict(), self._task.prediction_spec())
+                self.unsaved.pop(kind, None)
+            except UserError as error:
+                self.unsaved[kind] = values.clone()
+                reason = f"{error}: training goes on, and tries again at its end"
+                self._observer.on_decision(
+                    Decision(kind="weights_not_saved", reason=reason, warning=True, fields={"weights": kind})
+                )
