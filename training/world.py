@@ -92,8 +92,9 @@ def set_cpu_threads(wanted: int | None) -> str:
     """Give this process its share of the host's cores, unless the user has said otherwise; return `count: reason`."""
     world = launched_world()
     user = os.environ.get("OMP_NUM_THREADS")
-    # torchrun and accelerate launch write 1 there themselves when the user has said nothing.
+    # torchrun and accelerate launch write 1 there themselves when the user has said nothing; a plan's count is meant.
     launched = "TORCHELASTIC_RUN_ID" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
+    launched = launched and "SLIPWAY_PLAN" not in os.environ
     if wanted is None and user and not (user == "1" and launched):
         return f"{torch.get_num_threads()}: OMP_NUM_THREADS={user} is kept"
     cores, processes = usable_cores(), world.local_size or 1

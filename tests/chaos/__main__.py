@@ -78,6 +78,8 @@ class Suite:
 
     def _end_now(self) -> NoReturn:
         """Leave no process behind, and wait for none: the threads would only see their runs fail."""
+        for one in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(one, signal.SIG_IGN)  # a second one would leave what is not yet ended
         for _ in range(2):  # what a thread has started meanwhile
             for process in Launches(self._folder).left():
                 with suppress(psutil.Error):

@@ -34,7 +34,10 @@ def plain_start(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             monkeypatch.delenv(name)
     monkeypatch.setattr(world, "_said", set())
     threads = torch.get_num_threads()
+    logger = logging.getLogger("slipway")
+    before = (list(logger.handlers), logger.level, logger.propagate)
     yield
+    logger.handlers[:], logger.level, logger.propagate = before
     torch.set_num_threads(threads)
 
 
@@ -47,14 +50,10 @@ def accelerate_state() -> Iterator[None]:
 
 
 @pytest.fixture
-def training_in_this_process(accelerate_state: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Undo what a run sets for its process: accelerate's state, where log messages go, the threads."""
+def training_in_this_process(accelerate_state: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo what a run sets for its process: accelerate's state, and the threads."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
-    logger = logging.getLogger("slipway")
-    before = (list(logger.handlers), logger.level, logger.propagate)
-    yield
-    logger.handlers[:], logger.level, logger.propagate = before
 
 
 @pytest.fixture

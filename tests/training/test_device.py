@@ -191,7 +191,14 @@ def test_threads_are_this_processs_share_of_the_cores(monkeypatch):
     assert torch.get_num_threads() == 2
 
 
-@pytest.mark.parametrize(("value", "launcher"), [("4", {"TORCHELASTIC_RUN_ID": "run"}), ("1", {})])
+@pytest.mark.parametrize(
+    ("value", "launcher"),
+    [
+        ("4", {"TORCHELASTIC_RUN_ID": "run"}),
+        ("1", {}),
+        ("1", {"TORCHELASTIC_RUN_ID": "run", "SLIPWAY_PLAN": "plan.json"}),
+    ],
+)
 def test_the_users_own_thread_count_is_kept(value, launcher, monkeypatch):
     torch.set_num_threads(2)
     launched(monkeypatch, 1, OMP_NUM_THREADS=value, **launcher)
