@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from benchmarks.startup import machine
+from benchmarks.measure import machine
 from training.checkpoint import Content
 from training.collectives import Ranks
 from training.config import AdvancedTrainingConfig

@@ -17,9 +17,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from benchmarks.measure import Cost, Ratio, console, cost_of_command, cpu, finish, in_turn, machine, option_parser, wall
-
-__all__ = ["machine"]
+from benchmarks.measure import Cost, Ratio, console, cost_of_command, cpu, finish, in_turn, option_parser, wall
 
 TARGETS = {"slipway detect": 0.15, "slipway launch": 0.65}
 """Of the wall time of what each is compared with."""

@@ -142,7 +142,7 @@ def main() -> int:
     else:
         shutil.rmtree(folder)
     if options.write:
-        from benchmarks.startup import machine
+        from benchmarks.measure import machine
 
         content = {
             "seed": options.seed,
