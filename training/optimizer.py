@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
 from training.flat import FlatParameters
 from training.memory import is_out_of_memory, release_memory
@@ -31,7 +31,8 @@ class FlatOptimizer:
         names = ("exp_avg", "exp_avg_sq") if spec.name == "adamw" else ("momentum_buffer",)
         self.moments = {name: torch.zeros_like(flat.values) for name in names}
         self._places = self._chunks()
-        self._optimizers = [self._make(place) for place in self._places]
+        self._counts = [torch.zeros((), device=flat.device if self._fused else "cpu") for _ in self._places]
+        """Updates of each chunk, as the kernels want to be told; SGD does not ask."""
         largest = 0 if self._fused else max(place.stop - place.start for place in self._places)
         self._kept = [flat.values.new_empty(largest) for _ in (flat.values, *self.moments.values())]
         """A chunk before its update, from the start: keeping it must not be what runs out of memory."""
@@ -41,21 +42,6 @@ class FlatOptimizer:
         length = size if self._fused else _CHUNK_ELEMENTS
         return [slice(start, min(size, start + length)) for start in range(0, size, length)]
 
-    def _make(self, place: slice) -> torch.optim.Optimizer:
-        spec = self._spec
-        parameter = torch.nn.Parameter(self._flat.values[place])
-        parameter.grad = self._flat.gradients[place]
-        options: dict[str, Any] = {"lr": 0.0, "fused": self._fused}
-        optimizer: torch.optim.Optimizer
-        state: dict[str, torch.Tensor] = {name: moment[place] for name, moment in self.moments.items()}
-        if spec.name == "adamw":
-            optimizer = torch.optim.Adam([parameter], betas=(spec.beta1, spec.beta2), eps=spec.eps, **options)
-            state["step"] = torch.zeros((), device=parameter.device if self._fused else "cpu")
-        else:
-            optimizer = torch.optim.SGD([parameter], momentum=spec.momentum, **options)
-        optimizer.state[parameter] = state
-        return optimizer
-
     def reset(self) -> None:
         """Forget what was learned about the gradients, in place: a new stage needs no new memory."""
         for moment in self.moments.values():
@@ -64,51 +50,86 @@ class FlatOptimizer:
 
     @property
     def updates(self) -> int:
-        """Updates that were not skipped since the start of the stage, which Adam corrects its bias by."""
-        steps = (state.get("step") for state in self._optimizers[0].state.values())
-        return next((int(step) for step in steps if step is not None), 0)
+        """Updates that were not skipped since the start of the stage, which Adam corrects its bias by; 0 for SGD."""
+        return int(self._counts[0])
 
     def set_updates(self, count: int) -> None:
         """Set what `updates` returns, as from a checkpoint."""
-        for optimizer in self._optimizers:
-            for state in optimizer.state.values():
-                if "step" in state:
-                    state["step"].fill_(count)
+        for updates in self._counts:
+            updates.fill_(count)
 
-    def update(self, learning_rate: float, weight_decay: float, sound: torch.Tensor) -> None:
-        """Update the parameters by their gradients where `sound`, a scalar truth value on the device, else nothing."""
+    def update(self, learning_rate: float, weight_decay: float, sound: torch.Tensor | None = None) -> None:
+        """Update the parameters by their gradients; not where `sound`, a scalar truth value on the device, is false."""
         if not self._fused:
-            if bool(sound):
+            if sound is None or bool(sound):
                 self._update_in_chunks(learning_rate, weight_decay)
             return
         self._decay(learning_rate, weight_decay, sound)
-        (optimizer,) = self._optimizers
-        optimizer.param_groups[0]["lr"] = learning_rate
-        # What GradScaler tells a fused optimizer; a kernel told so writes nothing.
-        optimizer.found_inf = sound.logical_not().to(torch.float32)  # type: ignore[attr-defined]
-        optimizer.step()
+        # As a GradScaler tells it; a kernel told so writes nothing.
+        found_inf = None if sound is None else sound.logical_not().to(torch.float32)
+        self._step(0, learning_rate, found_inf)
 
-    def _decay(self, learning_rate: float, weight_decay: float, sound: torch.Tensor) -> None:
+    @torch.no_grad()
+    def _step(self, chunk: int, learning_rate: float, found_inf: torch.Tensor | None = None) -> None:
+        """Update a chunk, by torch's functional optimizers: what the classes add costs more than a small model's update."""
+        spec, place, count = self._spec, self._places[chunk], self._counts[chunk]
+        values, gradients = [self._flat.values[place]], [self._flat.gradients[place]]
+        moments = {name: [moment[place]] for name, moment in self.moments.items()}
+        if spec.name == "sgd":
+            sgd(
+                values,
+                gradients,
+                [*moments["momentum_buffer"]],
+                foreach=False,
+                fused=self._fused,
+                found_inf=found_inf,
+                lr=learning_rate,
+                momentum=spec.momentum,
+                weight_decay=0.0,
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+            )
+            return
+        adam(
+            values,
+            gradients,
+            moments["exp_avg"],
+            moments["exp_avg_sq"],
+            [],
+            [count],
+            foreach=False,
+            fused=self._fused,
+            found_inf=found_inf,
+            lr=learning_rate,
+            beta1=spec.beta1,
+            beta2=spec.beta2,
+            eps=spec.eps,
+            weight_decay=0.0,
+            amsgrad=False,
+            maximize=False,
+        )
+
+    def _decay(self, learning_rate: float, weight_decay: float, sound: torch.Tensor | None) -> None:
         if weight_decay == 0.0:
             return
         with torch.no_grad():
             if self._spec.name == "adamw":
-                self._flat.decayed_values.mul_(1.0 - learning_rate * weight_decay * sound.to(self._flat.dtype))
+                applies = 1.0 if sound is None else sound.to(self._flat.dtype)
+                self._flat.decayed_values.mul_(1.0 - learning_rate * weight_decay * applies)
             else:
                 self._flat.decayed_gradients.add_(self._flat.decayed_values, alpha=weight_decay)
 
     def _update_in_chunks(self, learning_rate: float, weight_decay: float) -> None:
-        self._decay(learning_rate, weight_decay, torch.ones((), dtype=self._flat.dtype, device=self._flat.device))
-        for place, optimizer in zip(self._places, self._optimizers, strict=True):
-            optimizer.param_groups[0]["lr"] = learning_rate
+        self._decay(learning_rate, weight_decay, None)
+        for chunk, (place, count) in enumerate(zip(self._places, self._counts, strict=True)):
             touched = [tensor[place] for tensor in (self._flat.values, *self.moments.values())]
-            counts = [state["step"] for state in optimizer.state.values() if "step" in state]
-            updates = [int(count) for count in counts]
+            updates = int(count)
             with torch.no_grad():
                 for kept, tensor in zip(self._kept, touched, strict=True):
                     kept[: tensor.numel()].copy_(tensor)
             try:
-                optimizer.step()
+                self._step(chunk, learning_rate)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -117,10 +138,9 @@ class FlatOptimizer:
                 with torch.no_grad():
                     for kept, tensor in zip(self._kept, touched, strict=True):
                         tensor.copy_(kept[: tensor.numel()])
-                for count, old in zip(counts, updates, strict=True):
-                    count.fill_(old)
+                count.fill_(updates)
                 release_memory(self._flat.device)
-                optimizer.step()
+                self._step(chunk, learning_rate)
 
 
 class LossScale:

@@ -80,8 +80,6 @@ class StepLoop:
         self._buffers = [buffer for buffer in model.buffers() if buffer.numel()]
         self._buffers_before: list[torch.Tensor] = []
         self._buffer_versions: list[int] = []
-        # An accelerator computes a step while the outcome of the one before is read.
-        self._lag = 0 if ranks.device.type == "cpu" else 1
         largest = int(share_counts(recipe.resolved.global_batch_size, plan.share_weights).max())
         ceiling = min(largest, plan.micro_batch_size or largest)
         self.sampler = EpochSampler(
@@ -133,6 +131,11 @@ class StepLoop:
         while not self._run_steps(stage, epoch):
             self.step.resume()
         self._advance(self._last_step())
+
+    @property
+    def _lag(self) -> int:
+        """Return how many steps stay unread: an accelerator computes one while the outcome of the one before is read."""
+        return int(self.step.queues)
 
     @property
     def steps_left(self) -> int | None:

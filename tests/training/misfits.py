@@ -169,7 +169,7 @@ def train(training: Training, ranks: Ranks | None = None, folder: Path | None = 
         save_every=Interval.parse("1epoch", ""),
         stop=recorder.stop,
     )
-    trainer._loop._lag = training.lag
+    trainer._loop.step.queues = bool(training.lag)
     saver = MemorySaver(trainer, training.save_each)
     if folder is None and ranks.is_main:
         trainer._loop._saver = saver

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -78,7 +77,7 @@ def parameters_of(flat: FlatParameters) -> torch.Tensor:
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_updates_are_those_of_torch(path: str, name: Any) -> None:
     flat, own = make_flat(OptimizerSpec(name=name))
-    assert len(own._optimizers) == (1 if path == "fused" else -(-flat.values.numel() // 24))
+    assert len(own._places) == (1 if path == "fused" else -(-flat.values.numel() // 24))
     for step in range(len(RATES)):
         update(flat, own, step)
     assert torch.allclose(parameters_of(flat), reference_of(name), rtol=0, atol=1e-14)
@@ -120,19 +119,20 @@ def test_a_reset_or_a_checkpoint_sets_the_count_that_the_bias_is_corrected_by(pa
     assert torch.allclose(parameters_of(flat), reference_of("adamw"), rtol=0, atol=1e-14)
 
 
-def failing(step: Callable[[], Any], flat: FlatParameters, place: slice, errors: list[Exception]) -> Callable[[], Any]:
-    """Return an optimizer's step that changes half of its chunk and counts, then runs out of memory, while errors last."""
+def fail_half_way(own: FlatOptimizer, flat: FlatParameters, errors: dict[int, list[Exception]]) -> None:
+    """Let updates of chunks run out of memory when they have changed half of it and counted, while errors last."""
+    step = own._step
 
-    def run() -> Any:
-        if not errors:
-            return step()
-        step()
-        middle = place.start + (place.stop - place.start) // 2
-        with torch.no_grad():
-            flat.values[middle : place.stop] = float("nan")
-        raise errors.pop()
+    def failing(chunk: int, learning_rate: float, found_inf: torch.Tensor | None = None) -> None:
+        step(chunk, learning_rate, found_inf)
+        if errors.get(chunk):
+            place = own._places[chunk]
+            middle = place.start + (place.stop - place.start) // 2
+            with torch.no_grad():
+                flat.values[middle : place.stop] = float("nan")
+            raise errors[chunk].pop()
 
-    return run
+    own._step = failing  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
@@ -143,22 +143,23 @@ def test_an_update_that_runs_out_of_memory_half_way_is_rolled_back_and_done(
     monkeypatch.setattr(optimizer_module, "_FUSED_DEVICES", ())
     monkeypatch.setattr(optimizer_module, "_CHUNK_ELEMENTS", 24)
     flat, own = make_flat(OptimizerSpec(name=name))
-    for chunk in (0, 2):  # each has a count of its own
-        one: Any = own._optimizers[chunk]
-        one.step = failing(one.step, flat, own._places[chunk], [error])
+    fail_half_way(own, flat, {0: [error], 2: [error]})
     for step in range(len(RATES)):
         update(flat, own, step)
     assert torch.allclose(parameters_of(flat), reference_of(name), rtol=0, atol=1e-14)
-    counts = [float(state["step"]) for one in own._optimizers for state in one.state.values() if "step" in state]
-    assert counts == ([float(len(RATES))] * len(own._optimizers) if name == "adamw" else [])
+    # Each chunk has a count of its own.
+    assert [float(count) for count in own._counts] == [float(len(RATES)) if name == "adamw" else 0.0] * len(own._places)
 
 
 def test_an_error_that_is_none_of_memory_or_comes_again_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optimizer_module, "_FUSED_DEVICES", ())
-    for errors, expected in (([ValueError("no")], ValueError), ([MemoryError(), MemoryError()], MemoryError)):
+    cases: list[tuple[list[Exception], type[Exception]]] = [
+        ([ValueError("no")], ValueError),
+        ([MemoryError(), MemoryError()], MemoryError),
+    ]
+    for errors, expected in cases:
         flat, own = make_flat(OptimizerSpec())
-        one: Any = own._optimizers[0]
-        one.step = failing(one.step, flat, own._places[0], errors)
+        fail_half_way(own, flat, {0: errors})
         with pytest.raises(expected):
             update(flat, own, 0)
 
