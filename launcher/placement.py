@@ -11,6 +11,7 @@ from launcher.plan_records import Decision, Device, Intent, PlannedDevice, defau
 from launcher.probes.torch_build import serves
 
 _DEFAULT_PORT = 29500  # torchrun's
+_MOST_PROCESSES = 1 << 16  # no training has had as many; a plan lists them one by one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +199,15 @@ def choose_processes(hardware: Hardware, intent: Intent, device: Device, machine
 
     Raises `UserError` for a number that cannot work: Accelerate floor-divides it over the machines.
     """
+    processes = _processes(hardware, intent, device, machines)
+    if processes.value > _MOST_PROCESSES:
+        flag = "--num-machines" if intent.num_processes is None else "--num-processes"
+        number = machines if intent.num_processes is None else intent.num_processes
+        raise UserError(f"{flag} {number}: a launch has at most {_MOST_PROCESSES} processes, not {processes.value}")
+    return processes
+
+
+def _processes(hardware: Hardware, intent: Intent, device: Device, machines: int) -> Decision[int]:
     if machines > 1 and device == "mps":
         raise UserError("several machines: an Apple GPU trains in one process; use --device cpu or --num-machines 1")
     found = slots(hardware, device) if device != "cpu" else []

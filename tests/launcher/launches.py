@@ -112,7 +112,7 @@ class Launches:
                 process.kill()
         for started in self._started:
             started.kill()
-            started.communicate()
+            started.communicate(timeout=SECONDS)
         assert not left, f"left running: {left}"
 
 

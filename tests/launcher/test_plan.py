@@ -287,6 +287,16 @@ def test_a_batch_gives_the_accumulation_by_the_largest_share() -> None:
         ("8xh100", Intent(global_batch_size=8, gradient_accumulation=2), "a process has 1 samples a step"),
         ("8xh100", Intent(main_process_port=65536), "must be below 65536"),
         ("8xh100", Intent(num_workers=-1), "--num-workers -1: must be at least 0"),
+        (
+            "8xh100",
+            Intent(num_machines=10**12, main_process_ip="h"),
+            "--num-machines 1000000000000: a launch has at most 65536 processes, not 8000000000000",
+        ),
+        (
+            "container_2_of_64_cores",
+            Intent(num_processes=65537),
+            "--num-processes 65537: a launch has at most 65536 processes, not 65537",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_line(name: str, intent: Intent, message: str) -> None:

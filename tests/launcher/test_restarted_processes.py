@@ -128,7 +128,8 @@ def test_when_accelerates_launcher_is_killed_both_ranks_start_again(launches: La
     process = launches.start(
         "--device", "cpu", "--num-processes", "2", "--main-process-port", "0", "--max-restarts", "1", "script.py"
     )
-    agent = launches.until(lambda: [log.read_text().split() for log in launches.logs() if log.read_text()])[0][1]
+    launches.until(lambda: any(log.read_text().endswith("\n") for log in launches.logs()))
+    agent = next(log.read_text().split()[1] for log in launches.logs() if log.read_text().endswith("\n"))
     psutil.Process(int(agent)).kill()
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
