@@ -81,21 +81,27 @@ class BatchReader:
     """Reads the global batches of an epoch in turn, computing the order a block at a time.
 
     A block holds a bounded number of positions whatever the data set's size, so that the cost per batch is small and
-    the memory constant.
+    the memory constant. After a jump the first block is small, so that any batch is near.
     """
 
-    def __init__(self, order: Order, batch_size: int, block_size: int = 8192) -> None:
+    def __init__(self, order: Order, batch_size: int, block_size: int = 8192, first_block_size: int = 512) -> None:
         self._order = order
         self._batch_size = batch_size
-        self._batches_per_block = max(1, block_size // batch_size)
-        self._block_at: tuple[int, int] | None = None
+        self._most = max(1, block_size // batch_size)
+        self._fewest = max(1, min(block_size, first_block_size) // batch_size)
+        self._epoch, self._first_step, self._num_batches = -1, 0, 0
         self._block = np.empty(0, dtype=np.int64)
 
     def batch(self, epoch: int, step: int) -> np.ndarray:
         """Return what `Order.batch` returns, from the block at hand where it holds the step."""
-        number, offset = divmod(step, self._batches_per_block)
-        if self._block_at != (epoch, number):
-            size = self._batches_per_block * self._batch_size
-            self._block = self._order.indices(epoch, number * size, (number + 1) * size)
-            self._block_at = (epoch, number)
-        return self._block[offset * self._batch_size : (offset + 1) * self._batch_size]
+        if epoch != self._epoch or not 0 <= step - self._first_step < self._num_batches:
+            self._read(epoch, step)
+        start = (step - self._first_step) * self._batch_size
+        return self._block[start : start + self._batch_size]
+
+    def _read(self, epoch: int, step: int) -> None:
+        goes_on = epoch == self._epoch and step == self._first_step + self._num_batches
+        self._num_batches = min(self._most, 2 * self._num_batches) if goes_on else self._fewest
+        start, size = step * self._batch_size, self._num_batches * self._batch_size
+        self._block = self._order.indices(epoch, start, start + size)
+        self._epoch, self._first_step = epoch, step

@@ -31,13 +31,18 @@ def test_batches_are_the_order_cut_in_runs_and_only_the_last_is_short(
     num_samples: int, batch_size: int, block_size: int, epoch: int
 ) -> None:
     order = Order(seed=3, num_samples=num_samples)
-    reader = BatchReader(order, batch_size, block_size)
+    reader = BatchReader(order, batch_size, block_size, first_block_size=block_size // 4)
     batches = [reader.batch(epoch, step) for step in range(order.num_steps(batch_size))]
     assert np.array_equal(np.concatenate(batches), order.indices(epoch, 0, num_samples))
     assert all(len(batch) == batch_size for batch in batches[:-1])
     assert 1 <= len(batches[-1]) <= batch_size
     middle = len(batches) // 2
     assert np.array_equal(order.batch(epoch, middle, batch_size), batches[middle])
+    # A jump back, and on from there; and another epoch.
+    assert [reader.batch(epoch, step).tolist() for step in range(middle, len(batches))] == [
+        batch.tolist() for batch in batches[middle:]
+    ]
+    assert np.array_equal(reader.batch(epoch + 1, middle), order.batch(epoch + 1, middle, batch_size))
 
 
 def test_a_position_far_away_is_reached_without_the_ones_before() -> None:
