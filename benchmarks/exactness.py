@@ -24,6 +24,7 @@ import torch
 import torch.multiprocessing
 from rich.console import Console
 from rich.table import Table
+from torch.nn.utils.rnn import pad_sequence
 
 from training.collectives import Ranks
 from training.config import AdvancedTrainingConfig
@@ -145,7 +146,8 @@ def train_reference(recipe: Recipe, task: SignTask) -> tuple[torch.Tensor, torch
         indices = order.batch(epoch, step % steps, GLOBAL_BATCH_SIZE)
         keys = sample_keys(recipe.seed, epoch, indices)
         clips = task.augment(task.fetch("train", torch.from_numpy(indices)), keys, stage)
-        scores = model(clips["landmarks"].to(dtype), clips["lengths"], keys)
+        landmarks = pad_sequence(list(clips["landmarks"].split(clips["lengths"].tolist())), batch_first=True)
+        scores = model(landmarks.to(dtype), clips["lengths"], keys)
         loss = torch.nn.functional.cross_entropy(scores, clips["labels"], label_smoothing=stage.label_smoothing)
         optimizer.zero_grad()
         loss.backward()

@@ -1,8 +1,8 @@
 """The bundled sign model trained by a loop written by hand and by Slipway: the same batches, dropout and weights.
 
 The loop by hand is the one that tutorials show: a `Dataset` of clips, a `DataLoader` that pads each batch to its longest
-clip, AdamW, gradient clipping, and `DistributedDataParallel` on several ranks. That it trains on Slipway's batches, in
-Slipway's order and with Slipway's keys, costs it nothing and makes the weights comparable.
+clip, the model written for padded clips, AdamW, gradient clipping, and `DistributedDataParallel` on several ranks. That it
+trains on Slipway's batches, in Slipway's order and with Slipway's keys, costs it nothing and makes the weights comparable.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.measure import Clock
+from benchmarks.padded_encoder import PaddedEncoder
 from benchmarks.slipway_side import Trained, flatten, train_with_slipway
 from training.collectives import Ranks
 from training.config import AdvancedTrainingConfig
@@ -31,6 +32,7 @@ from training.data.prepare import prepare_data
 from training.data.prepared import DataFacts, PreparedData
 from training.data.store import RaggedStore
 from training.keyed import fold, sample_keys
+from training.models.sign_encoder import SignEncoder
 from training.order import Order
 from training.plan import Plan
 from training.recipe import DataSpec, ModelSpec, Recipe, Stage
@@ -154,8 +156,7 @@ class ClipDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
         clip, key = self._clips[index], self._keys[index]
         if self._stage.augmentation == AUGMENTATION:
             lengths = torch.tensor([len(clip)])
-            clips, lengths = augment_clips(clip[None], lengths, key[None], AUGMENTATION, self._layout)
-            clip = clips[0, : int(lengths)]
+            clip, _ = augment_clips(clip, lengths, key[None], AUGMENTATION, self._layout)
         return clip, self._labels[index], key
 
 
@@ -184,8 +185,10 @@ def train_by_hand(clips: Clips, recipe: Recipe, ranks: Ranks, *, accumulation: i
     steps = order.num_steps(batch)
     torch.manual_seed(fold(recipe.seed, MODEL_STREAM) % 2**63)
     task = SignTask(clips.data, recipe.model)
-    model = task.build_model()
-    task.begin_stage(model, stage)
+    encoder = task.build_model()
+    assert isinstance(encoder, SignEncoder)
+    task.begin_stage(encoder, stage)
+    model = PaddedEncoder(encoder)
     replica: Any = DistributedDataParallel(model) if ranks.size > 1 else model
     groups = [
         {"params": [p for p in model.parameters() if p.ndim >= 2], "weight_decay": stage.weight_decay},

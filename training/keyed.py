@@ -1,7 +1,7 @@
 """Random numbers that are functions of a key, so that every plan draws the same ones.
 
 A key is a 64-bit word folded from seed, epoch and sample index. `mix64` is the finaliser of SplitMix64 (Steele, Lea and
-Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014); the 32-bit rounds of `keep_mask` use the
+Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014); the 32-bit rounds of `keep_masks` use the
 multipliers of C. Wellons' `lowbias32` search. Neither depends on the device, the batch an element is in, or its padding.
 """
 
@@ -16,6 +16,9 @@ _WORD = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST = 0xBF58476D1CE4E5B9
 _SECOND = 0x94D049BB133111EB
+_GOLDEN_32, _FIRST_32, _SECOND_32 = 0x9E3779B1, 0x7FEB352D, 0x846CA68B
+_ELEMENTS = 0x5EED
+"""Folded into the streams whose elements have words of 32 bits."""
 
 
 def _signed(word: int, bits: int = 64) -> int:
@@ -64,54 +67,97 @@ def sample_keys(seed: int, epoch: int, indices: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(keys.view(np.int64))
 
 
-def uniform(keys: torch.Tensor, stream: int, *counters: torch.Tensor) -> torch.Tensor:
-    """Return numbers in [0, 1) in float64, one for each (key, counters), independent between streams.
+@functools.lru_cache(maxsize=64)
+def _stream_constants(streams: tuple[int, ...]) -> np.ndarray:
+    return np.array([fold(stream) for stream in streams], dtype=np.uint64)
 
-    Keys are int64 of any shape, counters int64 tensors that broadcast with them: `uniform(keys[:, None], 3, frames)`.
+
+def stream_words(keys: torch.Tensor, streams: tuple[int, ...]) -> np.ndarray:
+    """Return a word for each (key, stream), uint64 [samples, streams], from `keys`, int64 [samples], on the host."""
+    return mix64_array(_unsigned(keys)[:, None] + _stream_constants(streams))
+
+
+def _unsigned(keys: torch.Tensor) -> np.ndarray:
+    return keys.numpy().view(np.uint64)
+
+
+def counted_words(words: np.ndarray, counters: np.ndarray) -> np.ndarray:
+    """Return a word for each (word, counter): uint64 and integers that broadcast with them."""
+    return mix64_array(words + counters.astype(np.uint64) * np.uint64(_GOLDEN))
+
+
+def uniform(words: np.ndarray) -> np.ndarray:
+    """Return words as numbers in [0, 1), float64, independent between samples, streams and counters.
+
+    `uniform(counted_words(stream_words(keys, (3,)), np.arange(5)))` is 5 numbers for each sample.
     """
-    words = mix64_tensor(keys + _signed(fold(stream)))
-    for counter in counters:
-        words = mix64_tensor(words + counter * _GOLDEN_SIGNED)
-    return ((words >> 11) & ((1 << 53) - 1)).to(torch.float64) * 2.0**-53
+    return (words >> np.uint64(11)) * 2.0**-53
 
 
-@functools.lru_cache(maxsize=8)
-def _element_words(frames: int, words_per_frame: int, device: torch.device) -> torch.Tensor:
-    """Return a constant word for each place of a sample, int32 [frames, words_per_frame], the same for any padding."""
-    words = torch.arange(frames * words_per_frame, dtype=torch.int32, device=device)
-    return (words * _signed(0x9E3779B1, 32)).view(frames, words_per_frame)
+@functools.lru_cache(maxsize=64)
+def _element_streams(streams: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    return torch.tensor([_signed(fold(stream, _ELEMENTS)) for stream in streams], device=device)
 
 
-def element_words(keys: torch.Tensor, stream: int, frames: int, words_per_frame: int) -> torch.Tensor:
-    """Return 32 random bits for each element of each sample, int32 [samples, frames, words_per_frame].
+@functools.lru_cache(maxsize=64)
+def _channel_words(count: int, device: torch.device) -> torch.Tensor:
+    """Return a constant word for each pair of channels, int32 [count]."""
+    return torch.arange(count, dtype=torch.int32, device=device) * _signed(_GOLDEN_32, 32)
 
-    `keys` is int64 [samples]. A word depends on the sample's key, the stream and the element's place in its own sample.
-    """
-    stream_keys = mix64_tensor(keys + _signed(fold(stream, 0x5EED))).to(torch.int32)
-    words = _element_words(frames, words_per_frame, keys.device) ^ stream_keys[:, None, None]
-    words.mul_(0x7FEB352D)
+
+def _mix32(words: torch.Tensor) -> torch.Tensor:
+    """Mix words, int32, in place."""
+    words.mul_(_FIRST_32)
     words.bitwise_xor_((words >> 15).bitwise_and_(0x1FFFF))
-    words.mul_(_signed(0x846CA68B, 32))
+    words.mul_(_signed(_SECOND_32, 32))
     words.bitwise_xor_((words >> 16).bitwise_and_(0xFFFF))
-    words.mul_(_signed(0x9E3779B1, 32))
+    words.mul_(_signed(_GOLDEN_32, 32))
     return words.bitwise_xor_((words >> 16).bitwise_and_(0xFFFF))
 
 
-def keep_mask(keys: torch.Tensor, layer: int, frames: int, channels: int, drop_probability: float) -> torch.Tensor:
-    """Return which elements a dropout layer keeps, bool [samples, frames, channels].
+def keep_masks(keys: torch.Tensor, layers: tuple[int, ...], channels: int, drop_probability: float) -> torch.Tensor:
+    """Return which channels of each sample some dropout layers keep, bool [layers, samples, channels].
 
-    Two elements share a hashed word, 16 bits each, so the probability is a multiple of 2**-16.
+    `keys` is int64 [samples]. A channel's word depends on the sample's key, the layer and the channel. Two channels share a
+    hashed word, 16 bits each, so the probability is a multiple of 2**-16.
     """
-    halves = element_words(keys, layer, frames, (channels + 1) // 2).view(torch.int16)[..., :channels]
+    stream_keys = mix64_tensor(keys + _element_streams(layers, keys.device)[:, None]).to(torch.int32)
+    words = _channel_words((channels + 1) // 2, keys.device) ^ stream_keys[..., None]
+    halves = _mix32(words).view(torch.int16)[..., :channels]
     return halves >= round(drop_probability * 2**16) - 2**15
 
 
-def element_noise(keys: torch.Tensor, stream: int, frames: int, channels: int) -> torch.Tensor:
-    """Return noise of mean 0 and standard deviation 1, float32 [samples, frames, channels].
+@functools.lru_cache(maxsize=8)
+def _place_words(frames: int, channels: int) -> np.ndarray:
+    """Return a constant word for each place of a sample, uint32 [frames, channels]."""
+    words = np.arange(frames * channels, dtype=np.uint32) * np.uint32(_GOLDEN_32)
+    return words.reshape(frames, channels)
 
-    The sum of a word's four bytes (Irwin-Hall, within 3.5 standard deviations): near normal, without transcendentals.
+
+def row_noise(keys: torch.Tensor, stream: int, sample: np.ndarray, frame: np.ndarray, channels: int) -> np.ndarray:
+    """Return noise of mean 0 and standard deviation 1 for samples end to end, float32 [rows, channels].
+
+    `keys` is int64 [samples] on the host; `sample` and `frame` say what each row is, int64 [rows]. A number depends on the
+    sample's key, the stream and its place in the sample. It is the sum of a word's four bytes (Irwin-Hall, within 3.5
+    standard deviations): near normal, without transcendentals.
     """
-    words = element_words(keys, stream, frames, channels)
-    pairs = (words & 0x00FF00FF) + ((words >> 8) & 0x00FF00FF)
-    sums = (pairs & 0xFFFF) + (pairs >> 16)
-    return (sums - 510).to(torch.float32) * (1.0 / (4 * (256**2 - 1) / 12) ** 0.5)
+    stream_keys = mix64_array(_unsigned(keys) + np.uint64(fold(stream, _ELEMENTS)))
+    # To a power of two, so that few tables are made.
+    words = _place_words(1 << int(frame.max()).bit_length(), channels)[frame]
+    words ^= stream_keys.astype(np.uint32)[sample, None]
+    spare = np.empty_like(words)
+    for multiplier, shift in ((_FIRST_32, 15), (_SECOND_32, 16), (_GOLDEN_32, 16)):
+        words *= np.uint32(multiplier)
+        words ^= np.right_shift(words, np.uint32(shift), out=spare)
+    # Two sums at a time, each of two bytes, then their sum.
+    np.right_shift(words, np.uint32(8), out=spare)
+    spare &= np.uint32(0x00FF00FF)
+    words &= np.uint32(0x00FF00FF)
+    words += spare
+    np.right_shift(words, np.uint32(16), out=spare)
+    words &= np.uint32(0xFFFF)
+    words += spare
+    noise = words.astype(np.float32)
+    noise -= 510.0
+    noise *= 1.0 / (4 * (256**2 - 1) / 12) ** 0.5
+    return noise

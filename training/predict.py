@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from training.data.landmarks import LandmarkLayout
 from training.data.normalise import normalise_clips
+from training.data.packing import real_frames
 from training.data.store import RaggedStore
 from training.errors import UserError
 from training.models.sign_encoder import SignEncoder
@@ -73,4 +74,4 @@ class SignPredictor:
         )
         landmarks, lengths = store.fetch(torch.arange(len(clips)))
         with torch.no_grad():
-            return self.model(landmarks, lengths).softmax(dim=1).numpy()
+            return self.model.score_rows(landmarks, lengths, real_frames(lengths)).softmax(dim=1).numpy()

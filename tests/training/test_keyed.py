@@ -6,13 +6,15 @@ import numpy as np
 import torch
 
 from training.keyed import (
-    element_noise,
+    counted_words,
     fold,
-    keep_mask,
+    keep_masks,
     mix64,
     mix64_array,
     mix64_tensor,
+    row_noise,
     sample_keys,
+    stream_words,
     uniform,
 )
 
@@ -36,43 +38,64 @@ def test_keys_differ_between_samples_epochs_and_seeds() -> None:
     assert fold(1, 2) != fold(2, 1)
 
 
-def test_a_mask_does_not_depend_on_the_batch_or_the_padding() -> None:
+def test_a_mask_does_not_depend_on_the_batch_or_the_other_layers() -> None:
     keys = make_keys()
-    whole = keep_mask(keys, 3, 40, 96, 0.3)
-    assert torch.equal(keep_mask(keys[10:20], 3, 40, 96, 0.3), whole[10:20])
-    assert torch.equal(keep_mask(keys, 3, 55, 96, 0.3)[:, :40], whole)
+    whole = keep_masks(keys, (3, 4, 1000), 97, 0.3)
+    assert torch.equal(keep_masks(keys[10:20], (4,), 97, 0.3)[0], whole[1, 10:20])
 
 
-def test_a_mask_drops_its_share_independently_of_place_sample_and_layer() -> None:
-    keys = make_keys()
-    kept = keep_mask(keys, 3, 40, 97, 0.3).double()
+def test_a_mask_drops_its_share_independently_of_channel_sample_and_layer() -> None:
+    kept = keep_masks(make_keys(512), tuple(range(8)), 97, 0.3).double()
     deviation = (0.3 * 0.7 / kept.numel()) ** 0.5
     assert abs(kept.mean() - 0.7) < 5 * deviation
     centred = kept - 0.7
-    other_layer = keep_mask(keys, 4, 40, 97, 0.3).double() - 0.7
     for first, second in (
-        (centred, other_layer),
-        (centred[:, :, :-1], centred[:, :, 1:]),
-        (centred[:, :-1], centred[:, 1:]),
         (centred[:-1], centred[1:]),
+        (centred[:, :-1], centred[:, 1:]),
+        (centred[:, :, :-1], centred[:, :, 1:]),
     ):
         correlation = (first * second).mean() / 0.21
         assert abs(correlation) < 5 / first.numel() ** 0.5
 
 
+def test_masks_and_draws_are_those_of_runs_before() -> None:
+    keys = make_keys(2)
+    assert keep_masks(keys, (3, 8), 6, 0.5).int().tolist() == [
+        [[0, 1, 1, 0, 1, 0], [1, 0, 0, 1, 0, 0]],
+        [[0, 0, 1, 1, 0, 1], [1, 1, 0, 0, 0, 0]],
+    ]
+    units = [[0.16307975441623035, 0.993099549861532], [0.05472259749823949, 0.5040351550526071]]
+    assert uniform(stream_words(keys, (0, 7))).tolist() == units
+    counted = [[0.3170318934219596, 0.9910713107942669], [0.19482052808970673, 0.13344478112445646]]
+    assert uniform(counted_words(stream_words(keys, (9,)), np.arange(2))).tolist() == counted
+    noise = row_noise(keys, 8, np.array([0, 1, 1]), np.array([0, 0, 4]), 2)
+    expected = [[0.1217857, -1.3125797], [0.1217857, 2.7198817], [0.8795637, 0.6495239]]
+    assert np.allclose(noise, expected, atol=1e-6)
+
+
 def test_uniform_numbers_are_uniform_and_streams_independent() -> None:
-    keys, frames = make_keys(), torch.arange(1000)
-    values = uniform(keys[:, None], 3, frames)
+    words = stream_words(make_keys(), (3, 4))
+    values, other = (uniform(counted_words(words[:, stream, None], np.arange(1000))) for stream in (0, 1))
     assert values.min() >= 0
     assert values.max() < 1
-    counts = torch.histc(values, bins=20, min=0, max=1)
+    counts = np.histogram(values, bins=20, range=(0, 1))[0]
     chi_squared = ((counts - 3200) ** 2 / 3200).sum()
     assert chi_squared < 19 + 5 * (2 * 19) ** 0.5
-    other = uniform(keys[:, None], 4, frames)
-    assert abs(torch.corrcoef(torch.stack([values.flatten(), other.flatten()]))[0, 1]) < 0.02
+    assert abs(np.corrcoef(values.ravel(), other.ravel())[0, 1]) < 0.02
+
+
+def make_noise(keys: torch.Tensor, frames: int, channels: int) -> np.ndarray:
+    """Return noise of clips of equal length, [samples, frames, channels]."""
+    sample, frame = np.arange(len(keys)).repeat(frames), np.tile(np.arange(frames), len(keys))
+    return row_noise(keys, 5, sample, frame, channels).reshape(len(keys), frames, channels)
 
 
 def test_noise_has_mean_zero_and_deviation_one() -> None:
-    values = element_noise(make_keys(), 5, 50, 63)
+    values = make_noise(make_keys(), 50, 63)
     assert abs(values.mean()) < 0.02
     assert abs(values.std() - 1) < 0.02
+
+
+def test_noise_does_not_depend_on_the_batch_or_the_length() -> None:
+    keys = make_keys()
+    assert np.array_equal(make_noise(keys, 50, 63)[10:20, :40], make_noise(keys[10:20], 40, 63))

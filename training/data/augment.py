@@ -1,17 +1,53 @@
-"""Augmentation of a micro-batch of landmark clips, vectorised, every draw keyed by (seed, epoch, sample)."""
+"""Augmentation of the landmark clips of a micro-batch, vectorised, every draw keyed by (seed, epoch, sample).
+
+With NumPy, whose calls cost less than torch's for the little that a micro-batch is.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from training.data.landmarks import LandmarkLayout
-from training.keyed import element_noise, uniform
+from training.keyed import counted_words, row_noise, stream_words, uniform
 from training.recipe import Augmentation
 
 _SPEED, _CROP_START, _CROP_STOP, _FLIP, _SCALE, _SHEAR, _SHIFT, _ROTATION, _NOISE, _FRAMES, _LANDMARKS = range(11)
 """Streams of randomness, one for each decision, so that switching one off does not change the others."""
+
+_STREAMS = tuple(range(11))
+
+_PLANES = (((0, 1), 1.0), ((0, 2), 0.5), ((1, 2), 0.5))
+"""Planes of rotation, by axes, and how far each is turned of the largest angle; the first alone in two dimensions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Draws:
+    """What is random in each clip."""
+
+    words: np.ndarray
+    """uint64 [clips, streams]."""
+    units: np.ndarray
+    """The words as numbers in [0, 1), float64 [clips, streams]."""
+
+    def of(self, stream: int, counters: np.ndarray) -> np.ndarray:
+        """Return numbers in [0, 1) of a stream, float64 [clips, counters]."""
+        return uniform(counted_words(self.words[:, stream, None], counters))
+
+
+class _Frames(NamedTuple):
+    """What each row is when clips stand end to end."""
+
+    lengths: np.ndarray
+    """int64 [clips]."""
+    clip: np.ndarray
+    """int64 [rows]."""
+    frame: np.ndarray
+    """The row's number in its clip, int64 [rows]."""
 
 
 def augment_clips(
@@ -21,95 +57,115 @@ def augment_clips(
     augmentation: Augmentation,
     layout: LandmarkLayout,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return augmented clips and their lengths.
+    """Return augmented clips, end to end as they came, and their lengths.
 
-    `landmarks` is [clips, frames, landmarks, coords] with missing points as NaN, `lengths` and `keys` int64 [clips]. A
-    clip's result depends on the clip and its key alone: neither on the other clips nor on the padding.
+    `landmarks` is [rows, landmarks, coords] with missing points as NaN, `lengths` and `keys` int64 [clips], all on the
+    host. A clip's result depends on the clip and its key alone.
     """
     if augmentation == Augmentation():
         return landmarks, lengths
+    words = stream_words(keys, _STREAMS)
+    draws = _Draws(words=words, units=uniform(words))
+    values = landmarks.numpy()
     if augmentation.resample > 0 or augmentation.crop > 0:
-        landmarks, lengths = _play_at_another_speed(landmarks, lengths, keys, augmentation)
+        values, frames = _play_at_another_speed(values, lengths.numpy(), draws, augmentation)
+        lengths = torch.from_numpy(frames.lengths)
+    else:
+        values, frames = values.copy(), _frames_of(lengths.numpy())
     if layout.spatial:
         if augmentation.flip_probability > 0 and layout.mirror:
-            landmarks = _flip(landmarks, keys, augmentation.flip_probability, layout)
-        landmarks = _transform(landmarks, keys, augmentation)
+            values = _flip(values, frames, draws, augmentation.flip_probability, layout)
+        values = _transform(values, frames, draws, augmentation)
     if augmentation.noise > 0:
-        clips, frames, points, coords = landmarks.shape
-        noise = element_noise(keys, _NOISE, frames, points * coords).view(clips, frames, points, coords)
-        landmarks = landmarks + augmentation.noise * noise.to(landmarks.dtype)
-    return _lose_points(landmarks, keys, augmentation), lengths
+        noise = row_noise(keys, _NOISE, frames.clip, frames.frame, values[0].size)
+        noise *= augmentation.noise
+        values += noise.reshape(values.shape)
+    _lose_points(values, frames, draws, augmentation)
+    return torch.from_numpy(values), lengths
+
+
+def _frames_of(lengths: np.ndarray) -> _Frames:
+    clip = np.repeat(np.arange(len(lengths)), lengths)
+    return _Frames(lengths, clip, np.arange(len(clip)) - (np.cumsum(lengths) - lengths)[clip])
 
 
 def _play_at_another_speed(
-    landmarks: torch.Tensor, lengths: torch.Tensor, keys: torch.Tensor, augmentation: Augmentation
-) -> tuple[torch.Tensor, torch.Tensor]:
+    values: np.ndarray, lengths: np.ndarray, draws: _Draws, augmentation: Augmentation
+) -> tuple[np.ndarray, _Frames]:
     """Crop the ends and resample what is left, by linear interpolation between frames."""
-    last = (lengths - 1).to(torch.float64)
-    start = augmentation.crop * uniform(keys, _CROP_START) * last
-    stop = last - augmentation.crop * uniform(keys, _CROP_STOP) * last
-    speed = (1.0 + augmentation.resample) ** (2.0 * uniform(keys, _SPEED) - 1.0)
-    new_lengths = ((stop - start) / speed).round().to(torch.int64) + 1
-    frames = torch.arange(int(new_lengths.max()))
-    fraction = torch.minimum(frames / (new_lengths - 1).clamp(min=1)[:, None], torch.ones((), dtype=torch.float64))
-    position = start[:, None] + fraction * (stop - start)[:, None]
-    before = position.floor().to(torch.int64)
-    after = torch.minimum(before + 1, (lengths - 1)[:, None])
-    weight = (position - before).to(landmarks.dtype)[:, :, None, None]
-    clip = torch.arange(len(landmarks))[:, None]
-    first, second = landmarks[clip, before], landmarks[clip, after]
-    between = first + weight * (second - first)
+    last = (lengths - 1).astype(np.float64)
+    start = augmentation.crop * draws.units[:, _CROP_START] * last
+    span = last - augmentation.crop * draws.units[:, _CROP_STOP] * last - start
+    speed = (1.0 + augmentation.resample) ** (2.0 * draws.units[:, _SPEED] - 1.0)
+    frames = _frames_of((span / speed).round().astype(np.int64) + 1)
+    clip = frames.clip
+    steps = np.maximum(frames.lengths - 1, 1)[clip].astype(np.float32)
+    position = start[clip] + np.minimum(frames.frame.astype(np.float32) / steps, 1.0) * span[clip]
+    whole = np.floor(position)
+    weight = (position - whole).astype(values.dtype)[:, None, None]
+    stops = np.cumsum(lengths)
+    before = (stops - lengths)[clip] + whole.astype(np.int64)
+    after = np.minimum(before + 1, stops[clip] - 1)
+    first, between = values[before], values[after]
+    between -= first
+    between *= weight
+    between += first
     # Beside a missing point the nearer frame decides, so that a gap neither grows nor closes.
-    return torch.where(between.isnan(), torch.where(weight < 0.5, first, second), between), new_lengths
+    gaps = np.isnan(between)
+    if gaps.any():
+        np.copyto(between, values[np.where(weight[:, 0, 0] < 0.5, before, after)], where=gaps)
+    return between, frames
 
 
-def _flip(landmarks: torch.Tensor, keys: torch.Tensor, probability: float, layout: LandmarkLayout) -> torch.Tensor:
-    mirrored = landmarks[:, :, list(layout.mirror)].clone()
-    mirrored[..., 0].neg_()
-    chosen = uniform(keys, _FLIP) < probability
-    return torch.where(chosen[:, None, None, None], mirrored, landmarks)
+def _flip(values: np.ndarray, frames: _Frames, draws: _Draws, probability: float, layout: LandmarkLayout) -> np.ndarray:
+    mirrored = values[:, list(layout.mirror)]
+    mirrored[..., 0] *= -1.0
+    chosen = draws.units[:, _FLIP] < probability
+    return np.where(chosen[frames.clip, None, None], mirrored, values)
 
 
-def _transform(landmarks: torch.Tensor, keys: torch.Tensor, augmentation: Augmentation) -> torch.Tensor:
+def _transform(values: np.ndarray, frames: _Frames, draws: _Draws, augmentation: Augmentation) -> np.ndarray:
     """Rotate, scale, shear and shift each clip as a whole, about the origin of its normalised coordinates."""
-    clips, frames, points, coords = landmarks.shape
+    coords = values.shape[2]
     if coords not in (2, 3):
-        return landmarks
-    axes = torch.arange(coords)
-    matrix = torch.eye(coords, dtype=torch.float64).expand(clips, coords, coords)
-    if augmentation.scale > 0:
-        factor = (1.0 + augmentation.scale) ** (2.0 * uniform(keys, _SCALE) - 1.0)
-        matrix = matrix * factor[:, None, None]
-    if augmentation.shear > 0:
-        shear = torch.zeros(clips, coords, coords, dtype=torch.float64)
-        shear[:, 0, 1] = augmentation.shear * (2.0 * uniform(keys, _SHEAR) - 1.0)
-        matrix = matrix + shear @ matrix
-    if augmentation.rotation_degrees > 0:
-        largest = math.radians(augmentation.rotation_degrees)
-        for plane, share in (((0, 1), 1.0), ((0, 2), 0.5), ((1, 2), 0.5))[: 1 if coords == 2 else 3]:
-            angle = share * largest * (2.0 * uniform(keys, _ROTATION, torch.tensor(plane[0] + plane[1])) - 1.0)
-            matrix = _rotation(angle, plane, coords) @ matrix
-    moved = landmarks.view(clips, frames * points, coords) @ matrix.transpose(1, 2).to(landmarks.dtype)
+        return values
+    matrix = _matrices(draws, augmentation, coords).transpose(0, 2, 1).astype(values.dtype)
+    moved = values @ matrix[frames.clip]
     if augmentation.shift > 0:
-        shift = augmentation.shift * (2.0 * uniform(keys[:, None], _SHIFT, axes) - 1.0)
-        moved = moved + shift[:, None, :].to(landmarks.dtype)
-    return moved.view(clips, frames, points, coords)
+        shift = augmentation.shift * (2.0 * draws.of(_SHIFT, np.arange(coords)) - 1.0)
+        # For all points of a frame: what repeats along the last axis alone is added slowly.
+        of_frame = np.tile(shift.astype(values.dtype), values.shape[1])
+        moved += of_frame[frames.clip].reshape(values.shape)
+    return moved
 
 
-def _rotation(angle: torch.Tensor, plane: tuple[int, int], coords: int) -> torch.Tensor:
-    first, second = plane
-    rotation = torch.eye(coords, dtype=torch.float64).repeat(len(angle), 1, 1)
-    rotation[:, first, first] = rotation[:, second, second] = angle.cos()
-    rotation[:, first, second] = -angle.sin()
-    rotation[:, second, first] = angle.sin()
-    return rotation
+def _matrices(draws: _Draws, augmentation: Augmentation, coords: int) -> np.ndarray:
+    """Return what the points of each clip are multiplied with, float64 [clips, coords, coords]."""
+    matrix = np.zeros((len(draws.units), coords, coords)) + np.eye(coords)
+    if augmentation.scale > 0:
+        factor = (1.0 + augmentation.scale) ** (2.0 * draws.units[:, _SCALE] - 1.0)
+        matrix *= factor[:, None, None]
+    if augmentation.shear > 0:
+        shear = augmentation.shear * (2.0 * draws.units[:, _SHEAR] - 1.0)
+        matrix[:, 0] += shear[:, None] * matrix[:, 1]
+    if augmentation.rotation_degrees > 0:
+        planes = _PLANES[: 1 if coords == 2 else 3]
+        turns = 2.0 * draws.of(_ROTATION, np.array([sum(plane) for plane, _ in planes])) - 1.0
+        angles = turns * np.array([share * math.radians(augmentation.rotation_degrees) for _, share in planes])
+        cosines, sines = np.cos(angles)[:, :, None], np.sin(angles)[:, :, None]
+        for number, (plane, _) in enumerate(planes):
+            cosine, sine = cosines[:, number], sines[:, number]
+            first, second = matrix[:, plane[0]], matrix[:, plane[1]]
+            turned = cosine * first - sine * second
+            matrix[:, plane[1]] = sine * first + cosine * second
+            matrix[:, plane[0]] = turned
+    return matrix
 
 
-def _lose_points(landmarks: torch.Tensor, keys: torch.Tensor, augmentation: Augmentation) -> torch.Tensor:
-    clips, frames, points, _ = landmarks.shape
-    lost = torch.zeros(clips, frames, points, dtype=torch.bool)
-    if augmentation.frame_dropout > 0:
-        lost |= (uniform(keys[:, None], _FRAMES, torch.arange(frames)) < augmentation.frame_dropout)[:, :, None]
+def _lose_points(values: np.ndarray, frames: _Frames, draws: _Draws, augmentation: Augmentation) -> None:
     if augmentation.landmark_dropout > 0:
-        lost |= (uniform(keys[:, None], _LANDMARKS, torch.arange(points)) < augmentation.landmark_dropout)[:, None, :]
-    return landmarks.masked_fill(lost[..., None], math.nan)
+        points = np.arange(values.shape[1])
+        values[(draws.of(_LANDMARKS, points) < augmentation.landmark_dropout)[frames.clip]] = np.nan
+    if augmentation.frame_dropout > 0:
+        words = counted_words(draws.words[frames.clip, _FRAMES], frames.frame)
+        values[uniform(words) < augmentation.frame_dropout] = np.nan

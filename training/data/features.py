@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from training.data.landmarks import LandmarkLayout
+from training.data.packing import Rows
 
 
 def num_features(layout: LandmarkLayout) -> int:
@@ -14,21 +15,19 @@ def num_features(layout: LandmarkLayout) -> int:
     return 3 * positions + articulated + layout.num_landmarks
 
 
-def landmark_features(landmarks: torch.Tensor, layout: LandmarkLayout) -> torch.Tensor:
-    """Return features [clips, frames, features] of clips [clips, frames, landmarks, coords] with missing points as NaN.
+def landmark_features(landmarks: torch.Tensor, rows: Rows, layout: LandmarkLayout) -> torch.Tensor:
+    """Return features [rows, features] of clips end to end, [rows, landmarks, coords], with missing points as NaN.
 
     For each frame: positions; positions of articulated parts relative to their root (a hand to its wrist); central
-    first differences; second differences; and which landmarks are there. What a missing point enters is 0. A padding
-    frame must repeat the clip's last one, so that the differences at a clip's end do not depend on the padding.
+    first differences; second differences; and which landmarks are there. What a missing point enters is 0. Before a
+    clip's first frame and after its last these are repeated.
     """
     relative = [
-        (landmarks[:, :, first:stop] - landmarks[:, :, root : root + 1]).flatten(2)
-        for first, stop, root in layout.parts
+        (landmarks[:, first:stop] - landmarks[:, root : root + 1]).flatten(1) for first, stop, root in layout.parts
     ]
-    before = torch.cat([landmarks[:, :1], landmarks[:, :-1]], dim=1)
-    after = torch.cat([landmarks[:, 1:], landmarks[:, -1:]], dim=1)
+    before, after = (landmarks.index_select(0, neighbour) for neighbour in rows.neighbours())
     velocity = (after - before) * 0.5
     acceleration = after - 2.0 * landmarks + before
-    values = torch.cat([landmarks.flatten(2), *relative, velocity.flatten(2), acceleration.flatten(2)], dim=2)
+    values = torch.cat([landmarks.flatten(1), *relative, velocity.flatten(1), acceleration.flatten(1)], dim=1)
     present = (~landmarks[..., 0].isnan()).to(landmarks.dtype)
-    return torch.cat([values.nan_to_num(nan=0.0), present], dim=2)
+    return torch.cat([values.nan_to_num_(nan=0.0), present], dim=1)

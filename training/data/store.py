@@ -30,16 +30,13 @@ class RaggedStore:
         return len(self.labels)
 
     def fetch(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return clips padded to the longest of them, [clips, frames, ...], and their lengths, int64 [clips].
-
-        One gather for all of them; the padding repeats each clip's last frame.
-        """
-        starts = self.offsets[indices]
-        lengths = self.offsets[indices + 1] - starts
-        frames = torch.arange(int(lengths.max()))
-        rows = starts[:, None] + torch.minimum(frames, lengths[:, None] - 1)
-        padded = self.values.index_select(0, rows.flatten())
-        return padded.view(*rows.shape, *self.values.shape[1:]), lengths
+        """Return clips end to end, [their frames, ...], and their lengths, int64 [clips]: one gather for all of them."""
+        chosen, offsets = indices.numpy(), self.offsets.numpy()
+        starts = offsets[chosen]
+        lengths = offsets[chosen + 1] - starts
+        stops = np.cumsum(lengths)
+        rows = np.arange(stops[-1]) + np.repeat(starts - stops + lengths, lengths)
+        return self.values.index_select(0, torch.from_numpy(rows)), torch.from_numpy(lengths)
 
     def save(self, folder: Path) -> None:
         """Write the arrays into `folder`, for `open_shared` in this process and others."""

@@ -1,14 +1,16 @@
-"""Layers of the bundled models: keyed dropout, masked convolution and attention without key bias."""
+"""Layers of the bundled models, on clips laid end to end: keyed dropout, convolution and attention without key bias."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from training.keyed import keep_mask
+from training.data.packing import Packing
+from training.keyed import keep_masks
 
 
 class KeyedDropout(nn.Module):
@@ -16,7 +18,7 @@ class KeyedDropout(nn.Module):
 
     The key stands for (seed, epoch, sample index), so any plan draws the same masks. A channel is dropped for all frames
     of a clip (Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", 2016),
-    which costs next to nothing. Without keys it does nothing.
+    which costs next to nothing.
     """
 
     def __init__(self, layer: int) -> None:
@@ -24,17 +26,37 @@ class KeyedDropout(nn.Module):
         self.layer = layer
         self.probability = 0.0
 
-    def forward(self, inputs: torch.Tensor, keys: torch.Tensor | None) -> torch.Tensor:
-        """Return `inputs` [samples, frames, channels] with channels dropped and the rest scaled up."""
-        if keys is None or self.probability == 0.0:
+    def forward(
+        self, inputs: torch.Tensor, factors: torch.Tensor | None, clip: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return `inputs` [rows, channels] with channels dropped and the rest scaled up.
+
+        `factors` are this layer's of `dropout_factors`, [clips, channels]; `clip` is the clip of each row, int64 [rows].
+        Without it each row is a clip.
+        """
+        if factors is None:
             return inputs
-        kept = keep_mask(keys, self.layer, 1, inputs.shape[2], self.probability)
-        dropped_share = round(self.probability * 2**16) / 2**16
-        return inputs * (kept.to(inputs.dtype) * (1.0 / (1.0 - dropped_share)))
+        factors = factors.to(inputs.dtype)
+        return inputs * (factors if clip is None else factors.index_select(0, clip))
+
+
+def dropout_factors(
+    dropouts: Sequence[KeyedDropout], keys: torch.Tensor | None, channels: int, dtype: torch.dtype
+) -> list[torch.Tensor | None]:
+    """Return what each of some layers multiplies with, [clips, channels]: 0 or what keeps the mean; none: nothing is dropped.
+
+    `keys` is int64 [clips]. The layers have one probability; all their masks are drawn in one go.
+    """
+    probability = dropouts[0].probability
+    if keys is None or probability == 0.0:
+        return [None] * len(dropouts)
+    kept = keep_masks(keys, tuple(dropout.layer for dropout in dropouts), channels, probability)
+    dropped_share = round(probability * 2**16) / 2**16
+    return list((kept.to(dtype) * (1.0 / (1.0 - dropped_share))).unbind())
 
 
 class ConvolutionBlock(nn.Module):
-    """A gated depthwise convolution over time with a residual: frames mix within a window, padding stays out."""
+    """A gated depthwise convolution over time with a residual: frames mix within a window, clips do not."""
 
     def __init__(self, width: int, kernel_size: int, layer: int) -> None:
         super().__init__()
@@ -45,11 +67,30 @@ class ConvolutionBlock(nn.Module):
         self.project = nn.Linear(width, width)
         self.dropout = KeyedDropout(layer)
 
-    def forward(self, inputs: torch.Tensor, mask: torch.Tensor, keys: torch.Tensor | None) -> torch.Tensor:
-        """`inputs` is [samples, frames, width], `mask` [samples, frames, 1] with 1 on real frames."""
-        gated = F.glu(self.expand(self.norm(inputs)), dim=-1) * mask
-        mixed = self.convolution(gated.transpose(1, 2)).transpose(1, 2)
-        return inputs + self.dropout(self.project(F.silu(self.mix_norm(mixed))), keys)
+    @property
+    def dropouts(self) -> tuple[KeyedDropout, ...]:
+        """The layers whose factors `forward` takes."""
+        return (self.dropout,)
+
+    def forward(self, inputs: torch.Tensor, packing: Packing, factors: torch.Tensor | None) -> torch.Tensor:
+        """`inputs` is [rows, width], `factors` as `dropout_factors` gives them."""
+        # Rows of zeros as wide as half the window keep neighbouring clips apart.
+        gap = self.convolution.kernel_size[0] // 2
+        spaced = packing.space(F.glu(self.expand(self.norm(inputs)), dim=-1), gap)
+        mixed = packing.unspace(self._convolve(spaced), gap)
+        return inputs + self.dropout(self.project(F.silu(self.mix_norm(mixed))), factors, packing.clip)
+
+    def _convolve(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the convolution over rows [rows, width]: one image of one column, which stays in its memory format."""
+        convolution = self.convolution
+        image = F.conv2d(
+            rows.t()[None, :, :, None],
+            convolution.weight[..., None],
+            convolution.bias,
+            padding=(convolution.kernel_size[0] // 2, 0),
+            groups=convolution.groups,
+        )
+        return image[0, :, :, 0].t()
 
 
 class TransformerBlock(nn.Module):
@@ -70,27 +111,37 @@ class TransformerBlock(nn.Module):
         self.feed_forward = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
         self.feed_forward_dropout = KeyedDropout(layer + 1)
 
-    def forward(self, inputs: torch.Tensor, bias: torch.Tensor, keys: torch.Tensor | None) -> torch.Tensor:
-        """`inputs` is [samples, frames, width], `bias` [samples, 1, 1, frames]: minus infinity on padding, else 0."""
-        samples, frames, width = inputs.shape
-        normed = self.attention_norm(inputs)
-        query, value = self.query_value(normed).chunk(2, dim=-1)
-        split = (samples, frames, self.heads, width // self.heads)
+    @property
+    def dropouts(self) -> tuple[KeyedDropout, ...]:
+        """The layers whose factors `forward` takes, in this order."""
+        return self.attention_dropout, self.feed_forward_dropout
+
+    def forward(self, inputs: torch.Tensor, packing: Packing, *factors: torch.Tensor | None) -> torch.Tensor:
+        """`inputs` is [rows, width], `factors` as `dropout_factors` gives them."""
+        merged = self.merge(packing.unpad(self._attend(self.attention_norm(inputs), packing)))
+        hidden = inputs + self.attention_dropout(merged, factors[0], packing.clip)
+        fed = self.feed_forward(self.feed_forward_norm(hidden))
+        return hidden + self.feed_forward_dropout(fed, factors[1], packing.clip)
+
+    def _attend(self, normed: torch.Tensor, packing: Packing) -> torch.Tensor:
+        """Return what each frame takes from its own clip, [clips, longest, width]; `normed` is [rows, width]."""
+        clips, longest = packing.real.shape
+        query, value = packing.pad(self.query_value(normed)).chunk(2, dim=-1)
+        split = (clips, longest, self.heads, normed.shape[1] // self.heads)
+        bias = query.new_zeros(clips, longest).masked_fill(~packing.real, -math.inf)
         attended = F.scaled_dot_product_attention(
             query.reshape(split).transpose(1, 2),
-            self.key(normed).view(split).transpose(1, 2),
+            packing.pad(self.key(normed)).view(split).transpose(1, 2),
             value.reshape(split).transpose(1, 2),
-            attn_mask=bias.to(query.dtype),
+            attn_mask=bias[:, None, None, :],
         )
-        merged = self.merge(attended.transpose(1, 2).reshape(samples, frames, width))
-        hidden = inputs + self.attention_dropout(merged, keys)
-        return hidden + self.feed_forward_dropout(self.feed_forward(self.feed_forward_norm(hidden)), keys)
+        return attended.transpose(1, 2).reshape(clips, longest, normed.shape[1])
 
 
-def soft_maximum(inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return the mean over frames weighted by their softmax, [samples, channels].
+def soft_maximum(inputs: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """Return the mean over frames weighted by their softmax, [clips, channels].
 
-    `inputs` is [samples, frames, channels], `mask` [samples, frames, 1] with 1 on real frames. A hard maximum passes its
-    gradient to another frame when two are equal but for rounding; then the order of sums decides what is learned.
+    `inputs` is [clips, frames, channels], `real` bool [clips, frames]. A hard maximum passes its gradient to another
+    frame when two are equal but for rounding; then the order of sums decides what is learned.
     """
-    return (inputs.masked_fill(mask == 0, -math.inf).softmax(dim=1) * inputs).sum(dim=1)
+    return (inputs.masked_fill(~real[:, :, None], -math.inf).softmax(dim=1) * inputs).sum(dim=1)

@@ -1,8 +1,8 @@
-"""The bundled sign recogniser: 1-D convolutions and transformer blocks over masked landmark sequences."""
+"""The bundled sign recogniser: 1-D convolutions and transformer blocks over landmark sequences."""
 
 from __future__ import annotations
 
-import math
+from typing import cast
 
 import torch
 from torch import nn
@@ -10,7 +10,8 @@ from torch.utils.checkpoint import checkpoint
 
 from training.data.features import landmark_features, num_features
 from training.data.landmarks import LandmarkLayout
-from training.models.layers import ConvolutionBlock, KeyedDropout, TransformerBlock, soft_maximum
+from training.data.packing import Packing
+from training.models.layers import ConvolutionBlock, KeyedDropout, TransformerBlock, dropout_factors, soft_maximum
 from training.recipe import ModelSpec
 
 
@@ -18,9 +19,13 @@ class SignEncoder(nn.Module):
     """Landmark clips to class scores.
 
     The shape follows the first place of the 2023 isolated sign language recognition challenge (convolutions, then a
-    transformer block, twice) at a tenth of its size. Normalisation is by layer only and padding is masked, so a clip's
-    scores do not depend on what it is batched with.
+    transformer block, twice) at a tenth of its size. The clips of a batch are computed end to end, so that no frame is
+    padding but in attention, where it is masked. Normalisation is by layer only: a clip's scores do not depend on what it
+    is batched with.
     """
+
+    forward_methods = ("score_rows",)
+    """What computes with the parameters beside `forward`: where these are sharded, they are gathered for it too."""
 
     feature_mean: torch.Tensor
     feature_scale: torch.Tensor
@@ -64,24 +69,40 @@ class SignEncoder(nn.Module):
         """Return scores [clips, classes].
 
         `landmarks` is [clips, frames, landmarks, coords] with missing points as NaN and anything as padding, `lengths`
-        int64 [clips]; `keys` int64 [clips] switch dropout on.
+        int64 [clips]; `keys` int64 [clips] switch dropout on. How many frames are real is read from the device.
         """
-        frames = torch.arange(landmarks.shape[1], device=landmarks.device)
-        real = frames < lengths[:, None]
-        # Padding becomes a repeat of the last frame, so that motion at a clip's end does not depend on it.
-        clip = torch.arange(len(lengths), device=landmarks.device)[:, None]
-        landmarks = landmarks[clip, torch.minimum(frames, lengths[:, None] - 1)]
-        mask = real[:, :, None].to(self.stem.weight.dtype)
-        bias = torch.zeros(real.shape, device=landmarks.device).masked_fill(~real, -math.inf)[:, None, None, :]
-        features = landmark_features(landmarks.to(self.feature_mean.dtype), self.layout)
+        real = torch.arange(landmarks.shape[1], device=landmarks.device) < lengths[:, None]
+        return self.score_rows(landmarks[real], lengths, real, keys)
+
+    def score_rows(
+        self, landmarks: torch.Tensor, lengths: torch.Tensor, real: torch.Tensor, keys: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return scores [clips, classes] of clips end to end, without padding and without waiting for the device.
+
+        `landmarks` is [rows, landmarks, coords] with missing points as NaN, `lengths` int64 [clips], `real` bool
+        [clips, longest] as `real_frames` gives it, `keys` as in `forward`.
+        """
+        packing = Packing.of_mask(lengths, real, landmarks.shape[0])
+        features = landmark_features(landmarks.to(self.feature_mean.dtype), packing, self.layout)
         hidden = self.stem((features - self.feature_mean) * self.feature_scale)
-        for layer in self.layers:
-            context = mask if isinstance(layer, ConvolutionBlock) else bias
+        for layer, factors in zip(self.layers, self.residual_factors(keys, hidden.dtype), strict=True):
             if self._recomputes and torch.is_grad_enabled():
-                # Dropout is keyed, so there is no generator to set back.
-                hidden = checkpoint(layer, hidden, context, keys, use_reentrant=False, preserve_rng_state=False)
+                # Nothing in a layer is drawn, so there is no generator to set back.
+                hidden = checkpoint(layer, hidden, packing, *factors, use_reentrant=False, preserve_rng_state=False)
             else:
-                hidden = layer(hidden, context, keys)
-        mean = (hidden * mask).sum(dim=1) / lengths[:, None].to(mask.dtype)
-        pooled = self.norm(torch.cat([mean, soft_maximum(hidden, mask)], dim=1))
-        return self.head(self.head_dropout(pooled[:, None, :], keys)[:, 0])
+                hidden = layer(hidden, packing, *factors)
+        clips = packing.pad(hidden)
+        # Padding is zero: the sum is that of the real frames.
+        mean = clips.sum(dim=1) / lengths[:, None].to(clips.dtype)
+        pooled = self.norm(torch.cat([mean, soft_maximum(clips, real)], dim=1))
+        (of_head,) = dropout_factors([self.head_dropout], keys, pooled.shape[1], pooled.dtype)
+        return self.head(self.head_dropout(pooled, of_head))
+
+    def residual_factors(self, keys: torch.Tensor | None, dtype: torch.dtype) -> list[list[torch.Tensor | None]]:
+        """Return the factors of the dropouts of each layer, [clips, width] each."""
+        dropouts = [layer.dropouts for layer in self._blocks()]
+        drawn = iter(dropout_factors([each for some in dropouts for each in some], keys, self.stem.out_features, dtype))
+        return [[next(drawn) for _ in some] for some in dropouts]
+
+    def _blocks(self) -> list[ConvolutionBlock | TransformerBlock]:
+        return cast(list[ConvolutionBlock | TransformerBlock], list(self.layers))

@@ -13,6 +13,7 @@ from torch import nn
 from training.data.augment import augment_clips
 from training.data.features import landmark_features
 from training.data.landmarks import SPLITS
+from training.data.packing import Rows, pad_with_last, real_frames
 from training.data.prepared import PreparedData
 from training.models.sign_encoder import SignEncoder
 from training.recipe import ModelSpec, Stage
@@ -24,7 +25,7 @@ _STATISTICS_CLIPS = 2048
 
 
 class SignTask(ClassificationTask):
-    """Recognise signs with the bundled encoder, or with another model of the same call."""
+    """Recognise signs with the bundled encoder, or with another model that takes padded clips, their lengths and keys."""
 
     name = "sign"
 
@@ -48,9 +49,7 @@ class SignTask(ClassificationTask):
         count = self.num_samples("train")
         chosen = torch.linspace(0, count - 1, min(count, _STATISTICS_CLIPS), dtype=torch.float64).long()
         landmarks, lengths = self._store.fetch(self._indices["train"][chosen])
-        features = landmark_features(landmarks.double(), self._layout)
-        real = torch.arange(features.shape[1]) < lengths[:, None]
-        rows = features[real]
+        rows = landmark_features(landmarks.double(), Rows.of(lengths, len(landmarks)), self._layout)
         # A feature that never varies, such as the presence of a point never lost, is left unscaled.
         spread = rows.std(dim=0, correction=0)
         return rows.mean(dim=0), torch.where(spread > 1e-6, 1.0 / spread.clamp(min=1e-6), torch.ones_like(spread))
@@ -68,17 +67,20 @@ class SignTask(ClassificationTask):
         return self._store.labels[self._indices[split]].numpy()
 
     def fetch(self, split: str, indices: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return `landmarks` padded to the longest clip, their `lengths` and `labels`."""
-        clips = self._indices[split][indices]
+        """Return `landmarks` of clips end to end, [rows, landmarks, coords], their `lengths`, `real` frames and `labels`."""
+        clips = self._indices[split].index_select(0, indices)
         landmarks, lengths = self._store.fetch(clips)
-        return {"landmarks": landmarks, "lengths": lengths, "labels": self._store.labels[clips]}
+        labels = self._store.labels.index_select(0, clips)
+        return {"landmarks": landmarks, "lengths": lengths, "real": real_frames(lengths), "labels": labels}
 
     def augment(self, tensors: dict[str, torch.Tensor], keys: torch.Tensor, stage: Stage) -> dict[str, torch.Tensor]:
         """Return the clips augmented as the stage says."""
         landmarks, lengths = augment_clips(
             tensors["landmarks"], tensors["lengths"], keys, stage.augmentation, self._layout
         )
-        return {**tensors, "landmarks": landmarks, "lengths": lengths}
+        if lengths is tensors["lengths"]:
+            return {**tensors, "landmarks": landmarks}
+        return {**tensors, "landmarks": landmarks, "lengths": lengths, "real": real_frames(lengths)}
 
     def begin_stage(self, model: nn.Module, stage: Stage) -> None:
         """Set the encoder's dropout."""
@@ -87,7 +89,10 @@ class SignTask(ClassificationTask):
 
     def forward(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the class scores; dropout is on where the batch has keys."""
-        return model(batch.tensors["landmarks"], batch.tensors["lengths"], batch.keys)
+        landmarks, lengths, real = (batch.tensors[name] for name in ("landmarks", "lengths", "real"))
+        if isinstance(model, SignEncoder):
+            return model.score_rows(landmarks, lengths, real, batch.keys)
+        return model(pad_with_last(landmarks, lengths, real), lengths, batch.keys)
 
     def describe(self) -> Mapping[str, Any]:
         """Return name, size and split of the data."""

@@ -24,7 +24,7 @@ class Batch:
     keys: torch.Tensor | None
     """int64 [samples]: the randomness of each sample in this epoch; none in evaluation."""
     tensors: dict[str, torch.Tensor]
-    """What the task fetched, each [samples, ...]."""
+    """What the task fetched, [samples, ...] or, where the task lays samples end to end, their rows."""
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device; from pinned memory the copy does not block."""
