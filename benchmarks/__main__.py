@@ -9,7 +9,7 @@ import time
 
 from benchmarks.measure import Ratio, console, ratio_table, read_ratios, result_path
 
-BENCHMARKS = ("overhead", "throughput", "ddp", "memory", "scaling", "startup")
+BENCHMARKS = ("overhead", "throughput", "ddp", "micro_batch", "memory", "scaling", "checkpoint", "startup")
 _TAIL_CHARACTERS = 2000
 
 

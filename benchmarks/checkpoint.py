@@ -5,13 +5,11 @@ own, with nothing being written when either begins. While Slipway's thread write
 stands beside the stall. The first save, which takes the host memory that later ones use again (as much as the state), is
 told apart.
 
-    python -m benchmarks.checkpoint [--rounds 9] [--device cpu] [--folder DIR]
+    python -m benchmarks.checkpoint [--rounds 9] [--device cpu] [--folder DIR] [--quick]
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import sys
@@ -24,11 +22,10 @@ from unittest.mock import patch
 
 import psutil
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from benchmarks.measure import machine
+from benchmarks.measure import Ratio, console, finish, option_parser
 from training.checkpoint import Content
 from training.collectives import Ranks
 from training.config import AdvancedTrainingConfig
@@ -39,7 +36,6 @@ from training.saving import CheckpointSaver
 from training.tasks.tensors import TensorTask
 from training.trainer import Trainer
 
-RESULTS = Path(__file__).resolve().parent / "results" / "checkpoint.json"
 TARGET = 0.15
 """Of the blocking save."""
 
@@ -147,60 +143,62 @@ def measure(folder: Path, rounds: int, device: str) -> tuple[TimedSaver, Watch]:
 
 
 def summarise(saver: TimedSaver, watch: Watch) -> dict[str, Any]:
-    """Return the medians in seconds and their ratio, and what the steps and the memory show."""
-    blocking, stall = statistics.median(saver.blocking_seconds[1:]), statistics.median(saver.stall_seconds[1:])
-    quiet, writing = (statistics.median(watch.step_seconds[busy]) for busy in (False, True))
-    memory = max(watch.memory_bytes[True]) - statistics.median(watch.memory_bytes[False])
+    """Return the medians in seconds, and what the steps and the memory show."""
+    quiet, writing = (statistics.median(watch.step_seconds[busy] or [0.0]) for busy in (False, True))
+    memory = max(watch.memory_bytes[True], default=0) - statistics.median(watch.memory_bytes[False])
     return {
         "state_bytes": saver.state_bytes,
-        "blocking_seconds": blocking,
-        "stall_seconds": stall,
+        "blocking_seconds": statistics.median(saver.blocking_seconds[1:]),
+        "stall_seconds": statistics.median(saver.stall_seconds[1:]),
         "first_stall_seconds": saver.stall_seconds[0],
-        "ratio": stall / blocking,
-        "target": TARGET,
         "quiet_step_seconds": quiet,
         "step_while_writing_seconds": writing,
         "steps_while_writing": len(watch.step_seconds[True]),
-        "more_while_writing_bytes": int(memory),
+        "more_while_writing_bytes": max(0, int(memory)),
     }
 
 
-def show(found: dict[str, Any], rounds: int) -> None:
-    """Print the table."""
-    table = Table(title=f"A save of {found['state_bytes'] / 1e6:.0f} MB, medians of {rounds}")
-    for column in ("what the step loop waits for", "seconds", "ratio", "target"):
-        table.add_column(column, justify="left" if column.startswith("what") else "right")
+def draw(found: dict[str, Any], rounds: int) -> Table:
+    """Return what the step loop waits for, in seconds."""
+    table = Table(title=f"A save of {found['state_bytes'] / 1e6:.0f} MB: medians of {rounds}", title_justify="left")
+    table.add_column("what the step loop waits for")
+    table.add_column("seconds", justify="right")
     table.add_row("torch.save and fsync", f"{found['blocking_seconds']:.3f}")
-    table.add_row("Slipway", f"{found['stall_seconds']:.3f}", f"{found['ratio']:.3f}", f"{TARGET:.2f}")
+    table.add_row("Slipway", f"{found['stall_seconds']:.3f}")
     table.add_row("Slipway, the first save", f"{found['first_stall_seconds']:.3f}")
     table.add_section()
     table.add_row("a step, nothing being written", f"{found['quiet_step_seconds']:.3f}")
-    slower = found["step_while_writing_seconds"] / found["quiet_step_seconds"]
-    table.add_row("a step while a checkpoint is written", f"{found['step_while_writing_seconds']:.3f}", f"{slower:.2f}")
-    Console(width=None if sys.stdout.isatty() else 110).print(table)
+    table.add_row("a step while a checkpoint is written", f"{found['step_while_writing_seconds']:.3f}")
+    return table
 
 
 def main() -> int:
-    """Measure, print the table, write the figures, and return 1 where the target is missed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=9, help="saves that count, at least 7 [9]")
+    """Measure, print the tables, write the figures, and return 1 where the target is missed."""
+    parser = option_parser(__doc__, rounds=9)
     parser.add_argument("--device", default="cpu", help="where the model is trained [cpu]")
     parser.add_argument("--folder", type=Path, help="an existing folder to write in; a temporary one otherwise")
     options = parser.parse_args()
+    rounds = 2 if options.quick else options.rounds
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        saver, watch = measure(Path(folder), options.rounds, options.device)
+        saver, watch = measure(Path(folder), rounds, options.device)
     found = summarise(saver, watch)
-    show(found, options.rounds)
-    content = {
-        "rounds": options.rounds,
+    console().print(draw(found, rounds))
+    # The first save takes memory that the later ones use again.
+    stall, blocking = saver.stall_seconds[1:], saver.blocking_seconds[1:]
+    ratios = [
+        Ratio.of("what a save stalls, over a blocking one", stall, blocking, at_most=TARGET),
+        Ratio.single("the first save, likewise", saver.stall_seconds[0] / saver.blocking_seconds[0]),
+        Ratio.single(
+            "a step while a checkpoint is written, over a quiet one",
+            found["step_while_writing_seconds"] / found["quiet_step_seconds"],
+        ),
+    ]
+    figures = {
         "device": options.device,
         **found,
-        "costs": {"stall_seconds": saver.stall_seconds, "blocking_seconds": saver.blocking_seconds},
-        "machine": machine(),
+        "seconds": {"stall": saver.stall_seconds, "blocking": saver.blocking_seconds},
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    return int(found["ratio"] > TARGET)
+    return finish("checkpoint", ratios, quick=options.quick, figures=figures)
 
 
 if __name__ == "__main__":

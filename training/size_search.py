@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from training.collectives import Ranks
+from training.errors import TrainingFailed
+from training.fastest_size import fastest_size
 from training.loader import EpochSampler, Loader
 from training.memory import free_bytes, release_memory, synchronise, usable_bytes, words_of_out_of_memory
 from training.pass_memory import bytes_of_pass
@@ -21,21 +23,27 @@ from training.recipe import Recipe, Stage
 from training.share import micro_batches
 from training.size_cache import SizeCache, key_of
 from training.step import TrainStep
-from training.tasks.task import Task
+from training.tasks.task import Batch, Task
 from training.world import launched_world
 
-_ENOUGH_SECONDS, _SEARCH_SECONDS = 0.3, 1.5
-"""After the first, sizes that are clearly slower are not timed again, nor any that was timed often enough; after the second,
-none is."""
+_SEARCH_SECONDS, _NUM_PASSES, _MOST_SECONDS = 1.5, 10, 8.0
+"""The budget for comparing sizes: the first, or where a pass takes long the time of so many passes, but at most the third."""
 
-_PASS_SECONDS = 0.15
-"""What sizes are compared on takes about this long: of a share that takes longer, evenly spaced samples."""
+_PASS_SECONDS = 2.0
+"""What sizes are compared on takes about this long at most: of a share that takes longer, fewer samples of like lengths."""
 
-_ENOUGH_TIMINGS, _MOST_TIMINGS = 3, 20
-_AS_FAST, _CLEARLY_SLOWER = 1.03, 1.3
-"""Times of a size over the shortest."""
+_NUM_BATCHES = 8
+"""Global batches of which a typical share is made."""
 
-_Samples = TypeVar("_Samples", int, np.ndarray)
+_Work = TypeVar("_Work")
+
+_METHOD = 2
+"""How sizes are compared: what was found in another way is looked for again."""
+
+_OUT_OF_STEP = (
+    "memory ran out where the micro-batch size was looked for: with --sharding fsdp all ranks compute in step, and none can "
+    "try again alone; give a smaller --micro-batch-size"
+)
 
 
 class SizeSearch:
@@ -55,6 +63,7 @@ class SizeSearch:
         recipe: Recipe,
     ) -> None:
         self._model, self._step, self._loader, self._sampler, self._ranks = model, step, loader, sampler, ranks
+        self._costs, self._stages, self._prepares_ahead = costs, recipe.stages, plan.num_workers > 0
         self._largest_share = sampler.micro_batch_size
         self._longest = np.argsort(-costs, kind="stable")
         # A host's memory is that of all its ranks.
@@ -62,6 +71,7 @@ class SizeSearch:
         self._cache = SizeCache.of_user()
         sample = task.fetch("train", torch.from_numpy(self._longest[:1]))
         self.key = key_of(
+            method=_METHOD,
             task=task.name,
             model=repr(model),
             shapes=[[name, list(parameter.shape)] for name, parameter in model.named_parameters()],
@@ -101,30 +111,99 @@ class SizeSearch:
     def _measure(self, stage: Stage) -> tuple[int, int | None, bool]:
         """Return size, bytes that a sample needs, and whether memory, not speed, bounds the size."""
         ranks, device = self._ranks, self._ranks.device
+        if stage in self._stages:
+            stage = _longest_stage(self._stages[self._stages.index(stage) :])
         buffers = [(buffer, buffer.clone()) for buffer in self._model.buffers()]
         self._model.train()
-
-        def compute(indices: np.ndarray) -> None:
-            self._step.accumulate(self._loader.training_batch(indices, 0, stage), stage)
-
         largest = min(self._largest_share, len(self._longest))
         fits, needed = largest_that_fits(
-            lambda count: compute(self._longest[:count]),
+            lambda count: self._step.accumulate(self._loader.training_batch(self._longest[:count], 0, stage), stage),
             largest,
             device,
             sharers=self._sharers,
-            standing={parameter.untyped_storage().data_ptr() for parameter in self._model.parameters()},
+            standing=self._standing(),
+            agree=ranks.minimum if self._step.flat.is_sharded else None,
         )
         fits = ranks.minimum(fits if fits < largest else self._largest_share)
         needed = -ranks.minimum(-(needed or 0)) or None
-        typical = self._sampler.global_batch(0, 0)[:: ranks.size][: self._largest_share]
-        # Cutting a batch would change what batch statistics are taken of.
-        size = fits if _has_batch_statistics(self._model) else _fastest_cut(compute, typical, fits, device)
+        # Cutting a batch would change what batch statistics are taken of, and timings would let sharded ranks fall out of step.
+        is_largest = _has_batch_statistics(self._model) or self._step.flat.is_sharded
+        size = fits if is_largest else self._fastest(stage, fits)
         with torch.no_grad():
             for buffer, before in buffers:
                 buffer.copy_(before)
         release_memory(device)
-        return ranks.minimum(size), needed, fits < self._largest_share
+        return size, needed, fits < self._largest_share
+
+    def _standing(self) -> set[int]:
+        """Return the addresses of the parameters' storages; sharded ones are gathered for a pass, so it takes them."""
+        if self._step.flat.is_sharded:
+            return set()
+        return {parameter.untyped_storage().data_ptr() for parameter in self._model.parameters()}
+
+    def _fastest(self, stage: Stage, largest: int) -> int:
+        """Return the size, at most `largest`, at which a typical share takes the least time; the ranks agree on it."""
+        ranks, pool = self._ranks, self._pool()
+        whole = min(self._largest_share, len(pool))
+        # As many samples as time allows; the first pass warms up what is slow once.
+        count = min(4, whole)
+        self._seconds(_spaced(pool, count), largest, stage)
+        while (taken := self._seconds(_spaced(pool, count), largest, stage)) < _PASS_SECONDS / 2 and count < whole:
+            count = min(whole, max(2 * count, int(count * _PASS_SECONDS / max(taken, 1e-6))))
+        count = ranks.minimum(count)
+        samples = _spaced(pool, count)
+
+        def average(values: list[float]) -> list[float]:
+            total = ranks.sum_(torch.tensor(values, device=ranks.device))
+            return (total / ranks.size).tolist()
+
+        size = fastest_size(
+            lambda size: self._seconds(samples, size, stage),
+            min(largest, count),
+            budget_seconds=min(_MOST_SECONDS, max(_SEARCH_SECONDS, _NUM_PASSES * taken)),
+            average=average,
+        )
+        # Where the largest that was timed is the fastest, a larger one is at least as fast.
+        return largest if size == min(largest, count) else size
+
+    def _pool(self) -> np.ndarray:
+        """Return the samples of some global batches, longest first: evenly spaced ones are as long as those of a batch."""
+        steps = range(min(_NUM_BATCHES, self._sampler.num_steps))
+        pool = np.concatenate([self._sampler.global_batch(0, step) for step in steps])
+        return pool[np.argsort(-self._costs[pool], kind="stable")]
+
+    def _seconds(self, samples: np.ndarray, size: int, stage: Stage) -> float:
+        """Return what samples take in micro-batches of at most `size`, as in a step; infinity where memory runs out.
+
+        What a step does once, whatever it is cut into, such as the update, is left out.
+        """
+        device = self._ranks.device
+        # A thread's own time leaves out what other processes do to it. Of several threads it would leave out one's waiting
+        # for another, which is most of what makes small passes slow.
+        clock = time.thread_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+        parts = [samples[part] for part in micro_batches(len(samples), size)]
+        batches: Iterable[Batch] = (self._loader.training_batch(part, 0, stage) for part in parts)
+        if self._prepares_ahead:
+            ahead: list[Batch] = []
+            if not _fits(ahead.extend, batches, device):
+                return math.inf
+            batches = ahead
+
+        def compute(batches: Iterable[Batch]) -> None:
+            for batch in batches:
+                self._step.accumulate(batch, stage)
+
+        synchronise(device)
+        before = clock()
+        if not _fits(compute, batches, device):
+            return math.inf
+        synchronise(device)
+        return clock() - before
+
+
+def _longest_stage(stages: Sequence[Stage]) -> Stage:
+    """Return the stage with the most epochs: what augmentation takes differs between stages."""
+    return max(stages, key=lambda stage: stage.epochs)
 
 
 def _shapes_of(sample: Mapping[str, torch.Tensor], longest: int) -> dict[str, list[Any]]:
@@ -147,16 +226,21 @@ def largest_that_fits(
     *,
     sharers: int = 1,
     standing: Collection[int] = (),
+    agree: Callable[[int], int] | None = None,
 ) -> tuple[int, int | None]:
     """Return the largest micro-batch that is expected to fit, and the bytes that a sample needs where that is known.
 
     `compute(n)` does a forward and a backward pass of the n longest samples. n doubles only while what was measured says
     that the double fits, so that nothing fails; and it stops as soon as `largest` clearly fits. `sharers` processes share
-    the memory; `standing` are the addresses of storages that a pass needs and does not take, such as the parameters'.
+    the memory; `standing` are the addresses of storages that a pass needs and does not take, such as the parameters'. With
+    `agree`, which returns the least of the ranks' numbers, all ranks do the same passes, as sharded parameters need it; then
+    memory that runs out raises `TrainingFailed`.
     """
     # Not one: a model with batch statistics has none of a single sample.
     size, bytes_per_sample = min(2, largest), None
     if not _fits(compute, size, device):  # what is made once, such as workspaces, is made here
+        if agree is not None:
+            raise TrainingFailed(_OUT_OF_STEP)
         return 1, None
     while True:
         used: int | None = None
@@ -166,6 +250,8 @@ def largest_that_fits(
             used = bytes_of_pass(compute, count, device, standing)
 
         if not _fits(measure, size, device):
+            if agree is not None:
+                raise TrainingFailed(_OUT_OF_STEP)
             return max(1, size // 2), bytes_per_sample
         available = free_bytes(device)
         if used is None or available is None:
@@ -174,6 +260,8 @@ def largest_that_fits(
         else:
             bytes_per_sample = max(1, -(-used // size))
             fits = usable_bytes(available // sharers, device) // bytes_per_sample
+        if agree is not None:
+            fits = agree(fits)
         if fits >= 2 * largest or size >= largest:
             return min(largest, max(fits, size)), bytes_per_sample
         if fits < 2 * size:
@@ -181,10 +269,10 @@ def largest_that_fits(
         size = min(largest, 2 * size)
 
 
-def _fits(compute: Callable[[_Samples], None], samples: _Samples, device: torch.device) -> bool:
-    """Return whether a pass has enough memory."""
+def _fits(compute: Callable[[_Work], None], work: _Work, device: torch.device) -> bool:
+    """Return whether passes have enough memory."""
     try:
-        compute(samples)
+        compute(work)
         return True
     except Exception as error:
         if words_of_out_of_memory(error) is None:
@@ -193,62 +281,6 @@ def _fits(compute: Callable[[_Samples], None], samples: _Samples, device: torch.
     return False
 
 
-def _fastest_cut(compute: Callable[[np.ndarray], None], share: np.ndarray, largest: int, device: torch.device) -> int:
-    """Return the size, at most `largest`, of the micro-batches in which a share takes the least time."""
-    # On a CPU the time of this thread, which waits for the others: what other processes do hardly counts then.
-    clock = time.thread_time if device.type == "cpu" else time.perf_counter
-
-    def seconds(samples: np.ndarray, size: int) -> float:
-        synchronise(device)
-        before = clock()
-        for part in micro_batches(len(samples), size):
-            if not _fits(compute, samples[part], device):
-                return math.inf
-        synchronise(device)
-        return clock() - before
-
-    # Longer and longer, until it takes long enough; that also warms up what is slow the first time.
-    count = min(4, len(share))
-    while count < len(share) and seconds(_spaced(share, count), largest) < _PASS_SECONDS:
-        count = min(len(share), 2 * count)
-    samples = _spaced(share, count)
-    size = fastest_size(lambda size: seconds(samples, size), min(largest, count))
-    return largest if size >= len(share) else size
-
-
-def _spaced(share: np.ndarray, count: int) -> np.ndarray:
-    """Return `count` evenly spaced samples of a share."""
-    return share[np.arange(count) * len(share) // count]
-
-
-def fastest_size(seconds: Callable[[int], float], largest: int) -> int:
-    """Return the micro-batch size at which a share takes the least time: `largest`, its half, its quarter, ...
-
-    Small ones pad less and stay in the caches, large ones use the device better. A larger one is preferred where it is as
-    fast but for noise. Those that come into question are timed in turn, several times: what else the machine does only
-    adds to a time, so the shortest counts.
-    """
-    started = time.monotonic()
-    times: dict[int, float] = {}
-
-    def may_be_fastest(size: int) -> bool:
-        """Time a size once more and tell."""
-        times[size] = min(seconds(size), times.get(size, math.inf))
-        return times[size] <= _CLEARLY_SLOWER * min(times.values())
-
-    sizes = [largest]
-    may_be_fastest(largest)
-    while sizes[-1] > 1 and time.monotonic() - started < _SEARCH_SECONDS:
-        sizes.append(-(-sizes[-1] // 2))
-        if not may_be_fastest(sizes[-1]) and not may_be_fastest(sizes[-1]):
-            break  # smaller ones only get slower
-    for timings in range(1, _MOST_TIMINGS):
-        is_cheap = time.monotonic() - started < _ENOUGH_SECONDS
-        if timings >= _ENOUGH_TIMINGS and not is_cheap:
-            break
-        for size in sizes:
-            is_in_question = is_cheap or times[size] <= _CLEARLY_SLOWER * min(times.values())
-            if is_in_question and time.monotonic() - started < _SEARCH_SECONDS:
-                may_be_fastest(size)
-    least = min(times.values())
-    return 1 if least == math.inf else max(size for size, taken in times.items() if taken <= _AS_FAST * least)
+def _spaced(pool: np.ndarray, count: int) -> np.ndarray:
+    """Return `count` evenly spaced samples."""
+    return pool[(2 * np.arange(count) + 1) * len(pool) // (2 * count)]

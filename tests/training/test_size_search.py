@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,24 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.checkpoint import checkpoint_sequential
 
-from tests.training.helpers import make_recipe, make_task, make_trainer
+from tests.training.helpers import PLAN, Recorder, make_recipe, make_task, make_trainer
 from tests.training.processes import run_group
 from tests.training.starved import Case, limit_memory, make_world, read_found, run_case, write_found
 from training import memory, size_search
+from training.fastest_size import fastest_size
 from training.pass_memory import bytes_of_pass
 from training.recipe import Stage
-from training.size_search import fastest_size, largest_that_fits
+from training.share import micro_batches
+from training.size_search import SizeSearch, _spaced, largest_that_fits
 from training.tasks.tensors import TensorTask
+from training.trainer import Trainer
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 class Memory:
@@ -120,42 +130,102 @@ def test_the_parameters_of_a_large_model_are_no_part_of_what_a_sample_needs() ->
     assert with_them >= 2 * wide.weight.nbytes > without
 
 
-@pytest.mark.parametrize(
-    ("times", "expected"),
-    [
-        ({16: 1.0, 8: 2.0, 4: 4.0}, 16),
-        ({16: 1.02, 8: 1.0, 4: 4.0}, 16),  # as fast but for noise
-        ({16: 1.5, 8: 1.0, 4: 1.1, 2: 3.0}, 8),
-        ({16: math.inf, 8: math.inf, 4: 1.0, 2: 1.5}, 4),
-        ({3: 1.0, 2: 0.8, 1: 0.2}, 1),
-        ({2: math.inf, 1: math.inf}, 1),
-        ({1: 1.0}, 1),
-    ],
-)
-def test_the_fastest_size_is_chosen(times: dict[int, float], expected: int) -> None:
-    assert fastest_size(lambda size: times[size], max(times)) == expected
+class Passes:
+    """Takes the place of passes: each takes so long, and each sample more the more there are, on a clock of its own."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, *, each_pass: float, sample: float, most: int | None = None) -> None:
+        self.each_pass, self.sample, self.most = each_pass, sample, most
+        self.time = 0.0
+        self.samples: list[np.ndarray] = []
+        patch.setattr(SizeSearch, "_seconds", lambda search, *asked: self.seconds(*asked))
+        patch.setattr(size_search, "fastest_size", partial(fastest_size, now=lambda: self.time))
+
+    def seconds(self, samples: np.ndarray, size: int, stage: Stage) -> float:
+        self.samples.append(samples)
+        counts = [len(samples[part]) for part in micro_batches(len(samples), size)]
+        if self.most is not None and max(counts) > self.most:
+            return math.inf
+        taken = sum(self.each_pass + self.sample * count * (1 + count / 20) for count in counts)
+        self.time += taken
+        return taken
 
 
-def test_one_slow_timing_does_not_decide() -> None:
-    random = np.random.default_rng(3)
-    true = {32: 1.0, 16: 1.2, 8: 1.5, 4: 2.0, 2: 3.0, 1: 5.0}
-    for _ in range(200):
-        # Three of five timings are disturbed, by up to ten times.
-        chosen = fastest_size(lambda size: true[size] * (1.0 if random.random() < 0.4 else random.uniform(1, 10)), 32)
-        assert chosen == 32
+def find(num_samples: int = 640, batch_size: int = 64) -> int:
+    trainer, _ = make_trainer(make_task(num_samples), make_recipe(batch_size=batch_size))
+    return trainer._loop._search.find(trainer.recipe.stages[0])[0]
 
 
-def test_the_search_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
+@pytest.mark.parametrize(("each_pass", "expected"), [(0.4, 64), (0.05, 32), (0.0128, 16), (0.0032, 8)])
+def test_whole_batches_are_compared(each_pass: float, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = Passes(monkeypatch, each_pass=each_pass, sample=0.001)
+    assert find() == expected
+    # Of a batch's many samples, not of the few that were computed first.
+    assert len(passes.samples[-1]) == 64
+    assert passes.time < 10
 
-    def seconds(size: int) -> float:
-        nonlocal now
-        now += 0.7
-        return 0.7
 
-    monkeypatch.setattr(size_search.time, "monotonic", lambda: now)
-    assert fastest_size(seconds, 256) == 256
-    assert now < 3.0
+def test_a_step_that_takes_very_long_is_compared_on_a_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = Passes(monkeypatch, each_pass=0.001, sample=0.5)
+    assert find() < 4
+    assert max(map(len, passes.samples)) == 4
+    assert passes.time < 20
+
+
+def test_where_the_most_that_could_be_compared_is_fastest_larger_ones_are_taken_to_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passes = Passes(monkeypatch, each_pass=2.0, sample=0.1)
+    assert find() == 64
+    assert max(map(len, passes.samples)) < 64
+
+
+def test_a_size_that_runs_out_of_memory_in_the_comparison_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    Passes(monkeypatch, each_pass=0.1, sample=0.001, most=20)
+    assert find() == 16
+
+
+def test_what_sizes_are_compared_on_is_as_long_as_a_batch() -> None:
+    trainer, _ = make_trainer(make_task(800), make_recipe(batch_size=64))
+    search = trainer._loop._search
+    search._costs = np.random.default_rng(0).permutation(800)
+    share = search._costs[_spaced(search._pool(), 64)]
+    assert (np.diff(share) < 0).all()
+    # Of lengths 0 to 799 the longest and the shortest of 64 are on average 1/65 from the ends.
+    assert share[0] > 780
+    assert share[-1] < 20
+    assert abs(share.mean() - 400) < 20
+
+
+def test_the_time_of_several_threads_is_that_on_the_wall(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, _ = make_trainer(make_task(), make_recipe())
+    search, samples = trainer._loop._search, np.arange(8)
+    monkeypatch.setattr(size_search.time, "thread_time", iter([1.0, 3.0]).__next__)
+    monkeypatch.setattr(size_search.time, "perf_counter", iter([1.0, 6.0]).__next__)
+    for threads, expected in ((1, 2.0), (2, 5.0)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda count=threads: count)
+        assert search._seconds(samples, 4, trainer.recipe.stages[0]) == expected
+
+
+def test_ranks_whose_timings_differ_take_one_size(tmp_path: Path) -> None:
+    assert run_group(2, tmp_path / "output", unequal, tmp_path) == [0, 0]
+    assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == ["16", "16"]
+
+
+def unequal(folder: Path) -> int:
+    """As one of two ranks: find a size where each pass costs the second rank much more."""
+    ranks = make_world()
+    with pytest.MonkeyPatch.context() as patch:
+        if ranks.rank == 0:
+            Passes(patch, each_pass=0.001, sample=0.001)  # 4 would be its best
+        else:
+            Passes(patch, each_pass=0.03, sample=0.001)  # 32
+        plan = replace(PLAN, world_size=2, share_weights=(1.0, 1.0))
+        trainer = Trainer(
+            task=make_task(640), recipe=make_recipe(batch_size=64), plan=plan, ranks=ranks, observer=Recorder()
+        )
+        size = trainer._loop._search.find(trainer.recipe.stages[0])[0]
+    (folder / str(ranks.rank)).write_text(str(size))
+    return 0
 
 
 class BatchStatistics(nn.Module):
@@ -175,7 +245,7 @@ def test_the_probe_leaves_the_model_as_it_was(monkeypatch: pytest.MonkeyPatch) -
     trainer, _ = make_trainer(task, make_recipe(batch_size=51))
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     # Of a size that leaves a single sample over, of which there are no batch statistics.
-    monkeypatch.setattr(size_search, "fastest_size", lambda seconds, largest: 1 / 0)
+    monkeypatch.setattr(size_search, "fastest_size", lambda *arguments, **options: 1 / 0)
     trainer._loop.choose_micro_batch(make_recipe().stages[0])
     assert trainer._loop.limit.limit == 51
     for name, tensor in trainer.model.state_dict().items():
