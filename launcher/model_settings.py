@@ -65,7 +65,10 @@ def choose_sharding(
     asked = intent.sharding
     if asked not in (None, "replicate"):
         if device not in _SHARDED:
-            raise UserError(f"--sharding {asked}: not on {device} (it would silently be replicated); use replicate")
+            hint = ", or give the training script --sharding fsdp" if asked == "fsdp" else ""
+            raise UserError(
+                f"--sharding {asked}: not on {device} (it would silently be replicated); use replicate{hint}"
+            )
         if world < 2:
             raise UserError(f"--sharding {asked}: one process has nothing to share; use replicate or more processes")
     if intent.parameters is None:

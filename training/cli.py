@@ -107,9 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from training.run import train
 
         train(config)
-    except Interrupted as stop:
-        if _speaks():
-            print(stop, file=sys.stderr)
+    except Interrupted:
         return EXIT_RESUMABLE
     except TrainingFailed as error:
         _tell(error)

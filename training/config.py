@@ -21,6 +21,7 @@ _COUNTS = (
     "patience",
     "bad_steps",
     "keep",
+    "profile_steps",
 )
 """Options that are at least 1."""
 
@@ -96,6 +97,11 @@ class AdvancedTrainingConfig:
     reduction: Literal["auto", "flat", "overlap"] = _option(
         "auto", PLAN, "one reduction after the micro-batches, or during the last backward pass"
     )
+    sharding: Literal["auto", "replicate", "fsdp"] = _option(
+        "auto",
+        PLAN,
+        "every process holds all parameters, or its rows of each (FSDP2); auto: as the launcher's config says",
+    )
     gradient_checkpointing: bool = _option(
         False, PLAN, "compute activations again in the backward pass: slower, in less memory, the same numbers"
     )
@@ -113,6 +119,8 @@ class AdvancedTrainingConfig:
         None, RUN, "a run's folder or name, a checkpoint's folder, or auto: the experiment's newest, if there is one"
     )
     allow_recipe_change: bool = _option(False, RUN, "resume although the recipe is no longer the run's")
+    profile: bool = _option(False, RUN, "trace some steps, and print where their time goes")
+    profile_steps: int = _option(20, RUN, "steps that --profile traces, after 10 to warm up on")
     log_level: Literal["debug", "info", "warning", "error"] = _option("info", RUN, "least level that is shown")
     debug: bool = _option(False, RUN, "show tracebacks of errors in the input")
 

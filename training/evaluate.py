@@ -14,7 +14,7 @@ from training.errors import UserError
 from training.loader import Loader
 from training.memory import release_memory, words_of_out_of_memory
 from training.observers.events import Decision, Observer
-from training.share import share
+from training.share import share, share_counts
 from training.tasks.task import Task
 
 _SILENT = Observer()
@@ -42,6 +42,7 @@ def evaluate(
     ranks: Ranks,
     share_weights: tuple[float, ...],
     batch_size: int,
+    in_step: bool = False,
     on_batch: Callable[[], None] = lambda: None,
     observer: Observer = _SILENT,
 ) -> tuple[dict[str, Any], int]:
@@ -50,6 +51,8 @@ def evaluate(
     Each rank fills the rows of its own samples in a table of zeros, and the tables are summed: adding zero is exact, so no
     sample is counted twice and none is padded. A rank that runs out of memory goes on with half the batch, by itself, and
     the observer is told at the end. Raises `UserError` on every rank where a single sample does not fit.
+
+    With `in_step`, as sharded parameters need it, all ranks do equally many passes, and where memory runs out it raises.
     """
     count = task.num_samples(split)
     if count == 0:
@@ -69,6 +72,7 @@ def evaluate(
             mine if len(mine) else indices[:1],
             ranks=ranks,
             batch_size=batch_size,
+            passes=-(-int(share_counts(count, share_weights).max()) // batch_size) if in_step else None,
             on_batch=on_batch,
         )
     finally:
@@ -97,10 +101,16 @@ def _measure(
     *,
     ranks: Ranks,
     batch_size: int,
+    passes: int | None,
     on_batch: Callable[[], None],
 ) -> _Measured:
     table: torch.Tensor | None = None
     done = failures = 0
+    if passes is not None:
+        # The last is measured again by ranks that have fewer: the same rows.
+        samples = np.concatenate(
+            [samples, np.repeat(samples[-1:], max(0, (passes - 1) * batch_size + 1 - len(samples)))]
+        )
     while done < len(samples):
         part = samples[done : done + batch_size]
         words = None
@@ -115,6 +125,11 @@ def _measure(
             words = words_of_out_of_memory(caught)
             if words is None:
                 raise
+            if passes is not None:
+                raise UserError(
+                    f"memory ran out in the evaluation of the {split} split on rank {ranks.rank} ({words}): with --sharding "
+                    "fsdp none can try again alone; give a smaller --micro-batch-size"
+                ) from None
         if words is None:
             done += len(part)
             on_batch()

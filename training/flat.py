@@ -7,8 +7,10 @@ which sample: what a step does cannot depend on the plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -19,6 +21,22 @@ _ALIGNMENT = 16
 """Elements to which each parameter's start is aligned: 64 bytes in float32, as kernels for matrices like it."""
 
 
+class FlatLayout(NamedTuple):
+    """Where tensors lie in a flat vector."""
+
+    places: tuple[slice, ...]
+    size: int
+
+    @classmethod
+    def of(cls, shapes: Sequence[torch.Size]) -> FlatLayout:
+        """Return the layout of tensors end to end, each aligned."""
+        places, size = [], 0
+        for shape in shapes:
+            places.append(slice(size, size + math.prod(shape)))
+            size += -(-math.prod(shape) // _ALIGNMENT) * _ALIGNMENT
+        return cls(tuple(places), size)
+
+
 class FlatParameters:
     """The trainable parameters of a module, weight-decayed ones first (matrices), then the rest (biases, norms).
 
@@ -26,43 +44,51 @@ class FlatParameters:
     samples of a step.
     """
 
+    is_sharded = False
+    """Whether each rank holds only a part of each parameter: all of them then do equally many passes."""
+
     def __init__(self, module: nn.Module, ledger_size: int) -> None:
-        trained = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
-        if not trained:
-            raise UserError("the model has no trainable parameter")
-        self.dtype, self.device = trained[0][1].dtype, trained[0][1].device
-        for name, parameter in trained:
-            if parameter.dtype != self.dtype or parameter.device != self.device:
-                raise UserError(
-                    f"the model's parameter {name} is {parameter.dtype} on {parameter.device}, others are {self.dtype} "
-                    f"on {self.device}: make them alike before training"
-                )
-        decayed = [parameter for _, parameter in trained if parameter.ndim >= 2]
-        undecayed = [parameter for _, parameter in trained if parameter.ndim < 2]
-        self.parameters = [*decayed, *undecayed]
-        """In the order in which they lie in the buffers."""
-        self.starts, size = [], 0
-        for parameter in self.parameters:
-            self.starts.append(size)
-            size += -(-parameter.numel() // _ALIGNMENT) * _ALIGNMENT
-        self.values = torch.zeros(size, dtype=self.dtype, device=self.device)
-        self.all_gradients = torch.zeros(size + ledger_size, dtype=self.dtype, device=self.device)
-        """The gradients and, at the end, the ledger: what is reduced."""
+        parameters = self._sorted(module)
+        self._allocate(parameters, [parameter.shape for parameter in parameters], ledger_size)
+        self.num_parameters = sum(parameter.numel() for parameter in parameters)
         with torch.no_grad():
-            for parameter, start in zip(self.parameters, self.starts, strict=True):
+            for parameter, start in zip(parameters, self.starts, strict=True):
                 place = slice(start, start + parameter.numel())
                 self.values[place].copy_(parameter.detach().flatten())
                 parameter.data = self.values[place].view(parameter.shape)
                 parameter.grad = self.all_gradients[place].view(parameter.shape)
-        boundary = self.starts[len(decayed)] if undecayed else size
-        self.gradients = self.all_gradients[:size]
-        self.ledger = self.all_gradients[size:]
+
+    @staticmethod
+    def _sorted(module: nn.Module) -> list[nn.Parameter]:
+        """Return the trainable parameters, decayed ones first. Raises `UserError` where they are not alike."""
+        trained = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+        if not trained:
+            raise UserError("the model has no trainable parameter")
+        dtype, device = trained[0][1].dtype, trained[0][1].device
+        for name, parameter in trained:
+            if parameter.dtype != dtype or parameter.device != device:
+                raise UserError(
+                    f"the model's parameter {name} is {parameter.dtype} on {parameter.device}, others are {dtype} "
+                    f"on {device}: make them alike before training"
+                )
+        return sorted((parameter for _, parameter in trained), key=lambda parameter: parameter.ndim < 2)
+
+    def _allocate(self, parameters: Sequence[nn.Parameter], shapes: Sequence[torch.Size], ledger_size: int) -> None:
+        """Make the buffers for what this process holds of the parameters."""
+        layout = FlatLayout.of(shapes)
+        self.dtype, self.device = parameters[0].dtype, parameters[0].device
+        self.parameters = list(parameters)
+        """In the order in which they lie in the buffers."""
+        self.starts = [place.start for place in layout.places]
+        self.values = torch.zeros(layout.size, dtype=self.dtype, device=self.device)
+        self.all_gradients = torch.zeros(layout.size + ledger_size, dtype=self.dtype, device=self.device)
+        """The gradients and, at the end, the ledger: what is reduced."""
+        undecayed = [start for start, one in zip(self.starts, parameters, strict=True) if one.ndim < 2]
+        boundary = undecayed[0] if undecayed else layout.size
+        self.gradients = self.all_gradients[: layout.size]
+        self.ledger = self.all_gradients[layout.size :]
         self.decayed_values = self.values[:boundary]
         self.decayed_gradients = self.gradients[:boundary]
-        self.trained = nn.Parameter(self.values)
-        """All trainable parameters as the one that an optimizer updates."""
-        self.trained.grad = self.gradients
-        self.num_parameters = sum(parameter.numel() for _, parameter in trained)
 
     def check_attached(self) -> None:
         """Raise `RuntimeError` where something moved a parameter or a gradient out of the buffers."""
@@ -74,10 +100,34 @@ class FlatParameters:
             if not attached:
                 raise RuntimeError("a parameter was moved after it was made a view of the flat buffer")
 
+    def zero_gradients(self) -> None:
+        """Begin a step: gradients and ledger are zero."""
+        self.all_gradients.zero_()
+
+    def publish(self) -> None:
+        """Let the model compute with `values` after they changed: it does, its parameters are views of them."""
+
+    def whole(self, own: torch.Tensor) -> torch.Tensor:
+        """Return a vector such as `values` as checkpoints hold it: it is whole."""
+        return own
+
+    def own(self, whole: torch.Tensor) -> torch.Tensor:
+        """Return a copy of what this process holds of a vector that a checkpoint held, on the device."""
+        return whole.to(self.device, copy=True)
+
+    def state_dict(self, module: nn.Module) -> dict[str, torch.Tensor]:
+        """Return the model's state; where the parameters are sharded, on rank 0, and all ranks call this."""
+        return module.state_dict()
+
+    def load_state_dict(self, module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+        """Set the model from a state. Raises `RuntimeError` where that is of another one."""
+        module.load_state_dict(dict(state))
+
     def load(self, values: torch.Tensor) -> None:
         """Set all parameters from a snapshot of `values`."""
         with torch.no_grad():
             self.values.copy_(values)
+        self.publish()
 
     @contextmanager
     def using(self, values: torch.Tensor | None) -> Iterator[None]:

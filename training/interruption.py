@@ -19,8 +19,18 @@ _SAME_PRESS_SECONDS = 0.5
 """One press of Ctrl-C may arrive twice: from the terminal, and passed on by a launcher."""
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: the run can be resumed
-    """Training stopped at a step boundary because a signal asked for it. The message says where, and how to go on."""
+class Interrupted(SystemExit):
+    """Training stopped at a step boundary because a signal asked for it. The message says where, and how to go on.
+
+    A script that does not catch it ends with exit code 75, which a launcher and a scheduler know.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(EXIT_RESUMABLE)
+        self._message = message
+
+    def __str__(self) -> str:
+        return self._message
 
 
 class StopRequest:

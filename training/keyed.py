@@ -26,6 +26,8 @@ def _signed(word: int, bits: int = 64) -> int:
     return word - (1 << bits) if word >> (bits - 1) else word
 
 
+_BY_30, _BY_27, _BY_31 = np.uint64(30), np.uint64(27), np.uint64(31)
+_GOLDEN_UNSIGNED, _FIRST_UNSIGNED, _SECOND_UNSIGNED = np.uint64(_GOLDEN), np.uint64(_FIRST), np.uint64(_SECOND)
 _GOLDEN_SIGNED, _FIRST_SIGNED, _SECOND_SIGNED = _signed(_GOLDEN), _signed(_FIRST), _signed(_SECOND)
 
 
@@ -48,9 +50,12 @@ def fold(*words: int) -> int:
 
 def mix64_array(words: np.ndarray) -> np.ndarray:
     """`mix64` of each element of a uint64 array."""
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(_FIRST)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(_SECOND)
-    return words ^ (words >> np.uint64(31))
+    words = words ^ (words >> _BY_30)
+    words *= _FIRST_UNSIGNED
+    words ^= words >> _BY_27
+    words *= _SECOND_UNSIGNED
+    words ^= words >> _BY_31
+    return words
 
 
 def mix64_tensor(words: torch.Tensor) -> torch.Tensor:
@@ -63,8 +68,10 @@ def mix64_tensor(words: torch.Tensor) -> torch.Tensor:
 def sample_keys(seed: int, epoch: int, indices: np.ndarray) -> torch.Tensor:
     """Return a key for each sample, int64 [samples], a pure function of (seed, epoch, sample index)."""
     base = np.uint64(fold(seed, epoch))
-    keys = mix64_array(base + indices.astype(np.uint64) * np.uint64(_GOLDEN))
-    return torch.from_numpy(keys.view(np.int64))
+    words = indices.astype(np.uint64)
+    words *= _GOLDEN_UNSIGNED
+    words += base
+    return torch.from_numpy(mix64_array(words).view(np.int64))
 
 
 @functools.lru_cache(maxsize=64)
@@ -83,7 +90,7 @@ def _unsigned(keys: torch.Tensor) -> np.ndarray:
 
 def counted_words(words: np.ndarray, counters: np.ndarray) -> np.ndarray:
     """Return a word for each (word, counter): uint64 and integers that broadcast with them."""
-    return mix64_array(words + counters.astype(np.uint64) * np.uint64(_GOLDEN))
+    return mix64_array(words + counters.astype(np.uint64) * _GOLDEN_UNSIGNED)
 
 
 def uniform(words: np.ndarray) -> np.ndarray:

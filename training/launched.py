@@ -27,6 +27,8 @@ class LaunchedPlan:
     mixed_precision: str
     micro_batch_size: int | None
     num_workers: int
+    is_sharded: bool
+    """By FSDP2."""
 
     def check_world(self, num_processes: int, device: str) -> None:
         """Raise `UserError` unless the world is the planned one."""
@@ -43,6 +45,8 @@ class LaunchedPlan:
             found["num_workers"] = self.num_workers
         if config.micro_batch_size == "auto" and config.gradient_accumulation is None and self.micro_batch_size:
             found["micro_batch_size"] = self.micro_batch_size
+        if config.sharding == "auto" and self.is_sharded:
+            found["sharding"] = "fsdp"
         if config.mixed_precision == "auto" and self.mixed_precision in ("no", "fp16", "bf16"):
             found["mixed_precision"] = self.mixed_precision
         return dataclasses.replace(config, **found)  # type: ignore[arg-type]
@@ -66,6 +70,7 @@ def launched_plan(environment: Mapping[str, str]) -> LaunchedPlan | None:
             mixed_precision=str(data["mixed_precision"]),
             micro_batch_size=None if size is None else int(size),
             num_workers=int(data["num_workers"]),
+            is_sharded=data["sharding"] == "fsdp",
         )
     except OSError as error:
         raise UserError(f"{where}: {error.strerror}; start with `slipway launch`, or unset {VARIABLE}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,10 +12,15 @@ import numpy as np
 import torch
 
 from training.keyed import sample_keys
+from training.observers.events import Observer
 from training.order import BatchReader, Order
 from training.recipe import Stage
-from training.share import micro_batches, share, share_counts
+from training.sections import UNMARKED, Sections
+from training.share import cut, micro_batches, share, share_counts
 from training.tasks.task import Batch, Task
+from training.workers import WorkerCount
+
+_SILENT = Observer()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,8 @@ class StepWork:
     global_batch: np.ndarray
     """Sample indices of all ranks, longest first."""
     samples_per_rank: list[int]
+    num_padding: int = 0
+    """So many of the last micro-batches only keep step with the other ranks, and count for nothing."""
 
 
 class EpochSampler:
@@ -42,6 +50,7 @@ class EpochSampler:
         rank: int,
         share_weights: tuple[float, ...],
         micro_batch_size: int,
+        in_step: bool = False,
     ) -> None:
         order = Order(seed=seed, num_samples=num_samples)
         self.num_steps = order.num_steps(global_batch_size)
@@ -49,6 +58,8 @@ class EpochSampler:
         self._costs = costs
         self._rank = rank
         self._share_weights = share_weights
+        self._in_step = in_step
+        """Whether all ranks do equally many passes, as they must where parameters are sharded."""
         self.micro_batch_size = micro_batch_size
         """The most samples in one forward pass; it may change between two calls of `epoch`."""
         self._counts: dict[int, list[int]] = {}
@@ -58,8 +69,15 @@ class EpochSampler:
         for step in range(first_step, self.num_steps):
             batch = self.global_batch(epoch, step)
             mine = batch[share(len(batch), self._rank, self._share_weights)]
-            parts = [mine[part] for part in micro_batches(len(mine), self.micro_batch_size)]
-            yield StepWork(step, parts, batch, self._samples_per_rank(len(batch)))
+            counts = self._samples_per_rank(len(batch))
+            if not self._in_step:
+                parts = [mine[part] for part in micro_batches(len(mine), self.micro_batch_size)]
+                yield StepWork(step, parts, batch, counts)
+                continue
+            passes = -(-max(counts) // self.micro_batch_size)
+            parts = [mine[part] for part in cut(len(mine), min(passes, len(mine)))] if len(mine) else []
+            padding = passes - len(parts)
+            yield StepWork(step, parts + padding * [batch[-1:]], batch, counts, padding)
 
     def global_batch(self, epoch: int, step: int) -> np.ndarray:
         """Return the sample indices of a global batch, longest first."""
@@ -79,20 +97,47 @@ class Loader:
     """Fetches, augments and moves the batches of a task."""
 
     def __init__(
-        self, task: Task, *, seed: int, dtype: torch.dtype, device: torch.device, num_workers: int = 0
+        self,
+        task: Task,
+        *,
+        seed: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        num_workers: int = 0,
+        most_workers: int | None = None,
+        observer: Observer = _SILENT,
+        sections: Sections = UNMARKED,
     ) -> None:
         self._task = task
         self._seed = seed
         self._dtype = dtype
         self._device = device
         self._pins = device.type in ("cuda", "xpu")
-        self._lookahead = num_workers + 1
-        self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="loader") if num_workers else None
+        self._sections = sections
+        self._workers = WorkerCount(num_workers, most_workers, observer.on_decision)
+        self._waited_seconds = self._taken_seconds = self._noted_seconds = self._noted_at = 0.0
+        self._pool: ThreadPoolExecutor | None = None
+        self._lookahead = 0
+        """Steps that are prepared ahead of the one that is computed."""
+        self._start_workers()
 
-    def close(self) -> None:
-        """Stop the threads."""
+    def _start_workers(self) -> None:
+        """Start as many threads as there are to be; those before end once they have done what was handed to them."""
+        self.close(wait=False)
+        count = self._workers.count
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="loader") if count else None
+        self._lookahead = count + 1 if count else 0
+
+    def close(self, *, wait: bool = True) -> None:
+        """Stop the threads; with `wait` at once, what they have not begun is dropped."""
         if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+            self._pool.shutdown(wait=wait, cancel_futures=wait)
+
+    def take_waited_seconds(self) -> float:
+        """Return how long the training thread has waited for batches, or made them, since it was last asked."""
+        waited = self._waited_seconds - self._taken_seconds
+        self._taken_seconds = self._waited_seconds
+        return waited
 
     def training_batch(self, indices: np.ndarray, epoch: int, stage: Stage) -> Batch:
         """Return samples of the training split as they are trained on in an epoch, on the device."""
@@ -109,30 +154,69 @@ class Loader:
         def prepare(indices: np.ndarray) -> Batch:
             return self._training_batch(indices, epoch, stage)
 
-        if self._pool is None:
-            for work in works:
-                yield work, (self._on_device(prepare(part)) for part in work.micro_batches)
-            return
-        ahead: deque[tuple[StepWork, list[Future[Batch]]]] = deque()
+        ahead: deque[tuple[StepWork, list[np.ndarray] | list[Future[Batch]]]] = deque()
+        self._noted_at, self._noted_seconds = time.perf_counter(), self._waited_seconds
         try:
-            for work in works:
-                ahead.append((work, [self._submit(prepare, part) for part in work.micro_batches]))
-                if len(ahead) > self._lookahead:
-                    yield self._ready(*ahead.popleft())
+            for work in self._drawn(works):
+                ahead.append((work, self._submit(prepare, work.micro_batches)))
+                while len(ahead) > self._lookahead:
+                    yield self._ready(prepare, *ahead.popleft())
+                    self._note_step()
             while ahead:
-                yield self._ready(*ahead.popleft())
+                yield self._ready(prepare, *ahead.popleft())
+                self._note_step()
         finally:
             # Where the steps are cut anew nobody waits for these.
-            for _, futures in ahead:
-                for future in futures:
-                    future.cancel()
+            for _, parts in ahead:
+                for part in parts:
+                    if isinstance(part, Future):
+                        part.cancel()
 
-    def _submit(self, prepare: Callable[[np.ndarray], Batch], indices: np.ndarray) -> Future[Batch]:
-        assert self._pool is not None
-        return self._pool.submit(prepare, indices)
+    def _submit(
+        self, prepare: Callable[[np.ndarray], Batch], parts: list[np.ndarray]
+    ) -> list[np.ndarray] | list[Future[Batch]]:
+        return parts if self._pool is None else [self._pool.submit(prepare, part) for part in parts]
 
-    def _ready(self, work: StepWork, futures: list[Future[Batch]]) -> tuple[StepWork, Iterator[Batch]]:
-        return work, (self._on_device(future.result()) for future in futures)
+    def _ready(
+        self,
+        prepare: Callable[[np.ndarray], Batch],
+        work: StepWork,
+        parts: list[np.ndarray] | list[Future[Batch]],
+    ) -> tuple[StepWork, Iterator[Batch]]:
+        return work, self._batches(prepare, parts)
+
+    def _batches(
+        self, prepare: Callable[[np.ndarray], Batch], parts: list[np.ndarray] | list[Future[Batch]]
+    ) -> Iterator[Batch]:
+        clock = time.perf_counter
+        for part in parts:
+            started = clock()
+            with self._sections.data_wait:
+                made = [self._on_device(part.result() if isinstance(part, Future) else prepare(part))]
+            self._waited_seconds += clock() - started
+            # Handed over, not kept: the step frees a batch when memory is short.
+            yield made.pop()
+
+    def _drawn(self, works: Iterable[StepWork]) -> Iterator[StepWork]:
+        """Yield the works: to draw the samples of a step is a part of waiting for them."""
+        iterator, clock = iter(works), time.perf_counter
+        while True:
+            started = clock()
+            with self._sections.data_wait:
+                work = next(iterator, None)
+            self._waited_seconds += clock() - started
+            if work is None:
+                return
+            yield work
+
+    def _note_step(self) -> None:
+        """Tell how long the last step took and how much of it was waiting, as long as that may change something."""
+        if self._workers.is_settled:
+            return
+        now = time.perf_counter()
+        if self._workers.note(now - self._noted_at, self._waited_seconds - self._noted_seconds):
+            self._start_workers()
+        self._noted_at, self._noted_seconds = now, self._waited_seconds
 
     def _training_batch(self, indices: np.ndarray, epoch: int, stage: Stage) -> Batch:
         chosen = torch.from_numpy(indices)

@@ -113,7 +113,7 @@ def open_run(
         manifest=found.manifest if found else None,
         problems=found.problems if found else (),
         differences=tuple(differences),
-        is_older=found.is_older if found else False,
+        is_older=bool(-ranks.minimum(-int(found.is_older if found else False))),
         is_resumed=bool(record),
         result=dict(record["result"]) if finished else None,
     )

@@ -33,6 +33,8 @@ class FlatOptimizer:
         self._places = self._chunks()
         self._counts = [torch.zeros((), device=flat.device if self._fused else "cpu") for _ in self._places]
         """Updates of each chunk, as the kernels want to be told; SGD does not ask."""
+        self._parts = [self._part(place) for place in self._places]
+        """Values, gradients and moments of each chunk, each as a list of one tensor, as torch's functions take them."""
         largest = 0 if self._fused else max(place.stop - place.start for place in self._places)
         self._kept = [flat.values.new_empty(largest) for _ in (flat.values, *self.moments.values())]
         """A chunk before its update, from the start: keeping it must not be what runs out of memory."""
@@ -41,6 +43,10 @@ class FlatOptimizer:
         size = self._flat.values.numel()
         length = size if self._fused else _CHUNK_ELEMENTS
         return [slice(start, min(size, start + length)) for start in range(0, size, length)]
+
+    def _part(self, place: slice) -> tuple[list[torch.Tensor], ...]:
+        tensors = (self._flat.values, self._flat.gradients, *self.moments.values())
+        return tuple([tensor[place]] for tensor in tensors)
 
     def reset(self) -> None:
         """Forget what was learned about the gradients, in place: a new stage needs no new memory."""
@@ -72,14 +78,13 @@ class FlatOptimizer:
     @torch.no_grad()
     def _step(self, chunk: int, learning_rate: float, found_inf: torch.Tensor | None = None) -> None:
         """Update a chunk, by torch's functional optimizers: what the classes add costs more than a small model's update."""
-        spec, place, count = self._spec, self._places[chunk], self._counts[chunk]
-        values, gradients = [self._flat.values[place]], [self._flat.gradients[place]]
-        moments = {name: [moment[place]] for name, moment in self.moments.items()}
+        spec = self._spec
+        values, gradients, *moments = self._parts[chunk]
         if spec.name == "sgd":
             sgd(
                 values,
                 gradients,
-                [*moments["momentum_buffer"]],
+                [*moments[0]],
                 foreach=False,
                 fused=self._fused,
                 found_inf=found_inf,
@@ -94,10 +99,10 @@ class FlatOptimizer:
         adam(
             values,
             gradients,
-            moments["exp_avg"],
-            moments["exp_avg_sq"],
+            moments[0],
+            moments[1],
             [],
-            [count],
+            [self._counts[chunk]],
             foreach=False,
             fused=self._fused,
             found_inf=found_inf,

@@ -25,10 +25,14 @@ class Plan:
     """One for each rank."""
     reduction: Literal["flat", "overlap"]
     """One all-reduce after the micro-batches, or one for each bucket during the last backward pass."""
+    sharding: Literal["replicate", "fsdp"] = "replicate"
+    """Every rank holds all parameters, or its rows of each, by torch's FSDP2."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: slower, in less memory, the same numbers."""
     num_workers: int
     """Threads that prepare micro-batches ahead; 0: the training thread does."""
+    most_workers: int | None = None
+    """As many of them as there may be where the loop is seen to wait for data; none: their number stays."""
     threads_per_process: int
     reasons: tuple[tuple[str, str], ...] = ()
     """(field, why it is so)."""

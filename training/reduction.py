@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Protocol
 
 import torch
 import torch.distributed as dist
@@ -12,6 +13,30 @@ from training.flat import FlatParameters
 
 DEFAULT_BUCKET_BYTES = 25 << 20
 """As DistributedDataParallel's: large enough for the bandwidth, small enough to start early."""
+
+
+class Reduction(Protocol):
+    """How what the ranks computed becomes the same on all of them."""
+
+    def overlap(self) -> None:
+        """Reduce during the next backward pass, which is the step's last."""
+
+    def finish(self, *, overlapped: bool) -> None:
+        """Reduce what is not yet reduced, and wait."""
+
+    def gradient_norm(self) -> torch.Tensor:
+        """Return the norm of the whole reduced gradient, a scalar on the device."""
+        ...
+
+
+def make_reduction(flat: FlatParameters, ranks: Ranks) -> Reduction:
+    """Return the reduction that suits how the parameters are held."""
+    if not flat.is_sharded:
+        return GradientReduction(flat, ranks)
+    from training.sharded import ShardedParameters, ShardedReduction  # FSDP2 takes long to import
+
+    assert isinstance(flat, ShardedParameters)
+    return ShardedReduction(flat, ranks)
 
 
 class GradientReduction:
@@ -56,6 +81,10 @@ class GradientReduction:
         for work in self._work:
             work.wait()
         self._work, self._launched = [], 0
+
+    def gradient_norm(self) -> torch.Tensor:
+        """Return the norm of the reduced gradient, a scalar on the device."""
+        return torch.linalg.vector_norm(self._flat.gradients)
 
     def _on_gradient(self, bucket: int, parameter: torch.Tensor) -> None:
         if not self._armed:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -19,13 +19,15 @@ from training.collectives import Ranks
 from training.config import AdvancedTrainingConfig
 from training.data.prepare import prepare_data
 from training.data.prepared import PreparedData
+from training.decisions import tell_decisions
 from training.device import DeviceManager, make_accelerator
 from training.errors import UserError
 from training.interruption import Interrupted, StopRequest
 from training.intervals import Interval
 from training.launched import launched_plan
 from training.observers.console import configure_logging, make_console, make_console_observer
-from training.observers.events import Decision, Observer, Observers, RunEnd
+from training.observers.events import Decision, Observers, RunEnd
+from training.observers.first_step import FirstStep
 from training.observers.journal import Journal
 from training.observers.launch_mark import LaunchMark
 from training.observers.record import RunRecord
@@ -34,17 +36,21 @@ from training.plan import Plan, plan_micro_batches, plan_shares
 from training.rank_failure import share_failure
 from training.recipe import DataSpec, MixedPrecision, Recipe
 from training.run_folder import RUN_SCHEMA_VERSION, folder_name, git_commit, versions
+from training.sections import UNMARKED, Sections
 from training.tasks.sign import SignTask
 from training.tasks.task import Task
 from training.trainer import Trainer
 from training.watchdog import Watchdog
-from training.world import check_world, launched_world, leave_group
+from training.world import check_world, launched_world, leave_group, usable_cores
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _LONGEST_WAIT_SECONDS = 7 * 24 * 3600.0
 """Of a collective, where a hang is not looked for."""
+
+_MOST_WORKERS = 8
+"""Threads of one process that prepare micro-batches, where their number is found while the run goes on."""
 
 
 def train(config: AdvancedTrainingConfig, task: Task | None = None) -> dict[str, Any]:
@@ -74,11 +80,12 @@ def train(config: AdvancedTrainingConfig, task: Task | None = None) -> dict[str,
                 planned.check_world(ranks.size, ranks.device.type)
             return _train(config, asked, task, accelerator.mixed_precision, ranks, observers, stop)
         except Exception as error:
-            if not isinstance(error, Interrupted):
-                share_failure(error, ranks)
+            share_failure(error, ranks)
             raise
         finally:
             observers.close()
+            if ranks.is_main and isinstance(stopped := sys.exception(), Interrupted):
+                print(stopped, file=sys.stderr)
             accelerator.free_memory()
             leave_group()
             if ranks.size == 1:
@@ -90,9 +97,11 @@ def _start_world(config: AdvancedTrainingConfig) -> tuple[Accelerator, Ranks]:
     size = launched_world().size
     if size > 1 and not config.use_data_parallel:
         raise UserError(f"--no-data-parallel: {size} processes were started; start one, or drop the flag")
-    for sharding in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
-        if os.environ.get(f"ACCELERATE_USE_{sharding}", "").lower() in ("1", "true"):
-            raise UserError(f"the launcher's config asks for {sharding}, but training only replicates: use MULTI_GPU")
+    for sharding in ("DEEPSPEED", "MEGATRON_LM"):
+        if _is_set(f"ACCELERATE_USE_{sharding}"):
+            raise UserError(
+                f"the launcher's config asks for {sharding}, which training does not do: use MULTI_GPU or FSDP"
+            )
     # A fall-back from several devices to one is told with the other decisions, once there is a screen and a journal.
     device = DeviceManager.detect_best_device(config.device, multi_gpu=False)
     hang = _hang_seconds(config)
@@ -110,6 +119,25 @@ def _start_world(config: AdvancedTrainingConfig) -> tuple[Accelerator, Ranks]:
         device=accelerator.device,
     )
     return accelerator, ranks
+
+
+def _is_set(name: str) -> bool:
+    return os.environ.get(name, "").lower() in ("1", "true")
+
+
+def _sharding(
+    asked: Literal["auto", "replicate", "fsdp"], size: int
+) -> tuple[Literal["replicate", "fsdp"], str | None]:
+    """Return how parameters are held, and why, where the user did not say so. Raises `UserError` for the first FSDP."""
+    sharding, reason = asked, None
+    if asked == "auto":
+        sharding = "fsdp" if _is_set("ACCELERATE_USE_FSDP") else "replicate"
+        reason = "the launcher's config says so" if sharding == "fsdp" else "nothing asks for sharding"
+        if sharding == "fsdp" and os.environ.get("FSDP_VERSION", "2") != "2":
+            raise UserError("the launcher's config asks for FSDP 1: set fsdp_version: 2 in its fsdp_config")
+    if sharding == "fsdp" and size == 1:
+        return "replicate", "one process: there is nothing to share"
+    return "fsdp" if sharding == "fsdp" else "replicate", reason
 
 
 def _hang_seconds(config: AdvancedTrainingConfig) -> float | None:
@@ -146,7 +174,7 @@ def _train(
             base,
             mixed_precision,
             task,
-            plan_for=lambda recipe: make_plan(config, recipe, ranks),
+            plan_for=lambda recipe: make_plan(config, recipe, ranks, workers_are_fixed=asked.num_workers is not None),
             ranks=ranks,
             stack=stack,
         )
@@ -157,6 +185,7 @@ def _train(
             return run.result
         plan = run.plan
         record = _keep_record(run, _make_record(run, asked, plan, task), observers, ranks)
+        sections = _start_profiling(config, run, observers, ranks)
         try:
             trainer = Trainer(
                 task=task,
@@ -169,9 +198,10 @@ def _train(
                 keep=config.keep,
                 stop=stop,
                 watchdog=Watchdog(run.shared_folder, ranks.rank, _hang_seconds(config)),
+                sections=sections,
             )
             trainer.announce(run.name)
-            _tell_decisions(observers, config, run.recipe, plan, settings, notes)
+            tell_decisions(observers, config, run.recipe, plan, settings, notes)
             take_up(run, trainer, observers, ranks)
             return trainer.run()
         except BaseException as error:
@@ -191,12 +221,27 @@ def _keep_record(run: OpenRun, content: dict[str, Any], observers: Observers, ra
             observers.add(record)
             observers.add(Journal(run.folder / "events.jsonl"))
             observers.add(LaunchMark(os.environ.get("SLIPWAY_LAUNCH_FOLDER"), run.folder))
+            observers.add(FirstStep(observers))
         except UserError as caught:
             error = caught
             if record is not None:
                 record.end("failed", error=str(caught))
     ranks.agree_on_error(error)
     return record
+
+
+def _start_profiling(config: AdvancedTrainingConfig, run: OpenRun, observers: Observers, ranks: Ranks) -> Sections:
+    """Have a profiler watch the run on this rank, where one is asked for; return what the loop is to mark."""
+    if not config.profile:
+        return UNMARKED
+    # Imported where it is needed: it brings much of torch with it.
+    from training.profiling import Profiler
+
+    profiler = Profiler(
+        run.shared_folder, rank=ranks.rank, device=ranks.device, num_steps=config.profile_steps, observer=observers
+    )
+    observers.add(profiler)
+    return profiler.sections
 
 
 def _data_name(task: Task) -> str:
@@ -209,8 +254,11 @@ def make_task(config: AdvancedTrainingConfig) -> Task:
     return SignTask(prepare_data(recipe.data, recipe.seed), recipe.model)
 
 
-def make_plan(config: AdvancedTrainingConfig, recipe: Recipe, ranks: Ranks) -> Plan:
-    """Return how a resolved recipe is computed by these ranks, with the reason for each choice."""
+def make_plan(config: AdvancedTrainingConfig, recipe: Recipe, ranks: Ranks, *, workers_are_fixed: bool = True) -> Plan:
+    """Return how a resolved recipe is computed by these ranks, with the reason for each choice.
+
+    The number of workers may be corrected while the run goes on, unless it is fixed.
+    """
     shares = plan_shares(config.share_weights, ranks.size)
     asked_size = None if config.micro_batch_size == "auto" else config.micro_batch_size
     micro_batch_size, accumulation = plan_micro_batches(
@@ -223,8 +271,15 @@ def make_plan(config: AdvancedTrainingConfig, recipe: Recipe, ranks: Ranks) -> P
         reasons["gradient_accumulation"] = (
             f"{asked} micro-batches of a whole size do not fit the share: {accumulation} do"
         )
+    sharding, reason = _sharding(config.sharding, ranks.size)
+    if reason is not None:
+        reasons["sharding"] = reason
     reduction = config.reduction
-    if reduction == "auto":
+    if sharding == "fsdp":
+        if reduction == "overlap":
+            reasons["reduction"] = "FSDP2 reduces during every backward pass by itself"
+        reduction = "flat"
+    elif reduction == "auto":
         reduction = "flat" if on_cpu or ranks.size == 1 else "overlap"
         reasons["reduction"] = (
             "one process: nothing to reduce"
@@ -251,11 +306,19 @@ def make_plan(config: AdvancedTrainingConfig, recipe: Recipe, ranks: Ranks) -> P
         gradient_accumulation=accumulation,
         share_weights=shares,
         reduction=reduction,
+        sharding=sharding,
         gradient_checkpointing=config.gradient_checkpointing,
         num_workers=num_workers,
+        most_workers=None if workers_are_fixed else _most_workers(num_workers, on_cpu=on_cpu),
         threads_per_process=torch.get_num_threads(),
         reasons=tuple(reasons.items()),
     )
+
+
+def _most_workers(planned: int, *, on_cpu: bool) -> int:
+    """Return how many threads may prepare micro-batches: those for which a process has cores beside its computing."""
+    cores = usable_cores() // (launched_world().local_size or 1)
+    return max(planned, min(_MOST_WORKERS, cores - (torch.get_num_threads() if on_cpu else 1)))
 
 
 def _share_data(recipe: Recipe, ranks: Ranks) -> PreparedData:
@@ -319,45 +382,3 @@ def _command() -> dict[str, Any]:
         "arguments": sys.argv[1:],
         "folder": str(Path.cwd()),
     }
-
-
-def _tell_decisions(
-    observer: Observer,
-    config: AdvancedTrainingConfig,
-    recipe: Recipe,
-    plan: Plan,
-    settings: dict[str, str],
-    notes: tuple[str, ...],
-) -> None:
-    """Tell what was chosen for the user before the first step, with the reasons."""
-    resolved = recipe.resolved
-    processes = f"{resolved.num_processes} process{'es' if resolved.num_processes > 1 else ''}"
-    told = [
-        Decision(
-            kind="batch_rule",
-            reason=(
-                f"{recipe.batch_rule}: global batch {resolved.global_batch_size} from base {recipe.batch_size} on "
-                f"{processes}, learning rate x {resolved.learning_rate_factor:g} ({recipe.learning_rate_rule})"
-            ),
-            fields={
-                "rule": recipe.batch_rule,
-                "global_batch_size": resolved.global_batch_size,
-                "learning_rate": recipe.peak_learning_rate,
-            },
-        )
-    ]
-    fallback = DeviceManager.multi_gpu_fallback(config.device) if config.multi_gpu else None
-    if fallback:
-        told.append(Decision(kind="device_fallback", reason=fallback.message, warning=True, fields=fallback.as_dict()))
-    count = DeviceManager.device_count(plan.device)
-    if config.multi_gpu and plan.world_size == 1 and count > 1:
-        start = f"accelerate launch --multi_gpu --num_processes {count} bin/train.py"
-        reason = f"--multi-gpu: one process drives one of {count} {plan.device} devices; to use all: {start}"
-        told.append(Decision(kind="idle_devices", reason=reason, warning=True, fields={"devices": count}))
-    told += [Decision(kind="data_note", reason=note, fields={}) for note in notes]
-    told += [
-        Decision(kind="device_setting", reason=f"{name} {reason}", fields={"setting": name})
-        for name, reason in settings.items()
-    ]
-    for decision in told:
-        observer.on_decision(decision)

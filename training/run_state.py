@@ -11,6 +11,7 @@ import torch
 from training.checkpoint import Content, Manifest, read_state, read_tensors
 from training.collectives import Ranks
 from training.errors import UserError
+from training.flat import FlatParameters
 from training.progress import Progress
 from training.selection import Best, Snapshot
 from training.step_loop import StepLoop
@@ -21,21 +22,25 @@ Tensors = Mapping[str, Mapping[str, torch.Tensor]]
 
 
 def capture(loop: StepLoop) -> Content:
-    """Return a run as a checkpoint holds it. The tensors are the run's own: they are copied before the next step."""
+    """Return a run as a checkpoint holds it. The tensors are the run's own: they are copied before the next step.
+
+    Where the parameters are sharded all ranks call this, and rank 0 holds the tensors.
+    """
     progress, step = loop.progress, loop.step
+    flat = step.flat
     optimizer = {
-        **step.optimizer.moments,
+        **{name: flat.whole(moment) for name, moment in step.optimizer.moments.items()},
         "updates": torch.tensor(step.optimizer.updates),
         "loss_scale": step.loss_scale.scale,
         "quiet_updates": step.loss_scale.quiet_updates,
     }
     if step.average is not None:
-        optimizer["average"] = step.average
+        optimizer["average"] = flat.whole(step.average)
     groups = {
-        "model": loop.model.state_dict(),
+        "model": flat.state_dict(loop.model),
         "optimizer": optimizer,
-        "best": _snapshot_tensors(progress.best),
-        "stage_best": _snapshot_tensors(progress.stage_best),
+        "best": _snapshot_tensors(progress.best, flat),
+        "stage_best": _snapshot_tensors(progress.stage_best, flat),
     }
     return Content(
         step=progress.step,
@@ -54,46 +59,46 @@ def capture(loop: StepLoop) -> Content:
 
 def restore(loop: StepLoop, state: Mapping[str, Any], tensors: Tensors) -> None:
     """Put a run where a checkpoint was taken of it. Raises `UserError` where its model is another one."""
-    step, values = loop.step, loop.step.flat.values
+    step, flat = loop.step, loop.step.flat
     try:
-        loop.model.load_state_dict(dict(tensors["model"]))
+        flat.load_state_dict(loop.model, tensors["model"])
     except RuntimeError as error:
         told = " ".join(str(error).split())
         raise UserError(f"the checkpoint is of another model: {told[:300]}") from None
-    step.flat.check_attached()
+    flat.check_attached()
     optimizer = tensors["optimizer"]
     for name, moment in step.optimizer.moments.items():
         if name in optimizer:
-            moment.copy_(optimizer[name])
+            moment.copy_(flat.own(optimizer[name]))
         else:
             moment.zero_()
     step.optimizer.set_updates(int(optimizer["updates"]))
     step.loss_scale.scale.copy_(optimizer["loss_scale"])
     step.loss_scale.quiet_updates.copy_(optimizer["quiet_updates"])
-    step.average = optimizer["average"].to(values.device, copy=True) if "average" in optimizer else None
+    step.average = flat.own(optimizer["average"]) if "average" in optimizer else None
     step.resume()
     progress = loop.progress = Progress.from_state(state["progress"])
-    progress.best.snapshot = _to_snapshot(tensors.get("best", {}), values.device)
-    progress.stage_best.snapshot = _to_snapshot(tensors.get("stage_best", {}), values.device)
+    progress.best.snapshot = _to_snapshot(tensors.get("best", {}), flat)
+    progress.stage_best.snapshot = _to_snapshot(tensors.get("stage_best", {}), flat)
     loop.faults.forget(state["recent_losses"])
     loop.limit.restore(state["memory"])
 
 
-def _snapshot_tensors(best: Best) -> dict[str, torch.Tensor]:
+def _snapshot_tensors(best: Best, flat: FlatParameters) -> dict[str, torch.Tensor]:
     """Return the tensors of the best weights by name; none where nothing is best yet. They never change."""
     if best.snapshot is None:
         return {}
     buffers = {f"buffer_{number}": buffer for number, buffer in enumerate(best.snapshot.buffers)}
-    return {"values": best.snapshot.values, **buffers}
+    return {"values": flat.whole(best.snapshot.values), **buffers}
 
 
-def _to_snapshot(tensors: Mapping[str, torch.Tensor], device: torch.device) -> Snapshot | None:
-    """Return what `_snapshot_tensors` was given, on a device."""
+def _to_snapshot(tensors: Mapping[str, torch.Tensor], flat: FlatParameters) -> Snapshot | None:
+    """Return what `_snapshot_tensors` was given, on the device."""
     if not tensors:
         return None
     # What was read is mapped from the checkpoint's file, which will be deleted in its time.
-    own = {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}
-    return Snapshot(own["values"], tuple(own[f"buffer_{number}"] for number in range(len(own) - 1)))
+    buffers = [tensors[f"buffer_{number}"].to(flat.device, copy=True) for number in range(len(tensors) - 1)]
+    return Snapshot(flat.own(tensors["values"]), tuple(buffers))
 
 
 def share_checkpoint(

@@ -75,6 +75,17 @@ def _reason(error: BaseException) -> str:
     raise error
 
 
+class SavedStep(Observer):
+    """Remembers the step of the newest checkpoint that was written."""
+
+    step: int | None = None
+
+    def on_decision(self, event: Decision) -> None:
+        """Take the step."""
+        if event.kind == "checkpoint":
+            self.step = event.fields["step"]
+
+
 class Saver:
     """Saves nothing: the object of ranks that do not write, and of runs without a folder."""
 
@@ -90,6 +101,17 @@ class Saver:
 
     def close(self) -> None:
         """Finish what is being written, and stop."""
+
+
+class JoiningSaver(Saver):
+    """Saves nothing, but hands rank 0 its part of what is saved: the object of other ranks with sharded parameters."""
+
+    def __init__(self, capture: Callable[[], Content]) -> None:
+        self._capture = capture
+
+    def save(self, *, wait: bool = False) -> None:
+        """Take part in the copy."""
+        self._capture()
 
 
 class CheckpointSaver(Saver):

@@ -50,7 +50,11 @@ def micro_batches(num_samples: int, limit: int | None) -> list[slice]:
     """
     if num_samples == 0:
         return []
-    count = 1 if limit is None else -(-num_samples // limit)
+    return cut(num_samples, 1 if limit is None else -(-num_samples // limit))
+
+
+def cut(num_samples: int, count: int) -> list[slice]:
+    """Cut a share into `count` runs, as equal as can be."""
     size, longer = divmod(num_samples, count)
     edges = [number * size + min(number, longer) for number in range(count + 1)]
     return [slice(start, stop) for start, stop in itertools.pairwise(edges)]

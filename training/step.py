@@ -16,11 +16,13 @@ import torch
 from torch import nn
 
 from training.collectives import Ranks
+from training.errors import TrainingFailed
 from training.flat import FlatParameters
 from training.memory import MemoryReserve, release_memory, words_of_out_of_memory
 from training.optimizer import FlatOptimizer, LossScale
 from training.recipe import Recipe, Stage
-from training.reduction import GradientReduction
+from training.reduction import make_reduction
+from training.sections import UNMARKED, Sections
 from training.tasks.task import Batch, Task
 
 
@@ -105,13 +107,23 @@ class PendingStep:
 class TrainStep:
     """Turns the micro-batches of this rank into one optimizer step of all ranks."""
 
-    def __init__(self, *, task: Task, model: nn.Module, flat: FlatParameters, ranks: Ranks, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        *,
+        task: Task,
+        model: nn.Module,
+        flat: FlatParameters,
+        ranks: Ranks,
+        recipe: Recipe,
+        sections: Sections = UNMARKED,
+    ) -> None:
         self.flat = flat
         self._task = task
         self._model = model
-        self._device = ranks.device
+        self._sections = sections
+        self._device, self._rank = ranks.device, ranks.rank
         self._weight, self._loss_sum, self._out_of_memory, *self._said = flat.ledger.unbind()
-        self._reduction = GradientReduction(flat, ranks)
+        self._reduction = make_reduction(flat, ranks)
         self._reserve = MemoryReserve(ranks.device)
         self._spec = recipe.optimizer
         self._autocast = self._make_autocast(recipe.resolved.mixed_precision)
@@ -148,6 +160,7 @@ class TrainStep:
         micro_batches: Iterable[Batch],
         *,
         num_micro_batches: int,
+        num_padding: int = 0,
         stage: Stage,
         learning_rate: float,
         ema_decay: float,
@@ -156,19 +169,28 @@ class TrainStep:
     ) -> PendingStep:
         """Do one optimizer step. A rank with no micro-batch, or out of memory, takes part in the reduction all the same.
 
-        With `overlapped` gradients are reduced while the last backward pass goes on. `word` is this rank's to all.
+        The last `num_padding` of the micro-batches count for nothing. With `overlapped` gradients are reduced while the last
+        backward pass goes on. `word` is this rank's to all. Raises `TrainingFailed` where memory runs out with sharded
+        parameters.
         """
-        self.flat.all_gradients.zero_()
+        num_counted = num_micro_batches - num_padding
+        self.flat.zero_gradients()
         self._reserve.hold()
         failure, done, batch = None, 0, None
         try:
             for batch in micro_batches:
-                self.accumulate(batch, stage, overlapped=overlapped and done + 1 == num_micro_batches)
+                is_last = done + 1 == num_micro_batches
+                self.accumulate(batch, stage, overlapped=overlapped and is_last, counts=done < num_counted)
                 done += 1
         except Exception as error:
             message = words_of_out_of_memory(error)
             if message is None:
                 raise
+            if self.flat.is_sharded:
+                raise TrainingFailed(
+                    f"memory ran out on rank {self._rank} ({message}): with --sharding fsdp all ranks compute in step, and "
+                    "none can try again alone; go on with a smaller --micro-batch-size"
+                ) from None
             failure = Failure(done, message)
         if failure is not None:
             del batch  # a whole micro-batch of inputs
@@ -178,31 +200,38 @@ class TrainStep:
         for ranks, is_said in zip(self._said, word, strict=True):
             if is_said:
                 ranks.fill_(1.0)
-        self._reduction.finish(overlapped=overlapped)
+        with self._sections.reduce:
+            self._reduction.finish(overlapped=overlapped)
         update = self._update if self.queues or self.loss_scale.enabled else self._update_on_host
-        return PendingStep(update(learning_rate, stage.weight_decay, ema_decay), failure)
+        with self._sections.optimizer:
+            facts = update(learning_rate, stage.weight_decay, ema_decay)
+        return PendingStep(facts, failure)
 
-    def accumulate(self, batch: Batch, stage: Stage, *, overlapped: bool = False) -> None:
-        """Add a micro-batch's gradients, weight and losses to what is reduced."""
-        with self._autocast():
+    def accumulate(self, batch: Batch, stage: Stage, *, overlapped: bool = False, counts: bool = True) -> None:
+        """Add a micro-batch's gradients, weight and losses to what is reduced; where it does not count, zeros."""
+        with self._sections.forward, self._autocast():
             outputs = self._task.forward(self._model, batch)
             losses = self._task.losses(outputs, batch, stage)
         weights = self._task.weights(batch)
         # In the ledger's precision: bfloat16 counts exactly to 256 only.
         loss_sum = losses.sum(dtype=self.flat.dtype)
-        self._weight.add_(len(losses) if weights is None else weights.sum())
-        self._loss_sum.add_(loss_sum.detach())
+        if counts:
+            self._weight.add_(len(losses) if weights is None else weights.sum())
+            self._loss_sum.add_(loss_sum.detach())
+        else:
+            loss_sum = loss_sum * 0.0
         if overlapped:
             # The reduction needs some memory too, and cannot fail alone: the other ranks would lose the connection.
             self._reserve.release()
             self._reduction.overlap()
-        self.loss_scale.scaled(loss_sum).backward()
+        with self._sections.backward:
+            self.loss_scale.scaled(loss_sum).backward()
 
     def _update(self, learning_rate: float, weight_decay: float, ema_decay: float) -> torch.Tensor:
         flat = self.flat
         weight = self._weight.clamp(min=torch.finfo(flat.dtype).tiny)
         factor = self.loss_scale.unscale(weight.reciprocal())
-        norm = torch.linalg.vector_norm(flat.gradients) * factor
+        norm = self._reduction.gradient_norm() * factor
         if self._spec.clip_norm is not None:
             # As torch.nn.utils.clip_grad_norm_, in the same pass as the division.
             factor = factor * (self._spec.clip_norm / (norm + 1e-6)).clamp(max=1.0)
@@ -211,6 +240,7 @@ class TrainStep:
         sound = self.sound = (norm + self._halted + self._loss_sum * 0.0).isfinite() & (self._weight > 0.0)
         flat.gradients.mul_(factor)
         self.optimizer.update(learning_rate, weight_decay, sound)
+        flat.publish()
         self.loss_scale.update(sound, counts=self._halted.isfinite())
         if self.average is not None:
             self.average.lerp_(flat.values, (1.0 - ema_decay) * sound.to(flat.dtype))
@@ -222,7 +252,7 @@ class TrainStep:
         ledger: list[float] = flat.ledger.tolist()
         weight, loss_sum, out_of_memory = ledger[:3]
         factor = 1.0 / weight if weight else 0.0
-        norm = float(torch.linalg.vector_norm(flat.gradients)) * factor
+        norm = float(self._reduction.gradient_norm()) * factor
         sound = math.isfinite(norm + out_of_memory + loss_sum * 0.0) and weight > 0.0
         self.sound.fill_(sound)
         if sound:
@@ -230,6 +260,7 @@ class TrainStep:
                 factor *= min(1.0, self._spec.clip_norm / (norm + 1e-6))
             flat.gradients.mul_(factor)
             self.optimizer.update(learning_rate, weight_decay)
+            flat.publish()
             if self.average is not None:
                 self.average.lerp_(flat.values, 1.0 - ema_decay)
         return [*ledger, norm]

@@ -24,6 +24,7 @@ from training.progress import Progress
 from training.recipe import Recipe, Stage
 from training.saving import Saver
 from training.schedule import ema_decay, learning_rate
+from training.sections import UNMARKED, Sections
 from training.share import share_counts
 from training.size_search import SizeSearch
 from training.step import Failure, PendingStep, StepOutcome, TrainStep, Word
@@ -47,6 +48,7 @@ class _Issued(NamedTuple):
     pending: PendingStep
     buffers: list[torch.Tensor]
     """The model's buffers before it."""
+    data_wait_seconds: float
 
 
 class StepLoop:
@@ -66,14 +68,15 @@ class StepLoop:
         saver: Saver,
         stop: StopRequest,
         watchdog: Watchdog,
+        sections: Sections = UNMARKED,
     ) -> None:
         self.task, self.model, self.recipe, self.plan = task, model, recipe, plan
         self.progress = Progress()
-        self.step = TrainStep(task=task, model=model, flat=flat, ranks=ranks, recipe=recipe)
+        self.step = TrainStep(task=task, model=model, flat=flat, ranks=ranks, recipe=recipe, sections=sections)
         costs = task.costs("train")
-        self._costs = np.ones(task.num_samples("train")) if costs is None else costs
+        self._costs = np.broadcast_to(1.0, task.num_samples("train")) if costs is None else costs
         self._ranks, self._loader, self._observer = ranks, loader, observer
-        self._saver, self._stop, self._watchdog = saver, stop, watchdog
+        self._saver, self._stop, self._watchdog, self._sections = saver, stop, watchdog, sections
         self._stop_agreed = False
         self._save_at: int | None = None
         """The step after which the ranks agreed to save; none: they did not."""
@@ -90,6 +93,7 @@ class StepLoop:
             rank=ranks.rank,
             share_weights=plan.share_weights,
             micro_batch_size=ceiling,
+            in_step=flat.is_sharded,
         )
         self._search = SizeSearch(
             task=task,
@@ -166,12 +170,13 @@ class StepLoop:
     def _save_or_stop(self) -> None:
         """Do what the ranks agreed on, between two steps."""
         if self._stop_agreed:
-            with self._watchdog.paused():
+            with self._watchdog.paused(), self._sections.save:
                 self._saver.save(wait=True)
                 self._ranks.barrier()
             raise Interrupted
         if self._save_at is not None and self._save_at <= self.progress.step:
-            self._saver.save()
+            with self._sections.save:
+                self._saver.save()
             self._save_at = None
 
     def _works(self, epoch: int) -> Iterator[StepWork]:
@@ -208,6 +213,7 @@ class StepLoop:
         pending = self.step.run(
             batches,
             num_micro_batches=len(work.micro_batches),
+            num_padding=work.num_padding,
             stage=stage,
             learning_rate=rate,
             ema_decay=ema_decay(step_in_stage, self.recipe.optimizer.ema_decay or 0.0),
@@ -215,7 +221,7 @@ class StepLoop:
             word=word,
         )
         self._undo_buffers()
-        return _Issued(work, rate, pending, self._buffers_before)
+        return _Issued(work, rate, pending, self._buffers_before, self._loader.take_waited_seconds())
 
     def _learning_rate(self, stage: Stage, step_in_stage: int) -> float:
         """Return the rate of a step; a run cut by `max_steps` anneals by its end."""
@@ -236,7 +242,8 @@ class StepLoop:
         """Take in the outcomes of all but the `keep` newest steps; return false where one ran out of memory."""
         while len(issued) > keep:
             step = issued.popleft()
-            outcome = step.pending.read()
+            with self._sections.device_wait:
+                outcome = step.pending.read()
             if outcome.out_of_memory:
                 self._restore_buffers(step.buffers)
                 self._shrink(step.work, step.pending.failure)
@@ -264,6 +271,7 @@ class StepLoop:
                 gradient_norm=outcome.gradient_norm,
                 samples_per_rank=work.samples_per_rank,
                 micro_batches=len(work.micro_batches),
+                data_wait_seconds=step.data_wait_seconds,
             )
         )
         is_overflow = self._is_overflow(outcome)

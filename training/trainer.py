@@ -15,7 +15,6 @@ from training.collectives import Ranks
 from training.errors import TrainingFailed
 from training.evaluate import evaluate
 from training.faults import Position
-from training.flat import FlatParameters
 from training.interruption import Interrupted, StopRequest
 from training.intervals import Interval
 from training.keyed import fold
@@ -30,17 +29,21 @@ from training.observers.events import (
     StageEnd,
     StageStart,
 )
+from training.placement import place_model
 from training.plan import Plan
 from training.progress import Progress
 from training.recipe import Recipe, Stage
 from training.remarks import remarks
+from training.results import run_result, stage_row
 from training.rewind import Rewinder
 from training.run_state import Tensors, capture, restore
-from training.saving import CheckpointSaver, Saver
+from training.saving import CheckpointSaver, JoiningSaver, SavedStep, Saver
+from training.sections import UNMARKED, Sections
 from training.selection import Best, Score, Snapshot
 from training.step import LEDGER_SIZE
 from training.step_loop import Rewind, StepLoop
 from training.tasks.task import Task
+from training.utilisation import find_model_flops
 from training.watchdog import Watchdog
 from training.weight_files import WeightFiles
 
@@ -48,16 +51,6 @@ MODEL_STREAM = 0x1417
 
 _EVALUATION_BATCH_SIZE = 256
 """Most samples in one forward pass of evaluation, where the plan names no micro-batch size."""
-
-
-class _SavedStep(Observer):
-    """Remembers the step of the newest checkpoint that was written."""
-
-    step: int | None = None
-
-    def on_decision(self, event: Decision) -> None:
-        if event.kind == "checkpoint":
-            self.step = event.fields["step"]
 
 
 class Trainer:
@@ -76,27 +69,37 @@ class Trainer:
         keep: int = 2,
         stop: StopRequest | None = None,
         watchdog: Watchdog | None = None,
+        sections: Sections = UNMARKED,
     ) -> None:
         self.task, self.recipe, self.plan = task, recipe, plan
         self._ranks = ranks
         self._observer = observer
         self._folder = folder
+        self._sections = sections
         self._watchdog = watchdog or Watchdog(None, ranks.rank, None)
         dtype = torch.float64 if recipe.precision == "float64" else torch.float32
         torch.manual_seed(fold(recipe.seed, MODEL_STREAM) % 2**63)
-        self.model = task.build_model().to(device=ranks.device, dtype=dtype)
+        self.model = task.build_model().to(dtype=dtype)
         if plan.gradient_checkpointing:
             task.checkpoint_gradients(self.model)
-        self.flat = FlatParameters(self.model, LEDGER_SIZE)
+        self.flat = place_model(self.model, plan, ranks, LEDGER_SIZE)
         self._buffers = [buffer for buffer in self.model.buffers() if buffer.numel()]
-        ranks.broadcast_(self.flat.values)
         for buffer in self._buffers:
             ranks.broadcast_(buffer)
-        self._loader = Loader(task, seed=recipe.seed, dtype=dtype, device=ranks.device, num_workers=plan.num_workers)
+        self._loader = Loader(
+            task,
+            seed=recipe.seed,
+            dtype=dtype,
+            device=ranks.device,
+            num_workers=plan.num_workers,
+            most_workers=plan.most_workers,
+            observer=observer,
+            sections=sections,
+        )
         steps_per_epoch = -(-task.num_samples("train") // recipe.resolved.global_batch_size)
         self._saver: Saver = Saver()
         self._saves_at_start = save_every is not None
-        self._saved = _SavedStep()
+        self._saved = SavedStep()
         if folder is not None:
             # Without an interval a run is saved when it is stopped.
             self._saver = CheckpointSaver(
@@ -107,6 +110,8 @@ class Trainer:
                 observer=Observers([observer, self._saved]),
                 capture=self._capture,
             )
+        elif self.flat.is_sharded:
+            self._saver = JoiningSaver(self._capture)
         self._loop = StepLoop(
             task=task,
             model=self.model,
@@ -119,6 +124,7 @@ class Trainer:
             saver=self._saver,
             stop=stop or StopRequest(),
             watchdog=self._watchdog,
+            sections=sections,
         )
         self._rewinder = Rewinder(folder=folder, ranks=ranks, observer=observer)
         self._weights = WeightFiles(
@@ -129,6 +135,7 @@ class Trainer:
             ranks=ranks,
             observer=observer,
             watchdog=self._watchdog,
+            sections=sections,
         )
         self._evaluation_batch_size = plan.micro_batch_size or _EVALUATION_BATCH_SIZE
         self._is_restored = False
@@ -148,6 +155,8 @@ class Trainer:
         self._started = time.perf_counter() - self.progress.seconds
         try:
             with self._watchdog:
+                if (model_flops := find_model_flops(self._loop, self._loader, self._ranks)) is not None:
+                    self._observer.on_decision(model_flops)
                 while True:
                     try:
                         self._run_stages()
@@ -169,7 +178,7 @@ class Trainer:
             # Only a model with batch statistics has buffers that differ between ranks: rank 0's are taken.
             if buffer.is_floating_point():
                 self._ranks.broadcast_(buffer)
-        with self.flat.using(self._loop.step.average):
+        with self._sections.evaluate, self.flat.using(self._loop.step.average):
             metrics, self._evaluation_batch_size = evaluate(
                 self.task,
                 self.model,
@@ -178,6 +187,7 @@ class Trainer:
                 ranks=self._ranks,
                 share_weights=self.plan.share_weights,
                 batch_size=self._evaluation_batch_size,
+                in_step=self.flat.is_sharded,
                 on_batch=self._watchdog.beat,
                 observer=self._observer,
             )
@@ -222,15 +232,7 @@ class Trainer:
         self._weights.save("last", self.flat.values)
         self._restore(best.snapshot or self._take_snapshot())
         self._loop.step.average = None
-        row = {
-            "stage": stage.name,
-            "epochs": epochs,
-            "steps": progress.step - progress.stage_first_step,
-            "stopped": stopped,
-            "best_epoch": None if best.epoch is None else best.epoch + 1,
-            **{f"validation_{key}": best.validation.get(key) for key in ("accuracy", "macro_f1", "loss")},
-            "seconds": round(time.perf_counter() - self._stage_started, 3),
-        }
+        row = stage_row(stage, progress, stopped, time.perf_counter() - self._stage_started)
         progress.rows.append(row)
         self._keep_best_of_run(best, number)
         self._observer.on_stage_end(StageEnd(number=number, row=row))
@@ -376,14 +378,7 @@ class Trainer:
             raise TrainingFailed(
                 f"{self._folder}: trained to the end, but {kinds} cannot be written; make room, then --resume it"
             )
-        return {
-            **{f"test_{key}": value for key, value in test.items()},
-            **{f"validation_{key}": value for key, value in best.validation.items() if key != "confusion_matrix"},
-            "best_stage": None if best.epoch is None else self.recipe.stages[best.epoch].name,
-            "stages": self.progress.rows,
-            "steps": self.progress.step,
-            "seconds": round(time.perf_counter() - self._started, 3),
-        }
+        return run_result(self.recipe, self.progress, test, time.perf_counter() - self._started)
 
     def _take_snapshot(self) -> Snapshot:
         """Copy the weights as they are evaluated: their moving average where there is one."""

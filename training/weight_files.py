@@ -12,6 +12,7 @@ from training.errors import UserError
 from training.flat import FlatParameters
 from training.observers.events import Decision, Observer
 from training.run_folder import save_weights
+from training.sections import UNMARKED, Sections
 from training.tasks.task import Task
 from training.watchdog import Watchdog
 
@@ -29,34 +30,35 @@ class WeightFiles:
         ranks: Ranks,
         observer: Observer,
         watchdog: Watchdog,
+        sections: Sections = UNMARKED,
     ) -> None:
         self._folder = folder
         self._task, self._model, self._flat = task, model, flat
-        self._ranks, self._observer, self._watchdog = ranks, observer, watchdog
-        self.unsaved: dict[str, torch.Tensor] = {}
-        """What could not be written, and its values."""
+        self._ranks, self._observer, self._watchdog, self._sections = ranks, observer, watchdog, sections
+        self.unsaved: dict[str, dict[str, torch.Tensor]] = {}
+        """What could not be written, and the model's state in it."""
 
     def save(self, kind: str, values: torch.Tensor) -> None:
         """Write the folder `kind`; called on every rank, so that none takes the time that a disk needs for a hang."""
-        with self._watchdog.paused():
-            self._save_here(kind, values)
+        with self._watchdog.paused(), self._sections.save:
+            with self._flat.using(values):
+                self._save_here(kind, self._flat.state_dict(self._model))
             self._ranks.barrier()
 
     def retry(self) -> None:
         """Write again what could not be written."""
-        for kind, values in list(self.unsaved.items()):
-            self._save_here(kind, values)
+        for kind, state in list(self.unsaved.items()):
+            self._save_here(kind, state)
 
-    def _save_here(self, kind: str, values: torch.Tensor) -> None:
+    def _save_here(self, kind: str, state: dict[str, torch.Tensor]) -> None:
         if self._folder is None:
             return
-        with self._flat.using(values):
-            try:
-                save_weights(self._folder / kind, self._model.state_dict(), self._task.prediction_spec())
-                self.unsaved.pop(kind, None)
-            except UserError as error:
-                self.unsaved[kind] = values.clone()
-                reason = f"{error}: training goes on, and tries again at its end"
-                self._observer.on_decision(
-                    Decision(kind="weights_not_saved", reason=reason, warning=True, fields={"weights": kind})
-                )
+        try:
+            save_weights(self._folder / kind, state, self._task.prediction_spec())
+            self.unsaved.pop(kind, None)
+        except UserError as error:
+            self.unsaved[kind] = {name: tensor.clone() for name, tensor in state.items()}
+            reason = f"{error}: training goes on, and tries again at its end"
+            self._observer.on_decision(
+                Decision(kind="weights_not_saved", reason=reason, warning=True, fields={"weights": kind})
+            )

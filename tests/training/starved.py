@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import training.optimizer
+import training.reduction
 import training.run
-import training.step
 from tests.training.helpers import PLAN, Recorder, make_recipe, make_task
 from training.cli import main
 from training.collectives import Ranks
@@ -235,7 +235,7 @@ def run_cases(folder: Path, cases: list[Case]) -> int:
     """Run cases one after the other in one world, as one of its ranks."""
     ranks = make_world()
     # So that a model as small as this has several.
-    training.step.GradientReduction = partial(GradientReduction, bucket_bytes=512)  # type: ignore[misc,assignment]
+    training.reduction.GradientReduction = partial(GradientReduction, bucket_bytes=512)  # type: ignore[misc,assignment]
     for case in cases:
         write_found(folder, ranks, case.name, run_case(case, ranks))
     leave_group()

@@ -75,8 +75,12 @@ FLAGS = [
     "--hang-timeout",
     "--keep",
     "--loss-spike-score",
+    "--no-profile",
+    "--profile",
+    "--profile-steps",
     "--resume",
     "--save-every",
+    "--sharding",
     "-h",
 ]
 

@@ -201,6 +201,26 @@ def test_two_processes_stop_together_and_any_number_goes_on(tmp_path: Path, rule
 
 
 @pytest.mark.slow
+def test_a_script_that_does_not_catch_it_ends_with_75_and_a_line(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import signal\n"
+        "from functools import partial\n"
+        "from tests.training.misbehaviour import ActingTask, send\n"
+        "from training.config import AdvancedTrainingConfig\n"
+        "from training.run import train\n"
+        "config = AdvancedTrainingConfig(runs_dir='runs', experiment_name='run', device='cpu', micro_batch_size=16)\n"
+        "train(config, ActingTask(partial(send, signal.SIGTERM, 3, 0)))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 75, done.stderr
+    assert "stopped after step 3 and saved: go on with --resume runs/run\n" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_sigterm_from_outside_and_the_same_command_again(tmp_path: Path) -> None:
     clips = write_clips(tmp_path / "clips.npz", torch.arange(40).numpy() % 2)
     command = [

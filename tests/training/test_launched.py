@@ -23,6 +23,7 @@ PLAN = {
     "mixed_precision": "no",
     "micro_batch_size": 7,
     "num_workers": 2,
+    "sharding": "replicate",
     "more": "of no concern",
 }
 
@@ -45,10 +46,11 @@ def test_without_a_plan_nothing_is_promised() -> None:
 
 
 def test_the_plan_fills_in_what_the_options_leave_open(tmp_path: Path) -> None:
-    plan = read(tmp_path / "plan.json", mixed_precision="bf16")
+    plan = read(tmp_path / "plan.json", mixed_precision="bf16", sharding="fsdp")
     filled = plan.fill_in(AdvancedTrainingConfig(seed=3))
     assert (filled.num_workers, filled.micro_batch_size, filled.mixed_precision, filled.seed) == (2, 7, "bf16", 3)
-    own = AdvancedTrainingConfig(num_workers=0, micro_batch_size=3, mixed_precision="no")
+    assert filled.sharding == "fsdp"
+    own = AdvancedTrainingConfig(num_workers=0, micro_batch_size=3, mixed_precision="no", sharding="replicate")
     assert plan.fill_in(own) == own
     # The two set each other: who asked for one of them has chosen.
     assert plan.fill_in(AdvancedTrainingConfig(gradient_accumulation=2)).micro_batch_size == "auto"
@@ -57,7 +59,7 @@ def test_the_plan_fills_in_what_the_options_leave_open(tmp_path: Path) -> None:
 def test_a_plan_that_leaves_a_choice_leaves_it_to_the_training(tmp_path: Path) -> None:
     plan = read(tmp_path / "plan.json", mixed_precision="fp8", micro_batch_size=None)
     filled = plan.fill_in(AdvancedTrainingConfig())
-    assert (filled.micro_batch_size, filled.mixed_precision) == ("auto", "auto")
+    assert (filled.micro_batch_size, filled.mixed_precision, filled.sharding) == ("auto", "auto", "auto")
 
 
 @pytest.mark.parametrize(

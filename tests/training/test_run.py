@@ -300,11 +300,11 @@ def test_input_that_cannot_be_used_leaves_no_folder(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_launch_that_asks_for_sharding_is_refused_and_not_quietly_replicated(
+def test_a_launch_that_asks_for_sharding_that_is_not_done_is_refused_and_not_quietly_replicated(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    assert "asks for FSDP, but training only replicates" in str(catch(train, config(clips, tmp_path / "runs")))
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    assert "asks for DEEPSPEED, which training does not do" in str(catch(train, config(clips, tmp_path / "runs")))
     assert not (tmp_path / "runs").exists()
 
 

@@ -12,8 +12,20 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from training.observers.events import Decision, EpochEnd, Observer, RunEnd, RunStart, StageStart, StepEnd
+from training.observers.events import (
+    Decision,
+    EpochEnd,
+    Observer,
+    ProfileEnd,
+    RunEnd,
+    RunStart,
+    StageStart,
+    StepEnd,
+)
+from training.observers.profile_table import ProfileTable
 from training.observers.tables import WARNING_STYLE, ResultTable, is_synthetic
+
+TRACE_VIEWER = "https://ui.perfetto.dev"
 
 _STYLES = {logging.INFO: "dim", logging.WARNING: WARNING_STYLE, logging.ERROR: "bold red"}
 
@@ -69,6 +81,14 @@ class QuietConsole(Observer):
         self._said.add((event.kind, event.reason))
         say(self.console, level, event.kind, event.reason)
 
+    def on_profile(self, event: ProfileEnd) -> None:
+        """Show where the time went."""
+        self._results.print()
+        self._results.print(ProfileTable(event))
+        # Whole, in however narrow a terminal: it is there to be copied.
+        self._results.out(f"trace, for {TRACE_VIEWER}: {event.trace}", highlight=False)
+        self._results.print()
+
     def on_run_end(self, event: RunEnd) -> None:
         """Show the result table and where the run is kept."""
         self._results.print()
@@ -93,6 +113,10 @@ class Progress:
     loss: float
     learning_rate: float
     samples_per_second: float
+    data_wait_share: float
+    """Of the time of the epoch so far: rank 0 waited for its micro-batches, or made them itself."""
+    model_flop_utilisation: float | None
+    """Share of what the devices could compute; none where that is not known."""
     stage_seconds_left: float
     """As long as the stage is not stopped early."""
     run_seconds_left: float
@@ -118,6 +142,8 @@ class ProgressConsole(QuietConsole):
         self._stage: StageStart | None = None
         self._started = self._epoch_started = self._next_show = clock()
         self._steps = self._samples = 0
+        self._data_wait_seconds = 0.0
+        self._peak_samples_per_second: float | None = None
 
     def on_run_start(self, event: RunStart) -> None:
         """Start the clock."""
@@ -134,6 +160,7 @@ class ProgressConsole(QuietConsole):
         """Count a step; show it only when it is time."""
         self._steps += 1
         self._samples += sum(event.samples_per_rank)
+        self._data_wait_seconds += event.data_wait_seconds
         now = self._clock()
         if now >= self._next_show:
             self._next_show = now + self.interval_seconds
@@ -143,6 +170,12 @@ class ProgressConsole(QuietConsole):
         """Measure the rate of the next epoch afresh: validation does not count."""
         self._begin_epoch()
 
+    def on_decision(self, event: Decision) -> None:
+        """Say it; and learn what the devices could do of this model."""
+        super().on_decision(event)
+        if event.kind == "model_flops" and event.fields["flops_per_sample"]:
+            self._peak_samples_per_second = event.fields["peak_flops_per_second"] / event.fields["flops_per_sample"]
+
     def show(self, progress: Progress) -> None:
         """Show where the run stands."""
         raise NotImplementedError
@@ -150,6 +183,7 @@ class ProgressConsole(QuietConsole):
     def _begin_epoch(self) -> None:
         self._epoch_started = self._clock()
         self._samples = 0
+        self._data_wait_seconds = 0.0
 
     def _progress(self, event: StepEnd, now: float) -> Progress:
         assert self._run is not None
@@ -166,6 +200,8 @@ class ProgressConsole(QuietConsole):
             steps_left = max(0, recipe.max_steps - event.step)
             stage_left, run_left = min(stage_left, steps_left), min(run_left, steps_left)
         seconds_per_step = (now - self._started) / self._steps
+        epoch_seconds = max(now - self._epoch_started, 1e-9)
+        rate, peak_rate = self._samples / epoch_seconds, self._peak_samples_per_second
         return Progress(
             stage_number=event.stage_number,
             num_stages=run.num_stages,
@@ -176,7 +212,9 @@ class ProgressConsole(QuietConsole):
             num_steps=num_steps,
             loss=event.loss,
             learning_rate=event.learning_rate,
-            samples_per_second=self._samples / max(now - self._epoch_started, 1e-9),
+            samples_per_second=rate,
+            data_wait_share=min(1.0, self._data_wait_seconds / epoch_seconds),
+            model_flop_utilisation=None if peak_rate is None else rate / peak_rate,
             stage_seconds_left=stage_left * seconds_per_step,
             run_seconds_left=run_left * seconds_per_step,
         )

@@ -14,9 +14,21 @@ from rich.text import Text
 
 from training.observers.console_base import Progress, ProgressConsole
 from training.observers.events import EpochEnd, RunEnd, RunStart, StageEnd, StageStart
-from training.observers.tables import WIDE_COLUMNS, RunHeader, format_duration, format_metric, format_rate, plural
+from training.observers.tables import (
+    WARNING_STYLE,
+    WIDE_COLUMNS,
+    RunHeader,
+    format_duration,
+    format_metric,
+    format_percent,
+    format_rate,
+    plural,
+)
 
 LARGEST_BAR_COLUMNS, SMALLEST_BAR_COLUMNS = 40, 10
+
+_MUCH_WAITING = 0.05
+"""Share of the time."""
 
 
 class ProgressView:
@@ -59,20 +71,26 @@ class ProgressView:
 
     def _stage_notes(self, progress: Progress, elapsed: str) -> list[tuple[int, str, str]]:
         left = format_duration(progress.run_seconds_left)
-        return [
+        notes = [
             (0, progress.stage_name, "bold"),
             (2, f"{elapsed} so far", ""),
             (1, f"at most {left} left", ""),
         ]
+        if progress.model_flop_utilisation is not None:
+            notes.append((3, f"MFU {format_percent(progress.model_flop_utilisation)}", ""))
+        return notes
 
     def _step_notes(self, progress: Progress) -> list[tuple[int, str, str]]:
         if self.activity:
             return [(0, self.activity, "dim")]
+        # The learning rate yields to the waiting, about which something can be done.
+        waiting = WARNING_STYLE if progress.data_wait_share > _MUCH_WAITING else ""
         return [
             (1, f"step {progress.step:>{len(str(progress.num_steps))}}/{progress.num_steps}", ""),
             (0, f"loss {progress.loss:#.4g}", "" if math.isfinite(progress.loss) else "bold red"),
-            (4, f"lr {progress.learning_rate:.2e}", ""),
+            (5, f"lr {progress.learning_rate:.2e}", ""),
             (3, f"{format_rate(progress.samples_per_second)} samples/s", ""),
+            (4, f"data wait {format_percent(progress.data_wait_share)}", waiting),
             (2, f"ETA {format_duration(progress.stage_seconds_left)}", ""),
         ]
 

@@ -99,6 +99,8 @@ class PlainConsole(ProgressConsole):
             loss=progress.loss,
             learning_rate=progress.learning_rate,
             samples_per_second=round(progress.samples_per_second, 1),
+            data_wait_share=round(progress.data_wait_share, 4),
+            model_flop_utilisation=progress.model_flop_utilisation,
             stage_seconds_left=round(progress.stage_seconds_left),
             run_seconds_left=round(progress.run_seconds_left),
         )

@@ -11,8 +11,8 @@
         on_stage_end            after the stage's best weights were restored
     on_run_end                  after the test
 
-`on_decision` comes at any time: a choice made for the user, with its reason. A step is told once its outcome is known, on
-an accelerator while the next one is computed.
+`on_decision` comes at any time: a choice made for the user, with its reason. `on_profile` comes once, where it was asked
+for. A step is told once its outcome is known, on an accelerator while the next one is computed.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ class StepEnd:
     samples_per_rank: Sequence[int]
     micro_batches: int
     """Of this rank."""
+    data_wait_seconds: float = 0.0
+    """How long this rank waited for its micro-batches, or made them itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +113,36 @@ class Decision:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SectionTime:
+    """What a part of the work took in the steps that were profiled."""
+
+    name: str
+    """Of `training.sections.Sections`, or `other`."""
+    times: int | None
+    """How often it was entered; none for what is left beside all sections."""
+    seconds: float
+    """Of the training thread, in all."""
+    device_seconds: float | None
+    """What the device computed of it, in all; none on a CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileEnd:
+    """Where the time of some steps of rank 0 went."""
+
+    trace: Path
+    """For Perfetto; the other ranks' stand beside it."""
+    first_step: int
+    """The first of the profiled steps, counted over the run from 1."""
+    steps: int
+    seconds: float
+    """They took in all, with the profiler."""
+    seconds_per_step_before: float | None
+    """What a step took before the profiler was started: the median; none where there were too few."""
+    sections: Sequence[SectionTime]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunEnd:
     """The result of a run, as it stands in `run.json`."""
 
@@ -140,6 +172,9 @@ class Observer:
     def on_decision(self, event: Decision) -> None:
         """At any time."""
 
+    def on_profile(self, event: ProfileEnd) -> None:
+        """After the last profiled step."""
+
     def on_save(self) -> None:
         """Before a checkpoint is taken: write what is held back, for the checkpoint will count it as done."""
 
@@ -159,6 +194,10 @@ class Observers(Observer):
     def add(self, observer: Observer) -> None:
         """Have one more observer from now on."""
         self._observers.append(observer)
+
+    def remove(self, observer: Observer) -> None:
+        """Have one less from the next event on: what has seen enough shall cost nothing."""
+        self._observers = [one for one in self._observers if one is not observer]
 
     def on_run_start(self, event: RunStart) -> None:
         """Pass the event on."""
@@ -190,6 +229,11 @@ class Observers(Observer):
         for observer in self._observers:
             observer.on_decision(event)
 
+    def on_profile(self, event: ProfileEnd) -> None:
+        """Pass the event on."""
+        for observer in self._observers:
+            observer.on_profile(event)
+
     def on_save(self) -> None:
         """Pass it on."""
         for observer in self._observers:
@@ -201,6 +245,6 @@ class Observers(Observer):
             observer.on_run_end(event)
 
     def close(self) -> None:
-        """Close them all."""
-        for observer in self._observers:
+        """Close them all, the newest first: what one has to say at its end is heard by those before it."""
+        for observer in reversed(self._observers):
             observer.close()

@@ -8,12 +8,23 @@ import math
 import os
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from training.errors import UserError
-from training.observers.events import Decision, EpochEnd, Observer, RunEnd, RunStart, StageEnd, StageStart, StepEnd
+from training.observers.events import (
+    Decision,
+    EpochEnd,
+    Observer,
+    ProfileEnd,
+    RunEnd,
+    RunStart,
+    StageEnd,
+    StageStart,
+    StepEnd,
+)
 from training.observers.journal_schema import COMMON_FIELDS, EVENT_FIELDS, SCHEMA_VERSION
 from training.typed import plain_values
 
@@ -49,6 +60,7 @@ class Journal(Observer):
         self._start = time.perf_counter()
         self._flush_at = self._start + FLUSH_SECONDS
         self._steps: list[tuple[float, StepEnd]] = []
+        self._data_wait_seconds = 0.0
 
     def on_run_start(self, event: RunStart) -> None:
         """Write what is trained and how."""
@@ -84,6 +96,7 @@ class Journal(Observer):
         """Hold a step back until the next flush."""
         now = time.perf_counter()
         self._steps.append((now, event))
+        self._data_wait_seconds += event.data_wait_seconds
         if now >= self._flush_at or len(self._steps) >= FLUSH_STEPS:
             self.flush()
 
@@ -102,8 +115,10 @@ class Journal(Observer):
                 "improved": event.improved,
                 "best": event.best,
                 "seconds": event.seconds,
+                "data_wait_seconds": round(self._data_wait_seconds, 6),
             },
         )
+        self._data_wait_seconds = 0.0
 
     def on_stage_end(self, event: StageEnd) -> None:
         """Write a stage's row of results."""
@@ -115,6 +130,10 @@ class Journal(Observer):
         taken = {*COMMON_FIELDS, *common}
         own = {(f"decision_{name}" if name in taken else name): value for name, value in event.fields.items()}
         self._write(f"decision_{event.kind}" if event.kind in EVENT_FIELDS else event.kind, {**common, **own})
+
+    def on_profile(self, event: ProfileEnd) -> None:
+        """Write where the time went."""
+        self._write("profile", asdict(event))
 
     def on_run_end(self, event: RunEnd) -> None:
         """Write the result."""

@@ -53,10 +53,20 @@ EVENT_FIELDS: dict[str, dict[str, str]] = {
         "improved": "whether the monitored metric is the best of the stage so far",
         "best": "best value of the monitored metric in the stage so far",
         "seconds": "duration of the epoch with its validation",
+        "data_wait_seconds": "how long rank 0 waited in this epoch for its micro-batches, or made them itself",
     },
     "stage_end": {
         "stage": "number of the stage, from 0",
         "row": "the stage's row of results, as in `run.json`",
+    },
+    "profile": {
+        "trace": "where the trace of rank 0 is, for ui.perfetto.dev; those of the other ranks stand beside it",
+        "first_step": "the first of the profiled steps",
+        "steps": "how many they are",
+        "seconds": "what they took in all, under the profiler",
+        "seconds_per_step_before": "what a step took before the profiler was started, the median; null where unknown",
+        "sections": "where the time went: for each part its name, how often it was entered (`times`), the `seconds` of the "
+        "training thread, and `device_seconds`, null on a CPU",
     },
     "run_end": {"result": "the result, as in `run.json`"},
     "decision": {
@@ -99,6 +109,20 @@ DECISION_FIELDS: dict[str, dict[str, str]] = {
         "split": "in evaluation, instead of these three: the split",
         "failures": "in evaluation: forward passes that did not fit, over all ranks",
         "evaluation_batch_size": "in evaluation: the most samples in one forward pass from now on, of this rank",
+    },
+    "num_workers": {
+        "num_workers": "threads of rank 0 that prepare micro-batches from now on",
+        "before": "as many they were",
+        "data_wait_share": "share of the time that the loop waited for data",
+    },
+    "first_step": {
+        "seconds": "from the start of the process to the end of its first optimizer step",
+        "seconds_before_run": "how much of it had passed at the `run` event: imports, data, model",
+    },
+    "model_flops": {
+        "flops_per_sample": "floating-point operations of a forward and backward pass, per training sample",
+        "peak_flops_per_second": "what all devices of the run can do in its precision, by their data sheets",
+        "mixed_precision": "`no`, `fp16` or `bf16`",
     },
     "memory_pressure": {"micro_batch_size": "the most samples in one forward pass from now on"},
     "micro_batch": {

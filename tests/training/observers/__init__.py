@@ -10,8 +10,10 @@ from training.observers.events import (
     Decision,
     EpochEnd,
     Observer,
+    ProfileEnd,
     RunEnd,
     RunStart,
+    SectionTime,
     StageEnd,
     StageStart,
     StepEnd,
@@ -78,6 +80,25 @@ def make_stage_start(number: int = 0) -> StageStart:
     )
 
 
+def make_profile(**changes: Any) -> ProfileEnd:
+    sections = (
+        SectionTime(name="data_wait", times=4, seconds=0.01, device_seconds=None),
+        SectionTime(name="forward", times=2, seconds=0.03, device_seconds=None),
+        SectionTime(name="save", times=0, seconds=0.0, device_seconds=None),
+        SectionTime(name="evaluate", times=0, seconds=0.0, device_seconds=None),
+        SectionTime(name="other", times=None, seconds=0.01, device_seconds=None),
+    )
+    values = {
+        "trace": Path("runs/trial/profile/rank_0.trace.json.gz"),
+        "first_step": 2,
+        "steps": 2,
+        "seconds": 0.05,
+        "seconds_per_step_before": 0.02,
+        "sections": sections,
+    }
+    return ProfileEnd(**{**values, **changes})
+
+
 def make_result() -> dict[str, Any]:
     rows = [
         {
@@ -96,7 +117,7 @@ def make_result() -> dict[str, Any]:
 
 
 def events_of_a_run() -> Iterator[Any]:
-    """Yield the events of two stages, three epochs and nine steps, with two decisions."""
+    """Yield the events of two stages, three epochs and nine steps, with two decisions and a profile."""
     result = make_result()
     yield make_run_start()
     yield Decision(kind="batch_rule", reason="the batch follows", fields={"global_batch_size": 64})
@@ -108,6 +129,8 @@ def events_of_a_run() -> Iterator[Any]:
             for step_in_epoch in range(STEPS_PER_EPOCH):
                 step += 1
                 yield make_step(step, 3.0 / step, stage=number, epoch=epoch, step_in_epoch=step_in_epoch)
+                if step == 3:
+                    yield make_profile()
             yield EpochEnd(
                 stage_number=number,
                 epoch=epoch,
@@ -133,6 +156,7 @@ def send(observer: Observer, event: Any) -> None:
         EpochEnd: observer.on_epoch_end,
         StageEnd: observer.on_stage_end,
         Decision: observer.on_decision,
+        ProfileEnd: observer.on_profile,
         RunEnd: observer.on_run_end,
     }
     methods[type(event)](event)

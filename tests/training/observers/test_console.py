@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -14,6 +15,7 @@ from rich.console import Console
 from tests.training.observers import (
     events_of_a_run,
     make_plan,
+    make_profile,
     make_result,
     make_run_start,
     make_stage_start,
@@ -24,7 +26,8 @@ from training.observers.console import configure_logging, is_live_terminal, make
 from training.observers.console_base import Progress, key_values
 from training.observers.console_live import ProgressView
 from training.observers.console_plain import PlainConsole
-from training.observers.events import Decision, EpochEnd, RunEnd
+from training.observers.events import Decision, EpochEnd, RunEnd, SectionTime
+from training.observers.profile_table import ProfileTable
 from training.observers.tables import ResultTable, RunHeader, format_duration, format_rate
 from training.recipe import Recipe, Stage
 
@@ -221,6 +224,8 @@ def test_the_bars_fit_the_width_and_keep_the_loss(width: int) -> None:
         loss=0.123456,
         learning_rate=1e-4,
         samples_per_second=12345.0,
+        data_wait_share=0.0123,
+        model_flop_utilisation=0.4567,
         stage_seconds_left=754.0,
         run_seconds_left=7540.0,
     )
@@ -230,6 +235,7 @@ def test_the_bars_fit_the_width_and_keep_the_loss(width: int) -> None:
     assert "loss 0.1235" in lines[1]
     assert ("samples/s" in lines[1]) == (width >= 100)
     assert ("2:05:40" in lines[0]) == (width >= 100)
+    assert ("MFU 45.7 %" in lines[0]) == ("data wait 1.2 %" in lines[1]) == (width >= 100)
 
 
 def test_the_header_says_what_is_trained_on_what_and_why() -> None:
@@ -345,3 +351,38 @@ def test_durations_and_rates_are_short() -> None:
     assert [format_rate(value) for value in (8.25, 912.4, 1234.0, 34567.0, 5.6e6)] == [
         *["8.2", "912", "1.2k", "35k", "5.6M"]
     ]
+
+
+def test_a_profile_is_a_table_of_a_mean_step_and_the_whole_path_of_the_trace(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    trace = Path("runs") / ("long" * 40) / "rank_0.trace.json.gz"
+    for log_level in ("info", "error"):
+        observer = make_console_observer(log_level=log_level, stream_is_terminal=False)
+        observer.on_profile(make_profile(trace=trace))
+        out, err = capsys.readouterr()
+        assert err == ""
+        lines = out.splitlines()
+        assert lines[1] == "where the time of steps 2 to 3 went"
+        cells = {line.split("  ")[0]: line.split()[-4:] for line in lines}
+        assert cells["data wait"][-3:] == ["5.000", "20.0", "%"]
+        assert cells["forward"][-3:] == ["15.0", "60.0", "%"]
+        assert cells["save"][-2:] == ["-", "-"]
+        assert "evaluate" not in out
+        assert cells["all 2 steps"][-3:] == ["25.0", "100.0", "%"]
+        assert "without the profiler a step took 20.0 ms (median of those before)" in lines
+        assert f"trace, for https://ui.perfetto.dev: {trace}" in lines
+
+
+def test_a_profile_of_a_device_has_its_own_times_beside_the_hosts() -> None:
+    sections = (
+        SectionTime(name="forward", times=2, seconds=0.01, device_seconds=0.03),
+        SectionTime(name="reduce", times=0, seconds=0.0, device_seconds=0.008),
+        SectionTime(name="save", times=0, seconds=0.0, device_seconds=0.0),
+    )
+    text = drawn(ProfileTable(make_profile(sections=sections, seconds_per_step_before=None)))
+    rows = {line.split("  ")[0]: line.split()[1:] for line in text.splitlines()}
+    assert rows["forward"] == ["5.000", "20.0", "%", "15.0"]
+    assert rows["reduce"] == ["0.000", "0.0", "%", "4.000"]
+    assert rows["save"] == ["-", "-", "-"]
+    assert "without the profiler" not in text

@@ -55,7 +55,7 @@ def test_the_lines_stand_in_the_order_in_which_things_happened(path: Path) -> No
     lines = read_journal(path)
     epoch = ["step"] * 3 + ["epoch"]
     assert [line["event"] for line in lines] == [
-        *["run", "batch_rule", "stage", *epoch, *epoch, "stage_end"],
+        *["run", "batch_rule", "stage", *epoch[:3], "profile", "epoch", *epoch, "stage_end"],
         *["stage", *epoch, "stage_end", "small_data", "run_end"],
     ]
     assert [line["step"] for line in lines if line["event"] == "step"] == list(range(1, 10))

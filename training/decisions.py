@@ -1,0 +1,51 @@
+"""What was chosen for the user before the first step, told with its reasons."""
+
+from __future__ import annotations
+
+from training.config import AdvancedTrainingConfig
+from training.device import DeviceManager
+from training.observers.events import Decision, Observer
+from training.plan import Plan
+from training.recipe import Recipe
+
+
+def tell_decisions(
+    observer: Observer,
+    config: AdvancedTrainingConfig,
+    recipe: Recipe,
+    plan: Plan,
+    settings: dict[str, str],
+    notes: tuple[str, ...],
+) -> None:
+    """Tell the batch rule, what became of the wish for several devices, what the data and the device's settings are."""
+    resolved = recipe.resolved
+    processes = f"{resolved.num_processes} process{'es' if resolved.num_processes > 1 else ''}"
+    told = [
+        Decision(
+            kind="batch_rule",
+            reason=(
+                f"{recipe.batch_rule}: global batch {resolved.global_batch_size} from base {recipe.batch_size} on "
+                f"{processes}, learning rate x {resolved.learning_rate_factor:g} ({recipe.learning_rate_rule})"
+            ),
+            fields={
+                "rule": recipe.batch_rule,
+                "global_batch_size": resolved.global_batch_size,
+                "learning_rate": recipe.peak_learning_rate,
+            },
+        )
+    ]
+    fallback = DeviceManager.multi_gpu_fallback(config.device) if config.multi_gpu else None
+    if fallback:
+        told.append(Decision(kind="device_fallback", reason=fallback.message, warning=True, fields=fallback.as_dict()))
+    count = DeviceManager.device_count(plan.device)
+    if config.multi_gpu and plan.world_size == 1 and count > 1:
+        start = f"accelerate launch --multi_gpu --num_processes {count} bin/train.py"
+        reason = f"--multi-gpu: one process drives one of {count} {plan.device} devices; to use all: {start}"
+        told.append(Decision(kind="idle_devices", reason=reason, warning=True, fields={"devices": count}))
+    told += [Decision(kind="data_note", reason=note, fields={}) for note in notes]
+    told += [
+        Decision(kind="device_setting", reason=f"{name} {reason}", fields={"setting": name})
+        for name, reason in settings.items()
+    ]
+    for decision in told:
+        observer.on_decision(decision)

@@ -1,0 +1,28 @@
+"""Where a model's parameters are: all of them on every rank's device, or sharded over the ranks."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from training.collectives import Ranks
+from training.flat import FlatParameters
+from training.plan import Plan
+
+
+def place_model(model: nn.Module, plan: Plan, ranks: Ranks, ledger_size: int) -> FlatParameters:
+    """Move a new model, made on the host, to the ranks' devices as the plan says; its weights are rank 0's.
+
+    Raises `UserError` where its parameters are not alike, or torch cannot shard them.
+    """
+    if plan.sharding == "replicate":
+        flat = FlatParameters(model.to(ranks.device), ledger_size)
+        ranks.broadcast_(flat.values)
+        return flat
+    from training.sharded import ShardedParameters  # FSDP2 takes long to import
+
+    with torch.no_grad():
+        for parameter in model.parameters():
+            # One at a time: no device need hold them all.
+            parameter.copy_(ranks.broadcast_(parameter.to(ranks.device)))
+    return ShardedParameters(model, ledger_size, ranks)

@@ -1,0 +1,36 @@
+"""The parts of a run's time by name, for a profiler to mark; where none is asked for, entering one does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sections:
+    """A context for each part, entered again and again, never one within another."""
+
+    data_wait: AbstractContextManager[Any]
+    """The loop waits for its next micro-batch, or makes it where no thread does."""
+    forward: AbstractContextManager[Any]
+    backward: AbstractContextManager[Any]
+    reduce: AbstractContextManager[Any]
+    """The ranks sum their gradients, and wait for the slowest; of an overlapped reduction what is left after the backward."""
+    optimizer: AbstractContextManager[Any]
+    device_wait: AbstractContextManager[Any]
+    """The host waits until an accelerator has computed an earlier step."""
+    save: AbstractContextManager[Any]
+    """The run is copied for a checkpoint, or weights are written."""
+    evaluate: AbstractContextManager[Any]
+
+    @classmethod
+    def of(cls, make: Callable[[str], AbstractContextManager[Any]]) -> Sections:
+        """Return a context for each part, made from its name."""
+        return cls(**{field.name: make(field.name) for field in fields(cls)})
+
+
+UNMARKED = Sections.of(lambda name: nullcontext())
+
+SECTION_NAMES = tuple(field.name for field in fields(Sections))
