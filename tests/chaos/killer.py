@@ -15,6 +15,8 @@ from training.checkpoint import CHECKPOINTS
 _SAVE_SECONDS = 0.02
 """About how long a save takes here: where in it a kill falls is drawn from this."""
 _RESUME_SECONDS = 0.3
+_STEP_SECONDS = 0.03
+"""A step takes at least so long: a fast machine would be at the run's end before a late kill has found its moment."""
 _FEWEST_STEPS = 5
 """Between a restart and the next kill, where it is not to fall earlier: a checkpoint is due every 4."""
 _MOST_MISSES = 3
@@ -68,7 +70,11 @@ class Killer:
     def _strike(self, world_size: int, target: str, moment: str, kills_left: int) -> None:
         """Kill until a kill counts and has fallen at the moment that was asked for; others that count are kept too."""
         for _ in range(_MOST_MISSES):
-            attempt = self._run.start(world_size, by_name=self._resumes_at is not None and self._rng.random() < 0.5)
+            attempt = self._run.start(
+                world_size,
+                by_name=self._resumes_at is not None and self._rng.random() < 0.5,
+                pass_seconds=_STEP_SECONDS / passes_of_step(GLOBAL_BATCH_SIZE, world_size),
+            )
             try:
                 struck = self._kill(attempt, world_size, target, moment, kills_left)
             finally:
