@@ -100,7 +100,8 @@ class BatchReader:
         return self._block[start : start + self._batch_size]
 
     def _read(self, epoch: int, step: int) -> None:
-        goes_on = epoch == self._epoch and step == self._first_step + self._num_batches
+        follows = epoch == self._epoch and step == self._first_step + self._num_batches
+        goes_on = follows or (epoch == self._epoch + 1 and step == 0 and self._epoch >= 0)
         self._num_batches = min(self._most, 2 * self._num_batches) if goes_on else self._fewest
         start, size = step * self._batch_size, self._num_batches * self._batch_size
         self._block = self._order.indices(epoch, start, start + size)

@@ -11,9 +11,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from training.collectives import Ranks
 from training.config import AdvancedTrainingConfig
@@ -32,7 +30,8 @@ from training.observers.journal import Journal
 from training.observers.launch_mark import LaunchMark
 from training.observers.record import RunRecord
 from training.open_run import OpenRun, open_run, take_up
-from training.plan import Plan, plan_micro_batches, plan_shares
+from training.plan import Plan
+from training.planning import is_set, make_plan
 from training.rank_failure import share_failure
 from training.recipe import DataSpec, MixedPrecision, Recipe
 from training.run_folder import RUN_SCHEMA_VERSION, folder_name, git_commit, versions
@@ -41,16 +40,13 @@ from training.tasks.sign import SignTask
 from training.tasks.task import Task
 from training.trainer import Trainer
 from training.watchdog import Watchdog
-from training.world import check_world, launched_world, leave_group, usable_cores
+from training.world import check_world, launched_world, leave_group
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _LONGEST_WAIT_SECONDS = 7 * 24 * 3600.0
 """Of a collective, where a hang is not looked for."""
-
-_MOST_WORKERS = 8
-"""Threads of one process that prepare micro-batches, where their number is found while the run goes on."""
 
 
 def train(config: AdvancedTrainingConfig, task: Task | None = None) -> dict[str, Any]:
@@ -98,7 +94,7 @@ def _start_world(config: AdvancedTrainingConfig) -> tuple[Accelerator, Ranks]:
     if size > 1 and not config.use_data_parallel:
         raise UserError(f"--no-data-parallel: {size} processes were started; start one, or drop the flag")
     for sharding in ("DEEPSPEED", "MEGATRON_LM"):
-        if _is_set(f"ACCELERATE_USE_{sharding}"):
+        if is_set(f"ACCELERATE_USE_{sharding}"):
             raise UserError(
                 f"the launcher's config asks for {sharding}, which training does not do: use MULTI_GPU or FSDP"
             )
@@ -119,25 +115,6 @@ def _start_world(config: AdvancedTrainingConfig) -> tuple[Accelerator, Ranks]:
         device=accelerator.device,
     )
     return accelerator, ranks
-
-
-def _is_set(name: str) -> bool:
-    return os.environ.get(name, "").lower() in ("1", "true")
-
-
-def _sharding(
-    asked: Literal["auto", "replicate", "fsdp"], size: int
-) -> tuple[Literal["replicate", "fsdp"], str | None]:
-    """Return how parameters are held, and why, where the user did not say so. Raises `UserError` for the first FSDP."""
-    sharding, reason = asked, None
-    if asked == "auto":
-        sharding = "fsdp" if _is_set("ACCELERATE_USE_FSDP") else "replicate"
-        reason = "the launcher's config says so" if sharding == "fsdp" else "nothing asks for sharding"
-        if sharding == "fsdp" and os.environ.get("FSDP_VERSION", "2") != "2":
-            raise UserError("the launcher's config asks for FSDP 1: set fsdp_version: 2 in its fsdp_config")
-    if sharding == "fsdp" and size == 1:
-        return "replicate", "one process: there is nothing to share"
-    return "fsdp" if sharding == "fsdp" else "replicate", reason
 
 
 def _hang_seconds(config: AdvancedTrainingConfig) -> float | None:
@@ -252,73 +229,6 @@ def make_task(config: AdvancedTrainingConfig) -> Task:
     """Return the task of a config in one process, its data read and split."""
     recipe = config.make_recipe()
     return SignTask(prepare_data(recipe.data, recipe.seed), recipe.model)
-
-
-def make_plan(config: AdvancedTrainingConfig, recipe: Recipe, ranks: Ranks, *, workers_are_fixed: bool = True) -> Plan:
-    """Return how a resolved recipe is computed by these ranks, with the reason for each choice.
-
-    The number of workers may be corrected while the run goes on, unless it is fixed.
-    """
-    shares = plan_shares(config.share_weights, ranks.size)
-    asked_size = None if config.micro_batch_size == "auto" else config.micro_batch_size
-    micro_batch_size, accumulation = plan_micro_batches(
-        recipe.resolved.global_batch_size, shares, asked_size, config.gradient_accumulation
-    )
-    on_cpu = ranks.device.type == "cpu"
-    reasons = {}
-    asked = config.gradient_accumulation
-    if asked is not None and asked != accumulation:
-        reasons["gradient_accumulation"] = (
-            f"{asked} micro-batches of a whole size do not fit the share: {accumulation} do"
-        )
-    sharding, reason = _sharding(config.sharding, ranks.size)
-    if reason is not None:
-        reasons["sharding"] = reason
-    reduction = config.reduction
-    if sharding == "fsdp":
-        if reduction == "overlap":
-            reasons["reduction"] = "FSDP2 reduces during every backward pass by itself"
-        reduction = "flat"
-    elif reduction == "auto":
-        reduction = "flat" if on_cpu or ranks.size == 1 else "overlap"
-        reasons["reduction"] = (
-            "one process: nothing to reduce"
-            if ranks.size == 1
-            else "one all-reduce after the backward pass: on a CPU the same cores would do both"
-            if on_cpu
-            else "the device computes while the gradients travel"
-        )
-    num_workers = config.num_workers
-    if num_workers is None:
-        num_workers = 0 if on_cpu else 2
-        reasons["num_workers"] = (
-            "the training thread: on a CPU the same cores would do both"
-            if on_cpu
-            else "prepared while the device works"
-        )
-    if micro_batch_size is None:
-        reasons["micro_batch_size"] = "a rank's whole share in one forward pass, or as much as is measured to fit"
-    return Plan(
-        world_size=ranks.size,
-        device=ranks.device.type,
-        device_name=DeviceManager.get_device_info(ranks.device).name,
-        micro_batch_size=micro_batch_size,
-        gradient_accumulation=accumulation,
-        share_weights=shares,
-        reduction=reduction,
-        sharding=sharding,
-        gradient_checkpointing=config.gradient_checkpointing,
-        num_workers=num_workers,
-        most_workers=None if workers_are_fixed else _most_workers(num_workers, on_cpu=on_cpu),
-        threads_per_process=torch.get_num_threads(),
-        reasons=tuple(reasons.items()),
-    )
-
-
-def _most_workers(planned: int, *, on_cpu: bool) -> int:
-    """Return how many threads may prepare micro-batches: those for which a process has cores beside its computing."""
-    cores = usable_cores() // (launched_world().local_size or 1)
-    return max(planned, min(_MOST_WORKERS, cores - (torch.get_num_threads() if on_cpu else 1)))
 
 
 def _share_data(recipe: Recipe, ranks: Ranks) -> PreparedData:

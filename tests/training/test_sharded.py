@@ -18,7 +18,7 @@ from training.collectives import Ranks
 from training.config import AdvancedTrainingConfig
 from training.errors import UserError
 from training.flat import FlatParameters
-from training.run import _sharding
+from training.planning import _sharding
 from training.tasks.task import Batch
 from training.world import leave_group
 

@@ -12,7 +12,7 @@ import torch
 
 from tests.training.helpers import PLAN, make_recipe, make_task, make_trainer
 from training import loader as loader_module
-from training import run, workers
+from training import planning, workers
 from training.collectives import Ranks
 from training.config import AdvancedTrainingConfig
 from training.loader import Loader, StepWork
@@ -68,10 +68,10 @@ def test_the_slow_first_steps_of_a_process_do_not_count() -> None:
 
 
 def test_a_user_who_gives_a_number_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "usable_cores", lambda: 16)
+    monkeypatch.setattr(planning, "usable_cores", lambda: 16)
     config, recipe = AdvancedTrainingConfig(), make_recipe()
     found = [
-        run.make_plan(config, recipe, Ranks.alone(), workers_are_fixed=is_fixed).most_workers
+        planning.make_plan(config, recipe, Ranks.alone(), workers_are_fixed=is_fixed).most_workers
         for is_fixed in (True, False)
     ]
     assert found == [None, min(8, 16 - torch.get_num_threads())]

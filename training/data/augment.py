@@ -164,8 +164,10 @@ def _matrices(draws: _Draws, augmentation: Augmentation, coords: int) -> np.ndar
 
 def _lose_points(values: np.ndarray, frames: _Frames, draws: _Draws, augmentation: Augmentation) -> None:
     if augmentation.landmark_dropout > 0:
-        points = np.arange(values.shape[1])
-        values[(draws.of(_LANDMARKS, points) < augmentation.landmark_dropout)[frames.clip]] = np.nan
+        rows, points, coords = values.shape
+        lost = draws.of(_LANDMARKS, np.arange(points)) < augmentation.landmark_dropout
+        # A mask of all elements is applied in half the time of one of points.
+        values.reshape(rows, -1)[lost.repeat(coords, axis=1)[frames.clip]] = np.nan
     if augmentation.frame_dropout > 0:
         words = counted_words(draws.words[frames.clip, _FRAMES], frames.frame)
         values[uniform(words) < augmentation.frame_dropout] = np.nan

@@ -1,0 +1,106 @@
+"""The plan of a run: what the config asks for, what the launcher says, what this machine suggests, each with its reason."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+import torch
+
+from training.collectives import Ranks
+from training.config import AdvancedTrainingConfig
+from training.device import DeviceManager
+from training.errors import UserError
+from training.plan import Plan, plan_micro_batches, plan_shares
+from training.recipe import Recipe
+from training.world import launched_world, usable_cores
+
+_MOST_WORKERS = 8
+"""Threads of one process that prepare micro-batches, where their number is found while the run goes on."""
+
+
+def is_set(name: str) -> bool:
+    """Return whether a launcher's variable says yes."""
+    return os.environ.get(name, "").lower() in ("1", "true")
+
+
+def _sharding(
+    asked: Literal["auto", "replicate", "fsdp"], size: int
+) -> tuple[Literal["replicate", "fsdp"], str | None]:
+    """Return how parameters are held, and why, where the user did not say so. Raises `UserError` for the first FSDP."""
+    sharding, reason = asked, None
+    if asked == "auto":
+        sharding = "fsdp" if is_set("ACCELERATE_USE_FSDP") else "replicate"
+        reason = "the launcher's config says so" if sharding == "fsdp" else "nothing asks for sharding"
+        if sharding == "fsdp" and os.environ.get("FSDP_VERSION", "2") != "2":
+            raise UserError("the launcher's config asks for FSDP 1: set fsdp_version: 2 in its fsdp_config")
+    if sharding == "fsdp" and size == 1:
+        return "replicate", "one process: there is nothing to share"
+    return "fsdp" if sharding == "fsdp" else "replicate", reason
+
+
+def make_plan(config: AdvancedTrainingConfig, recipe: Recipe, ranks: Ranks, *, workers_are_fixed: bool = True) -> Plan:
+    """Return how a resolved recipe is computed by these ranks, with the reason for each choice.
+
+    The number of workers may be corrected while the run goes on, unless it is fixed.
+    """
+    shares = plan_shares(config.share_weights, ranks.size)
+    asked_size = None if config.micro_batch_size == "auto" else config.micro_batch_size
+    micro_batch_size, accumulation = plan_micro_batches(
+        recipe.resolved.global_batch_size, shares, asked_size, config.gradient_accumulation
+    )
+    on_cpu = ranks.device.type == "cpu"
+    reasons = {}
+    asked = config.gradient_accumulation
+    if asked is not None and asked != accumulation:
+        reasons["gradient_accumulation"] = (
+            f"{asked} micro-batches of a whole size do not fit the share: {accumulation} do"
+        )
+    sharding, reason = _sharding(config.sharding, ranks.size)
+    if reason is not None:
+        reasons["sharding"] = reason
+    reduction = config.reduction
+    if sharding == "fsdp":
+        if reduction == "overlap":
+            reasons["reduction"] = "FSDP2 reduces during every backward pass by itself"
+        reduction = "flat"
+    elif reduction == "auto":
+        reduction = "flat" if on_cpu or ranks.size == 1 else "overlap"
+        reasons["reduction"] = (
+            "one process: nothing to reduce"
+            if ranks.size == 1
+            else "one all-reduce after the backward pass: on a CPU the same cores would do both"
+            if on_cpu
+            else "the device computes while the gradients travel"
+        )
+    num_workers = config.num_workers
+    if num_workers is None:
+        num_workers = 0 if on_cpu else 2
+        reasons["num_workers"] = (
+            "the training thread: on a CPU the same cores would do both"
+            if on_cpu
+            else "prepared while the device works"
+        )
+    if micro_batch_size is None:
+        reasons["micro_batch_size"] = "a rank's whole share in one forward pass, or as much as is measured to fit"
+    return Plan(
+        world_size=ranks.size,
+        device=ranks.device.type,
+        device_name=DeviceManager.get_device_info(ranks.device).name,
+        micro_batch_size=micro_batch_size,
+        gradient_accumulation=accumulation,
+        share_weights=shares,
+        reduction=reduction,
+        sharding=sharding,
+        gradient_checkpointing=config.gradient_checkpointing,
+        num_workers=num_workers,
+        most_workers=None if workers_are_fixed else _most_workers(num_workers, on_cpu=on_cpu),
+        threads_per_process=torch.get_num_threads(),
+        reasons=tuple(reasons.items()),
+    )
+
+
+def _most_workers(planned: int, *, on_cpu: bool) -> int:
+    """Return how many threads may prepare micro-batches: those for which a process has cores beside its computing."""
+    cores = usable_cores() // (launched_world().local_size or 1)
+    return max(planned, min(_MOST_WORKERS, cores - (torch.get_num_threads() if on_cpu else 1)))
