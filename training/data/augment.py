@@ -106,7 +106,7 @@ def _play_at_another_speed(
     stops = np.cumsum(lengths)
     before = (stops - lengths)[clip] + whole.astype(np.int64)
     after = np.minimum(before + 1, stops[clip] - 1)
-    first, between = values[before], values[after]
+    first, between = values.take(before, axis=0), values.take(after, axis=0)
     between -= first
     between *= weight
     between += first
@@ -130,12 +130,12 @@ def _transform(values: np.ndarray, frames: _Frames, draws: _Draws, augmentation:
     if coords not in (2, 3):
         return values
     matrix = _matrices(draws, augmentation, coords).transpose(0, 2, 1).astype(values.dtype)
-    moved = values @ matrix[frames.clip]
+    moved = values @ matrix.take(frames.clip, axis=0)
     if augmentation.shift > 0:
         shift = augmentation.shift * (2.0 * draws.of(_SHIFT, np.arange(coords)) - 1.0)
         # For all points of a frame: what repeats along the last axis alone is added slowly.
         of_frame = np.tile(shift.astype(values.dtype), values.shape[1])
-        moved += of_frame[frames.clip].reshape(values.shape)
+        moved += of_frame.take(frames.clip, axis=0).reshape(values.shape)
     return moved
 
 
@@ -167,7 +167,7 @@ def _lose_points(values: np.ndarray, frames: _Frames, draws: _Draws, augmentatio
         rows, points, coords = values.shape
         lost = draws.of(_LANDMARKS, np.arange(points)) < augmentation.landmark_dropout
         # A mask of all elements is applied in half the time of one of points.
-        values.reshape(rows, -1)[lost.repeat(coords, axis=1)[frames.clip]] = np.nan
+        values.reshape(rows, -1)[lost.repeat(coords, axis=1).take(frames.clip, axis=0)] = np.nan
     if augmentation.frame_dropout > 0:
         words = counted_words(draws.words[frames.clip, _FRAMES], frames.frame)
         values[uniform(words) < augmentation.frame_dropout] = np.nan
