@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.training.misbehaviour import difference
 from tests.training.misfits import BATCH_SIZE, EPOCHS, NUM_STEPS, NUM_TRAIN, Misfit, Place, Training, train, train_all
 from tests.training.processes import run_group
 from tests.training.starved import read_found
@@ -109,7 +109,8 @@ def test_numbers_that_go_bad_are_gone_back_from_alike(tmp_path: Path) -> None:
         for lag in (0, 1)
     )
     assert at_once["decisions"].count("rewind") == EPOCHS
-    assert torch.equal(at_once["values"], late["values"])
+    # On the host the same numbers are rounded elsewhere.
+    assert difference(late["values"], at_once["values"]) < 1e-10
     assert at_once["decisions"].count("rewind") == late["decisions"].count("rewind")
 
 
