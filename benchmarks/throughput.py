@@ -34,6 +34,7 @@ from training.plan import Plan
 from training.recipe import Stage
 from training.tasks.sign import SignTask
 from training.tasks.task import Batch
+from training.world import usable_cores
 
 TARGETS = {1: 1.3, 2: 1.2}
 """Samples a second over plain PyTorch's on real lengths, by processes."""
@@ -130,15 +131,20 @@ def main() -> int:
         judged = case.clips == "real" and not case.augments
         ratios += found[name].ratios(name, at_least=TARGETS[case.num_ranks] if judged else None)
     clips = sign_loops.whole_batches(sign_loops.default_clips(), 32, at_most=2 if options.quick else 30)
-    waiting = [measure_waiting(clips, options.threads) for _ in range(rounds)]
-    shares = [share_of_recipe(of_round) for of_round in waiting]
-    name = "default recipe: share of step time spent on data"
-    ratios.append(Ratio.of(name, shares, np.ones(len(shares)).tolist(), at_most=WAITING_TARGET))
+    waiting: dict[int, list[Waiting]] = {}
+    for threads in sorted({options.threads, usable_cores()}):
+        # A run takes as many threads as there are cores: its steps are shorter, what it waits for data is not.
+        waiting[threads] = [measure_waiting(clips, threads) for _ in range(rounds)]
+        shares = [share_of_recipe(of_round) for of_round in waiting[threads]]
+        name = f"default recipe, {threads} thread{'s' * (threads > 1)}: share of step time spent on data"
+        ratios.append(Ratio.of(name, shares, np.ones(len(shares)).tolist(), at_most=WAITING_TARGET))
     console().print(draw(found))
     figures = {
         "threads": options.threads,
         "cases": {name: of_case.as_dict() for name, of_case in found.items()},
-        "waiting": [vars(of_round) for of_round in waiting],
+        "waiting": {
+            str(threads): [vars(of_round) for of_round in of_threads] for threads, of_threads in waiting.items()
+        },
     }
     return finish("throughput", ratios, quick=options.quick, figures=figures)
 

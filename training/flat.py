@@ -80,13 +80,15 @@ class FlatParameters:
         self.parameters = list(parameters)
         """In the order in which they lie in the buffers."""
         self.starts = [place.start for place in layout.places]
-        self.values = torch.zeros(layout.size, dtype=self.dtype, device=self.device)
-        self.all_gradients = torch.zeros(layout.size + ledger_size, dtype=self.dtype, device=self.device)
+        # Of parameters with few rows a rank may hold none: kernels and loops need something all the same.
+        size = max(layout.size, _ALIGNMENT)
+        self.values = torch.zeros(size, dtype=self.dtype, device=self.device)
+        self.all_gradients = torch.zeros(size + ledger_size, dtype=self.dtype, device=self.device)
         """The gradients and, at the end, the ledger: what is reduced."""
         undecayed = [start for start, one in zip(self.starts, parameters, strict=True) if one.ndim < 2]
-        boundary = undecayed[0] if undecayed else layout.size
-        self.gradients = self.all_gradients[: layout.size]
-        self.ledger = self.all_gradients[layout.size :]
+        boundary = undecayed[0] if undecayed else size
+        self.gradients = self.all_gradients[:size]
+        self.ledger = self.all_gradients[size:]
         self.decayed_values = self.values[:boundary]
         self.decayed_gradients = self.gradients[:boundary]
 

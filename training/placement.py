@@ -24,5 +24,5 @@ def place_model(model: nn.Module, plan: Plan, ranks: Ranks, ledger_size: int) ->
     with torch.no_grad():
         for parameter in model.parameters():
             # One at a time: no device need hold them all.
-            parameter.copy_(ranks.broadcast_(parameter.to(ranks.device)))
+            parameter.copy_(ranks.broadcast_(parameter.to(ranks.device).contiguous()))
     return ShardedParameters(model, ledger_size, ranks)

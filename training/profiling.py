@@ -85,8 +85,14 @@ class Profiler(Observer):
 
     def on_stage_end(self, event: StageEnd) -> None:
         """End a window that the stage did not fill."""
-        if self._profile is not None:
+        if self._profile is None:
+            return
+        if self._seen > self._warm_up:
             self._end(time.perf_counter())
+        else:
+            # It stopped early, before the window's first step: a later stage may have one.
+            self._profile.stop()
+            self._profile = None
 
     def on_step(self, event: StepEnd) -> None:
         """Count a step; begin or end the window behind it."""
@@ -111,26 +117,32 @@ class Profiler(Observer):
     def _begin(self) -> None:
         # Else Kineto, the tracer, writes its own marks to stderr.
         os.environ.setdefault("KINETO_LOG_LEVEL", "6")
-        self._profile = profile(activities=self._activities)
-        self._profile.start()
-        self._begun_at = time.perf_counter()
+        profiler = profile(activities=self._activities)
+        try:
+            profiler.start()
+        except RuntimeError as error:
+            self._is_done = True
+            logger.warning("--profile: nothing can be traced, training goes on: %s", error)
+            return
+        self._profile, self._begun_at = profiler, time.perf_counter()
 
     def _end(self, now: float) -> None:
         self._is_done = True
         steps = self._seen - self._warm_up
-        if self._profile is None or steps < 1:
-            logger.warning("--profile: the run ended before the first step that was to be profiled")
-            return
+        profiler, self._profile = self._profile, None
         try:
-            self._profile.stop()
+            if profiler is not None:
+                profiler.stop()
+            if profiler is None or steps < 1:
+                logger.warning("--profile: the run ended before the first step that was to be profiled")
+                return
             self._trace.parent.mkdir(parents=True, exist_ok=True)
-            self._profile.export_chrome_trace(str(self._trace))
+            profiler.export_chrome_trace(str(self._trace))
             if self._is_main:
                 self._tell(steps, now - self._begun_at)
-        except (OSError, RuntimeError) as error:
-            # torch tells of a full disk, and of a device that failed, by RuntimeError.
-            logger.warning("--profile: %s cannot be written, training goes on: %s", self._trace, error)
-        self._profile = None
+        except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
+            # torch tells of a full disk, and of a device that failed, by RuntimeError; Kineto has written broken JSON.
+            logger.warning("--profile: %s cannot be written or read, training goes on: %s", self._trace, error)
 
     def _tell(self, steps: int, seconds: float) -> None:
         with gzip.open(self._trace, "rt", encoding="utf-8") as file:

@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,7 +81,8 @@ def train(config: AdvancedTrainingConfig, task: Task | None = None) -> dict[str,
         finally:
             observers.close()
             if ranks.is_main and isinstance(stopped := sys.exception(), Interrupted):
-                print(stopped, file=sys.stderr)
+                with suppress(OSError):  # whoever read it may be gone
+                    print(stopped, file=sys.stderr)
             accelerator.free_memory()
             leave_group()
             if ranks.size == 1:

@@ -129,7 +129,10 @@ class CheckpointSaver(Saver):
         steps_per_epoch: int,
         observer: Observer,
         capture: Callable[[], Content],
+        together: bool = False,
     ) -> None:
+        self._together = together
+        """Whether all ranks take part in a capture, as they do with sharded parameters: what fails in it then is raised."""
         self._writer = CheckpointWriter(folder, keep)
         self._host = HostCopy()
         self._clock = IntervalClock(interval, steps_per_epoch, time.monotonic())
@@ -156,8 +159,9 @@ class CheckpointSaver(Saver):
         self.settle()
         self._observer.on_save()
         self._is_due, self._retry_at = False, None
+        content = self._capture() if self._together else None
         try:
-            self._writer.submit(self._host.take(self._capture()))
+            self._writer.submit(self._host.take(content or self._capture()))
         except Exception as error:
             self._tell(_reason(error), time.monotonic())
         if wait:

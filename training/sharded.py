@@ -31,8 +31,13 @@ class ShardedParameters(FlatParameters):
         self._ranks = ranks
         parameters = self._sorted(module)
         self._whole = FlatLayout.of([parameter.shape for parameter in parameters])
+        before = len(parameters)
         self._modules = shard_module(module, ranks)
         parameters = self._sorted(module)
+        if len(parameters) != before:
+            raise UserError(
+                "--sharding fsdp: layers share a parameter, which would be untied; use --sharding replicate"
+            )
         self._shards = [_local(parameter) for parameter in parameters]
         self._rows = [_rows_of(parameter, ranks) for parameter in parameters]
         self._allocate(parameters, [shard.shape for shard in self._shards], ledger_size)
@@ -52,11 +57,14 @@ class ShardedParameters(FlatParameters):
 
     def publish(self) -> None:
         """Let the model compute with `values`."""
-        for module in self._modules:
-            # A pass without a backward one, as in evaluation, leaves parameters gathered: with their old values.
-            module.reshard()
+        self._reshard()
         with torch.no_grad():
             torch._foreach_copy_(self._shards, self._places)
+
+    def _reshard(self) -> None:
+        """Drop gathered parameters: a pass without a backward one, as in evaluation, leaves them, with their old values."""
+        for module in self._modules:
+            module.reshard()
 
     def _take_in(self) -> None:
         """Set `values` from the model's shards."""
@@ -99,6 +107,7 @@ class ShardedParameters(FlatParameters):
 
     def state_dict(self, module: nn.Module) -> dict[str, torch.Tensor]:
         """Return the model's state, whole, on the host of rank 0; elsewhere none of it. A collective."""
+        self._reshard()
         state = {}
         for name, tensor in module.state_dict().items():
             whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
@@ -108,6 +117,7 @@ class ShardedParameters(FlatParameters):
 
     def load_state_dict(self, module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
         """Set the model from a whole state. Raises `RuntimeError` where that is of another one."""
+        self._reshard()
         own = module.state_dict()
         if own.keys() != state.keys():
             raise RuntimeError(f"other tensors: {', '.join(sorted(own.keys() ^ state.keys()))}")
@@ -172,10 +182,10 @@ def shard_module(module: nn.Module, ranks: Ranks) -> list[FSDPModule]:
 
 
 def _layers(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield the outermost repeated parts: the elements of lists and sequences that have parameters."""
+    """Yield the outermost repeated parts, each once: the elements of lists and sequences that have parameters."""
     for child in module.children():
         if isinstance(child, (nn.ModuleList, nn.Sequential)):
-            yield from (layer for layer in child if any(True for _ in layer.parameters()))
+            yield from (layer for layer in dict.fromkeys(child) if any(True for _ in layer.parameters()))
         else:
             yield from _layers(child)
 

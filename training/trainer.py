@@ -109,6 +109,7 @@ class Trainer:
                 steps_per_epoch=steps_per_epoch,
                 observer=Observers([observer, self._saved]),
                 capture=self._capture,
+                together=self.flat.is_sharded,
             )
         elif self.flat.is_sharded:
             self._saver = JoiningSaver(self._capture)

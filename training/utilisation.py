@@ -7,6 +7,7 @@ work and is not counted.
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 
@@ -22,6 +23,8 @@ from training.recipe import MixedPrecision, Stage
 from training.step import TrainStep
 from training.step_loop import StepLoop
 from training.tasks.task import Task
+
+logger = logging.getLogger("slipway")
 
 _NUM_SAMPLES, _POOL_SIZE = 8, 4096
 """Whose operations are counted, and of how many they are drawn."""
@@ -127,8 +130,8 @@ def _count_flops_per_sample(
                         task.forward(model, batch)
                     total -= again.get_total_flops()
     except Exception as error:
-        if words_of_out_of_memory(error) is None:
-            raise
+        # A figure for the screen ends no run: some models cannot be counted, and what is wrong with one its first step tells.
+        logger.info("model FLOPs cannot be counted: %s", words_of_out_of_memory(error) or error)
         return None
     finally:
         with torch.no_grad():

@@ -18,7 +18,9 @@ from training.collectives import Ranks
 from training.config import AdvancedTrainingConfig
 from training.errors import UserError
 from training.flat import FlatParameters
+from training.optimizer import FlatOptimizer
 from training.planning import _sharding
+from training.recipe import OptimizerSpec
 from training.tasks.task import Batch
 from training.world import leave_group
 
@@ -169,6 +171,41 @@ def check_parts(size: int) -> int:
 
 def test_each_rank_holds_its_rows_and_together_they_are_the_whole(tmp_path: Path) -> None:
     assert run_group(3, tmp_path, check_parts, 3) == [0, 0, 0]
+
+
+def check_few_rows(size: int) -> int:
+    """On each rank: one that holds no row of any parameter updates with the others."""
+    import torch.distributed as dist
+
+    from training.sharded import ShardedParameters
+
+    dist.init_process_group("gloo")
+    ranks = Ranks(rank=dist.get_rank(), size=size, local_rank=dist.get_rank(), device=torch.device("cpu"))
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    torch.manual_seed(0)
+    flat = FlatParameters(nn.Linear(3, 2), 4)
+    sharded = ShardedParameters(model, 4, ranks)
+    for one in (sharded, flat):
+        optimizer = FlatOptimizer(OptimizerSpec(), one)
+        one.gradients.fill_(1.0)
+        optimizer.update(0.1, 0.5)
+        one.publish()
+    together = sharded.whole(sharded.values)
+    assert not ranks.is_main or torch.equal(together[:6], flat.values[:6])
+    layer = nn.Linear(3, 3)
+    tied = nn.ModuleDict({"layers": nn.ModuleList([layer, nn.Linear(3, 3)]), "head": nn.Linear(3, 3)})
+    tied["head"].weight = layer.weight  # type: ignore[assignment]
+    assert "use --sharding replicate" in (told := str(catch(ShardedParameters, tied, 4, ranks))), told
+    twice = nn.Linear(3, 3)
+    again = nn.Sequential(nn.ModuleList([twice, twice]))
+    assert ShardedParameters(again, 4, ranks).num_parameters == 12
+    leave_group()
+    return 0
+
+
+def test_a_rank_without_rows_and_layers_that_share_a_parameter(tmp_path: Path) -> None:
+    assert run_group(3, tmp_path, check_few_rows, 3) == [0, 0, 0]
 
 
 def test_how_parameters_are_held_is_the_users_or_the_launchers_choice(monkeypatch: pytest.MonkeyPatch) -> None:
