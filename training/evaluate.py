@@ -12,7 +12,7 @@ from torch import nn
 from training.collectives import Ranks
 from training.errors import UserError
 from training.loader import Loader
-from training.memory import release_memory, words_of_out_of_memory
+from training.memory import CANNOT_TRY_AGAIN, release_memory, words_of_out_of_memory
 from training.observers.events import Decision, Observer
 from training.share import share, share_counts
 from training.tasks.task import Task
@@ -126,10 +126,8 @@ def _measure(
             if words is None:
                 raise
             if passes is not None:
-                raise UserError(
-                    f"memory ran out in the evaluation of the {split} split on rank {ranks.rank} ({words}): with --sharding "
-                    "fsdp none can try again alone; give a smaller --micro-batch-size"
-                ) from None
+                where = f"in the evaluation of the {split} split on rank {ranks.rank}"
+                raise UserError(f"memory ran out {where} ({words}): {CANNOT_TRY_AGAIN}") from None
         if words is None:
             done += len(part)
             on_batch()

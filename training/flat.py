@@ -50,7 +50,6 @@ class FlatParameters:
     def __init__(self, module: nn.Module, ledger_size: int) -> None:
         parameters = self._sorted(module)
         self._allocate(parameters, [parameter.shape for parameter in parameters], ledger_size)
-        self.num_parameters = sum(parameter.numel() for parameter in parameters)
         with torch.no_grad():
             for parameter, start in zip(parameters, self.starts, strict=True):
                 place = slice(start, start + parameter.numel())
@@ -79,6 +78,7 @@ class FlatParameters:
         self.dtype, self.device = parameters[0].dtype, parameters[0].device
         self.parameters = list(parameters)
         """In the order in which they lie in the buffers."""
+        self.num_parameters = sum(parameter.numel() for parameter in parameters)
         self.starts = [place.start for place in layout.places]
         # Of parameters with few rows a rank may hold none: kernels and loops need something all the same.
         size = max(layout.size, _ALIGNMENT)

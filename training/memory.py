@@ -59,6 +59,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return any(message in text for message in _MESSAGES)
 
 
+CANNOT_TRY_AGAIN = (
+    "with --sharding fsdp all ranks compute in step, and none can try again alone; give a smaller --micro-batch-size"
+)
+"""What follows where memory ran out on a rank that the others wait for inside a collective."""
+
+
 def words_of_out_of_memory(error: BaseException) -> str | None:
     """Return what an error says of the memory that ran out, in one line; none where it means something else.
 

@@ -127,8 +127,9 @@ class FlatOptimizer:
 
     def _update_in_chunks(self, learning_rate: float, weight_decay: float) -> None:
         self._decay(learning_rate, weight_decay, None)
-        for chunk, (place, count) in enumerate(zip(self._places, self._counts, strict=True)):
-            touched = [tensor[place] for tensor in (self._flat.values, *self.moments.values())]
+        for chunk, (part, count) in enumerate(zip(self._parts, self._counts, strict=True)):
+            (values,), _, *moments = part
+            touched = [values, *(moment for (moment,) in moments)]
             updates = int(count)
             with torch.no_grad():
                 for kept, tensor in zip(self._kept, touched, strict=True):

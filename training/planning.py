@@ -28,15 +28,15 @@ def _sharding(
     asked: Literal["auto", "replicate", "fsdp"], size: int
 ) -> tuple[Literal["replicate", "fsdp"], str | None]:
     """Return how parameters are held, and why, where the user did not say so. Raises `UserError` for the first FSDP."""
-    sharding, reason = asked, None
+    shards, reason = asked == "fsdp", None
     if asked == "auto":
-        sharding = "fsdp" if is_set("ACCELERATE_USE_FSDP") else "replicate"
-        reason = "the launcher's config says so" if sharding == "fsdp" else "nothing asks for sharding"
-        if sharding == "fsdp" and os.environ.get("FSDP_VERSION", "2") != "2":
+        shards = is_set("ACCELERATE_USE_FSDP")
+        reason = "the launcher's config says so" if shards else "nothing asks for sharding"
+        if shards and os.environ.get("FSDP_VERSION", "2") != "2":
             raise UserError("the launcher's config asks for FSDP 1: set fsdp_version: 2 in its fsdp_config")
-    if sharding == "fsdp" and size == 1:
+    if shards and size == 1:
         return "replicate", "one process: there is nothing to share"
-    return "fsdp" if sharding == "fsdp" else "replicate", reason
+    return "fsdp" if shards else "replicate", reason
 
 
 def make_plan(config: AdvancedTrainingConfig, recipe: Recipe, ranks: Ranks, *, workers_are_fixed: bool = True) -> Plan:

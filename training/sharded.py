@@ -45,7 +45,6 @@ class ShardedParameters(FlatParameters):
             self.values[start : start + shard.numel()].view(shard.shape)
             for start, shard in zip(self.starts, self._shards, strict=True)
         ]
-        self.num_parameters = sum(parameter.numel() for parameter in parameters)
         self._take_in()
 
     def check_attached(self) -> None:
@@ -88,10 +87,9 @@ class ShardedParameters(FlatParameters):
     def whole(self, own: torch.Tensor) -> torch.Tensor:
         """Return all ranks' parts of a vector such as `values`, on the host of rank 0; elsewhere an empty one."""
         whole = torch.zeros(self._whole.size if self._ranks.is_main else 0, dtype=own.dtype)
-        for number, (start, place) in enumerate(zip(self.starts, self._whole.places, strict=True)):
+        for start, place, mine in zip(self.starts, self._whole.places, self._rows, strict=True):
             # One parameter at a time: no rank holds all of them on its device. Adding zero is exact.
             summed = own.new_zeros(place.stop - place.start)
-            mine = self._rows[number]
             summed[mine].copy_(own[start : start + mine.stop - mine.start])
             self._ranks.sum_(summed)
             if self._ranks.is_main:

@@ -16,7 +16,14 @@ from training.collectives import Ranks
 from training.errors import TrainingFailed
 from training.fastest_size import fastest_size
 from training.loader import EpochSampler, Loader
-from training.memory import free_bytes, release_memory, synchronise, usable_bytes, words_of_out_of_memory
+from training.memory import (
+    CANNOT_TRY_AGAIN,
+    free_bytes,
+    release_memory,
+    synchronise,
+    usable_bytes,
+    words_of_out_of_memory,
+)
 from training.pass_memory import bytes_of_pass
 from training.plan import Plan
 from training.recipe import Recipe, Stage
@@ -39,11 +46,6 @@ _Work = TypeVar("_Work")
 
 _METHOD = 2
 """How sizes are compared: what was found in another way is looked for again."""
-
-_OUT_OF_STEP = (
-    "memory ran out where the micro-batch size was looked for: with --sharding fsdp all ranks compute in step, and none can "
-    "try again alone; give a smaller --micro-batch-size"
-)
 
 
 class SizeSearch:
@@ -236,11 +238,17 @@ def largest_that_fits(
     `agree`, which returns the least of the ranks' numbers, all ranks do the same passes, as sharded parameters need it; then
     memory that runs out raises `TrainingFailed`.
     """
+
+    def fits_here(compute: Callable[[int], None], count: int) -> bool:
+        if _fits(compute, count, device):
+            return True
+        if agree is not None:
+            raise TrainingFailed(f"memory ran out where the micro-batch size was looked for: {CANNOT_TRY_AGAIN}")
+        return False
+
     # Not one: a model with batch statistics has none of a single sample.
     size, bytes_per_sample = min(2, largest), None
-    if not _fits(compute, size, device):  # what is made once, such as workspaces, is made here
-        if agree is not None:
-            raise TrainingFailed(_OUT_OF_STEP)
+    if not fits_here(compute, size):  # what is made once, such as workspaces, is made here
         return 1, None
     while True:
         used: int | None = None
@@ -249,9 +257,7 @@ def largest_that_fits(
             nonlocal used
             used = bytes_of_pass(compute, count, device, standing)
 
-        if not _fits(measure, size, device):
-            if agree is not None:
-                raise TrainingFailed(_OUT_OF_STEP)
+        if not fits_here(measure, size):
             return max(1, size // 2), bytes_per_sample
         available = free_bytes(device)
         if used is None or available is None:

@@ -18,7 +18,7 @@ from torch import nn
 from training.collectives import Ranks
 from training.errors import TrainingFailed
 from training.flat import FlatParameters
-from training.memory import MemoryReserve, release_memory, words_of_out_of_memory
+from training.memory import CANNOT_TRY_AGAIN, MemoryReserve, release_memory, words_of_out_of_memory
 from training.optimizer import FlatOptimizer, LossScale
 from training.recipe import Recipe, Stage
 from training.reduction import make_reduction
@@ -187,10 +187,7 @@ class TrainStep:
             if message is None:
                 raise
             if self.flat.is_sharded:
-                raise TrainingFailed(
-                    f"memory ran out on rank {self._rank} ({message}): with --sharding fsdp all ranks compute in step, and "
-                    "none can try again alone; go on with a smaller --micro-batch-size"
-                ) from None
+                raise TrainingFailed(f"memory ran out on rank {self._rank} ({message}): {CANNOT_TRY_AGAIN}") from None
             failure = Failure(done, message)
         if failure is not None:
             del batch  # a whole micro-batch of inputs

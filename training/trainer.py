@@ -96,23 +96,9 @@ class Trainer:
             observer=observer,
             sections=sections,
         )
-        steps_per_epoch = -(-task.num_samples("train") // recipe.resolved.global_batch_size)
-        self._saver: Saver = Saver()
         self._saves_at_start = save_every is not None
         self._saved = SavedStep()
-        if folder is not None:
-            # Without an interval a run is saved when it is stopped.
-            self._saver = CheckpointSaver(
-                folder,
-                interval=save_every,
-                keep=keep,
-                steps_per_epoch=steps_per_epoch,
-                observer=Observers([observer, self._saved]),
-                capture=self._capture,
-                together=self.flat.is_sharded,
-            )
-        elif self.flat.is_sharded:
-            self._saver = JoiningSaver(self._capture)
+        self._saver = self._make_saver(save_every, keep)
         self._loop = StepLoop(
             task=task,
             model=self.model,
@@ -141,6 +127,20 @@ class Trainer:
         self._evaluation_batch_size = plan.micro_batch_size or _EVALUATION_BATCH_SIZE
         self._is_restored = False
         self._started = self._stage_started = time.perf_counter()
+
+    def _make_saver(self, save_every: Interval | None, keep: int) -> Saver:
+        """Return what saves the run on this rank. Without an interval a run is saved when it is stopped."""
+        if self._folder is None:
+            return JoiningSaver(self._capture) if self.flat.is_sharded else Saver()
+        return CheckpointSaver(
+            self._folder,
+            interval=save_every,
+            keep=keep,
+            steps_per_epoch=-(-self.task.num_samples("train") // self.recipe.resolved.global_batch_size),
+            observer=Observers([self._observer, self._saved]),
+            capture=self._capture,
+            together=self.flat.is_sharded,
+        )
 
     @property
     def progress(self) -> Progress:

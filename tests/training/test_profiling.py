@@ -108,11 +108,17 @@ def test_a_stage_that_ends_within_the_window_ends_it(tmp_path: Path) -> None:
     assert (profile.first_step, profile.first_step + profile.steps - 1) == (11, ended)
 
 
-def test_a_run_that_is_stopped_within_the_window_tells_of_the_steps_it_did(tmp_path: Path) -> None:
-    told = Told()
-    profiler = Profiler(tmp_path, rank=0, device=CPU, num_steps=5, observer=told)
+def started(folder: Path, told: Told, *, rank: int, num_steps: int) -> Profiler:
+    """Return a profiler of a run whose first stage begins."""
+    profiler = Profiler(folder, rank=rank, device=CPU, num_steps=num_steps, observer=told)
     profiler.on_run_start(make_run_start())
     profiler.on_stage_start(make_stage_start())
+    return profiler
+
+
+def test_a_run_that_is_stopped_within_the_window_tells_of_the_steps_it_did(tmp_path: Path) -> None:
+    told = Told()
+    profiler = started(tmp_path, told, rank=0, num_steps=5)
     for step in range(1, 6):
         profiler.on_step(make_step(step))
     assert told.profiles == []
@@ -125,10 +131,8 @@ def test_a_run_that_is_stopped_within_the_window_tells_of_the_steps_it_did(tmp_p
 
 
 def test_a_run_that_ends_before_the_window_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    profiler = Profiler(tmp_path, rank=0, device=CPU, num_steps=5, observer=Told())
+    profiler = started(tmp_path, Told(), rank=0, num_steps=5)
     logging.getLogger("slipway").propagate = True
-    profiler.on_run_start(make_run_start())
-    profiler.on_stage_start(make_stage_start())
     profiler.on_step(make_step(1))
     profiler.close()
     assert "the run ended before the first step that was to be profiled" in caplog.text
@@ -146,9 +150,7 @@ def test_a_trace_that_cannot_be_written_does_not_end_the_run(tmp_path: Path, cap
 
 def test_only_rank_0_tells(tmp_path: Path) -> None:
     told = Told()
-    profiler = Profiler(tmp_path, rank=1, device=CPU, num_steps=1, observer=told)
-    profiler.on_run_start(make_run_start())
-    profiler.on_stage_start(make_stage_start())
+    profiler = started(tmp_path, told, rank=1, num_steps=1)
     for step in range(1, 5):
         profiler.on_step(make_step(step))
     assert (tmp_path / "profile" / "rank_1.trace.json.gz").is_file()
