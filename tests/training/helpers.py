@@ -69,9 +69,13 @@ def make_recipe(*stages: Stage, **options: Any) -> Recipe:
 
 
 def make_trainer(
-    task: Task, recipe: Recipe, *, plan: Plan = PLAN, folder: Path | None = None, **options: Any
+    task: Task, recipe: Recipe, *, plan: Plan | None = None, folder: Path | None = None, **options: Any
 ) -> tuple[Trainer, Recorder]:
-    """Return a trainer on the CPU and the recorder that watches it."""
+    """Return a trainer on the CPU and the recorder that watches it.
+
+    Without a plan it computes whole batches, and does not look for a size: which is the fastest, the machine's noise decides.
+    """
+    plan = plan or replace(PLAN, micro_batch_size=recipe.resolved.global_batch_size)
     recorder = Recorder()
     trainer = Trainer(
         task=task,

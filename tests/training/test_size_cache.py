@@ -154,7 +154,7 @@ def run_each(monkeypatch: pytest.MonkeyPatch, free: list[int | None]) -> tuple[l
     trainers: list[Trainer] = []
     for bytes_free in free:
         monkeypatch.setattr(size_search, "free_bytes", lambda device, told=bytes_free: told)
-        trainer, _ = make_trainer(make_task(), make_recipe(Stage(name="only", epochs=1)))
+        trainer, _ = make_trainer(make_task(), make_recipe(Stage(name="only", epochs=1)), plan=PLAN)
         trainers.append(trainer)
         trainer.run()
     return trainers, measured

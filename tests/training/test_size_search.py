@@ -242,7 +242,7 @@ class BatchStatistics(nn.Module):
 def test_the_probe_leaves_the_model_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     blobs = make_task(51)
     task = TensorTask(BatchStatistics, blobs._splits, name="with batch statistics")
-    trainer, _ = make_trainer(task, make_recipe(batch_size=51))
+    trainer, _ = make_trainer(task, make_recipe(batch_size=51), plan=PLAN)
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     # Of a size that leaves a single sample over, of which there are no batch statistics.
     monkeypatch.setattr(size_search, "fastest_size", lambda *arguments, **options: 1 / 0)
@@ -254,7 +254,7 @@ def test_the_probe_leaves_the_model_as_it_was(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_choice_is_made_again_after_a_resume_elsewhere() -> None:
     recipe = make_recipe(Stage(name="only", epochs=1))
-    trainer, _ = make_trainer(make_task(), recipe)
+    trainer, _ = make_trainer(make_task(), recipe, plan=PLAN)
     loop = trainer._loop
     assert not loop.limit.is_chosen
     loop.limit.restore({**loop.limit.state(), "key": "of another machine", "limit": 3, "ceiling": 3})
