@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 
 from training.keyed import sample_keys
+from training.memory_format import lay_out_batch
 from training.observers.events import Observer
 from training.order import BatchReader, Order
 from training.recipe import Stage
@@ -21,6 +24,16 @@ from training.tasks.task import Batch, Task
 from training.workers import WorkerCount
 
 _SILENT = Observer()
+
+_BYTES_TOGETHER = 1 << 20
+"""Samples of several steps are prepared in one go until they are as large as this: what a core's cache holds."""
+
+_STEPS_TOGETHER = 8
+
+_Group = list[np.ndarray] | Future[list[Batch]]
+"""Micro-batches that are prepared in one go, or are being."""
+
+_Prepare = Callable[[list[np.ndarray]], list[Batch]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +116,7 @@ class Loader:
         seed: int,
         dtype: torch.dtype,
         device: torch.device,
+        channels_last: bool = False,
         num_workers: int = 0,
         most_workers: int | None = None,
         observer: Observer = _SILENT,
@@ -112,13 +126,15 @@ class Loader:
         self._seed = seed
         self._dtype = dtype
         self._device = device
+        self._channels_last = channels_last
         self._pins = device.type in ("cuda", "xpu")
         self._sections = sections
         self._workers = WorkerCount(num_workers, most_workers, observer.on_decision)
         self._waited_seconds = self._taken_seconds = self._noted_seconds = self._noted_at = 0.0
         self._pool: ThreadPoolExecutor | None = None
         self._lookahead = 0
-        """Steps that are prepared ahead of the one that is computed."""
+        """Steps, or what is prepared together of them, that are prepared ahead of the one that is computed."""
+        self._bytes_per_sample = math.inf
         self._start_workers()
 
     def _start_workers(self) -> None:
@@ -141,7 +157,8 @@ class Loader:
 
     def training_batch(self, indices: np.ndarray, epoch: int, stage: Stage) -> Batch:
         """Return samples of the training split as they are trained on in an epoch, on the device."""
-        return self._on_device(self._training_batch(indices, epoch, stage))
+        (batch,) = self._training_batches([indices], epoch, stage)
+        return self._on_device(batch)
 
     def evaluation_batch(self, split: str, indices: np.ndarray) -> Batch:
         """Return samples as they are evaluated, on the device."""
@@ -151,51 +168,72 @@ class Loader:
     def steps(self, works: Iterable[StepWork], epoch: int, stage: Stage) -> Iterator[tuple[StepWork, Iterator[Batch]]]:
         """Yield each step's work with an iterator over its batches; with workers, the next steps are prepared meanwhile."""
 
-        def prepare(indices: np.ndarray) -> Batch:
-            return self._training_batch(indices, epoch, stage)
+        def prepare(parts: list[np.ndarray]) -> list[Batch]:
+            return self._training_batches(parts, epoch, stage)
 
-        ahead: deque[tuple[StepWork, list[np.ndarray] | list[Future[Batch]]]] = deque()
+        ahead: deque[tuple[list[StepWork], list[_Group]]] = deque()
         self._noted_at, self._noted_seconds = time.perf_counter(), self._waited_seconds
         try:
-            for work in self._drawn(works):
-                ahead.append((work, self._submit(prepare, work.micro_batches)))
+            for together in self._together(works):
+                ahead.append((together, self._submit(prepare, together)))
                 while len(ahead) > self._lookahead:
-                    yield self._ready(prepare, *ahead.popleft())
-                    self._note_step()
+                    yield from self._ready(prepare, *ahead.popleft())
             while ahead:
-                yield self._ready(prepare, *ahead.popleft())
-                self._note_step()
+                yield from self._ready(prepare, *ahead.popleft())
         finally:
             # Where the steps are cut anew nobody waits for these.
-            for _, parts in ahead:
-                for part in parts:
-                    if isinstance(part, Future):
-                        part.cancel()
+            for _, groups in ahead:
+                for group in groups:
+                    if isinstance(group, Future):
+                        group.cancel()
 
-    def _submit(
-        self, prepare: Callable[[np.ndarray], Batch], parts: list[np.ndarray]
-    ) -> list[np.ndarray] | list[Future[Batch]]:
-        return parts if self._pool is None else [self._pool.submit(prepare, part) for part in parts]
+    def _together(self, works: Iterable[StepWork]) -> Iterator[list[StepWork]]:
+        """Yield the works, those together whose samples are prepared in one go.
+
+        A call on the samples of many steps costs little more than one on those of a single small step.
+        """
+        together: list[StepWork] = []
+        num_samples = 0
+        for work in self._drawn(works):
+            together.append(work)
+            num_samples += sum(map(len, work.micro_batches))
+            is_much = num_samples * self._bytes_per_sample >= _BYTES_TOGETHER
+            if is_much or len(together) == _STEPS_TOGETHER or not self._task.cuts:
+                yield together
+                together, num_samples = [], 0
+        if together:
+            yield together
+
+    def _submit(self, prepare: _Prepare, works: list[StepWork]) -> list[_Group]:
+        parts = [part for work in works for part in work.micro_batches]
+        groups = [parts] if parts and len(works) > 1 else [[part] for part in parts]
+        return [*groups] if self._pool is None else [self._pool.submit(prepare, group) for group in groups]
 
     def _ready(
-        self,
-        prepare: Callable[[np.ndarray], Batch],
-        work: StepWork,
-        parts: list[np.ndarray] | list[Future[Batch]],
-    ) -> tuple[StepWork, Iterator[Batch]]:
-        return work, self._batches(prepare, parts)
+        self, prepare: _Prepare, works: list[StepWork], groups: list[_Group]
+    ) -> Iterator[tuple[StepWork, Iterator[Batch]]]:
+        batches = self._batches(prepare, groups)
+        for work in works:
+            of_step = islice(batches, len(work.micro_batches))
+            yield work, of_step
+            self._note_step()
+            if work is not works[-1]:
+                deque(of_step, maxlen=0)  # left where memory ran out: the next step's come after them
 
-    def _batches(
-        self, prepare: Callable[[np.ndarray], Batch], parts: list[np.ndarray] | list[Future[Batch]]
-    ) -> Iterator[Batch]:
+    def _batches(self, prepare: _Prepare, groups: list[_Group]) -> Iterator[Batch]:
         clock = time.perf_counter
-        for part in parts:
-            started = clock()
-            with self._sections.data_wait:
-                made = [self._on_device(part.result() if isinstance(part, Future) else prepare(part))]
-            self._waited_seconds += clock() - started
-            # Handed over, not kept: the step frees a batch when memory is short.
-            yield made.pop()
+        for group in groups:
+            made: list[Batch] | None = None
+            while made is None or made:
+                started = clock()
+                with self._sections.data_wait:
+                    if made is None:
+                        made = (group.result() if isinstance(group, Future) else prepare(group))[::-1]
+                        self._bytes_per_sample = _bytes_per_sample(made)
+                    on_device = [self._on_device(made.pop())]
+                self._waited_seconds += clock() - started
+                # Handed over, not kept: the step frees a batch when memory is short.
+                yield on_device.pop()
 
     def _drawn(self, works: Iterable[StepWork]) -> Iterator[StepWork]:
         """Yield the works: to draw the samples of a step is a part of waiting for them."""
@@ -218,11 +256,17 @@ class Loader:
             self._start_workers()
         self._noted_at, self._noted_seconds = now, self._waited_seconds
 
-    def _training_batch(self, indices: np.ndarray, epoch: int, stage: Stage) -> Batch:
+    def _training_batches(self, parts: list[np.ndarray], epoch: int, stage: Stage) -> list[Batch]:
+        """Return a batch for each part, fetched and augmented in one go; several only where the task can cut them."""
+        indices = parts[0] if len(parts) == 1 else np.concatenate(parts)
         chosen = torch.from_numpy(indices)
         keys = sample_keys(self._seed, epoch, indices)
         tensors = self._task.augment(self._task.fetch("train", chosen), keys, stage)
-        return self._finish(Batch(chosen, keys, tensors))
+        if len(parts) == 1:
+            return [self._finish(Batch(chosen, keys, tensors))]
+        sizes = [len(part) for part in parts]
+        cut = zip(chosen.split(sizes), keys.split(sizes), self._task.cut(tensors, sizes), strict=True)
+        return [self._finish(Batch(*of_part)) for of_part in cut]
 
     def _finish(self, batch: Batch) -> Batch:
         for name, tensor in batch.tensors.items():
@@ -231,4 +275,10 @@ class Loader:
         return batch.pin() if self._pins else batch
 
     def _on_device(self, batch: Batch) -> Batch:
-        return batch if self._device.type == "cpu" else batch.to(self._device)
+        batch = batch if self._device.type == "cpu" else batch.to(self._device)
+        return lay_out_batch(batch) if self._channels_last else batch
+
+
+def _bytes_per_sample(batches: list[Batch]) -> float:
+    num_bytes = sum(tensor.nbytes for batch in batches for tensor in batch.tensors.values())
+    return num_bytes / sum(len(batch.indices) for batch in batches)

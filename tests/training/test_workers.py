@@ -126,11 +126,3 @@ def test_the_time_to_make_a_batch_is_waiting_where_no_thread_makes_it(monkeypatc
             clock.now += 10.0  # computing
         waited.append(loader.take_waited_seconds())
     assert waited == [2.0, 2.0]
-
-
-def test_a_batch_is_not_kept_by_the_loader_once_it_is_handed_over() -> None:
-    loader = Loader(make_task(), seed=0, dtype=torch.float32, device=torch.device("cpu"))
-    work = StepWork(0, [np.arange(2)], np.arange(2), [2])
-    ((_, batches),) = list(loader.steps([work], 0, STAGE))
-    next(batches)
-    assert batches.gi_frame.f_locals["made"] == []  # type: ignore[attr-defined]

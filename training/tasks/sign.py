@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -28,6 +28,7 @@ class SignTask(ClassificationTask):
     """Recognise signs with the bundled encoder, or with another model that takes padded clips, their lengths and keys."""
 
     name = "sign"
+    cuts = True
 
     def __init__(self, data: PreparedData, spec: ModelSpec) -> None:
         self.class_names = data.facts.class_names
@@ -81,6 +82,16 @@ class SignTask(ClassificationTask):
         if lengths is tensors["lengths"]:
             return {**tensors, "landmarks": landmarks}
         return {**tensors, "landmarks": landmarks, "lengths": lengths, "real": real_frames(lengths)}
+
+    def cut(self, tensors: dict[str, torch.Tensor], sizes: Sequence[int]) -> list[dict[str, torch.Tensor]]:
+        """Return the clips in groups: `real` is as wide as the longest of each."""
+        lengths = tensors["lengths"].split(list(sizes))
+        landmarks = tensors["landmarks"].split([int(part.sum()) for part in lengths])
+        labels = tensors["labels"].split(list(sizes))
+        return [
+            {"landmarks": rows, "lengths": frames, "real": real_frames(frames), "labels": of_group}
+            for rows, frames, of_group in zip(landmarks, lengths, labels, strict=True)
+        ]
 
     def begin_stage(self, model: nn.Module, stage: Stage) -> None:
         """Set the encoder's dropout."""

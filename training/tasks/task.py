@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,9 @@ class Task(abc.ABC):
 
     name: str = "task"
     keyed_randomness: bool = True
+    cuts: bool = False
+    """Whether several micro-batches may be fetched and augmented in one call, and be parted by `cut`: it costs less where
+    samples are small. Not where a call pads its samples to the longest of them."""
 
     @abc.abstractmethod
     def build_model(self) -> nn.Module:
@@ -80,6 +83,14 @@ class Task(abc.ABC):
     def augment(self, tensors: dict[str, torch.Tensor], keys: torch.Tensor, stage: Stage) -> dict[str, torch.Tensor]:
         """Return training samples changed at random, keyed by `keys`, int64 [samples]. On the host."""
         return tensors
+
+    def cut(self, tensors: dict[str, torch.Tensor], sizes: Sequence[int]) -> list[dict[str, torch.Tensor]]:
+        """Return what `augment` returned as micro-batches of `sizes` samples, in their order.
+
+        Here along the first dimension of each tensor; a task whose first dimension is not the samples overrides this.
+        """
+        parts = {name: tensor.split(list(sizes)) for name, tensor in tensors.items()}
+        return [{name: parts[name][number] for name in parts} for number in range(len(sizes))]
 
     def begin_stage(self, model: nn.Module, stage: Stage) -> None:  # noqa: B027 - most tasks have nothing to change
         """Set what a stage changes in the model, such as its dropout."""

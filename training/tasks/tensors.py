@@ -17,6 +17,8 @@ from training.tasks.task import Batch
 class TensorTask(ClassificationTask):
     """Train `make_model()`, a module from [samples, ...] to class scores, on `splits`: name to (inputs, labels)."""
 
+    cuts = True
+
     def __init__(
         self,
         make_model: Callable[[], nn.Module],
