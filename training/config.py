@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from training.errors import UserError
 from training.intervals import Interval
+from training.plan import MemoryFormat
 from training.recipe import BatchRule, DataSpec, LearningRateRule, ModelSpec, OptimizerSpec, Recipe, Stage
 from training.stages import AUGMENTATION, load_stages, shorten
 from training.typed import convert, field_types
@@ -102,6 +103,14 @@ class AdvancedTrainingConfig:
         PLAN,
         "every process holds all parameters, or its rows of each (FSDP2); auto: as the launcher's config says",
     )
+    memory_format: MemoryFormat = _option(
+        "auto",
+        PLAN,
+        "layout of images and convolutions in memory; auto: channels_last where the model has 2-D convolutions and gains",
+    )
+    compile: bool | None = _option(
+        None, PLAN, "torch.compile for the forward and backward pass; left open: as the launcher's config says"
+    )
     gradient_checkpointing: bool = _option(
         False, PLAN, "compute activations again in the backward pass: slower, in less memory, the same numbers"
     )
@@ -115,6 +124,7 @@ class AdvancedTrainingConfig:
         "10min", RUN, "write a checkpoint this often: 10min, 500step, 1epoch, or never: only when stopped"
     )
     keep: int = _option(2, RUN, "checkpoints that are kept")
+    data_cache: bool = _option(True, RUN, "keep prepared local data in the user's cache, and take them from there")
     resume: str | None = _option(
         None, RUN, "a run's folder or name, a checkpoint's folder, or auto: the experiment's newest, if there is one"
     )

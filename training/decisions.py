@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 from training.config import AdvancedTrainingConfig
 from training.device import DeviceManager
 from training.observers.events import Decision, Observer
 from training.plan import Plan
+from training.planning import launched_compile_backend
 from training.recipe import Recipe
 
 
@@ -44,10 +43,11 @@ def tell_decisions(
         start = f"accelerate launch --multi_gpu --num_processes {count} bin/train.py"
         reason = f"--multi-gpu: one process drives one of {count} {plan.device} devices; to use all: {start}"
         told.append(Decision(kind="idle_devices", reason=reason, warning=True, fields={"devices": count}))
-    backend = os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no")
-    if backend.lower() not in ("", "no"):
-        reason = f"the launch asks for torch.compile ({backend.lower()}), which this training does not do: steps run uncompiled"
-        told.append(Decision(kind="not_compiled", reason=reason, warning=True, fields={"backend": backend.lower()}))
+    backend = launched_compile_backend()
+    if backend is not None and plan.compile_backend is None:
+        why = "--no-compile" if config.compile is False else "with FSDP2 it is not done"
+        reason = f"the launch asks for torch.compile ({backend}), but {why}: steps run as written"
+        told.append(Decision(kind="not_compiled", reason=reason, warning=True, fields={"backend": backend}))
     told += [Decision(kind="data_note", reason=note, fields={}) for note in notes]
     told += [
         Decision(kind="device_setting", reason=f"{name} {reason}", fields={"setting": name})

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from training.collectives import Ranks
+from training.compilation import Forward
 from training.errors import UserError
 from training.loader import Loader
 from training.memory import CANNOT_TRY_AGAIN, release_memory, words_of_out_of_memory
@@ -42,6 +43,7 @@ def evaluate(
     ranks: Ranks,
     share_weights: tuple[float, ...],
     batch_size: int,
+    forward: Forward | None = None,
     in_step: bool = False,
     on_batch: Callable[[], None] = lambda: None,
     observer: Observer = _SILENT,
@@ -52,7 +54,8 @@ def evaluate(
     sample is counted twice and none is padded. A rank that runs out of memory goes on with half the batch, by itself, and
     the observer is told at the end. Raises `UserError` on every rank where a single sample does not fit.
 
-    With `in_step`, as sharded parameters need it, all ranks do equally many passes, and where memory runs out it raises.
+    `forward` stands for the task's own, such as a compiled one. With `in_step`, as sharded parameters need it, all ranks do
+    equally many passes, and where memory runs out it raises.
     """
     count = task.num_samples(split)
     if count == 0:
@@ -70,6 +73,7 @@ def evaluate(
             loader,
             split,
             mine if len(mine) else indices[:1],
+            forward=forward or task.forward,
             ranks=ranks,
             batch_size=batch_size,
             passes=-(-int(share_counts(count, share_weights).max()) // batch_size) if in_step else None,
@@ -99,6 +103,7 @@ def _measure(
     split: str,
     samples: np.ndarray,
     *,
+    forward: Forward,
     ranks: Ranks,
     batch_size: int,
     passes: int | None,
@@ -116,7 +121,7 @@ def _measure(
         words = None
         try:
             with torch.no_grad():
-                rows = _measure_part(task, model, loader, split, part)
+                rows = _measure_part(task, model, loader, split, part, forward)
                 if table is None:
                     shape = (task.num_samples(split) + 1, rows.shape[1])
                     table = torch.zeros(shape, dtype=rows.dtype, device=ranks.device)
@@ -144,6 +149,8 @@ def _measure(
     return _Measured(table, batch_size, failures, None)
 
 
-def _measure_part(task: Task, model: nn.Module, loader: Loader, split: str, samples: np.ndarray) -> torch.Tensor:
+def _measure_part(
+    task: Task, model: nn.Module, loader: Loader, split: str, samples: np.ndarray, forward: Forward
+) -> torch.Tensor:
     batch = loader.evaluation_batch(split, samples)
-    return task.measure(task.forward(model, batch), batch)
+    return task.measure(forward(model, batch), batch)

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from training.errors import UserError
+from training.memory_format import channels_last_view
 
 _ALIGNMENT = 16
 """Elements to which each parameter's start is aligned: 64 bytes in float32, as kernels for matrices like it."""
@@ -47,15 +48,23 @@ class FlatParameters:
     is_sharded = False
     """Whether each rank holds only a part of each parameter: all of them then do equally many passes."""
 
-    def __init__(self, module: nn.Module, ledger_size: int) -> None:
+    def __init__(self, module: nn.Module, ledger_size: int, *, channels_last: bool = False) -> None:
         parameters = self._sorted(module)
         self._allocate(parameters, [parameter.shape for parameter in parameters], ledger_size)
+        self._images = [
+            (slice(start, start + parameter.numel()), parameter.shape)
+            for parameter, start in zip(parameters, self.starts, strict=True)
+            if channels_last and parameter.ndim == 4
+        ]
+        """Where parameters lie with their channels last, and their shapes."""
         with torch.no_grad():
             for parameter, start in zip(parameters, self.starts, strict=True):
-                place = slice(start, start + parameter.numel())
-                self.values[place].copy_(parameter.detach().flatten())
-                parameter.data = self.values[place].view(parameter.shape)
-                parameter.grad = self.all_gradients[place].view(parameter.shape)
+                place, shape = slice(start, start + parameter.numel()), parameter.shape
+                view = channels_last_view if channels_last and len(shape) == 4 else torch.Tensor.view
+                values = view(self.values[place], shape)
+                values.copy_(parameter.detach())
+                parameter.data = values
+                parameter.grad = view(self.all_gradients[place], shape)
 
     @staticmethod
     def _sorted(module: nn.Module) -> list[nn.Parameter]:
@@ -110,12 +119,24 @@ class FlatParameters:
         """Let the model compute with `values` after they changed: it does, its parameters are views of them."""
 
     def whole(self, own: torch.Tensor) -> torch.Tensor:
-        """Return a vector such as `values` as checkpoints hold it: it is whole."""
-        return own
+        """Return a vector such as `values` as checkpoints hold it: whole, each parameter contiguous.
+
+        It is the vector itself, or a copy on the host where parameters lie otherwise.
+        """
+        if not self._images:
+            return own
+        own = own.cpu()
+        whole = own.clone()
+        for place, shape in self._images:
+            whole[place].view(shape).copy_(channels_last_view(own[place], shape))
+        return whole
 
     def own(self, whole: torch.Tensor) -> torch.Tensor:
-        """Return a copy of what this process holds of a vector that a checkpoint held, on the device."""
-        return whole.to(self.device, copy=True)
+        """Return a copy of what this process holds of a vector that a checkpoint held, on the device, laid out as `values`."""
+        own = whole.to(self.device, copy=True)
+        for place, shape in self._images:
+            channels_last_view(own[place], shape).copy_(whole[place].view(shape))
+        return own
 
     def state_dict(self, module: nn.Module) -> dict[str, torch.Tensor]:
         """Return the model's state; where the parameters are sharded, on rank 0, and all ranks call this."""

@@ -131,6 +131,8 @@ class Loader:
         self._sections = sections
         self._workers = WorkerCount(num_workers, most_workers, observer.on_decision)
         self._waited_seconds = self._taken_seconds = self._noted_seconds = self._noted_at = 0.0
+        self._seconds_of_next = 0.0
+        """Of waiting for each of the steps that were prepared together with the present one."""
         self._pool: ThreadPoolExecutor | None = None
         self._lookahead = 0
         """Steps, or what is prepared together of them, that are prepared ahead of the one that is computed."""
@@ -212,24 +214,29 @@ class Loader:
     def _ready(
         self, prepare: _Prepare, works: list[StepWork], groups: list[_Group]
     ) -> Iterator[tuple[StepWork, Iterator[Batch]]]:
-        batches = self._batches(prepare, groups)
-        for work in works:
+        batches = self._batches(prepare, groups, len(works))
+        for number, work in enumerate(works):
+            if number > 0:
+                self._waited_seconds += self._seconds_of_next
             of_step = islice(batches, len(work.micro_batches))
             yield work, of_step
             self._note_step()
             if work is not works[-1]:
                 deque(of_step, maxlen=0)  # left where memory ran out: the next step's come after them
 
-    def _batches(self, prepare: _Prepare, groups: list[_Group]) -> Iterator[Batch]:
+    def _batches(self, prepare: _Prepare, groups: list[_Group], num_steps: int) -> Iterator[Batch]:
+        """Yield the batches of a step, or of `num_steps` that are prepared together; what that takes is shared out evenly."""
         clock = time.perf_counter
         for group in groups:
-            made: list[Batch] | None = None
-            while made is None or made:
+            started = clock()
+            with self._sections.data_wait:
+                made = (group.result() if isinstance(group, Future) else prepare(group))[::-1]
+                self._bytes_per_sample = _bytes_per_sample(made)
+            self._seconds_of_next = (clock() - started) / num_steps
+            self._waited_seconds += self._seconds_of_next
+            while made:
                 started = clock()
                 with self._sections.data_wait:
-                    if made is None:
-                        made = (group.result() if isinstance(group, Future) else prepare(group))[::-1]
-                        self._bytes_per_sample = _bytes_per_sample(made)
                     on_device = [self._on_device(made.pop())]
                 self._waited_seconds += clock() - started
                 # Handed over, not kept: the step frees a batch when memory is short.

@@ -7,6 +7,7 @@ from torch import nn
 
 from training.collectives import Ranks
 from training.flat import FlatParameters
+from training.memory_format import lay_out_model
 from training.plan import Plan
 
 
@@ -16,7 +17,8 @@ def place_model(model: nn.Module, plan: Plan, ranks: Ranks, ledger_size: int) ->
     Raises `UserError` where its parameters are not alike, or torch cannot shard them.
     """
     if plan.sharding == "replicate":
-        flat = FlatParameters(model.to(ranks.device), ledger_size)
+        flat = FlatParameters(model.to(ranks.device), ledger_size, channels_last=plan.memory_format == "channels_last")
+        lay_out_model(model, plan.memory_format)  # what is not trained too
         ranks.broadcast_(flat.values)
         return flat
     from training.sharded import ShardedParameters  # FSDP2 takes long to import

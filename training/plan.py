@@ -8,6 +8,8 @@ from typing import Any, Literal
 from training.errors import UserError
 from training.share import share_counts
 
+MemoryFormat = Literal["auto", "contiguous", "channels_last"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -27,6 +29,10 @@ class Plan:
     """One all-reduce after the micro-batches, or one for each bucket during the last backward pass."""
     sharding: Literal["replicate", "fsdp"] = "replicate"
     """Every rank holds all parameters, or its rows of each, by torch's FSDP2."""
+    memory_format: MemoryFormat = "contiguous"
+    """In which images and the weights of 2-D convolutions lie; `auto` until the model is made, which decides."""
+    compile_backend: str | None = None
+    """torch.compile's backend for the forward and backward pass; none: they run as written."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: slower, in less memory, the same numbers."""
     num_workers: int

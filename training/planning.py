@@ -11,6 +11,7 @@ from training.collectives import Ranks
 from training.config import AdvancedTrainingConfig
 from training.device import DeviceManager
 from training.errors import UserError
+from training.memory_format import planned_memory_format
 from training.plan import Plan, plan_micro_batches, plan_shares
 from training.recipe import Recipe
 from training.world import launched_world, usable_cores
@@ -39,6 +40,26 @@ def _sharding(
     return "fsdp" if shards else "replicate", reason
 
 
+def launched_compile_backend() -> str | None:
+    """Return the backend of torch.compile that the launcher's config names, if it does."""
+    backend = os.environ.get("ACCELERATE_DYNAMO_BACKEND", "").lower()
+    return None if backend in ("", "no") else backend
+
+
+def _compile_backend(asked: bool | None, sharding: str, device: str) -> tuple[str | None, str | None]:
+    """Return the backend of torch.compile, and why, where the user did not say so. Raises `UserError` with FSDP2."""
+    launched = launched_compile_backend()
+    if sharding == "fsdp":
+        if asked:
+            raise UserError(
+                "--compile: with --sharding fsdp nothing is compiled, FSDP2 gathers in hooks; drop one of the two"
+            )
+        return None, None if launched is None else "FSDP2 gathers parameters in hooks, around which nothing is compiled"
+    if asked is None:
+        return launched, "the launcher's config says so" if launched else None
+    return (launched or ("hpu_backend" if device == "hpu" else "inductor")) if asked else None, None
+
+
 def make_plan(config: AdvancedTrainingConfig, recipe: Recipe, ranks: Ranks, *, workers_are_fixed: bool = True) -> Plan:
     """Return how a resolved recipe is computed by these ranks, with the reason for each choice.
 
@@ -59,6 +80,12 @@ def make_plan(config: AdvancedTrainingConfig, recipe: Recipe, ranks: Ranks, *, w
     sharding, reason = _sharding(config.sharding, ranks.size)
     if reason is not None:
         reasons["sharding"] = reason
+    memory_format, reason = planned_memory_format(config.memory_format, sharding)
+    if reason is not None:
+        reasons["memory_format"] = reason
+    compile_backend, reason = _compile_backend(config.compile, sharding, ranks.device.type)
+    if reason is not None:
+        reasons["compile_backend"] = reason
     reduction = config.reduction
     if sharding == "fsdp":
         if reduction == "overlap":
@@ -92,6 +119,8 @@ def make_plan(config: AdvancedTrainingConfig, recipe: Recipe, ranks: Ranks, *, w
         share_weights=shares,
         reduction=reduction,
         sharding=sharding,
+        memory_format=memory_format,
+        compile_backend=compile_backend,
         gradient_checkpointing=config.gradient_checkpointing,
         num_workers=num_workers,
         most_workers=None if workers_are_fixed else _most_workers(num_workers, on_cpu=on_cpu),

@@ -83,6 +83,8 @@ class SizeSearch:
             processes=plan.world_size,
             precision=[recipe.precision, recipe.resolved.mixed_precision],
             recomputes=plan.gradient_checkpointing,
+            compiles=plan.compile_backend,
+            memory_format=plan.memory_format,
             largest_share=self._largest_share,
             asked=plan.micro_batch_size,
             torch=torch.__version__,

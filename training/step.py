@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from training.collectives import Ranks
+from training.compilation import Forward
 from training.errors import TrainingFailed
 from training.flat import FlatParameters
 from training.memory import CANNOT_TRY_AGAIN, MemoryReserve, release_memory, words_of_out_of_memory
@@ -115,9 +116,11 @@ class TrainStep:
         flat: FlatParameters,
         ranks: Ranks,
         recipe: Recipe,
+        forward: Forward | None = None,
         sections: Sections = UNMARKED,
     ) -> None:
         self.flat = flat
+        self.forward = forward or task.forward
         self._task = task
         self._model = model
         self._sections = sections
@@ -207,7 +210,7 @@ class TrainStep:
     def accumulate(self, batch: Batch, stage: Stage, *, overlapped: bool = False, counts: bool = True) -> None:
         """Add a micro-batch's gradients, weight and losses to what is reduced; where it does not count, zeros."""
         with self._sections.forward, self._autocast():
-            outputs = self._task.forward(self._model, batch)
+            outputs = self.forward(self._model, batch)
             losses = self._task.losses(outputs, batch, stage)
         weights = self._task.weights(batch)
         # In the ledger's precision: bfloat16 counts exactly to 256 only.

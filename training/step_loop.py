@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from training.collectives import Ranks
+from training.compilation import make_forward
 from training.errors import UserError
 from training.faults import FaultDetector, Position
 from training.flat import FlatParameters
@@ -72,7 +73,15 @@ class StepLoop:
     ) -> None:
         self.task, self.model, self.recipe, self.plan = task, model, recipe, plan
         self.progress = Progress()
-        self.step = TrainStep(task=task, model=model, flat=flat, ranks=ranks, recipe=recipe, sections=sections)
+        self.step = TrainStep(
+            task=task,
+            model=model,
+            flat=flat,
+            ranks=ranks,
+            recipe=recipe,
+            forward=make_forward(task, plan.compile_backend, observer),
+            sections=sections,
+        )
         costs = task.costs("train")
         self._costs = np.broadcast_to(1.0, task.num_samples("train")) if costs is None else costs
         self._ranks, self._loader, self._observer = ranks, loader, observer

@@ -19,6 +19,7 @@ from training.interruption import Interrupted, StopRequest
 from training.intervals import Interval
 from training.keyed import fold
 from training.loader import Loader
+from training.memory_format import settle_memory_format
 from training.observers.events import (
     Decision,
     EpochEnd,
@@ -71,7 +72,7 @@ class Trainer:
         watchdog: Watchdog | None = None,
         sections: Sections = UNMARKED,
     ) -> None:
-        self.task, self.recipe, self.plan = task, recipe, plan
+        self.task, self.recipe = task, recipe
         self._ranks = ranks
         self._observer = observer
         self._folder = folder
@@ -80,6 +81,7 @@ class Trainer:
         dtype = torch.float64 if recipe.precision == "float64" else torch.float32
         torch.manual_seed(fold(recipe.seed, MODEL_STREAM) % 2**63)
         self.model = task.build_model().to(dtype=dtype)
+        self.plan = plan = settle_memory_format(plan, task, self.model, recipe, ranks)
         if plan.gradient_checkpointing:
             task.checkpoint_gradients(self.model)
         self.flat = place_model(self.model, plan, ranks, LEDGER_SIZE)
@@ -91,6 +93,7 @@ class Trainer:
             seed=recipe.seed,
             dtype=dtype,
             device=ranks.device,
+            channels_last=plan.memory_format == "channels_last",
             num_workers=plan.num_workers,
             most_workers=plan.most_workers,
             observer=observer,
@@ -188,6 +191,7 @@ class Trainer:
                 ranks=self._ranks,
                 share_weights=self.plan.share_weights,
                 batch_size=self._evaluation_batch_size,
+                forward=self._loop.step.forward,
                 in_step=self.flat.is_sharded,
                 on_batch=self._watchdog.beat,
                 observer=self._observer,

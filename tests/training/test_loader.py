@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,25 @@ def test_small_steps_are_prepared_together_and_get_what_each_gets_alone(
             assert batch.tensors.keys() == wanted.tensors.keys()
             for name, tensor in batch.tensors.items():
                 assert torch.equal(tensor.nan_to_num(9.0), wanted.tensors[name].nan_to_num(9.0)), name
+
+
+def test_what_many_steps_wait_for_together_is_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(loader_module, "time", SimpleNamespace(perf_counter=lambda: now))
+    task = make_blobs()
+    fetch = task.fetch
+
+    def slow(split: str, indices: torch.Tensor) -> Any:
+        nonlocal now
+        now += 6.0
+        return fetch(split, indices)
+
+    monkeypatch.setattr(task, "fetch", slow)
+    loader, waited = make_loader(task), []
+    for _, batches in loader.steps(make_works([4], [2], [3], [2]), 0, STAGE):
+        assert list(batches)
+        waited.append(loader.take_waited_seconds())
+    assert waited == [6.0, 2.0, 2.0, 2.0]
 
 
 def test_large_steps_are_prepared_one_micro_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

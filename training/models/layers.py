@@ -83,6 +83,8 @@ class ConvolutionBlock(nn.Module):
     def _convolve(self, rows: torch.Tensor) -> torch.Tensor:
         """Return the convolution over rows [rows, width]: one image of one column, which stays in its memory format."""
         convolution = self.convolution
+        if torch.compiler.is_compiling():
+            return _convolve_by_shifts(rows, convolution.weight[:, 0], convolution.bias)
         image = F.conv2d(
             rows.t()[None, :, :, None],
             convolution.weight[..., None],
@@ -91,6 +93,19 @@ class ConvolutionBlock(nn.Module):
             groups=convolution.groups,
         )
         return image[0, :, :, 0].t()
+
+
+def _convolve_by_shifts(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """Return the depthwise convolution of rows [rows, width] with `weight` [width, window] as one sum.
+
+    A compiler makes one kernel of it, for any number of rows; Inductor has none for a convolution whose length is not known.
+    """
+    window = weight.shape[1]
+    padded = F.pad(rows, (0, 0, window // 2, window // 2))
+    mixed = padded[: rows.shape[0]] * weight[:, 0]
+    for place in range(1, window):
+        mixed = mixed + padded[place : place + rows.shape[0]] * weight[:, place]
+    return mixed if bias is None else mixed + bias
 
 
 class TransformerBlock(nn.Module):

@@ -124,6 +124,9 @@ DECISION_FIELDS: dict[str, dict[str, str]] = {
         "peak_flops_per_second": "what all devices of the run can do in its precision, by their data sheets",
         "mixed_precision": "`no`, `fp16` or `bf16`",
     },
+    "compiled": {"backend": "of torch.compile", "seconds": "of the first forward pass, most of it compiling"},
+    "compile_limit": {},
+    "not_compiled": {"backend": "of torch.compile, which was asked for"},
     "memory_pressure": {"micro_batch_size": "the most samples in one forward pass from now on"},
     "micro_batch": {
         "micro_batch_size": "the most samples in one forward pass from now on",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import TrainingFailed, UserError
-from training.observers.events import Decision, EpochEnd, Observer, RunEnd, StageStart, StepEnd
+from training.observers.events import Decision, EpochEnd, Observer, RunEnd, RunStart, StageStart, StepEnd
 from training.run_folder import write_json
 
 logger = logging.getLogger("slipway")
@@ -35,6 +35,13 @@ class RunRecord(Observer):
             write_json(path, self._record)
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}; choose a --runs-dir that can be written and has room") from None
+
+    def on_run_start(self, event: RunStart) -> None:
+        """Note the plan, which may wait for the model to decide."""
+        plan = event.plan.as_dict()
+        if plan != self._record.get("plan"):
+            self._record["plan"] = plan
+            self._write()
 
     def on_stage_start(self, event: StageStart) -> None:
         """Note the stage."""

@@ -21,6 +21,10 @@ WIDE_COLUMNS = 80
 """Below it, what matters less is left out."""
 WARNING_STYLE = "yellow"
 
+_OWN_ROWS = ("device", "micro_batch_size", "compile_backend")
+_AS_USUAL = {"sharding": "replicate", "memory_format": "contiguous"}
+"""What the header leaves out of a plan, the fields with rows of their own beside."""
+
 
 def format_duration(seconds: float) -> str:
     """Return a duration as `4.2 s`, `3:20` (minutes) or `1:02:03` (hours)."""
@@ -124,8 +128,10 @@ class RunHeader:
             ("precision", Text(recipe.precision if mixed == "no" else f"{recipe.precision}, mixed with {mixed}")),
             ("stages", Text(f"{stages} ({plural(sum(stage.epochs for stage in recipe.stages), 'epoch')} at most)")),
         ]
+        if plan.compile_backend is not None:
+            rows.append(("torch.compile", self._with_reason(plan.compile_backend, reasons.get("compile_backend"))))
         for name, reason in reasons.items():
-            if name not in ("device", "micro_batch_size"):
+            if name not in _OWN_ROWS and getattr(plan, name, "") != _AS_USUAL.get(name):
                 rows.append((name.replace("_", " "), self._with_reason(str(getattr(plan, name, "")), reason)))
         return [*rows, ("run folder", Text(str(event.folder)))]
 
