@@ -16,6 +16,7 @@ from training.typed import convert, field_types
 _COUNTS = (
     "micro_batch_size",
     "gradient_accumulation",
+    "bucket_bytes",
     "epochs",
     "batch_size",
     "max_steps",
@@ -97,6 +98,9 @@ class AdvancedTrainingConfig:
     share_weights: tuple[float, ...] | None = _option(None, PLAN, "ranks' shares of a batch, such as 3,1")
     reduction: Literal["auto", "flat", "overlap"] = _option(
         "auto", PLAN, "one reduction after the micro-batches, or during the last backward pass"
+    )
+    bucket_bytes: int | None = _option(
+        None, PLAN, "gradients reduced at once with --reduction overlap; left open: an eighth of them, 1 to 25 MiB"
     )
     sharding: Literal["auto", "replicate", "fsdp"] = _option(
         "auto",

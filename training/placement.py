@@ -7,8 +7,16 @@ from torch import nn
 
 from training.collectives import Ranks
 from training.flat import FlatParameters
-from training.memory_format import lay_out_model
+from training.memory_format import lay_out_model, settle_memory_format
 from training.plan import Plan
+from training.recipe import Recipe
+from training.reduction import settle_bucket_bytes
+from training.tasks.task import Task
+
+
+def settle_plan(plan: Plan, task: Task, model: nn.Module, recipe: Recipe, ranks: Ranks) -> Plan:
+    """Return the plan with what only a new model tells, the same on every rank."""
+    return settle_bucket_bytes(settle_memory_format(plan, task, model, recipe, ranks), model)
 
 
 def place_model(model: nn.Module, plan: Plan, ranks: Ranks, ledger_size: int) -> FlatParameters:

@@ -27,6 +27,8 @@ class Plan:
     """One for each rank."""
     reduction: Literal["flat", "overlap"]
     """One all-reduce after the micro-batches, or one for each bucket during the last backward pass."""
+    bucket_bytes: int | None = None
+    """Of gradients that are reduced together with `overlap`; none until the model is made, and where nothing overlaps."""
     sharding: Literal["replicate", "fsdp"] = "replicate"
     """Every rank holds all parameters, or its rows of each, by torch's FSDP2."""
     memory_format: MemoryFormat = "contiguous"

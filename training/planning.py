@@ -119,6 +119,7 @@ def make_plan(config: AdvancedTrainingConfig, recipe: Recipe, ranks: Ranks, *, w
         share_weights=shares,
         reduction=reduction,
         sharding=sharding,
+        bucket_bytes=config.bucket_bytes if reduction == "overlap" else None,
         memory_format=memory_format,
         compile_backend=compile_backend,
         gradient_checkpointing=config.gradient_checkpointing,

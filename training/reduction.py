@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from training.collectives import Ranks
 from training.flat import FlatParameters
+from training.plan import Plan
 
-DEFAULT_BUCKET_BYTES = 25 << 20
-"""As DistributedDataParallel's: large enough for the bandwidth, small enough to start early."""
+_NUM_BUCKETS = 8
+_LEAST_BUCKET_BYTES, _MOST_BUCKET_BYTES = 1 << 20, 25 << 20
+"""As DistributedDataParallel's first bucket and its others: large enough for the bandwidth, small enough to start early."""
 
 
 class Reduction(Protocol):
@@ -29,10 +33,21 @@ class Reduction(Protocol):
         ...
 
 
-def make_reduction(flat: FlatParameters, ranks: Ranks) -> Reduction:
-    """Return the reduction that suits how the parameters are held."""
+def settle_bucket_bytes(plan: Plan, model: nn.Module) -> Plan:
+    """Return the plan with the size of the buckets, for a new model's gradients, where they are reduced as they come."""
+    if plan.reduction != "overlap" or plan.bucket_bytes is not None:
+        return plan
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    num_bytes = sum(parameter.numel() * parameter.element_size() for parameter in trained)
+    size = min(max(num_bytes // _NUM_BUCKETS, _LEAST_BUCKET_BYTES), _MOST_BUCKET_BYTES)
+    reason = f"of {num_bytes} bytes of gradients an eighth, at least 1 MiB and at most 25 MiB"
+    return replace(plan, bucket_bytes=size, reasons=(*plan.reasons, ("bucket_bytes", reason)))
+
+
+def make_reduction(flat: FlatParameters, ranks: Ranks, bucket_bytes: int | None = None) -> Reduction:
+    """Return the reduction that suits how the parameters are held; one in a single bucket without `bucket_bytes`."""
     if not flat.is_sharded:
-        return GradientReduction(flat, ranks)
+        return GradientReduction(flat, ranks, bucket_bytes)
     from training.sharded import ShardedParameters, ShardedReduction  # FSDP2 takes long to import
 
     assert isinstance(flat, ShardedParameters)
@@ -47,13 +62,13 @@ class GradientReduction:
     sample, leaves a parameter out or failed half-way takes part all the same.
     """
 
-    def __init__(self, flat: FlatParameters, ranks: Ranks, bucket_bytes: int = DEFAULT_BUCKET_BYTES) -> None:
+    def __init__(self, flat: FlatParameters, ranks: Ranks, bucket_bytes: int | None = None) -> None:
         self._flat = flat
         self._ranks = ranks
         self._work: list[dist.Work] = []
         self._armed = False
         self._launched = 0
-        self._buckets, owners = _cut(flat, bucket_bytes)
+        self._buckets, owners = _cut(flat, bucket_bytes or flat.all_gradients.nbytes)
         self._missing_at_start = [owners.count(bucket) for bucket in range(len(self._buckets))]
         self._missing: list[int] = []
         if ranks.size > 1:

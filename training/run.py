@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import tempfile
-import uuid
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -15,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from training.collectives import Ranks
 from training.config import AdvancedTrainingConfig
-from training.data.prepare import prepare_data
-from training.data.prepared import PreparedData
 from training.decisions import tell_decisions
 from training.device import DeviceManager, make_accelerator
 from training.errors import UserError
@@ -33,9 +28,10 @@ from training.open_run import OpenRun, open_run, take_up
 from training.plan import Plan
 from training.planning import is_set, make_plan
 from training.rank_failure import share_failure
-from training.recipe import DataSpec, MixedPrecision, Recipe
+from training.recipe import DataSpec, MixedPrecision
 from training.run_folder import RUN_SCHEMA_VERSION, folder_name, git_commit, versions
 from training.sections import UNMARKED, Sections
+from training.shared_data import share_data
 from training.tasks.sign import SignTask
 from training.tasks.task import Task
 from training.trainer import Trainer
@@ -134,8 +130,9 @@ def _train(
 ) -> dict[str, Any]:
     base = config.make_recipe()
     notes: tuple[str, ...] = ()
+    prepared: tuple[Decision, ...] = ()
     if task is None:
-        data = _share_data(base, ranks)
+        data, prepared = share_data(base, ranks, use_cache=config.data_cache)
         notes = data.facts.notes
         task = SignTask(data, base.model)
     else:
@@ -179,6 +176,8 @@ def _train(
                 sections=sections,
             )
             trainer.announce(run.name)
+            for decision in prepared:
+                observers.on_decision(decision)
             tell_decisions(observers, config, run.recipe, plan, settings, notes)
             take_up(run, trainer, observers, ranks)
             return trainer.run()
@@ -229,36 +228,8 @@ def _data_name(task: Task) -> str:
 def make_task(config: AdvancedTrainingConfig) -> Task:
     """Return the task of a config in one process, its data read and split."""
     recipe = config.make_recipe()
-    return SignTask(prepare_data(recipe.data, recipe.seed), recipe.model)
-
-
-def _share_data(recipe: Recipe, ranks: Ranks) -> PreparedData:
-    """Prepare the data, once for each host: its first process writes them, all map them, and no file stays behind."""
-    if ranks.size == 1:
-        return prepare_data(recipe.data, recipe.seed)
-    token = ranks.agree_on_text(uuid.uuid4().hex)
-    folder = Path(tempfile.gettempdir()) / f"slipway-{token}"
-    error: UserError | None = None
-    try:
-        if ranks.local_rank == 0:
-            try:
-                prepare_data(recipe.data, recipe.seed).save(folder)
-            except UserError as caught:
-                error = caught
-            except OSError as caught:
-                error = UserError(f"{folder}: {caught.strerror or caught}; point TMPDIR at a folder with room")
-        ranks.agree_on_error(error)
-        data = PreparedData.open_shared(folder)
-        # Unlinked once every process has it mapped: the pages live as long as the processes do.
-        ranks.barrier()
-    finally:
-        if ranks.local_rank == 0:
-            shutil.rmtree(folder, ignore_errors=True)
-    own = data.facts.fingerprint
-    if own != ranks.agree_on_text(own):
-        error = UserError(f"{recipe.data.source}: rank {ranks.rank}'s host reads other samples than rank 0's")
-    ranks.agree_on_error(error)
-    return data
+    data, _ = share_data(recipe, Ranks.alone(), use_cache=config.data_cache)
+    return SignTask(data, recipe.model)
 
 
 def _make_record(run: OpenRun, config: AdvancedTrainingConfig, plan: Plan, task: Task) -> dict[str, Any]:

@@ -19,6 +19,16 @@ def key_of(**facts: Any) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 
+def user_cache_folder() -> Path:
+    """Return `$XDG_CACHE_HOME/slipway`, or `~/.cache/slipway`; for a user without a home a path where nothing can be."""
+    folder = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        root = Path(folder) if os.path.isabs(folder) else Path.home() / ".cache"
+    except RuntimeError:
+        root = Path(os.devnull)
+    return root / "slipway"
+
+
 class SizeCache:
     """A JSON file of sizes by key. One that cannot be read or written is as good as empty: only time is lost."""
 
@@ -27,13 +37,8 @@ class SizeCache:
 
     @classmethod
     def of_user(cls) -> SizeCache:
-        """Return the cache in `$XDG_CACHE_HOME/slipway`, or `~/.cache/slipway`; for a user without a home an empty one."""
-        folder = os.environ.get("XDG_CACHE_HOME", "")
-        try:
-            root = Path(folder) if os.path.isabs(folder) else Path.home() / ".cache"
-        except RuntimeError:
-            root = Path(os.devnull)
-        return cls(root / "slipway" / "micro_batches.json")
+        """Return the cache in the user's cache folder; for a user without a home an empty one."""
+        return cls(user_cache_folder() / "micro_batches.json")
 
     def get(self, key: str) -> dict[str, Any] | None:
         """Return what is remembered: `size` in samples, `bytes_per_sample` where it is known, `is_limited` by memory."""

@@ -117,6 +117,7 @@ class TrainStep:
         ranks: Ranks,
         recipe: Recipe,
         forward: Forward | None = None,
+        bucket_bytes: int | None = None,
         sections: Sections = UNMARKED,
     ) -> None:
         self.flat = flat
@@ -126,7 +127,7 @@ class TrainStep:
         self._sections = sections
         self._device, self._rank = ranks.device, ranks.rank
         self._weight, self._loss_sum, self._out_of_memory, *self._said = flat.ledger.unbind()
-        self._reduction = make_reduction(flat, ranks)
+        self._reduction = make_reduction(flat, ranks, bucket_bytes)
         self._reserve = MemoryReserve(ranks.device)
         self._spec = recipe.optimizer
         self._autocast = self._make_autocast(recipe.resolved.mixed_precision)

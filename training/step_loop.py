@@ -80,6 +80,7 @@ class StepLoop:
             ranks=ranks,
             recipe=recipe,
             forward=make_forward(task, plan.compile_backend, observer),
+            bucket_bytes=plan.bucket_bytes,
             sections=sections,
         )
         costs = task.costs("train")

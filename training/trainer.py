@@ -19,7 +19,6 @@ from training.interruption import Interrupted, StopRequest
 from training.intervals import Interval
 from training.keyed import fold
 from training.loader import Loader
-from training.memory_format import settle_memory_format
 from training.observers.events import (
     Decision,
     EpochEnd,
@@ -30,7 +29,7 @@ from training.observers.events import (
     StageEnd,
     StageStart,
 )
-from training.placement import place_model
+from training.placement import place_model, settle_plan
 from training.plan import Plan
 from training.progress import Progress
 from training.recipe import Recipe, Stage
@@ -81,7 +80,7 @@ class Trainer:
         dtype = torch.float64 if recipe.precision == "float64" else torch.float32
         torch.manual_seed(fold(recipe.seed, MODEL_STREAM) % 2**63)
         self.model = task.build_model().to(dtype=dtype)
-        self.plan = plan = settle_memory_format(plan, task, self.model, recipe, ranks)
+        self.plan = plan = settle_plan(plan, task, self.model, recipe, ranks)
         if plan.gradient_checkpointing:
             task.checkpoint_gradients(self.model)
         self.flat = place_model(self.model, plan, ranks, LEDGER_SIZE)

@@ -70,6 +70,7 @@ FLAGS = [
     "--allow-recipe-change",
     "--no-allow-recipe-change",
     "--bad-steps",
+    "--bucket-bytes",
     "--compile",
     "--no-compile",
     "--memory-format",

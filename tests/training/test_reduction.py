@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from tests.training.helpers import PLAN
 from tests.training.processes import run_group
 from training.collectives import Ranks
 from training.flat import FlatParameters
-from training.reduction import GradientReduction, _cut
+from training.reduction import GradientReduction, _cut, settle_bucket_bytes
 
 
 class Branches(nn.Module):
@@ -118,6 +120,18 @@ def test_buckets_cover_the_buffer_once_from_its_end_and_hold_whole_parameters(bu
         assert (owner == len(matrices)) == (parameter.ndim < 2)
     if bucket_bytes > 1:
         assert all(8 * (bucket.stop - bucket.start) >= bucket_bytes for bucket in matrices[:-1])
+
+
+@pytest.mark.parametrize(("width", "expected"), [(10, 1 << 20), (2048, 2048 * 2048 * 4 // 8), (8192, 25 << 20)])
+def test_a_bucket_is_an_eighth_of_the_gradients_within_bounds(width: int, expected: int) -> None:
+    with torch.device("meta"):
+        model = nn.Linear(width, width, bias=False)
+    plan = settle_bucket_bytes(replace(PLAN, reduction="overlap"), model)
+    assert plan.bucket_bytes == expected
+    assert f"of {width * width * 4} bytes of gradients" in dict(plan.reasons)["bucket_bytes"]
+    assert settle_bucket_bytes(PLAN, model) is PLAN
+    given = replace(PLAN, reduction="overlap", bucket_bytes=7)
+    assert settle_bucket_bytes(given, model) is given
 
 
 def test_alone_nothing_is_reduced() -> None:

@@ -1,28 +1,53 @@
-"""From a data source to what is trained on: read, split, normalise."""
+"""From a data source to what is trained on: read, split, normalise; or taken from the cache, where that was done before."""
 
 from __future__ import annotations
 
 import hashlib
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from training.data.landmarks import SPLITS, ragged_values
-from training.data.normalise import normalise_clips
+from training.data.cache import DamagedEntry, DataCache
+from training.data.content import NotCacheable, data_key
+from training.data.landmarks import SPLITS, LandmarkData, ragged_values
 from training.data.prepared import DataFacts, PreparedData
-from training.data.readers import read
-from training.data.splits import Splits, split
 from training.data.store import RaggedStore
-from training.data.synthetic import make_fingerspelling
+from training.durable import told
 from training.recipe import DataSpec
+
+if TYPE_CHECKING:
+    from training.data.splits import Splits
 
 SYNTHETIC = "synthetic"
 """The name of the embedded default."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """A data set, and how it came about."""
+
+    data: PreparedData
+    folder: Path | None = None
+    """The folder of the cache that holds it and from which it is mapped."""
+    is_from_cache: bool = False
+    seconds: float = 0.0
+    not_cached: str = ""
+    """Why it is not in the cache, where it was to be."""
+    damaged: str = ""
+    """What was wrong with its entry in the cache, which was not used."""
+
+
 def prepare_data(spec: DataSpec, seed: int) -> PreparedData:
     """Read, split and normalise a data set. Raises `UserError` for what cannot be read or split as asked."""
-    data = make_fingerspelling() if spec.source == SYNTHETIC else read(spec.source, data_format=spec.format)
+    # Imported where they are needed: what is in the cache is not read.
+    from training.data.normalise import normalise_clips
+    from training.data.splits import split
+
+    data = _read(spec)
     splits = split(data, mode=spec.split, train_ratio=spec.train_ratio, seed=seed, duplicates=spec.duplicates)
     values, offsets = ragged_values(data.dataset, data.layout)
     store = RaggedStore(
@@ -42,6 +67,61 @@ def prepare_data(spec: DataSpec, seed: int) -> PreparedData:
     )
     indices = {name: torch.from_numpy(getattr(splits, name)) for name in SPLITS}
     return PreparedData(store=store, indices=indices, facts=facts)
+
+
+def find_or_prepare(spec: DataSpec, seed: int, cache: DataCache | None) -> Preparation:
+    """Take a data set from the cache, or prepare and keep it there; without a cache, as `prepare_data` does.
+
+    Only what is local or generated is kept: `datasets` keeps what it downloads. Raises `UserError` as `prepare_data`; a
+    cache that does not serve is no error.
+    """
+    began = time.monotonic()
+    if cache is not None and (spec.source == SYNTHETIC or _path(spec).exists()):
+        preparation = _with_cache(spec, seed, cache)
+    else:
+        preparation = Preparation(data=prepare_data(spec, seed))
+    return replace(preparation, seconds=time.monotonic() - began)
+
+
+def _with_cache(spec: DataSpec, seed: int, cache: DataCache) -> Preparation:
+    digests = None if spec.source == SYNTHETIC else cache.digests_of(_path(spec))
+    key, damaged = None, ""
+    try:
+        key = data_key(spec, seed, digests)
+        entry = cache.open(key)
+        if entry is not None:
+            return Preparation(data=entry.data, folder=entry.folder, is_from_cache=True)
+    except DamagedEntry as error:
+        damaged = str(error)
+    except (NotCacheable, OSError) as error:
+        return Preparation(data=prepare_data(spec, seed), not_cached=_reason(error))
+    data = prepare_data(spec, seed)
+    try:
+        # What was read is only known to be what the key says where the source is still the same.
+        if data_key(spec, seed, digests) != key:
+            raise NotCacheable(f"{spec.source} changed while it was read")
+        entry = cache.save(key, data)
+    except (NotCacheable, OSError) as error:
+        return Preparation(data=data, not_cached=_reason(error), damaged=damaged)
+    return Preparation(data=entry.data, folder=entry.folder, damaged=damaged)
+
+
+def _path(spec: DataSpec) -> Path:
+    return Path(spec.source).expanduser()
+
+
+def _reason(error: NotCacheable | OSError) -> str:
+    return told(error) if isinstance(error, OSError) else str(error)
+
+
+def _read(spec: DataSpec) -> LandmarkData:
+    if spec.source == SYNTHETIC:
+        from training.data.synthetic import make_fingerspelling
+
+        return make_fingerspelling()
+    from training.data.readers import read
+
+    return read(spec.source, data_format=spec.format)
 
 
 def _fingerprint(store: RaggedStore, splits: Splits) -> str:

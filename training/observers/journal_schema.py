@@ -124,6 +124,13 @@ DECISION_FIELDS: dict[str, dict[str, str]] = {
         "peak_flops_per_second": "what all devices of the run can do in its precision, by their data sheets",
         "mixed_precision": "`no`, `fp16` or `bf16`",
     },
+    "data_prepared": {
+        "clips": "clips of the data set, all splits",
+        "seconds": "until they were ready, on rank 0's host",
+        "from_cache": "whether they were taken from the cache",
+        "cache_folder": "the entry of the cache that holds them, if one does",
+    },
+    "damaged_data_cache": {},
     "compiled": {"backend": "of torch.compile", "seconds": "of the first forward pass, most of it compiling"},
     "compile_limit": {},
     "not_compiled": {"backend": "of torch.compile, which was asked for"},
