@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-from datasets import ClassLabel, Dataset, Features, List, Value
+
+if TYPE_CHECKING:
+    # `datasets` takes half a second to import: only reading needs it, not a run on data that were prepared before.
+    from datasets import Dataset, Features
 
 SPLITS = ("train", "validation", "test")
 
@@ -54,6 +57,8 @@ def landmark_features(layout: LandmarkLayout, class_names: Sequence[str]) -> Fea
     `landmarks` is [frames, landmarks, coords] in float32 with missing points as NaN, `signer` is empty where unknown,
     `split` is one of train, validation, test where the data brings its own split and empty elsewhere.
     """
+    from datasets import ClassLabel, Features, List, Value
+
     point = List(Value("float32"), length=layout.num_coords)
     return Features(
         {
@@ -75,6 +80,9 @@ def build_dataset(
     splits: Sequence[str] | None = None,
 ) -> Dataset:
     """Make a `Dataset` from clips [frames, landmarks, coords], without a Python object per number."""
+    import pyarrow as pa
+    from datasets import Dataset
+
     count = len(clips)
     offsets = np.zeros(count + 1, dtype=np.int32)
     np.cumsum([len(clip) for clip in clips], out=offsets[1:])
@@ -96,6 +104,8 @@ def build_dataset(
 
 def ragged_values(dataset: Dataset, layout: LandmarkLayout) -> tuple[np.ndarray, np.ndarray]:
     """Return all clips end to end: values [total_frames, landmarks, coords] in float32 and offsets [clips + 1]."""
+    import pyarrow as pa
+
     column = dataset.with_format("arrow")["landmarks"]
     table = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column[:]])
     chunks = [chunk for chunk in table.chunks if len(chunk)]
