@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -26,9 +26,17 @@ def make_forward(task: Task, backend: str | None, observer: Observer) -> Forward
     return task.forward if backend is None else CompiledForward(task, backend, observer)
 
 
-def uncompiled(backend: str | None) -> AbstractContextManager[object]:
-    """Run what was compiled as it was written, for counters that look at each operation."""
-    return nullcontext() if backend is None else torch.compiler.set_stance("force_eager")
+@contextmanager
+def uncompiled(forward: Forward) -> Iterator[None]:
+    """Have a forward pass run as written: for counters that look at each operation, and for shapes that come but once."""
+    if not isinstance(forward, CompiledForward):
+        yield
+        return
+    compiled, forward.compiled = forward.compiled, None
+    try:
+        yield
+    finally:
+        forward.compiled = compiled
 
 
 class CompiledForward:
@@ -43,26 +51,27 @@ class CompiledForward:
         self._limit_error, self._compiler_error = _prepare_compiler()
         self._observer, self._backend = observer, backend
         self._as_written: Forward = task.forward
-        self._compiled: Forward | None = None
+        self.compiled: Forward | None = None
+        """None: it runs as written."""
         self._is_complete = False
         """Whether nothing more is compiled."""
         self._is_first = True
         dynamic = True if task.costs("train") is not None else None
         try:
-            self._compiled = torch.compile(task.forward, backend=backend, dynamic=dynamic)
+            self.compiled = torch.compile(task.forward, backend=backend, dynamic=dynamic)
         except self._compiler_error as error:
             self._give_up(error)
 
     def __call__(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the model's outputs for a batch. Raises `torch.OutOfMemoryError` also where the compiler ran out."""
-        if self._compiled is None:
+        if self.compiled is None:
             return self._as_written(model, batch)
         if self._is_complete:
             with torch.compiler.set_stance("eager_on_recompile"):
-                return self._compiled(model, batch)
+                return self.compiled(model, batch)
         started = time.perf_counter()
         try:
-            outputs = self._compiled(model, batch)
+            outputs = self.compiled(model, batch)
         except self._limit_error:
             self._is_complete = True
             reason = "torch.compile has compiled for as many kinds of batches as it may: others run as written"
@@ -82,7 +91,7 @@ class CompiledForward:
         return outputs
 
     def _give_up(self, error: Exception) -> None:
-        self._compiled = None
+        self.compiled = None
         logger.info("torch.compile failed: %s", error)
         # Of an error in a backend, the backend's own words.
         inner = getattr(error, "inner_exception", None) or error

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from training.collectives import Ranks
+from training.compilation import uncompiled
 from training.errors import TrainingFailed
 from training.fastest_size import fastest_size
 from training.loader import EpochSampler, Loader
@@ -83,7 +84,6 @@ class SizeSearch:
             processes=plan.world_size,
             precision=[recipe.precision, recipe.resolved.mixed_precision],
             recomputes=plan.gradient_checkpointing,
-            compiles=plan.compile_backend,
             memory_format=plan.memory_format,
             largest_share=self._largest_share,
             asked=plan.micro_batch_size,
@@ -98,7 +98,8 @@ class SizeSearch:
         cached = json.loads(self._ranks.agree_on_text(json.dumps(known)))
         if cached is not None and self._holds(cached):
             return cached["size"], cached["bytes_per_sample"], "as measured here before"
-        size, needed, is_limited = self._measure(stage)
+        with uncompiled(self._step.forward):  # a compilation takes longer than all of this
+            size, needed, is_limited = self._measure(stage)
         if self._ranks.is_main:
             self._cache.put(self.key, {"size": size, "bytes_per_sample": needed, "is_limited": is_limited})
         return size, needed, f"measured in {time.perf_counter() - started:.2g} s"

@@ -20,7 +20,6 @@ from training.compilation import uncompiled
 from training.loader import Loader
 from training.memory import words_of_out_of_memory
 from training.observers.events import Decision
-from training.plan import Plan
 from training.recipe import MixedPrecision, Stage
 from training.step import TrainStep
 from training.step_loop import StepLoop
@@ -96,7 +95,9 @@ def find_model_flops(loop: StepLoop, loader: Loader, ranks: Ranks) -> Decision |
     # Sharded parameters are gathered by all ranks together, which one alone cannot do.
     if peak is None or not ranks.is_main or step.flat.is_sharded:
         return None
-    flops = _count_flops_per_sample(loop.task, loop.model, step, loader, stage, plan=loop.plan)
+    flops = _count_flops_per_sample(
+        loop.task, loop.model, step, loader, stage, recomputes=loop.plan.gradient_checkpointing
+    )
     if flops is None:
         return None
     shown = "fp32" if precision == "no" else precision
@@ -108,7 +109,7 @@ def find_model_flops(loop: StepLoop, loader: Loader, ranks: Ranks) -> Decision |
 
 
 def _count_flops_per_sample(
-    task: Task, model: nn.Module, step: TrainStep, loader: Loader, stage: Stage, *, plan: Plan
+    task: Task, model: nn.Module, step: TrainStep, loader: Loader, stage: Stage, *, recomputes: bool
 ) -> float | None:
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -122,10 +123,10 @@ def _count_flops_per_sample(
             for sample in samples:
                 # Twice the same: nothing is padded, and batch statistics, which one sample does not have, can be taken.
                 batch = loader.training_batch(np.array([sample, sample]), 0, stage)
-                with uncompiled(plan.compile_backend), FlopCounterMode(display=False) as passes:
+                with uncompiled(step.forward), FlopCounterMode(display=False) as passes:
                     step.accumulate(batch, stage)
                 total += passes.get_total_flops()
-                if plan.gradient_checkpointing:
+                if recomputes:
                     with FlopCounterMode(display=False) as again, torch.no_grad():
                         task.forward(model, batch)
                     total -= again.get_total_flops()

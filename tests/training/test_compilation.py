@@ -18,7 +18,7 @@ from tests.training.helpers import PLAN, Recorder, catch, make_recipe, make_task
 from tests.training.test_model import EVERYTHING
 from tests.training.test_model import make_task as make_sign_task
 from training.collectives import Ranks
-from training.compilation import CompiledForward, make_forward
+from training.compilation import CompiledForward, make_forward, uncompiled
 from training.config import AdvancedTrainingConfig
 from training.keyed import sample_keys
 from training.models.layers import ConvolutionBlock
@@ -189,3 +189,15 @@ def test_sharded_parameters_are_not_compiled(monkeypatch: pytest.MonkeyPatch) ->
 def test_compiling_does_not_import_the_compiler_where_it_is_not_asked_for() -> None:
     code = "import sys; import training; from training.trainer import Trainer; sys.exit('torch._dynamo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_is_only_tried_is_not_compiled() -> None:
+    task, told = make_task(), Recorder()
+    forward = CompiledForward(task, "eager", told)
+    model, batch = task.build_model(), fetch(task, np.arange(4))
+    with uncompiled(forward):
+        forward(model, batch)
+    assert (num_graphs(), kinds(told)) == (0, [])
+    with uncompiled(task.forward):
+        forward(model, batch)
+    assert (num_graphs(), kinds(told)) == (1, ["compiled"])
