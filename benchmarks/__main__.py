@@ -9,16 +9,22 @@ import time
 
 from benchmarks.measure import Ratio, console, ratio_table, read_ratios, result_path
 
-BENCHMARKS = ("overhead", "throughput", "ddp", "micro_batch", "memory", "scaling", "checkpoint", "startup")
+BENCHMARKS = ("overhead", "throughput", "ddp", "micro_batch", "memory", "scaling", "checkpoint", "startup", "gpu")
 _TAIL_CHARACTERS = 2000
 
 
-def run(name: str, *, quick: bool) -> bool:
-    """Run one benchmark as a process of its own; return whether it ended by itself, targets met or not."""
+def run(name: str, *, quick: bool) -> bool | None:
+    """Run one benchmark as a process of its own; return whether it ended by itself, targets met or not.
+
+    None where it left itself out, as one that needs a GPU does elsewhere.
+    """
     started = time.monotonic()
     command = [sys.executable, "-m", f"benchmarks.{name}", *(["--quick"] if quick else [])]
     before = result_path(name, quick=quick).stat().st_mtime_ns if result_path(name, quick=quick).exists() else 0
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    if done.returncode == 0 and done.stdout.startswith("left out:"):
+        print(f"{name}: {done.stdout.strip()}", file=sys.stderr)
+        return None
     path = result_path(name, quick=quick)
     ended = done.returncode in (0, 1) and path.exists() and path.stat().st_mtime_ns > before
     print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
@@ -37,9 +43,10 @@ def main() -> int:
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"--only: unknown {', '.join(unknown)}; choose from {', '.join(BENCHMARKS)}")
-    failed = [name for name in names if not run(name, quick=options.quick)]
+    outcomes = {name: run(name, quick=options.quick) for name in names}
+    failed = [name for name, ended in outcomes.items() if ended is False]
     found: dict[str, list[Ratio]] = {
-        name: read_ratios(result_path(name, quick=options.quick)) for name in names if name not in failed
+        name: read_ratios(result_path(name, quick=options.quick)) for name, ended in outcomes.items() if ended
     }
     console().print(ratio_table("Ratios, a row each", found, judged=not options.quick))
     missed = [f"{name}: {ratio.name}" for name, ratios in found.items() for ratio in ratios if not ratio.is_met]
