@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch.optim.adam import adam
+from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
 from training.flat import FlatParameters
@@ -15,6 +16,10 @@ _FUSED_DEVICES = ("cpu", "cuda", "xpu", "mps")
 
 _CHUNK_ELEMENTS = 1 << 22
 """Elsewhere: elements updated at a time, so that what is allocated on the way, and kept for a roll-back, is bounded."""
+
+
+_DECAYED_APART_ELEMENTS = 1 << 18
+"""From so many on, AdamW's kernel decays in its own pass what is to decay: of fewer a second call costs more than a pass."""
 
 
 class FlatOptimizer:
@@ -30,6 +35,7 @@ class FlatOptimizer:
         self._fused = flat.device.type in _FUSED_DEVICES
         names = ("exp_avg", "exp_avg_sq") if spec.name == "adamw" else ("momentum_buffer",)
         self.moments = {name: torch.zeros_like(flat.values) for name in names}
+        self._decays_in_kernel = self._fused and spec.name == "adamw" and flat.values.numel() >= _DECAYED_APART_ELEMENTS
         self._places = self._chunks()
         self._counts = [torch.zeros((), device=flat.device if self._fused else "cpu") for _ in self._places]
         """Updates of each chunk, as the kernels want to be told; SGD does not ask."""
@@ -40,7 +46,9 @@ class FlatOptimizer:
         """A chunk before its update, from the start: keeping it must not be what runs out of memory."""
 
     def _chunks(self) -> list[slice]:
-        size = self._flat.values.numel()
+        size, boundary = self._flat.values.numel(), self._flat.decayed_values.numel()
+        if self._decays_in_kernel:
+            return [place for place in (slice(0, boundary), slice(boundary, size)) if place.start < place.stop]
         length = size if self._fused else _CHUNK_ELEMENTS
         return [slice(start, min(size, start + length)) for start in range(0, size, length)]
 
@@ -70,13 +78,19 @@ class FlatOptimizer:
             if sound is None or bool(sound):
                 self._update_in_chunks(learning_rate, weight_decay)
             return
-        self._decay(learning_rate, weight_decay, sound)
+        if not self._decays_in_kernel:
+            self._decay(learning_rate, weight_decay, sound)
         # As a GradScaler tells it; a kernel told so writes nothing.
         found_inf = None if sound is None else sound.logical_not().to(torch.float32)
-        self._step(0, learning_rate, found_inf)
+        boundary = self._flat.decayed_values.numel()
+        for chunk, place in enumerate(self._places):
+            decays = self._decays_in_kernel and place.start < boundary
+            self._step(chunk, learning_rate, found_inf, weight_decay if decays else 0.0)
 
     @torch.no_grad()
-    def _step(self, chunk: int, learning_rate: float, found_inf: torch.Tensor | None = None) -> None:
+    def _step(
+        self, chunk: int, learning_rate: float, found_inf: torch.Tensor | None = None, weight_decay: float = 0.0
+    ) -> None:
         """Update a chunk, by torch's functional optimizers: what the classes add costs more than a small model's update."""
         spec = self._spec
         values, gradients, *moments = self._parts[chunk]
@@ -96,7 +110,8 @@ class FlatOptimizer:
                 maximize=False,
             )
             return
-        adam(
+        # Decay apart from the gradient; `adam` without any is the shorter way.
+        (adamw if weight_decay else adam)(
             values,
             gradients,
             moments[0],
@@ -110,7 +125,7 @@ class FlatOptimizer:
             beta1=spec.beta1,
             beta2=spec.beta2,
             eps=spec.eps,
-            weight_decay=0.0,
+            weight_decay=weight_decay,
             amsgrad=False,
             maximize=False,
         )

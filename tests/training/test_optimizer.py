@@ -37,9 +37,11 @@ def update(flat: FlatParameters, own: FlatOptimizer, step: int, *, sound: bool =
     own.update(RATES[step], DECAY, torch.tensor(sound))
 
 
-@pytest.fixture(params=["fused", "chunked"])
+@pytest.fixture(params=["fused", "decayed in the kernel", "chunked"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Devices with an optimizer of one kernel, and the others, whose parameters are updated in parts."""
+    """Devices with an optimizer of one kernel, for few parameters and many, and the others, which update in parts."""
+    if request.param == "decayed in the kernel":
+        monkeypatch.setattr(optimizer_module, "_DECAYED_APART_ELEMENTS", 1)
     if request.param == "chunked":
         monkeypatch.setattr(optimizer_module, "_FUSED_DEVICES", ())
         monkeypatch.setattr(optimizer_module, "_CHUNK_ELEMENTS", 24)
@@ -77,7 +79,12 @@ def parameters_of(flat: FlatParameters) -> torch.Tensor:
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_updates_are_those_of_torch(path: str, name: Any) -> None:
     flat, own = make_flat(OptimizerSpec(name=name))
-    assert len(own._places) == (1 if path == "fused" else -(-flat.values.numel() // 24))
+    places = {
+        "fused": 1,
+        "decayed in the kernel": 2 if name == "adamw" else 1,
+        "chunked": -(-flat.values.numel() // 24),
+    }
+    assert len(own._places) == places[path]
     for step in range(len(RATES)):
         update(flat, own, step)
     assert torch.allclose(parameters_of(flat), reference_of(name), rtol=0, atol=1e-14)
