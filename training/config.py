@@ -166,6 +166,10 @@ class AdvancedTrainingConfig:
         hang = Interval.parse(self.hang_timeout, "--hang-timeout")
         if hang is not None and hang.unit != "second":
             raise UserError(f"--hang-timeout: {self.hang_timeout!r} is no time; give one such as 10min, or never")
+        if self.bucket_bytes is not None and "flat" in (self.reduction, {"fsdp": "flat"}.get(self.sharding)):
+            raise UserError(
+                "--bucket-bytes: there are buckets with --reduction overlap only, and without --sharding fsdp"
+            )
         if self.clip_norm < 0:
             raise UserError(f"--clip-norm: must be at least 0, got {self.clip_norm}")
 

@@ -214,7 +214,7 @@ class Loader:
     def _ready(
         self, prepare: _Prepare, works: list[StepWork], groups: list[_Group]
     ) -> Iterator[tuple[StepWork, Iterator[Batch]]]:
-        batches = self._batches(prepare, groups, len(works))
+        batches, self._seconds_of_next = self._batches(prepare, groups, len(works)), 0.0
         for number, work in enumerate(works):
             if number > 0:
                 self._waited_seconds += self._seconds_of_next

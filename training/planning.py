@@ -100,6 +100,8 @@ def make_plan(config: AdvancedTrainingConfig, recipe: Recipe, ranks: Ranks, *, w
             if on_cpu
             else "the device computes while the gradients travel"
         )
+    if config.bucket_bytes is not None and reduction == "flat":
+        reasons["bucket_bytes"] = f"not used: {reasons.get('reduction', 'one all-reduce for all gradients')}"
     num_workers = config.num_workers
     if num_workers is None:
         num_workers = 0 if on_cpu else 2

@@ -79,7 +79,7 @@ class StepLoop:
             flat=flat,
             ranks=ranks,
             recipe=recipe,
-            forward=make_forward(task, plan.compile_backend, observer),
+            forward=make_forward(task, plan.compile_backend, observer, watchdog.paused),
             bucket_bytes=plan.bucket_bytes,
             sections=sections,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -124,6 +125,83 @@ def test_a_backend_that_is_not_there_does_not_end_the_run() -> None:
     weights, told = trained("nonsense")
     assert torch.equal(weights, trained(None)[0])
     assert kinds(told).count("not_compiled") == 1
+
+
+def test_a_compiler_that_cannot_be_set_up_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any, **options: Any) -> Any:
+        raise PermissionError("no right to write there")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    told, task = Recorder(), make_task()
+    forward = make_forward(task, "eager", told)
+    assert told.decisions == []  # the run is announced first
+    forward(task.build_model(), fetch(task, np.arange(4)))
+    assert "no right to write there" in told.decisions[0].reason
+
+
+class Counting(nn.Module):
+    """A model that counts its passes and draws, and that a compiler sees in two parts."""
+
+    passes: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 4)
+        self.register_buffer("passes", torch.zeros(()))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.passes += 1.0
+        inputs = inputs + torch.rand(())
+        torch._dynamo.graph_break()
+        return self.layer(inputs) * float([*range(inputs.shape[0])][-1])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@torch._dynamo.config.patch(recompile_limit=2)
+def test_a_pass_that_is_done_again_leaves_what_one_pass_leaves(fails: bool) -> None:
+    task, told = make_task(), Recorder()
+    assert not task.keyed_randomness
+    model = Counting().double()
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        if fails and any("layer" in node.name or "linear" in node.name for node in graph.graph.nodes):
+            raise ValueError("not this one")
+        return graph
+
+    forward = CompiledForward(task, backend, told)  # type: ignore[arg-type]
+    for passes, size in enumerate((2, 3, 4, 5), start=1):
+        batch = fetch(task, np.arange(size))
+        batch.tensors["inputs"] = batch.tensors["inputs"].double()
+        torch.manual_seed(size)
+        outputs = forward(model, batch)
+        assert int(model.passes) == passes
+        torch.manual_seed(size)
+        assert torch.equal(outputs, task.forward(model, batch))
+        model.passes -= 1
+    assert kinds(told)[-1] == ("not_compiled" if fails else "compile_limit")
+
+
+def test_the_watch_is_off_while_something_may_be_compiled() -> None:
+    task, states = make_task(), []
+
+    @contextmanager
+    def unwatched() -> Iterator[None]:
+        states.append("off")
+        yield
+        states.append("on")
+
+    forward = make_forward(task, "eager", Recorder(), unwatched)
+    forward(task.build_model(), fetch(task, np.arange(4)))
+    assert states == ["off", "on"]
+
+
+def test_what_a_task_compiles_itself_is_not_held_to_our_limit() -> None:
+    own = torch.compile(lambda inputs, number: inputs * number, backend="eager", dynamic=False)
+    task = make_task()
+    CompiledForward(task, "eager", Recorder())(task.build_model(), fetch(task, np.arange(4)))
+    with torch._dynamo.config.patch(recompile_limit=2):
+        for size in range(2, 7):
+            assert torch.equal(own(torch.ones(size), 3), torch.full((size,), 3.0))
 
 
 def test_a_compiler_that_runs_out_of_memory_is_heard_as_such() -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.training.helpers import catch
 from training.cli import build_parser, main, parse_config
+from training.collectives import Ranks
 from training.config import AdvancedTrainingConfig
 from training.errors import UserError
+from training.planning import make_plan
 from training.recipe import Augmentation, Recipe
 from training.stages import PRESETS, load_stages
 from training.typed import from_mapping
@@ -227,3 +231,15 @@ def test_stages_come_from_a_file(tmp_path: Path) -> None:
     file.write_text("- {name: a, epochs: 1}\n- {name: a, epochs: 1}\n", encoding="utf-8")
     with pytest.raises(UserError, match="same name"):
         load_stages(str(file))
+
+
+@pytest.mark.parametrize("options", [{"reduction": "flat"}, {"sharding": "fsdp"}])
+def test_buckets_are_refused_where_there_are_none(options: dict[str, Any]) -> None:
+    assert "--bucket-bytes: there are buckets with" in str(catch(AdvancedTrainingConfig, bucket_bytes=1000, **options))
+
+
+def test_buckets_that_are_not_used_are_told() -> None:
+    config = AdvancedTrainingConfig(bucket_bytes=1000)
+    plan = make_plan(config, config.make_recipe().resolve(1, "no"), Ranks.alone())
+    assert plan.bucket_bytes is None
+    assert dict(plan.reasons)["bucket_bytes"] == "not used: one process: nothing to reduce"

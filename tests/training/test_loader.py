@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tests.training.helpers import make_task as make_blobs
 from tests.training.test_model import EVERYTHING, make_task
@@ -17,6 +18,7 @@ from training import loader as loader_module
 from training.loader import Loader, StepWork
 from training.recipe import Stage
 from training.tasks.task import Batch, Task
+from training.tasks.tensors import TensorTask
 
 STAGE = Stage(name="only", epochs=1, augmentation=EVERYTHING)
 
@@ -59,8 +61,9 @@ def test_small_steps_are_prepared_together_and_get_what_each_gets_alone(
 ) -> None:
     works = make_works([3, 2], [4], [], [1, 1, 1], *([2] for _ in range(12)))
     task, alone = make_task(), make_task()
-    monkeypatch.setattr(alone, "cuts", False)
-    expected = list(batches_of(make_loader(alone), works))
+    with monkeypatch.context() as patched:
+        patched.setattr(type(alone), "cuts", False)
+        expected = list(batches_of(make_loader(alone), works))
     fetches = Fetches(task, monkeypatch)
     loader = make_loader(task, num_workers=num_workers)
     found = list(batches_of(loader, works)) + list(batches_of(loader, works))
@@ -94,10 +97,25 @@ def test_what_many_steps_wait_for_together_is_shared_out(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(task, "fetch", slow)
     loader, waited = make_loader(task), []
-    for _, batches in loader.steps(make_works([4], [2], [3], [2]), 0, STAGE):
-        assert list(batches)
+    for _, batches in loader.steps(make_works([4], [2], [3], [2], *([] for _ in range(7))), 0, STAGE):
+        list(batches)
         waited.append(loader.take_waited_seconds())
-    assert waited == [6.0, 2.0, 2.0, 2.0]
+    # Eight together, some without samples; those after them wait for nothing.
+    assert waited == [6.0, *8 * [0.75], 0.0, 0.0]
+
+
+class Drawing(TensorTask):
+    """Draws from torch's generator, which the loop seeds for each step."""
+
+    def augment(self, tensors: dict[str, torch.Tensor], keys: torch.Tensor, stage: Stage) -> dict[str, torch.Tensor]:
+        return {**tensors, "inputs": tensors["inputs"] + torch.randn_like(tensors["inputs"])}
+
+
+def test_what_draws_otherwise_than_by_keys_is_prepared_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = Drawing(nn.Identity, {"train": (torch.zeros(12, 3), torch.zeros(12, dtype=torch.int64))})
+    fetches = Fetches(task, monkeypatch)
+    assert [len(step) for step in batches_of(make_loader(task), make_works([2], [3], [1], [2]))] == [1, 1, 1, 1]
+    assert fetches.sizes == [2, 3, 1, 2]
 
 
 def test_large_steps_are_prepared_one_micro_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

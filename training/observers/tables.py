@@ -132,7 +132,8 @@ class RunHeader:
             rows.append(("torch.compile", self._with_reason(plan.compile_backend, reasons.get("compile_backend"))))
         for name, reason in reasons.items():
             if name not in _OWN_ROWS and getattr(plan, name, "") != _AS_USUAL.get(name):
-                rows.append((name.replace("_", " "), self._with_reason(str(getattr(plan, name, "")), reason)))
+                value = getattr(plan, name, None)
+                rows.append((name.replace("_", " "), self._with_reason("" if value is None else str(value), reason)))
         return [*rows, ("run folder", Text(str(event.folder)))]
 
     def _data(self) -> Text:

@@ -28,7 +28,6 @@ class SignTask(ClassificationTask):
     """Recognise signs with the bundled encoder, or with another model that takes padded clips, their lengths and keys."""
 
     name = "sign"
-    cuts = True
 
     def __init__(self, data: PreparedData, spec: ModelSpec) -> None:
         self.class_names = data.facts.class_names
@@ -38,6 +37,11 @@ class SignTask(ClassificationTask):
         self._indices = data.indices
         self._lengths = data.store.lengths
         self._spec = spec
+
+    @property
+    def cuts(self) -> bool:
+        """Whether all is drawn by keys."""
+        return self.keyed_randomness
 
     def build_model(self) -> nn.Module:
         """Return a new encoder whose feature statistics come from the training clips."""

@@ -48,9 +48,15 @@ class Task(abc.ABC):
 
     name: str = "task"
     keyed_randomness: bool = True
-    cuts: bool = False
-    """Whether several micro-batches may be fetched and augmented in one call, and be parted by `cut`: it costs less where
-    samples are small. Not where a call pads its samples to the longest of them."""
+
+    @property
+    def cuts(self) -> bool:
+        """Whether several micro-batches may be fetched and augmented in one call, and be parted by `cut`.
+
+        It costs less where samples are small. Not where a call pads its samples to the longest of them, or draws from a
+        generator: what it draws would depend on which steps are prepared together.
+        """
+        return False
 
     @abc.abstractmethod
     def build_model(self) -> nn.Module:

@@ -11,13 +11,11 @@ from torch import nn
 
 from training.errors import UserError
 from training.tasks.classification import ClassificationTask
-from training.tasks.task import Batch
+from training.tasks.task import Batch, Task
 
 
 class TensorTask(ClassificationTask):
     """Train `make_model()`, a module from [samples, ...] to class scores, on `splits`: name to (inputs, labels)."""
-
-    cuts = True
 
     def __init__(
         self,
@@ -43,6 +41,12 @@ class TensorTask(ClassificationTask):
         if class_names and len(class_names) < num_classes:
             raise UserError(f"{name}: {len(class_names)} class names, but a label of {num_classes - 1}")
         self.class_names = list(class_names) if class_names else [str(number) for number in range(num_classes)]
+
+    @property
+    def cuts(self) -> bool:
+        """Whether `fetch` is this one, and nothing is drawn but by keys."""
+        is_keyed = self.keyed_randomness or type(self).augment is Task.augment
+        return type(self).fetch is TensorTask.fetch and is_keyed
 
     def build_model(self) -> nn.Module:
         """Return a new model."""
