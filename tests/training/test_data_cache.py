@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import itertools
 import json
 import os
@@ -129,6 +130,8 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "an empty manifest": lambda folder: (folder / "manifest.json").write_text('{"schema_version": 1, "files": {}}'),
     "an odd manifest": lambda folder: (folder / "manifest.json").write_text("[]"),
     "nothing but its folder": lambda folder: [file.unlink() for file in folder.iterdir()],
+    "a file in its place": lambda folder: (shutil.rmtree(folder), folder.write_text("")),
+    "a link that leads nowhere": lambda folder: (shutil.rmtree(folder), folder.symlink_to("nowhere")),
 }
 
 
@@ -146,6 +149,49 @@ def test_a_damaged_entry_is_prepared_anew(damage: str, source: Path, cache: Data
     again = find(source, cache)
     assert (again.is_from_cache, again.damaged) == (True, "")
     assert_same(again.data, plain)
+    assert list(cache._folder.glob(".*")) == []
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"schema_version": 1, "files": []}', '{"schema_version": 1, "fi'])
+def test_a_manifest_that_is_none_is_told_as_that(text: str, source: Path, cache: DataCache) -> None:
+    folder = find(source, cache).folder
+    assert folder is not None
+    (folder / "manifest.json").write_text(text)
+    assert find(source, cache).damaged == f"{folder}: manifest.json is not one"
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.ESTALE, errno.EACCES])
+def test_an_entry_that_cannot_be_read_this_time_stays(
+    number: int, source: Path, cache: DataCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = find(source, cache).folder
+
+    def fail(path: Path) -> str:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_module, "sha256_of", fail)
+        found = find(source, cache)
+    assert (found.folder, found.damaged) == (None, "")
+    assert found.not_cached == f"{os.strerror(number)} ({folder})"
+    assert_same(found.data, prepare_data(DataSpec(source=str(source)), 0))
+    assert find(source, cache).is_from_cache
+
+
+def test_a_damaged_entry_stays_while_a_run_uses_it(source: Path, cache: DataCache) -> None:
+    held = find(source, cache)
+    assert held.folder is not None
+    flipped(held.folder, "train.npy")
+    files = {path.name: path.read_bytes() for path in held.folder.iterdir()}
+    found = find(source, cache)
+    assert found.folder is None
+    assert found.damaged == f"{held.folder}: train.npy is not what was written; it stays while a run uses it"
+    assert found.not_cached == found.damaged
+    assert_same(found.data, prepare_data(DataSpec(source=str(source)), 0))
+    assert {path.name: path.read_bytes() for path in held.folder.iterdir()} == files
+    del held
+    assert find(source, cache).not_cached == ""
+    assert find(source, cache).is_from_cache
 
 
 def test_a_cache_that_cannot_be_written_is_read_and_else_done_without(source: Path, tmp_path: Path) -> None:
@@ -245,6 +291,9 @@ def test_data_larger_than_the_cache_may_be_are_not_kept(
     assert entries(cache) == []
 
 
+FULL = "the cache is full of data sets that other runs use or write"
+
+
 def test_the_longest_unused_go_first_and_none_that_a_run_uses(
     tmp_path: Path, cache: DataCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,7 +314,7 @@ def test_the_longest_unused_go_first_and_none_that_a_run_uses(
     # Held by a run, nothing goes.
     held = [find(source, cache) for source in (sources[0], sources[2])]
     assert all(preparation.is_from_cache for preparation in held)
-    assert find(sources[1], cache).not_cached == "the cache is full of data sets that other runs use"
+    assert find(sources[1], cache).not_cached == FULL
     before = held[0].data.store.values.clone()
     del held[1:]
     find(sources[1], cache)
@@ -273,19 +322,6 @@ def test_the_longest_unused_go_first_and_none_that_a_run_uses(
     assert not folders[2].exists()
     shutil.rmtree(folders[0])
     assert torch.equal(held[0].data.store.values.nan_to_num(), before.nan_to_num())
-
-
-def test_what_a_killed_process_left_is_removed_after_a_day(source: Path, cache: DataCache) -> None:
-    cache._make_folder()
-    for name in (".partial-old", ".removed-old", ".partial-new"):
-        (cache._folder / name).mkdir()
-        (cache._folder / name / "values.npy").write_bytes(b"half")
-    (cache._folder / "digests" / ".partial-old").touch()
-    for name in (".partial-old", ".removed-old", "digests/.partial-old"):
-        os.utime(cache._folder / name, (LONG_AGO, LONG_AGO))
-    find(source, cache)
-    assert sorted(path.name for path in cache._folder.glob(".*")) == [".partial-new"]
-    assert not (cache._folder / "digests" / ".partial-old").exists()
 
 
 def prepare_in_process(source: Path, folder: Path, barrier: Any, results: Any) -> None:
