@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 import tempfile
 import uuid
+import zlib
 from contextlib import suppress
 from pathlib import Path
+
+import torch
 
 from training.collectives import Ranks
 from training.data.cache import DataCache
@@ -28,7 +33,8 @@ def share_data(recipe: Recipe, ranks: Ranks, *, use_cache: bool) -> tuple[Prepar
         alone = find_or_prepare(recipe.data, recipe.seed, cache)
         return alone.data, describe_preparation(alone, recipe.data.source)
     token = ranks.agree_on_text(uuid.uuid4().hex)
-    folder = Path(tempfile.gettempdir()) / f"slipway-{token}"
+    # Of each host its own, though they may share their temporary folder: a cache may be one host's.
+    folder = Path(tempfile.gettempdir()) / f"slipway-{token}-{_first_of_host(ranks)}"
     own: Preparation | None = None
     error: UserError | None = None
     try:
@@ -79,17 +85,26 @@ def describe_preparation(preparation: Preparation, source: str) -> tuple[Decisio
     return tuple(decisions)
 
 
+def _first_of_host(ranks: Ranks) -> int:
+    """Return the rank of this host's first process. All ranks must call it.
+
+    Local ranks alone do not tell: torchrun numbers the processes host by host, but MPI may do so across the hosts. Names
+    alone do not either: containers may share one, and two of torchrun's agents a host.
+    """
+    host = zlib.crc32(f"{socket.gethostname()} {os.environ.get('GROUP_RANK')}".encode()) >> 1
+    table = torch.zeros(ranks.size, 2, dtype=torch.int32, device=ranks.device)
+    table[ranks.rank] = torch.tensor([host, ranks.local_rank], dtype=torch.int32)
+    below = enumerate(ranks.sum_(table)[: ranks.rank + 1].tolist())
+    firsts = (rank for rank, (other, local_rank) in below if other == host and local_rank == 0)
+    return max(firsts, default=ranks.rank - ranks.local_rank)
+
+
 def _offer(preparation: Preparation, folder: Path) -> None:
     """Let the other processes of the host find the data in a folder. Raises `OSError`."""
     if preparation.folder is None:
         preparation.data.save(folder)
         return
-    try:
-        folder.symlink_to(preparation.folder, target_is_directory=True)
-    except FileExistsError:
-        # Hosts that share their temporary folder share their cache too.
-        if not folder.is_symlink():
-            raise
+    folder.symlink_to(preparation.folder, target_is_directory=True)
 
 
 def _withdraw(folder: Path) -> None:

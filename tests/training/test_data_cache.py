@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import itertools
 import json
 import os
@@ -18,9 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
-from tests.training.clip_sources import LONG_AGO, assert_same, changed_byte, find, write_archive, write_folder
+from tests.training.clip_sources import assert_same, changed_byte, find, write_archive, write_folder
 from tests.training.disks import Operations, fill, read_only, small_disk
 from training.data import cache as cache_module
 from training.data import content, prepare
@@ -278,50 +276,6 @@ def test_a_process_may_be_killed_at_any_operation(source: Path, tmp_path: Path) 
             break
         assert status == 9
     assert number > 10
-
-
-def test_data_larger_than_the_cache_may_be_are_not_kept(
-    source: Path, cache: DataCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cache_module, "_MOST_BYTES", 1000)
-    assert find(source, cache).not_cached.startswith("it has 0 MiB, and the cache may hold")
-    monkeypatch.undo()
-    monkeypatch.setattr(cache_module, "_MOST_OF_FREE", 1e-12)
-    assert find(source, cache).not_cached.startswith("it has")
-    assert entries(cache) == []
-
-
-FULL = "the cache is full of data sets that other runs use or write"
-
-
-def test_the_longest_unused_go_first_and_none_that_a_run_uses(
-    tmp_path: Path, cache: DataCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sources = [write_archive(tmp_path / f"{number}.npz", number) for number in range(4)]
-    folders = []
-    for age, source in enumerate(sources[:3]):
-        folder = find(source, cache).folder
-        assert folder is not None
-        folders.append(folder)
-        os.utime(folder / "manifest.json", (LONG_AGO + age, LONG_AGO + age))
-    assert find(sources[0], cache).is_from_cache  # used: no longer the oldest
-    size = sum(file.stat().st_size for file in folders[0].iterdir())
-    monkeypatch.setattr(cache_module, "_MOST_BYTES", int(3.5 * size))
-    new = find(sources[3], cache)
-    assert new.not_cached == ""
-    assert new.folder is not None
-    assert entries(cache) == sorted([folders[0], folders[2], new.folder])
-    # Held by a run, nothing goes.
-    held = [find(source, cache) for source in (sources[0], sources[2])]
-    assert all(preparation.is_from_cache for preparation in held)
-    assert find(sources[1], cache).not_cached == FULL
-    before = held[0].data.store.values.clone()
-    del held[1:]
-    find(sources[1], cache)
-    assert folders[0].exists()
-    assert not folders[2].exists()
-    shutil.rmtree(folders[0])
-    assert torch.equal(held[0].data.store.values.nan_to_num(), before.nan_to_num())
 
 
 def prepare_in_process(source: Path, folder: Path, barrier: Any, results: Any) -> None:

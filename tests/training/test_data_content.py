@@ -87,6 +87,14 @@ def test_another_choice_another_version_or_other_code_is_another_key(
     assert len(set(keys)) == len(keys)
 
 
+def test_a_numpy_that_tells_nothing_of_the_processor_is_no_failure(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = key_of(source, tmp_path)
+    monkeypatch.setattr(np, "show_config", lambda mode: {"Build Dependencies": {}})
+    assert key_of(source, tmp_path) != before
+
+
 def test_all_code_that_decides_a_prepared_data_set_is_in_the_key() -> None:
     imported = set()
     for path in content._CODE.rglob("*.py"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -131,3 +132,29 @@ def test_two_ranks_map_one_entry(
     assert "and cached" in reports[0][0]["told"][0]
     assert "taken from the cache" in reports[1][0]["told"][0]
     assert reports[1][1]["told"] == []
+
+
+def share_on_hosts(source: Path, output: Path, hosts: tuple[str, ...]) -> int:
+    """Train a step in this rank, on a host of some name with a cache of its own; the temporary folder is everyone's."""
+    rank = int(os.environ["RANK"])
+    host = hosts[rank]
+    os.environ["LOCAL_RANK"] = str(hosts[:rank].count(host))
+    os.environ["LOCAL_WORLD_SIZE"] = str(hosts.count(host))
+    os.environ["XDG_CACHE_HOME"] = str(output / host)
+    socket.gethostname = lambda: host
+    return share(source, output, use_cache=True)
+
+
+# As torchrun deals out ranks, host by host, and as `mpirun --map-by node` does, in turn.
+@pytest.mark.parametrize("hosts", [("a", "b", "b"), ("a", "b", "a", "b")])
+def test_hosts_that_share_a_temporary_folder_map_their_own_entries(
+    hosts: tuple[str, ...], source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    for _ in range(2):
+        assert run_group(len(hosts), tmp_path / "ranks", share_on_hosts, source, tmp_path, hosts) == [0] * len(hosts)
+        for rank, host in enumerate(hosts):
+            (mapped,) = json.loads((tmp_path / f"{rank}.json").read_text())["mapped"]
+            assert mapped.startswith(str(tmp_path / host))
+    assert [path.name for path in (tmp_path / "temporary").iterdir() if path.name.startswith("slipway-")] == []

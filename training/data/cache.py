@@ -31,9 +31,16 @@ _MOST_INDEXES = 100
 _LEFTOVER_SECONDS = 24 * 3600.0
 _DIGESTS, _PARTIAL, _REMOVED = "digests", ".partial-", ".removed-"
 
+_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+_DAMAGE = (*_MISSING, ValueError, TypeError, KeyError, AttributeError, RecursionError, UserError)
+"""What an entry raises that is not what was written. Any other `OSError` is of the disk, the network or this process."""
+
 
 class DamagedEntry(Exception):  # noqa: N818 - it says what is wrong with a thing, not with the program
-    """An entry that is not what was written; the message says which file. It has been removed, where that was possible."""
+    """An entry that is not what was written; the message says which file.
+
+    It has been removed where that was possible, but not while a run uses it.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,19 +69,27 @@ class DataCache:
         return FileDigests(self._folder / _DIGESTS, source)
 
     def open(self, key: str) -> Entry | None:
-        """Return an entry whose every byte is what was written, or nothing. Raises `DamagedEntry`."""
+        """Return an entry whose every byte is what was written, or nothing.
+
+        Raises `DamagedEntry`, and `OSError` where it cannot be read this time.
+        """
         folder = self._folder / key
         try:
             with _held(folder / MANIFEST) as hold:
                 _verify(folder)
                 data = PreparedData.open_shared(folder)
                 hold(data)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, UserError) as error:
-            if not folder.exists():
+        except _DAMAGE as error:
+            if not os.path.lexists(folder):
                 return None  # never was there, or went to make room for another
-            self._remove(folder)
             what = told(error) if isinstance(error, OSError) else str(error)
+            if _is_in_use(folder):
+                raise DamagedEntry(f"{folder}: {what}; it stays while a run uses it") from None
+            self._remove(folder)
             raise DamagedEntry(f"{folder}: {what}") from None
+        except OSError as error:
+            error.filename = error.filename or str(folder)  # of a read that failed it is not known
+            raise
         with suppress(OSError):
             os.utime(folder / MANIFEST)  # when it was used last
         return Entry(folder=folder, data=data)
@@ -85,11 +100,17 @@ class DataCache:
         try:
             self._make_folder()
             self._clean()
+            if os.path.lexists(folder):
+                return self._of_another(key)
             self._make_room(_num_bytes(data))
             partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=self._folder))
             try:
-                _write(partial, data)
-                with _held(partial / MANIFEST) as hold:
+                new = partial / "new"
+                new.touch()
+                with _held(new) as hold:
+                    # Under its name it is held from the first: one that nobody holds was left by a killed process.
+                    new.rename(partial / MANIFEST)
+                    _write(partial, data)
                     if not _rename(partial, folder):
                         return self._of_another(key)
                     saved = PreparedData.open_shared(folder)
@@ -123,37 +144,48 @@ class DataCache:
         if num_bytes > most:
             raise NotCacheable(f"it has {_mebibytes(num_bytes)}, and the cache may hold {_mebibytes(most)}")
         entries = sorted((_last_use(entry), _size(entry), entry) for entry in self._entries())
-        used = sum(size for _, size, _ in entries)
-        for _, size, entry in entries:
-            if used + num_bytes <= most:
+        used = sum(size for _, size, _ in entries) + sum(_size(path) for path in self._leftovers())
+        missing = used + num_bytes - most
+        if missing <= 0:
+            return
+        unused = [(size, entry) for _, size, entry in entries if not _is_in_use(entry)]
+        if sum(size for size, _ in unused) < missing:
+            raise NotCacheable("the cache is full of data sets that other runs use or write")
+        for size, entry in unused:
+            missing -= size - self._remove(entry)
+            if missing <= 0:
                 return
-            if not _is_in_use(entry):
-                self._remove(entry)
-                used -= size
-        if used + num_bytes > most:
-            raise NotCacheable("the cache is full of data sets that other runs use")
+        raise NotCacheable(f"what is unused in {self._folder} could not be removed")
 
     def _entries(self) -> list[Path]:
         with os.scandir(self._folder) as found:
             return [Path(one.path) for one in found if one.name != _DIGESTS and not one.name.startswith(".")]
 
+    def _leftovers(self) -> list[Path]:
+        """Return what is being written, was left half written by a process that was killed, or could not be removed."""
+        return [*self._folder.glob(f"{_PARTIAL}*"), *self._folder.glob(f"{_REMOVED}*")]
+
     def _clean(self) -> None:
         """Remove what a process that was killed has left, and the indexes of sources that were not read for long."""
-        for pattern in (_PARTIAL, _REMOVED, f"{_DIGESTS}/{_PARTIAL}"):
-            for path in self._folder.glob(f"{pattern}*"):
-                with suppress(OSError):
-                    if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
-                        path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
+        for path in self._leftovers():
+            is_in_use = False if path.name.startswith(_REMOVED) else _is_in_use(path)
+            if is_in_use is False or (is_in_use is None and _is_old(path)):
+                self._remove(path)
+        for path in self._folder.glob(f"{_DIGESTS}/{_PARTIAL}*"):
+            if _is_old(path):
+                _discard(path)
         indexes = sorted((self._folder / _DIGESTS).glob("*.json"), key=_time_of)
         for index in indexes[:-_MOST_INDEXES]:
             index.unlink(missing_ok=True)
 
-    def _remove(self, folder: Path) -> None:
-        # Renamed first: nobody finds half an entry.
-        aside = folder.with_name(f"{_REMOVED}{uuid.uuid4().hex}")
+    def _remove(self, path: Path) -> int:
+        """Remove an entry or what is left of one; return how many bytes of it are still there."""
+        aside = path.with_name(f"{_REMOVED}{uuid.uuid4().hex}")
         with suppress(OSError):
-            folder.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
+            # Renamed first: nobody finds half an entry.
+            path.rename(aside)
+            _discard(aside)
+        return _size(aside) + _size(path)
 
 
 class _Hold:
@@ -177,22 +209,27 @@ def _held(path: Path) -> Iterator[_Hold]:
     hold = _Hold(handle)
     try:
         with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_SH)  # waits for nothing but `_is_in_use`, which takes a moment
         yield hold
     finally:
         if not hold.is_given:
             os.close(handle)
 
 
-def _is_in_use(folder: Path) -> bool:
-    """Return whether a run on any host has an entry mapped: without its files, one on another host would die."""
+def _is_in_use(folder: Path) -> bool | None:
+    """Return whether a run on any host has an entry mapped or writes it; nothing where that cannot be told.
+
+    Without its files a run that has it mapped on another host would die.
+    """
     import fcntl
 
-    with suppress(OSError), open(folder / MANIFEST, "rb+") as file:
-        try:
+    try:
+        with open(folder / MANIFEST, "rb+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
     return False
 
 
@@ -200,7 +237,7 @@ def _write(folder: Path, data: PreparedData) -> None:
     """Write a data set and its manifest, and wait until they are on the disk."""
     data.save(folder)
     files = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(path for path in folder.iterdir() if path.name != MANIFEST):
         with path.open("rb") as file:
             os.fsync(file.fileno())
         files[path.name] = Written(path.stat().st_size, sha256_of(path))._asdict()
@@ -210,11 +247,16 @@ def _write(folder: Path, data: PreparedData) -> None:
 
 
 def _verify(folder: Path) -> None:
-    """Compare each file with the manifest. Raises `ValueError` that names the first that differs, `OSError`, `KeyError`."""
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    if manifest["schema_version"] != ENTRY_SCHEMA_VERSION:
+    """Compare each file with the manifest. Raises `ValueError` that names the first that differs, and `OSError`."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        is_of_this_version = manifest["schema_version"] == ENTRY_SCHEMA_VERSION
+        listed = manifest["files"].items() if is_of_this_version else ()
+        files = {name: Written(entry["num_bytes"], entry["sha256"]) for name, entry in listed}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ValueError(f"{MANIFEST} is not one") from None
+    if not is_of_this_version:
         raise ValueError(f"{MANIFEST} is of another version")
-    files = {name: Written(entry["num_bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
     if {*files, MANIFEST} != set(os.listdir(folder)):
         raise ValueError(f"{MANIFEST} names other files")
     for name, written in files.items():
@@ -238,10 +280,24 @@ def _num_bytes(data: PreparedData) -> int:
     return sum(tensor.nbytes for tensor in tensors)
 
 
-def _size(folder: Path) -> int:
-    with suppress(OSError), os.scandir(folder) as files:
-        return sum(file.stat().st_size for file in files)
+def _size(path: Path) -> int:
+    """Return the bytes of a folder's files, or of a file; none where there is nothing."""
+    with suppress(OSError):
+        if not path.is_dir():
+            return path.lstat().st_size
+        with os.scandir(path) as files:
+            return sum(file.stat(follow_symlinks=False).st_size for file in files)
     return 0
+
+
+def _discard(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink() if path.is_symlink() or not path.is_dir() else shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_old(path: Path) -> bool:
+    # What has gone meanwhile is as old as can be.
+    return time.time() - _time_of(path) > _LEFTOVER_SECONDS
 
 
 def _last_use(folder: Path) -> float:

@@ -133,7 +133,7 @@ def data_key(spec: DataSpec, seed: int, digests: FileDigests | None) -> str:
         "code": _digest_of_code(),
         "versions": [_version(package) for package in _PACKAGES],
         # What a processor can do decides the order in which numpy sums.
-        "machine": [platform.machine(), sys.byteorder, np.show_config(mode="dicts")["SIMD Extensions"]],
+        "machine": [platform.machine(), sys.byteorder, np.show_config(mode="dicts").get("SIMD Extensions")],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
