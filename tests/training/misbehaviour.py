@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,6 +22,9 @@ from training.observers.journal import read_journal
 from training.recipe import Stage
 from training.tasks.task import Batch
 from training.tasks.tensors import TensorTask
+
+if TYPE_CHECKING:
+    import pytest  # the processes that train here do without
 
 Act = Callable[[int, Batch, torch.Tensor], torch.Tensor | None]
 """What is done in the training step of this number, from 1, in this process; it may return other losses."""
@@ -131,3 +134,12 @@ def read_weights(path: Path) -> torch.Tensor:
 def difference(one: torch.Tensor, other: torch.Tensor) -> float:
     """Return the largest difference of two sets of weights, relative to the largest weight."""
     return float((one - other).abs().max() / other.abs().max())
+
+
+def error_of(capfd: pytest.CaptureFixture[str], code: int, expected: int = 2) -> str:
+    """Return the one line of a refusal."""
+    told = capfd.readouterr().err
+    assert code == expected, told
+    assert told.startswith("error: ")
+    assert told.count("\n") == 1
+    return told
