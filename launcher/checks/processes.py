@@ -21,6 +21,7 @@ from launcher.rank_state import PARENT_VARIABLE
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 _POLL_SECONDS = 0.02
 _DEATH_SECONDS = 5.0
+_STOP_SECONDS = 1.0  # for a call that is under way, such as a fork
 _GRACE_SECONDS = 3.0  # for the others once one has failed: their errors follow from the first
 
 
@@ -117,12 +118,11 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """Kill processes and all their descendants: torchrun puts its workers in sessions of their own."""
     psutil = import_module("psutil")
 
-    tree = []
+    tree: set[Any] = set()
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             if process.poll() is None:
-                tree += [*psutil.Process(process.pid).children(recursive=True)]
-                process.kill()
+                tree |= _stopped(psutil.Process(process.pid))
     for one in tree:
         with contextlib.suppress(psutil.NoSuchProcess):
             one.kill()
@@ -132,8 +132,31 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=max(0.0, deadline - time.monotonic()))
     while tree and time.monotonic() < deadline:
-        tree = [one for one in tree if _alive(one)]
+        tree = set(filter(_alive, tree))
         time.sleep(_POLL_SECONDS if tree else 0)
+
+
+def _stopped(root: Any) -> set[Any]:
+    """Return a process and all its descendants, stopped: one that runs could start another behind the back of the list."""
+    psutil = import_module("psutil")
+    tree: set[Any] = set()
+    deadline = time.monotonic() + _STOP_SECONDS
+    while new := {root, *root.children(recursive=True)} - tree:
+        for one in new:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.suspend()
+        tree |= new
+        while any(_runs_on(one) for one in tree) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+    return tree
+
+
+def _runs_on(process: Any) -> bool:
+    """Return whether a process that was told to stop has not done so yet."""
+    psutil = import_module("psutil")
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_ZOMBIE)
+    return False
 
 
 def _alive(process: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -18,7 +19,7 @@ import pytest
 
 from launcher.checks.check import Check, Report
 from launcher.checks.clock_checks import gather
-from launcher.checks.processes import member_environment, run
+from launcher.checks.processes import _running, member_environment, run
 from launcher.detect import detect
 from launcher.plan import Intent, make_plan
 from launcher.plan_records import LaunchPlan
@@ -92,6 +93,28 @@ def test_what_hangs_ends_by_the_limit_and_leaves_no_process(environ: dict[str, s
         assert checks[name].evidence.endswith("no end within 1.5 s; last line: waiting for a peer")
         assert (checks[name].remedy or "").startswith("--timeout-seconds 4.5")
     assert marked(environ[MARK]) == []
+
+
+# Starts a process in a session of its own as often as it can, for as long as it runs.
+BREEDING = """
+import os, subprocess, sys, time
+for _ in range(400):
+    subprocess.Popen(["sleep", "30"], start_new_session=True, stdin=subprocess.DEVNULL)
+"""
+
+
+def test_what_starts_others_while_it_is_ended_leaves_none_of_them(environ: dict[str, str], tmp_path: Path) -> None:
+    for _ in range(5):
+        with (
+            contextlib.suppress(KeyboardInterrupt),
+            _running([[sys.executable, "-S", "-c", BREEDING]], environ, tmp_path),
+        ):
+            assert wait_for(lambda: len(marked(environ[MARK])) >= 3, 30)
+            raise KeyboardInterrupt
+        left = marked(environ[MARK])
+        for process in left:
+            process.kill()
+        assert left == []
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
