@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import tempfile
 import uuid
 import zlib
-from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 from training.collectives import Ranks
-from training.data.cache import DataCache
+from training.data.cache import DataCache, discard
 from training.data.prepare import SYNTHETIC, Preparation, find_or_prepare
 from training.data.prepared import PreparedData
 from training.errors import UserError
@@ -53,7 +51,7 @@ def share_data(recipe: Recipe, ranks: Ranks, *, use_cache: bool) -> tuple[Prepar
         ranks.barrier()
     finally:
         if ranks.local_rank == 0:
-            _withdraw(folder)
+            discard(folder)
     _check_hosts(data, recipe, ranks)
     return data, () if own is None else describe_preparation(own, recipe.data.source)
 
@@ -105,11 +103,6 @@ def _offer(preparation: Preparation, folder: Path) -> None:
         preparation.data.save(folder)
         return
     folder.symlink_to(preparation.folder, target_is_directory=True)
-
-
-def _withdraw(folder: Path) -> None:
-    with suppress(OSError):
-        folder.unlink() if folder.is_symlink() else shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_hosts(data: PreparedData, recipe: Recipe, ranks: Ranks) -> None:

@@ -87,17 +87,7 @@ class Trainer:
         self._buffers = [buffer for buffer in self.model.buffers() if buffer.numel()]
         for buffer in self._buffers:
             ranks.broadcast_(buffer)
-        self._loader = Loader(
-            task,
-            seed=recipe.seed,
-            dtype=dtype,
-            device=ranks.device,
-            channels_last=plan.memory_format == "channels_last",
-            num_workers=plan.num_workers,
-            most_workers=plan.most_workers,
-            observer=observer,
-            sections=sections,
-        )
+        self._loader = self._make_loader(dtype)
         self._saves_at_start = save_every is not None
         self._saved = SavedStep()
         self._saver = self._make_saver(save_every, keep)
@@ -129,6 +119,19 @@ class Trainer:
         self._evaluation_batch_size = plan.micro_batch_size or _EVALUATION_BATCH_SIZE
         self._is_restored = False
         self._started = self._stage_started = time.perf_counter()
+
+    def _make_loader(self, dtype: torch.dtype) -> Loader:
+        return Loader(
+            self.task,
+            seed=self.recipe.seed,
+            dtype=dtype,
+            device=self._ranks.device,
+            channels_last=self.plan.memory_format == "channels_last",
+            num_workers=self.plan.num_workers,
+            most_workers=self.plan.most_workers,
+            observer=self._observer,
+            sections=self._sections,
+        )
 
     def _make_saver(self, save_every: Interval | None, keep: int) -> Saver:
         """Return what saves the run on this rank. Without an interval a run is saved when it is stopped."""

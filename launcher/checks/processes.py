@@ -10,7 +10,6 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from launcher.rank_state import PARENT_VARIABLE
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 _POLL_SECONDS = 0.02
 _DEATH_SECONDS = 5.0
-_STOP_SECONDS = 1.0  # for a call that is under way, such as a fork
 _GRACE_SECONDS = 3.0  # for the others once one has failed: their errors follow from the first
 
 
@@ -116,55 +114,23 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]], limit_seconds: float) ->
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """Kill processes and all their descendants: torchrun puts its workers in sessions of their own."""
-    psutil = import_module("psutil")
+    import psutil  # a doctor starts without it
 
-    tree: set[Any] = set()
+    from launcher.targets.processes import send, stopped_family, wait
+
+    tree: set[psutil.Process] = set()
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             if process.poll() is None:
-                tree |= _stopped(psutil.Process(process.pid))
+                tree |= stopped_family(psutil.Process(process.pid))
     for one in tree:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
+        send(one, signal.SIGKILL)
     # A driver can hold a process that even SIGKILL does not end; it is not waited for longer.
     deadline = time.monotonic() + _DEATH_SECONDS
     for process in processes:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=max(0.0, deadline - time.monotonic()))
-    while tree and time.monotonic() < deadline:
-        tree = set(filter(_alive, tree))
-        time.sleep(_POLL_SECONDS if tree else 0)
-
-
-def _stopped(root: Any) -> set[Any]:
-    """Return a process and all its descendants, stopped: one that runs could start another behind the back of the list."""
-    psutil = import_module("psutil")
-    tree: set[Any] = set()
-    deadline = time.monotonic() + _STOP_SECONDS
-    while new := {root, *root.children(recursive=True)} - tree:
-        for one in new:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                one.suspend()
-        tree |= new
-        while any(_runs_on(one) for one in tree) and time.monotonic() < deadline:
-            time.sleep(_POLL_SECONDS)
-    return tree
-
-
-def _runs_on(process: Any) -> bool:
-    """Return whether a process that was told to stop has not done so yet."""
-    psutil = import_module("psutil")
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_ZOMBIE)
-    return False
-
-
-def _alive(process: Any) -> bool:
-    """Return whether a process still runs; one that waits for init to reap it does not."""
-    psutil = import_module("psutil")
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    return False
+    wait(tree, deadline - time.monotonic())
 
 
 def _ended_by(code: int) -> str:

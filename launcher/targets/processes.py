@@ -15,6 +15,7 @@ from launcher.rank_state import FOLDER_VARIABLE, RankState
 _REUSE_SECONDS = 2.0  # the start of a process is known to about a second
 _DRAIN_SECONDS = 2.0
 _POLL_SECONDS = 0.01
+_STOP_SECONDS = 1.0  # for a call that is under way, such as a fork
 
 
 def process_of(state: RankState) -> psutil.Process | None:
@@ -46,6 +47,26 @@ def family(processes: Iterable[psutil.Process]) -> set[psutil.Process]:
         with contextlib.suppress(psutil.Error):
             found |= {process, *process.children(recursive=True)}
     return found
+
+
+def stopped_family(root: psutil.Process) -> set[psutil.Process]:
+    """Return a process and all that descend from it, stopped: one that runs could start another behind the list's back."""
+    found: set[psutil.Process] = set()
+    limit = time.monotonic() + _STOP_SECONDS
+    while new := family([root]) - found:
+        for process in new:
+            send(process, signal.SIGSTOP)
+        found |= new
+        while any(map(_runs_on, found)) and time.monotonic() < limit:
+            time.sleep(_POLL_SECONDS)
+    return found
+
+
+def _runs_on(process: psutil.Process) -> bool:
+    """Return whether a process that was told to stop has not done so yet."""
+    with contextlib.suppress(psutil.Error):
+        return process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_ZOMBIE)
+    return False
 
 
 def of_launch(folder: Path) -> set[psutil.Process]:

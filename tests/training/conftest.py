@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from training import world
+from training.data import content
 
 LAUNCHER_VARIABLES = (
     "ACCELERATE_",
@@ -54,6 +55,12 @@ def training_in_this_process(accelerate_state: None, monkeypatch: pytest.MonkeyP
     """Undo what a run sets for its process: accelerate's state, and the threads."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files count as settled at once: when a file was last touched cannot be set back."""
+    monkeypatch.setattr(content, "_RACY_SECONDS", -60.0)
 
 
 @pytest.fixture

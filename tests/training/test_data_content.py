@@ -20,12 +20,6 @@ from training.recipe import DataSpec
 
 
 @pytest.fixture
-def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files count as settled at once: when a file was last touched cannot be set back."""
-    monkeypatch.setattr(content, "_RACY_SECONDS", -60.0)
-
-
-@pytest.fixture
 def source(tmp_path: Path) -> Path:
     return write_folder(tmp_path / "clips")
 

@@ -98,6 +98,7 @@ def test_whoever_only_looks_whether_a_run_is_held_is_not_in_the_way(tmp_path: Pa
     looking = threading.Timer(0.05, file.close)
     looking.start()
     take(tmp_path)
+    assert file.closed
     looking.join()
 
 

@@ -173,7 +173,7 @@ class DataCache:
                 self._remove(path)
         for path in self._folder.glob(f"{_DIGESTS}/{_PARTIAL}*"):
             if _is_old(path):
-                _discard(path)
+                discard(path)
         indexes = sorted((self._folder / _DIGESTS).glob("*.json"), key=_time_of)
         for index in indexes[:-_MOST_INDEXES]:
             index.unlink(missing_ok=True)
@@ -184,7 +184,7 @@ class DataCache:
         with suppress(OSError):
             # Renamed first: nobody finds half an entry.
             path.rename(aside)
-            _discard(aside)
+            discard(aside)
         return _size(aside) + _size(path)
 
 
@@ -290,7 +290,8 @@ def _size(path: Path) -> int:
     return 0
 
 
-def _discard(path: Path) -> None:
+def discard(path: Path) -> None:
+    """Remove a file, a link or a folder with all in it, where that is possible."""
     with suppress(OSError):
         path.unlink() if path.is_symlink() or not path.is_dir() else shutil.rmtree(path, ignore_errors=True)
 
