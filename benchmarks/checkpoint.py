@@ -26,15 +26,15 @@ from rich.table import Table
 from torch import nn
 
 from benchmarks.measure import Ratio, console, finish, option_parser
-from training.checkpoint import Content
-from training.collectives import Ranks
-from training.config import AdvancedTrainingConfig
-from training.intervals import Interval
-from training.observers.events import Decision, Observer, StepEnd
-from training.plan import Plan
-from training.saving import CheckpointSaver
-from training.tasks.tensors import TensorTask
-from training.trainer import Trainer
+from slipway.training.config.intervals import Interval
+from slipway.training.config.options import TrainingConfig
+from slipway.training.config.plan import Plan
+from slipway.training.devices.ranks import Ranks
+from slipway.training.loop.saver import CheckpointSaver
+from slipway.training.loop.trainer import Trainer
+from slipway.training.observers.events import Decision, Observer, StepEnd
+from slipway.training.storage.checkpoint import Content
+from slipway.training.tasks.tensors import TensorTask
 
 TARGET = 0.15
 """Of the blocking save."""
@@ -119,12 +119,12 @@ class TimedSaver(CheckpointSaver):
 def measure(folder: Path, rounds: int, device: str) -> tuple[TimedSaver, Watch]:
     """Train for `rounds` saves after the first; return what was timed."""
     steps = rounds * STEPS_PER_SAVE + STEPS_PER_SAVE // 2
-    config = AdvancedTrainingConfig(stages_config="minimal", epochs=1, batch_size=BATCH_SIZE, max_steps=steps)
+    config = TrainingConfig(stages_config="minimal", epochs=1, batch_size=BATCH_SIZE, max_steps=steps)
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(steps * BATCH_SIZE, NUM_FEATURES, generator=generator)
     labels = torch.randint(NUM_CLASSES, (len(inputs),), generator=generator)
     watch = Watch()
-    with patch("training.trainer.CheckpointSaver", TimedSaver):
+    with patch("slipway.training.loop.trainer.CheckpointSaver", TimedSaver):
         trainer = Trainer(
             task=TensorTask(make_model, {"train": (inputs, labels)}, keyed_randomness=True),
             recipe=config.make_recipe().resolve(1, "no"),

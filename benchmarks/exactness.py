@@ -26,23 +26,23 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn.utils.rnn import pad_sequence
 
-from training.collectives import Ranks
-from training.config import AdvancedTrainingConfig
-from training.data.landmarks import LandmarkLayout
-from training.data.prepared import DataFacts, PreparedData
-from training.data.store import RaggedStore
-from training.device import make_accelerator
-from training.keyed import fold, sample_keys
-from training.observers.events import Observer
-from training.order import Order
-from training.plan import Plan
-from training.recipe import ModelSpec, Recipe
-from training.schedule import learning_rate
-from training.stages import AUGMENTATION
-from training.tasks.sign import SignTask
-from training.tasks.task import Batch
-from training.trainer import MODEL_STREAM, Trainer
-from training.world import leave_group
+from slipway.training.batches.order import Order
+from slipway.training.common.keyed_random import fold, sample_keys
+from slipway.training.config.options import TrainingConfig
+from slipway.training.config.plan import Plan
+from slipway.training.config.recipe import ModelSpec, Recipe
+from slipway.training.config.schedule import learning_rate
+from slipway.training.config.stages import AUGMENTATION
+from slipway.training.data.landmarks import LandmarkLayout
+from slipway.training.data.prepared.prepared import DataFacts, PreparedData
+from slipway.training.data.prepared.store import RaggedStore
+from slipway.training.devices.manager import make_accelerator
+from slipway.training.devices.ranks import Ranks
+from slipway.training.devices.world import leave_group
+from slipway.training.loop.trainer import MODEL_STREAM, Trainer
+from slipway.training.observers.events import Observer
+from slipway.training.tasks.sign import SignTask
+from slipway.training.tasks.task import Batch
 
 BOUNDS = {"float64": 1e-10, "float32": 1e-5}
 NUM_CLIPS, GLOBAL_BATCH_SIZE, NUM_CLASSES = 57, 16, 5
@@ -109,7 +109,7 @@ def make_data() -> PreparedData:
 
 def make_recipe(precision: str, epochs: int) -> Recipe:
     """Return a recipe with everything on that could break exactness: augmentation, dropout, smoothing, clipping."""
-    config = AdvancedTrainingConfig(
+    config = TrainingConfig(
         stages_config="minimal",
         epochs=epochs,
         batch_size=GLOBAL_BATCH_SIZE,

@@ -17,13 +17,13 @@ from benchmarks.gpu_waits import measure_waits
 from benchmarks.measure import Cost, Ratio, in_turn, wall
 from benchmarks.micro_batch import powers_of_two
 from benchmarks.workers import run_ranks
-from training.collectives import Ranks
-from training.memory import release_memory
-from training.observers.events import Decision, Observer
-from training.plan import Plan
-from training.tasks.task import Batch, Task
-from training.trainer import Trainer
-from training.utilisation import find_model_flops
+from slipway.training.config.plan import Plan
+from slipway.training.devices.memory import release_memory
+from slipway.training.devices.ranks import Ranks
+from slipway.training.loop.trainer import Trainer
+from slipway.training.observers.events import Decision, Observer
+from slipway.training.observers.utilisation import find_model_flops
+from slipway.training.tasks.task import Batch, Task
 
 STEP_TARGET, AUTO_TARGET, MEMORY_TARGET = 1.01, 0.97, 1.02
 SAME_WEIGHTS = 1e-5

@@ -24,21 +24,21 @@ from torch import nn
 
 from benchmarks.measure import Clock, Cost
 from benchmarks.sign_loops import equal_clips
-from training.collectives import Ranks
-from training.data.store import RaggedStore
-from training.keyed import fold
-from training.loader import EpochSampler, Loader, StepWork
-from training.memory import synchronise
-from training.observers.console import make_console_observer
-from training.observers.events import Observer, Observers, StepEnd
-from training.observers.journal import Journal
-from training.plan import Plan
-from training.recipe import MixedPrecision, ModelSpec, OptimizerSpec, Recipe, Stage
-from training.sections import UNMARKED, Sections
-from training.tasks.sign import SignTask
-from training.tasks.task import Batch, Task
-from training.tasks.tensors import TensorTask
-from training.trainer import MODEL_STREAM, Trainer
+from slipway.training.batches.loader import EpochSampler, Loader, StepWork
+from slipway.training.common.keyed_random import fold
+from slipway.training.config.plan import Plan
+from slipway.training.config.recipe import MixedPrecision, ModelSpec, OptimizerSpec, Recipe, Stage
+from slipway.training.data.prepared.store import RaggedStore
+from slipway.training.devices.memory import synchronise
+from slipway.training.devices.ranks import Ranks
+from slipway.training.loop.trainer import MODEL_STREAM, Trainer
+from slipway.training.observers.console import make_console_observer
+from slipway.training.observers.events import Observer, Observers, StepEnd
+from slipway.training.observers.journal import Journal
+from slipway.training.observers.profiling.sections import UNMARKED, Sections
+from slipway.training.tasks.sign import SignTask
+from slipway.training.tasks.task import Batch, Task
+from slipway.training.tasks.tensors import TensorTask
 
 NUM_FEATURES, NUM_CLASSES = 192, 100
 """Of the encoder's tokens, and what it tells apart."""

@@ -23,7 +23,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from benchmarks.gpu_sides import Case, Slipway, make_task
 from benchmarks.measure import Ratio
-from training.sections import Sections
+from slipway.training.observers.profiling.sections import Sections
 
 ISSUE = "benchmark_issue"
 """How the trace calls the issuing of a step."""

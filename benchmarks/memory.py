@@ -58,10 +58,10 @@ def peak_bytes() -> int:
 
 def train(side: str, case: Case) -> None:
     """Train some steps in this process."""
-    from training.collectives import Ranks
-    from training.config import AdvancedTrainingConfig
-    from training.run import train
-    from training.tasks.sign import SignTask
+    from slipway.training.config.options import TrainingConfig
+    from slipway.training.devices.ranks import Ranks
+    from slipway.training.run.train import train
+    from slipway.training.tasks.sign import SignTask
 
     makers: dict[str, Callable[[], sign_loops.Clips]] = {
         "real": sign_loops.real_clips,
@@ -75,7 +75,7 @@ def train(side: str, case: Case) -> None:
         sign_loops.train_by_hand(clips, recipe, Ranks.alone())
         return
     with tempfile.TemporaryDirectory() as folder:
-        config = AdvancedTrainingConfig(
+        config = TrainingConfig(
             micro_batch_size=BATCH_SIZE,
             model_width=case.width,
             max_steps=len(kept) // BATCH_SIZE,

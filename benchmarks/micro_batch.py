@@ -25,15 +25,15 @@ from rich.table import Table
 
 from benchmarks import sign_loops
 from benchmarks.measure import Clock, Cost, Ratio, console, finish, in_turn, option_parser, wall
-from training.collectives import Ranks
-from training.config import AdvancedTrainingConfig
-from training.device import DeviceManager
-from training.observers.events import Observer, StepEnd
-from training.plan import Plan
-from training.recipe import ModelSpec, Recipe, Stage
-from training.size_search import SizeSearch
-from training.tasks.sign import SignTask
-from training.trainer import Trainer
+from slipway.training.config.options import TrainingConfig
+from slipway.training.config.plan import Plan
+from slipway.training.config.recipe import ModelSpec, Recipe, Stage
+from slipway.training.devices.manager import DeviceManager
+from slipway.training.devices.ranks import Ranks
+from slipway.training.loop.trainer import Trainer
+from slipway.training.observers.events import Observer, StepEnd
+from slipway.training.step.micro_batch.search import SizeSearch
+from slipway.training.tasks.sign import SignTask
 
 TARGET = 0.95
 """Samples a second of auto over those of the best fixed size."""
@@ -110,7 +110,7 @@ class SteadyClock(Observer):
 
 def make_recipe(model: ModelSpec) -> Recipe:
     """Return the default recipe with another model and an epoch of its longest stage."""
-    recipe = AdvancedTrainingConfig().make_recipe()
+    recipe = TrainingConfig().make_recipe()
     longest = max(recipe.stages, key=lambda stage: stage.epochs)
     return replace(recipe, model=model, stages=(replace(longest, epochs=1),)).resolve(1, "no")
 

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from training.data.landmarks import LandmarkLayout
-from training.models.layers import ConvolutionBlock, TransformerBlock, dropout_factors
-from training.models.sign_encoder import SignEncoder
+from slipway.training.data.landmarks import LandmarkLayout
+from slipway.training.tasks.sign_encoder import SignEncoder
+from slipway.training.tasks.sign_layers import ConvolutionBlock, TransformerBlock, dropout_factors
 
 
 class PaddedEncoder(nn.Module):

@@ -25,11 +25,11 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from benchmarks.measure import Clock
 from benchmarks.slipway_side import flatten, train_with_slipway
 from benchmarks.workers import serve
-from training.collectives import Ranks
-from training.config import AdvancedTrainingConfig
-from training.order import Order
-from training.plan import Plan
-from training.tasks.tensors import TensorTask
+from slipway.training.batches.order import Order
+from slipway.training.config.options import TrainingConfig
+from slipway.training.config.plan import Plan
+from slipway.training.devices.ranks import Ranks
+from slipway.training.tasks.tensors import TensorTask
 
 BATCH_SIZE, NUM_FEATURES, NUM_CLASSES = 32, 64, 10
 LEARNING_RATE, BETAS, EPS = 2e-3, (0.9, 0.99), 1e-6
@@ -184,7 +184,7 @@ def train_transformers(samples: Samples, order: Sequence[int] | None) -> torch.T
 
 def train_slipway(samples: Samples, order: Sequence[int] | None) -> torch.Tensor:
     """Train with Slipway, whose order is always that of its seed."""
-    config = AdvancedTrainingConfig(
+    config = TrainingConfig(
         stages_config="minimal",
         epochs=1,
         batch_size=BATCH_SIZE,

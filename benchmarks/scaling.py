@@ -26,11 +26,11 @@ from torch import nn
 from benchmarks import sign_loops
 from benchmarks.measure import Clock, Cost, Ratio, console, cpu, finish, in_turn, option_parser, wall
 from benchmarks.slipway_side import train_with_slipway
-from training.collectives import Ranks
-from training.config import AdvancedTrainingConfig
-from training.loader import EpochSampler, Loader
-from training.plan import Plan
-from training.tasks.tensors import TensorTask
+from slipway.training.batches.loader import EpochSampler, Loader
+from slipway.training.config.options import TrainingConfig
+from slipway.training.config.plan import Plan
+from slipway.training.devices.ranks import Ranks
+from slipway.training.tasks.tensors import TensorTask
 
 SIZES = (10**4, 10**5, 10**6, 10**7)
 FRAMES = (16, 64, 256, 1024)
@@ -91,7 +91,7 @@ def cost_of_order(sampler: EpochSampler, steps: int) -> Cost:
 def cost_of_loading(task: TensorTask, steps: int) -> Cost:
     """Return what order and loader cost for each sample."""
     sampler = make_sampler(task.num_samples("train"))
-    stage = AdvancedTrainingConfig(stages_config="minimal").make_recipe().stages[0]
+    stage = TrainingConfig(stages_config="minimal").make_recipe().stages[0]
     loader = Loader(task, seed=0, dtype=torch.float32, device=torch.device("cpu"))
     clock, done, epoch = Clock(), 0, 0
     while done < steps:
@@ -107,7 +107,7 @@ def cost_of_loading(task: TensorTask, steps: int) -> Cost:
 def cost_of_training(task: TensorTask, steps: int) -> Cost:
     """Return what a training costs for each sample, journal and progress lines on."""
     epochs = -(-steps * BATCH_SIZE // task.num_samples("train"))
-    config = AdvancedTrainingConfig(stages_config="minimal", epochs=epochs, batch_size=BATCH_SIZE, max_steps=steps)
+    config = TrainingConfig(stages_config="minimal", epochs=epochs, batch_size=BATCH_SIZE, max_steps=steps)
     plan = replace(Plan.alone(), micro_batch_size=BATCH_SIZE)
     trained = train_with_slipway(task, config.make_recipe().resolve(1, "no"), plan, Ranks.alone())
     return per(trained.steps * BATCH_SIZE, trained.cost)

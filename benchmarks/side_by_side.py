@@ -21,9 +21,9 @@ from benchmarks import sign_loops
 from benchmarks.measure import Cost, Ratio, cpu, in_turn, wall
 from benchmarks.slipway_side import Trained
 from benchmarks.workers import run_ranks
-from training.collectives import Ranks
-from training.device import make_accelerator
-from training.world import leave_group
+from slipway.training.devices.manager import make_accelerator
+from slipway.training.devices.ranks import Ranks
+from slipway.training.devices.world import leave_group
 
 BY_HAND, SLIPWAY = "plain PyTorch", "Slipway"
 SAME_WEIGHTS = 1e-5

@@ -23,23 +23,23 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.measure import Clock
 from benchmarks.padded_encoder import PaddedEncoder
 from benchmarks.slipway_side import Trained, flatten, train_with_slipway
-from training.collectives import Ranks
-from training.config import AdvancedTrainingConfig
-from training.data.augment import augment_clips
-from training.data.landmarks import SPLITS
-from training.data.layouts import one_hand
-from training.data.prepare import prepare_data
-from training.data.prepared import DataFacts, PreparedData
-from training.data.store import RaggedStore
-from training.keyed import fold, sample_keys
-from training.models.sign_encoder import SignEncoder
-from training.order import Order
-from training.plan import Plan
-from training.recipe import DataSpec, ModelSpec, Recipe, Stage
-from training.schedule import learning_rate
-from training.stages import AUGMENTATION
-from training.tasks.sign import SignTask
-from training.trainer import MODEL_STREAM
+from slipway.training.batches.order import Order
+from slipway.training.common.keyed_random import fold, sample_keys
+from slipway.training.config.options import TrainingConfig
+from slipway.training.config.plan import Plan
+from slipway.training.config.recipe import DataSpec, ModelSpec, Recipe, Stage
+from slipway.training.config.schedule import learning_rate
+from slipway.training.config.stages import AUGMENTATION
+from slipway.training.data.augment import augment_clips
+from slipway.training.data.landmarks import SPLITS
+from slipway.training.data.layouts import one_hand
+from slipway.training.data.prepared.prepare import prepare_data
+from slipway.training.data.prepared.prepared import DataFacts, PreparedData
+from slipway.training.data.prepared.store import RaggedStore
+from slipway.training.devices.ranks import Ranks
+from slipway.training.loop.trainer import MODEL_STREAM
+from slipway.training.tasks.sign import SignTask
+from slipway.training.tasks.sign_encoder import SignEncoder
 
 _REAL_DATA = "asl_boston104_hands"
 _SHORTEST, _MEDIAN, _LONGEST, _SPREAD = 3, 10.0, 30, 0.5
@@ -127,7 +127,7 @@ def make_recipe(
     num_ranks: int, *, epochs: int, augments: bool = False, batch_size: int = 32, width: int = ModelSpec.width
 ) -> Recipe:
     """Return the default recipe's first stage, or its second, which augments."""
-    recipe = AdvancedTrainingConfig(epochs=epochs, batch_size=batch_size, model_width=width).make_recipe()
+    recipe = TrainingConfig(epochs=epochs, batch_size=batch_size, model_width=width).make_recipe()
     stage = replace(recipe.stages[1 if augments else 0], patience=None)
     assert (stage.augmentation == AUGMENTATION) == augments
     return replace(recipe, stages=(stage,)).resolve(num_ranks, "no")

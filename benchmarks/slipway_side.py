@@ -13,14 +13,14 @@ import torch
 from torch import nn
 
 from benchmarks.measure import Clock, Cost
-from training.collectives import Ranks
-from training.observers.console import make_console_observer
-from training.observers.events import EpochEnd, Observer, Observers, StageStart
-from training.observers.journal import Journal
-from training.plan import Plan
-from training.recipe import Recipe
-from training.tasks.task import Task
-from training.trainer import Trainer
+from slipway.training.config.plan import Plan
+from slipway.training.config.recipe import Recipe
+from slipway.training.devices.ranks import Ranks
+from slipway.training.loop.trainer import Trainer
+from slipway.training.observers.console import make_console_observer
+from slipway.training.observers.events import EpochEnd, Observer, Observers, StageStart
+from slipway.training.observers.journal import Journal
+from slipway.training.tasks.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,14 +27,14 @@ from benchmarks import sign_loops
 from benchmarks.measure import Ratio, console, finish, option_parser
 from benchmarks.side_by_side import BY_HAND, SLIPWAY, Case, Found, measure
 from benchmarks.slipway_side import train_with_slipway
-from training.collectives import Ranks
-from training.config import AdvancedTrainingConfig
-from training.loader import Loader, StepWork
-from training.plan import Plan
-from training.recipe import Stage
-from training.tasks.sign import SignTask
-from training.tasks.task import Batch
-from training.world import usable_cores
+from slipway.training.batches.loader import Loader, StepWork
+from slipway.training.config.options import TrainingConfig
+from slipway.training.config.plan import Plan
+from slipway.training.config.recipe import Stage
+from slipway.training.devices.ranks import Ranks
+from slipway.training.devices.world import usable_cores
+from slipway.training.tasks.sign import SignTask
+from slipway.training.tasks.task import Batch
 
 TARGETS = {1: 1.3, 2: 1.2}
 """Samples a second over plain PyTorch's on real lengths, by processes."""
@@ -62,7 +62,7 @@ class Waiting:
 def measure_waiting(clips: sign_loops.Clips, threads: int) -> Waiting:
     """Train an epoch of each stage of the default recipe, and time what the loop waits for its loader."""
     torch.set_num_threads(threads)
-    recipe = AdvancedTrainingConfig(epochs=1).make_recipe().resolve(1, "no")
+    recipe = TrainingConfig(epochs=1).make_recipe().resolve(1, "no")
     found = Waiting(data_seconds={}, total_seconds={})
     original = Loader.steps
 
@@ -96,7 +96,7 @@ def measure_waiting(clips: sign_loops.Clips, threads: int) -> Waiting:
 
 def share_of_recipe(waiting: Waiting) -> float:
     """Return the share of the default recipe's step time that is spent on data, each stage as long as it is there."""
-    epochs = {stage.name: stage.epochs for stage in AdvancedTrainingConfig().make_recipe().stages}
+    epochs = {stage.name: stage.epochs for stage in TrainingConfig().make_recipe().stages}
     data = sum(waiting.data_seconds[name] * count for name, count in epochs.items())
     return data / sum(waiting.total_seconds[name] * count for name, count in epochs.items())
 

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from rich.console import Console
 
-from training import AdvancedTrainingConfig, DeviceManager, UserError, train
+from slipway import DeviceManager, TrainingConfig, UserError, train
 
 
 def main() -> int:
@@ -25,12 +25,10 @@ def main() -> int:
     parser.add_argument("--tips", action="store_true", help="measure, and print advice")
     options = parser.parse_args()
     try:
-        config = AdvancedTrainingConfig(
-            data=options.data, multi_gpu=DeviceManager.is_multi_gpu_available(), quick_test=True
-        )
+        config = TrainingConfig(data=options.data, multi_gpu=DeviceManager.is_multi_gpu_available(), quick_test=True)
         if options.tips:
-            from training.run import make_task
-            from training.tips import give_tips
+            from slipway.training.run.tips import give_tips
+            from slipway.training.run.train import make_task
 
             for tip in give_tips(config, make_task(config)):
                 Console(width=110, highlight=False).print(f"[bold]{tip.about}[/]: {tip.advice}\n  {tip.because}")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from launcher.self_launch import start_itself
+from slipway.launcher.launch.self_launch import start_itself
 
 if __name__ == "__main__":
     code = start_itself(__file__, sys.argv[1:])
     if code is None:
-        from training.cli import main
+        from slipway.training.run.cli import main
 
         code = main()
     sys.exit(code)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from launcher.cli import main
+from slipway.launcher.cli import main
 
 if __name__ == "__main__":
     sys.exit(main(["wizard", *sys.argv[1:]]))

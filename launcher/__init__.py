@@ -1,1 +1,1 @@
-"""Machine -> plan -> Accelerate config -> process group. Imports nothing from `training` and no torch."""
+"""From a machine to a plan, an Accelerate config and running processes. Imports no torch, and of `training` only `common`."""

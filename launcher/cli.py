@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from launcher.errors import UserError, nearest
+from ..training.common.errors import UserError, nearest
 
 # Modules are imported where they are used: a command pays for what it needs, and `slipway train` for nothing.
 
@@ -32,9 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_USAGE, end="")
         return 0
     if arguments == ["--version"]:
-        from importlib.metadata import version
+        from slipway import __version__
 
-        print(version("slipway"))
+        print(__version__)
         return 0
     if not arguments:
         print(f"error: no command\n{_USAGE}", end="", file=sys.stderr)
@@ -59,17 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(arguments: list[str]) -> int:
-    from launcher.self_launch import start_itself
+    from .launch.self_launch import start_itself
 
-    code = start_itself("training", arguments)
+    code = start_itself("slipway.training", arguments)
     if code is None:
         # Replaces this process, so signals and exit code are the training's own.
-        os.execv(sys.executable, [sys.executable, "-m", "training", *arguments])
+        os.execv(sys.executable, [sys.executable, "-m", "slipway.training", *arguments])
     return code
 
 
 def _detect(arguments: list[str]) -> int:
-    from launcher.options import hardware_of, make_parser, parse
+    from .common.parser import hardware_of, make_parser, parse
 
     parser = make_parser("detect", "Show this machine: what it has, what limits it, and what will go wrong.")
     parser.add_argument("--json", action="store_true", help="print the record as JSON, for --hardware")
@@ -82,7 +82,7 @@ def _detect(arguments: list[str]) -> int:
         return 0
     from rich.console import Console
 
-    from launcher.detect import draw
+    from .hardware.detect import draw
 
     console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
     for part in draw(hardware):
@@ -103,17 +103,17 @@ def _elsewhere(module: str, function: str) -> Callable[[list[str]], int]:
 
 
 def _schema(arguments: list[str]) -> int:
-    from launcher.options import make_parser, parse
+    from .common.parser import make_parser, parse
 
     parser = make_parser("schema", "Print a JSON schema.")
     parser.add_argument("record", metavar="{hardware,plan,doctor}", help="the record")
     options = parse(parser, arguments)
     import json
 
-    from launcher.checks.check import DOCTOR_SCHEMA_VERSION, Report
-    from launcher.hardware import SCHEMA_VERSION, Hardware
-    from launcher.plan_records import PLAN_SCHEMA_VERSION, LaunchPlan
-    from launcher.records import json_schema
+    from .common.records import json_schema
+    from .doctor.check import DOCTOR_SCHEMA_VERSION, Report
+    from .hardware.record import SCHEMA_VERSION, Hardware
+    from .plan.records import PLAN_SCHEMA_VERSION, LaunchPlan
 
     known = {
         "hardware": (Hardware, SCHEMA_VERSION),
@@ -128,14 +128,14 @@ def _schema(arguments: list[str]) -> int:
 
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
-    "launch": _elsewhere("launcher.launch", "launch"),
-    "wizard": _elsewhere("launcher.wizard", "wizard"),
-    "resume": _elsewhere("launcher.runs", "resume"),
-    "runs": _elsewhere("launcher.runs", "runs"),
+    "launch": _elsewhere("slipway.launcher.launch.command", "launch"),
+    "wizard": _elsewhere("slipway.launcher.wizard.command", "wizard"),
+    "resume": _elsewhere("slipway.launcher.launch.runs", "resume"),
+    "runs": _elsewhere("slipway.launcher.launch.runs", "runs"),
     "detect": _detect,
-    "plan": _elsewhere("launcher.plan_commands", "plan"),
-    "config": _elsewhere("launcher.plan_commands", "config"),
-    "doctor": _elsewhere("launcher.doctor", "doctor"),
+    "plan": _elsewhere("slipway.launcher.plan.commands", "plan"),
+    "config": _elsewhere("slipway.launcher.plan.commands", "config"),
+    "doctor": _elsewhere("slipway.launcher.doctor.command", "doctor"),
     "schema": _schema,
-    "completion": _elsewhere("launcher.completion", "completion"),
+    "completion": _elsewhere("slipway.launcher.completion.command", "completion"),
 }

@@ -19,7 +19,7 @@ from benchmarks import gpu, measure
 from benchmarks.gpu_parts import ENCODER, Part, Setting, micro_batch, out_of_memory, peak_of, step_time
 from benchmarks.gpu_sides import ByHand, Case, Slipway, make_task, resident_batches
 from benchmarks.gpu_waits import ISSUE, READ, check_round, find_waits, measure_waits
-from training.flat import FlatParameters
+from slipway.training.step.flat import FlatParameters
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher import cli
+from slipway.launcher import cli
 from tests.conftest import ROOT
 
 BARE = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
@@ -35,7 +35,7 @@ def test_help_lists_the_options_without_loading_torch() -> None:
     assert "usage: train.py" in done.stdout
     assert "--no-data-parallel" in done.stdout
     loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
-    assert "training.config" in loaded
+    assert "slipway.training.config.options" in loaded
     assert "torch" not in loaded
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 import yaml
 
+from slipway.training.common.conversion import from_mapping
+from slipway.training.config.recipe import Stage
 from tests.conftest import ROOT
 from tests.training.helpers import make_recipe, make_trainer
-from training.recipe import Stage
-from training.typed import from_mapping
 
 
 def blocks(name: str, language: str) -> list[str]:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from slipway.training.config.options import TrainingConfig
+from slipway.training.devices.manager import DeviceManager
+from slipway.training.observers.journal import read_journal
 from tests.conftest import ROOT
-from training.config import AdvancedTrainingConfig
-from training.device import DeviceManager
-from training.observers.journal import read_journal
 
 NUM_CLIPS = 46
 
@@ -146,7 +146,7 @@ def test_multi_gpu_on_one_device_falls_back_with_one_warning(
 
 
 def test_the_config_names_of_the_python_face_hold() -> None:
-    config = AdvancedTrainingConfig(multi_gpu=True, use_data_parallel=True, auto_adjust_batch_size=True)
+    config = TrainingConfig(multi_gpu=True, use_data_parallel=True, auto_adjust_batch_size=True)
     assert config.make_recipe().batch_rule == "scale"
     assert DeviceManager.get_effective_batch_size(32, num_processes=4) == 128
     assert DeviceManager.get_effective_batch_size(32, batch_rule="fixed", num_processes=4) == 32

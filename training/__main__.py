@@ -1,10 +1,10 @@
-"""`python -m training`: the same as `bin/train.py`, from an installed package."""
+"""`python -m slipway.training`: the same as `bin/train.py`, from an installed package."""
 
 from __future__ import annotations
 
 import sys
 
-from training.cli import main
+from .run.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

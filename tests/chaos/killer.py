@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from slipway.training.storage.checkpoint import CHECKPOINTS
 from tests.chaos.attempt import POLL_SECONDS, Attempt, Failed, kill
 from tests.chaos.run import Run, compare
 from tests.chaos.scenario import GLOBAL_BATCH_SIZE, Found, Kill, Scenario, passes_of_step, steps_of
-from training.checkpoint import CHECKPOINTS
 
 _SAVE_SECONDS = 0.02
 """About how long a save takes here: where in it a kill falls is drawn from this."""

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from slipway.training.observers import journal
+from slipway.training.storage.checkpoint import Manifest, newest_checkpoint
 from tests.chaos.attempt import Attempt, Failed
 from tests.chaos.ledger import Audit, audit, lineage, read_events
 from tests.chaos.scenario import NUM_STAGES, NUM_TRAINING_SAMPLES, Found, Scenario
-from training.checkpoint import Manifest, newest_checkpoint
-from training.observers import journal
 
 BOUND = 1e-5
 """For a changed number of processes, of max|a - b| / max|w|; the same number has to give the same bytes."""

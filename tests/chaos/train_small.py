@@ -19,16 +19,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from training import AdvancedTrainingConfig, Batch, train
-from training.data.landmarks import SPLITS, LandmarkLayout
-from training.data.prepared import DataFacts, PreparedData
-from training.data.store import RaggedStore
-from training.errors import TrainingFailed, UserError
-from training.interruption import EXIT_RESUMABLE, Interrupted
-from training.recipe import ModelSpec, Stage
-from training.tasks.classification import ClassificationTask
-from training.tasks.sign import SignTask
-from training.tasks.tensors import TensorTask
+from slipway import Batch, TrainingConfig, train
+from slipway.training.common.errors import TrainingFailed, UserError
+from slipway.training.config.recipe import ModelSpec, Stage
+from slipway.training.data.landmarks import SPLITS, LandmarkLayout
+from slipway.training.data.prepared.prepared import DataFacts, PreparedData
+from slipway.training.data.prepared.store import RaggedStore
+from slipway.training.devices.interruption import EXIT_RESUMABLE, Interrupted
+from slipway.training.tasks.classification import ClassificationTask
+from slipway.training.tasks.sign import SignTask
+from slipway.training.tasks.tensors import TensorTask
 
 NUM_SAMPLES = {"train": 300, "validation": 60, "test": 60}
 GLOBAL_BATCH_SIZE = 24
@@ -128,7 +128,7 @@ def main() -> int:
     parser.add_argument("--runs-dir", required=True)
     parser.add_argument("--resume")
     options = parser.parse_args()
-    config = AdvancedTrainingConfig(
+    config = TrainingConfig(
         stages_config=str(_STAGES),
         epochs=options.epochs,
         batch_size=options.batch_size,

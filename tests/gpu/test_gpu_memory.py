@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from slipway.training.batches.order import Order
+from slipway.training.devices.memory import MemoryReserve, free_bytes, is_out_of_memory
+from slipway.training.devices.ranks import Ranks
 from tests.training.starved import BATCH_SIZE, MIB, Case, run_case
-from training.collectives import Ranks
-from training.memory import MemoryReserve, free_bytes, is_out_of_memory
-from training.order import Order
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
+from slipway.training.config.recipe import Stage
+from slipway.training.devices.ranks import Ranks
+from slipway.training.loop.trainer import Trainer
+from slipway.training.observers.events import Observers, ProfileEnd
+from slipway.training.observers.profiling.profiler import Profiler
+from slipway.training.observers.utilisation import peak_flops_per_second
+from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import PLAN, Recorder, make_recipe
-from training.collectives import Ranks
-from training.observers.events import Observers, ProfileEnd
-from training.profiling import Profiler
-from training.recipe import Stage
-from training.tasks.tensors import TensorTask
-from training.trainer import Trainer
-from training.utilisation import peak_flops_per_second
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from benchmarks.gpu_waits import forbidding_waits
+from slipway.training.config.recipe import Stage
+from slipway.training.devices.ranks import Ranks
+from slipway.training.loop.trainer import Trainer
+from slipway.training.step.train_step import PendingStep
 from tests.training.helpers import PLAN, Recorder, make_recipe, make_task
-from training.collectives import Ranks
-from training.recipe import Stage
-from training.step import PendingStep
-from training.trainer import Trainer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from launcher.checks.check import Situation
-from launcher.hardware import Hardware
-from launcher.plan import Intent, make_plan
+from slipway.launcher.doctor.check import Situation
+from slipway.launcher.hardware.record import Hardware
+from slipway.launcher.plan.make_plan import Intent, make_plan
 from tests.launcher.machines import machines
 
 GIB = 1 << 30

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from launcher import cli
-from launcher.probes.sources import ProbeError, Sources
+from slipway.launcher import cli
+from slipway.launcher.hardware.probes.sources import ProbeError, Sources
 
 
 def tree(root: Path, files: Mapping[str, object]) -> Path:
@@ -143,12 +143,12 @@ def answer(nvml: FakeNvml) -> Any:
     """Return an `ask` that says what the real one would print for this NVML."""
     from dataclasses import asdict
 
-    from launcher.probes.nvidia import query
+    from slipway.launcher.hardware.probes.nvidia import query
 
     def ask(module: str, arguments: tuple[str, ...], time_limit_seconds: float) -> Any:
         import json
 
-        assert module == "launcher.probes.nvidia"
+        assert module == "slipway.launcher.hardware.probes.nvidia"
         return json.loads(json.dumps(asdict(query(nvml))))
 
     return ask

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from launcher.launch_environment import stale_variables
+from slipway.launcher.launch.environment import stale_variables
 from tests.conftest import ROOT
 
 SLIPWAY = [sys.executable, "-P", "-c", "import sys; from launcher.cli import main; sys.exit(main())"]

@@ -7,7 +7,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from launcher.hardware import (
+from slipway.launcher.hardware.probes.torch_build import judge
+from slipway.launcher.hardware.record import (
     SCHEMA_VERSION,
     Accelerator,
     Cpu,
@@ -26,7 +27,6 @@ from launcher.hardware import (
     TorchBuild,
     VisibleDevice,
 )
-from launcher.probes.torch_build import judge
 
 FOLDER = Path(__file__).parent / "fixtures" / "machines"
 GIB = 1 << 30

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher import cli
-from launcher.detect import warnings
-from launcher.hardware import SCHEMA_VERSION, DeviceProcess, Environment, Fault, Hardware, Mask
-from launcher.records import json_schema
+from slipway.launcher import cli
+from slipway.launcher.common.records import json_schema
+from slipway.launcher.hardware.detect import warnings
+from slipway.launcher.hardware.record import SCHEMA_VERSION, DeviceProcess, Environment, Fault, Hardware, Mask
 from tests.conftest import ROOT
 from tests.launcher.helpers import assert_one_line_error
 from tests.launcher.machines import FOLDER, machines

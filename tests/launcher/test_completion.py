@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from launcher import cli
-from launcher.completion import Command, commands
-from launcher.completion_scripts import bash, fish, zsh
+from slipway.launcher import cli
+from slipway.launcher.completion.command import Command, commands
+from slipway.launcher.completion.scripts import bash, fish, zsh
 from tests.conftest import ROOT
 from tests.launcher.helpers import assert_one_line_error
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from training.checkpoint import Content, Manifest, newest_checkpoint, read_state, read_tensors
+from slipway.training.storage.checkpoint import Content, Manifest, newest_checkpoint, read_state, read_tensors
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "manifest.json")
 

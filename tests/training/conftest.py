@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from training import world
-from training.data import content
+from slipway.training.data.prepared import content
+from slipway.training.devices import world
 
 LAUNCHER_VARIABLES = (
     "ACCELERATE_",

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from training.collectives import Ranks
-from training.config import AdvancedTrainingConfig
-from training.errors import UserError
-from training.observers.events import EpochEnd, Observer, StageStart, StepEnd
-from training.plan import Plan
-from training.recipe import Recipe, Stage
-from training.tasks.task import Task
-from training.tasks.tensors import TensorTask
-from training.trainer import Trainer
+from slipway.training.common.errors import UserError
+from slipway.training.config.options import TrainingConfig
+from slipway.training.config.plan import Plan
+from slipway.training.config.recipe import Recipe, Stage
+from slipway.training.devices.ranks import Ranks
+from slipway.training.loop.trainer import Trainer
+from slipway.training.observers.events import EpochEnd, Observer, StageStart, StepEnd
+from slipway.training.tasks.task import Task
+from slipway.training.tasks.tensors import TensorTask
 
 PLAN = Plan.alone()
 
@@ -64,7 +64,7 @@ def make_task(num_train: int = 50, num_validation: int = 20, **options: Any) -> 
 
 def make_recipe(*stages: Stage, **options: Any) -> Recipe:
     """Return a resolved recipe of one process."""
-    recipe = AdvancedTrainingConfig(**{"batch_size": 16, **options}).make_recipe()
+    recipe = TrainingConfig(**{"batch_size": 16, **options}).make_recipe()
     return (replace(recipe, stages=stages) if stages else recipe).resolve(1, "no")
 
 

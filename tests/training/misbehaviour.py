@@ -15,13 +15,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-import training.run
+import slipway.training.run.train
+from slipway.training.config.recipe import Stage
+from slipway.training.observers.journal import read_journal
+from slipway.training.run.cli import main
+from slipway.training.tasks.task import Batch
+from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import make_task
-from training.cli import main
-from training.observers.journal import read_journal
-from training.recipe import Stage
-from training.tasks.task import Batch
-from training.tasks.tensors import TensorTask
 
 if TYPE_CHECKING:
     import pytest  # the processes that train here do without
@@ -73,13 +73,13 @@ def run(
 
     `inputs` changes the features of the training split. The final weights of each rank are kept in the folder `keep`.
     """
-    whole = training.run.train
+    whole = slipway.training.run.train.train
     task = ActingTask(act, inputs)
-    training.run.train = partial(whole, task=task)  # type: ignore[assignment]
+    slipway.training.run.train.train = partial(whole, task=task)  # type: ignore[assignment]
     try:
         code = main([*SMALL, *arguments])
     finally:
-        training.run.train = whole
+        slipway.training.run.train.train = whole
     if keep is not None and task.model is not None:
         keep.mkdir(parents=True, exist_ok=True)
         state = {name: tensor.contiguous().clone() for name, tensor in task.model.state_dict().items()}

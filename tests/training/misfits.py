@@ -12,19 +12,19 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from slipway.training.common.errors import UserError
+from slipway.training.config.intervals import Interval
+from slipway.training.config.recipe import Stage
+from slipway.training.devices.interruption import Interrupted, StopRequest
+from slipway.training.devices.ranks import Ranks
+from slipway.training.devices.world import leave_group
+from slipway.training.loop.saver import Saver
+from slipway.training.loop.trainer import Trainer
+from slipway.training.observers.events import StepEnd
+from slipway.training.tasks.task import Batch
+from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import PLAN, Recorder, make_recipe, make_task
 from tests.training.starved import Ledger, make_world, write_found
-from training.collectives import Ranks
-from training.errors import UserError
-from training.interruption import Interrupted, StopRequest
-from training.intervals import Interval
-from training.observers.events import StepEnd
-from training.recipe import Stage
-from training.saving import Saver
-from training.tasks.task import Batch
-from training.tasks.tensors import TensorTask
-from training.trainer import Trainer
-from training.world import leave_group
 
 Place = Literal["loading", "forward", "loss", "backward"]
 

@@ -23,7 +23,13 @@ LIMIT_SECONDS = 60.0
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     # The last is what torch's optimizers import when the first of them is made.
-    ["tests.training.misbehaviour", "training.run", "accelerate", "training.observers.console", "torch._dynamo"]
+    [
+        "tests.training.misbehaviour",
+        "slipway.training.run.train",
+        "accelerate",
+        "training.observers.console",
+        "torch._dynamo",
+    ]
 )
 
 

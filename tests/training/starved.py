@@ -15,22 +15,22 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-import training.optimizer
-import training.run
+import slipway.training.run.train
+import slipway.training.step.optimizer
+from slipway.training.common.errors import UserError
+from slipway.training.config.recipe import OptimizerSpec, Stage
+from slipway.training.devices.manager import make_accelerator
+from slipway.training.devices.ranks import Ranks
+from slipway.training.devices.world import leave_group
+from slipway.training.loop.trainer import Trainer
+from slipway.training.observers.events import StepEnd
+from slipway.training.run.cli import main
+from slipway.training.step.flat import FlatParameters
+from slipway.training.step.optimizer import FlatOptimizer
+from slipway.training.step.train_step import LEDGER_SIZE, PendingStep
+from slipway.training.tasks.task import Batch
+from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import PLAN, Recorder, make_recipe, make_task
-from training.cli import main
-from training.collectives import Ranks
-from training.device import make_accelerator
-from training.errors import UserError
-from training.flat import FlatParameters
-from training.observers.events import StepEnd
-from training.optimizer import FlatOptimizer
-from training.recipe import OptimizerSpec, Stage
-from training.step import LEDGER_SIZE, PendingStep
-from training.tasks.task import Batch
-from training.tasks.tensors import TensorTask
-from training.trainer import Trainer
-from training.world import leave_group
 
 MIB = 1 << 20
 NUM_TRAIN = 50
@@ -241,7 +241,7 @@ def run_cases(folder: Path, cases: list[Case]) -> int:
 
 def run_command(folder: Path, case: Case, arguments: list[str]) -> int:
     """Run the command line of a training, in little memory from the making of the model on; return its exit code."""
-    whole = training.run.train
+    whole = slipway.training.run.train.train
     task = HungryTask(case)
     build = task.build_model
 
@@ -251,9 +251,9 @@ def run_command(folder: Path, case: Case, arguments: list[str]) -> int:
         return build()
 
     task.build_model = build_model  # type: ignore[method-assign]
-    training.run.train = partial(whole, task=task)  # type: ignore[assignment]
+    slipway.training.run.train.train = partial(whole, task=task)  # type: ignore[assignment]
     code = main(["--runs-dir", str(folder), "--experiment-name", case.name, *COMMAND, *arguments])
-    training.run.train = whole
+    slipway.training.run.train.train = whole
     limit_memory(None)
     return code
 
@@ -274,7 +274,7 @@ def update_under_limits(folder: Path) -> int:
         ("chunked", (), None),
         ("chunked, starved", (), 4.0),
     ):
-        training.optimizer._FUSED_DEVICES = devices  # type: ignore[misc,assignment]
+        slipway.training.step.optimizer._FUSED_DEVICES = devices  # type: ignore[misc,assignment]
         found[name] = update_large_weights(ranks, margin_mib)
     write_found(folder, ranks, "updates", {name: values for name, (values, _) in found.items()})
     (folder / "failures.json").write_text(json.dumps({name: failures for name, (_, failures) in found.items()}))
@@ -289,7 +289,7 @@ def update_large_weights(ranks: Ranks, margin_mib: float | None) -> tuple[torch.
     flat = FlatParameters(module, LEDGER_SIZE)
     optimizer = FlatOptimizer(OptimizerSpec(name="adamw"), flat)
     failures = 0
-    release = training.optimizer.release_memory
+    release = slipway.training.step.optimizer.release_memory
 
     def lift(device: torch.device) -> None:
         nonlocal failures
@@ -297,11 +297,11 @@ def update_large_weights(ranks: Ranks, margin_mib: float | None) -> tuple[torch.
         limit_memory(None)
         release(device)
 
-    training.optimizer.release_memory = lift
+    slipway.training.step.optimizer.release_memory = lift
     for _ in range(3):
         flat.gradients.normal_(generator=torch.Generator().manual_seed(1))
         limit_memory(margin_mib)
         optimizer.update(1e-3, 0.01, torch.tensor(True))
         limit_memory(None)
-    training.optimizer.release_memory = release
+    slipway.training.step.optimizer.release_memory = release
     return flat.values.clone(), failures

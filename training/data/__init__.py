@@ -1,1 +1,1 @@
-"""What is trained on: readers, splits, the ragged store, preprocessing and augmentation of landmark sequences."""
+"""Landmark data: readers, splits, preprocessing, augmentation, features."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from training.data.landmarks import LandmarkLayout
-from training.data.packing import Rows
+from .landmarks import LandmarkLayout
+from .packing import Rows
 
 
 def num_features(layout: LandmarkLayout) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.data.landmarks import LandmarkLayout
+from .landmarks import LandmarkLayout
 
 
 def normalise_clips(values: np.ndarray, offsets: np.ndarray, layout: LandmarkLayout) -> np.ndarray:

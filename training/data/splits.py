@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.data.landmarks import SPLITS, LandmarkData, ragged_values
-from training.errors import UserError, nearest
-from training.share import share_counts
+from ..batches.share import share_counts
+from ..common.errors import UserError, nearest
+from .landmarks import SPLITS, LandmarkData, ragged_values
 
 MODES = ("auto", "stratified", "signer", "own")
 DUPLICATES = ("drop", "keep")

@@ -11,9 +11,9 @@ from typing import TextIO
 
 from rich.console import Console
 
-from training.observers.console_base import QuietConsole, say
-from training.observers.console_live import LiveConsole
-from training.observers.console_plain import PlainConsole
+from .console_base import QuietConsole, say
+from .console_live import LiveConsole
+from .console_plain import PlainConsole
 
 PIPE_COLUMNS = 100
 

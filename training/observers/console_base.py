@@ -12,18 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from training.observers.events import (
-    Decision,
-    EpochEnd,
-    Observer,
-    ProfileEnd,
-    RunEnd,
-    RunStart,
-    StageStart,
-    StepEnd,
-)
-from training.observers.profile_table import ProfileTable
-from training.observers.tables import WARNING_STYLE, ResultTable, is_synthetic
+from .events import Decision, EpochEnd, Observer, ProfileEnd, RunEnd, RunStart, StageStart, StepEnd
+from .profile_table import ProfileTable
+from .tables import WARNING_STYLE, ResultTable, is_synthetic
 
 TRACE_VIEWER = "https://ui.perfetto.dev"
 

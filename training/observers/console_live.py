@@ -12,9 +12,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from training.observers.console_base import Progress, ProgressConsole
-from training.observers.events import EpochEnd, RunEnd, RunStart, StageEnd, StageStart
-from training.observers.tables import (
+from .console_base import Progress, ProgressConsole
+from .events import EpochEnd, RunEnd, RunStart, StageEnd, StageStart
+from .tables import (
     WARNING_STYLE,
     WIDE_COLUMNS,
     RunHeader,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from training.observers.console_base import Progress, ProgressConsole, key_values
-from training.observers.events import EpochEnd, RunStart, StageEnd, StageStart
-from training.observers.tables import data_name, is_synthetic
+from .console_base import Progress, ProgressConsole, key_values
+from .events import EpochEnd, RunStart, StageEnd, StageStart
+from .tables import data_name, is_synthetic
 
 
 class PlainConsole(ProgressConsole):

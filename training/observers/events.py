@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.plan import Plan
-from training.recipe import Recipe, Stage
+from ..config.plan import Plan
+from ..config.recipe import Recipe, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ class SectionTime:
     """What a part of the work took in the steps that were profiled."""
 
     name: str
-    """Of `training.sections.Sections`, or `other`."""
+    """Of `slipway.training.observers.profiling.sections.Sections`, or `other`."""
     times: int | None
     """How often it was entered; none for what is left beside all sections."""
     seconds: float

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from training.observers.events import Decision, Observer, Observers, RunStart, StepEnd
+from .events import Decision, Observer, Observers, RunStart, StepEnd
 
 _IMPORTED_AT = time.perf_counter()
 

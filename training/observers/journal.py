@@ -13,20 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from training.errors import UserError
-from training.observers.events import (
-    Decision,
-    EpochEnd,
-    Observer,
-    ProfileEnd,
-    RunEnd,
-    RunStart,
-    StageEnd,
-    StageStart,
-    StepEnd,
-)
-from training.observers.journal_schema import COMMON_FIELDS, EVENT_FIELDS, SCHEMA_VERSION
-from training.typed import plain_values
+from ..common.conversion import plain_values
+from ..common.errors import UserError
+from .events import Decision, EpochEnd, Observer, ProfileEnd, RunEnd, RunStart, StageEnd, StageStart, StepEnd
+from .journal_schema import COMMON_FIELDS, EVENT_FIELDS, SCHEMA_VERSION
 
 logger = logging.getLogger("slipway")
 

@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from training.observers.events import Decision, Observer, StepEnd
+from .events import Decision, Observer, StepEnd
 
 MARK = "progress"
 """The file's name in the launch folder: the step, then a line of JSON for each run of this launch, the newest last."""

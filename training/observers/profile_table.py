@@ -9,8 +9,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from training.observers.events import ProfileEnd, SectionTime
-from training.observers.tables import NOTHING, format_percent, plural
+from .events import ProfileEnd, SectionTime
+from .tables import NOTHING, format_percent, plural
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from training.errors import TrainingFailed, UserError
-from training.observers.events import Decision, EpochEnd, Observer, RunEnd, RunStart, StageStart, StepEnd
-from training.run_folder import write_json
+from ..common.errors import TrainingFailed, UserError
+from ..storage.run_folder import write_json
+from .events import Decision, EpochEnd, Observer, RunEnd, RunStart, StageStart, StepEnd
 
 logger = logging.getLogger("slipway")
 

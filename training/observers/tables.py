@@ -13,8 +13,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from training.observers.events import RunEnd, RunStart
-from training.recipe import Recipe
+from ..config.recipe import Recipe
+from .events import RunEnd, RunStart
 
 NOTHING = "-"
 WIDE_COLUMNS = 80

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from training.recipe import Stage
-from training.tasks.task import Batch, Task
+from ..config.recipe import Stage
+from .task import Batch, Task
 
 
 class ClassificationTask(Task):

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from training.data.augment import augment_clips
-from training.data.features import landmark_features
-from training.data.landmarks import SPLITS
-from training.data.packing import Rows, pad_with_last, real_frames
-from training.data.prepared import PreparedData
-from training.models.sign_encoder import SignEncoder
-from training.recipe import ModelSpec, Stage
-from training.tasks.classification import ClassificationTask
-from training.tasks.task import Batch
+from ..config.recipe import ModelSpec, Stage
+from ..data.augment import augment_clips
+from ..data.features import landmark_features
+from ..data.landmarks import SPLITS
+from ..data.packing import Rows, pad_with_last, real_frames
+from ..data.prepared.prepared import PreparedData
+from .classification import ClassificationTask
+from .sign_encoder import SignEncoder
+from .task import Batch
 
 _STATISTICS_CLIPS = 2048
 """Training clips from which the features' mean and spread are taken, evenly spaced over the split."""

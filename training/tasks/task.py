@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from training.errors import UserError
-from training.recipe import Stage
+from ..common.errors import UserError
+from ..config.recipe import Stage
 
 
 @dataclass(slots=True)

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from training.errors import UserError
-from training.tasks.classification import ClassificationTask
-from training.tasks.task import Batch, Task
+from ..common.errors import UserError
+from .classification import ClassificationTask
+from .task import Batch, Task
 
 
 class TensorTask(ClassificationTask):

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from datasets import Dataset, DatasetDict
 
-from training.data.readers import READERS, hub, read
-from training.errors import UserError
+from slipway.training.common.errors import UserError
+from slipway.training.data.readers import READERS, hub, read
 
 
 def error_of(source: object, data_format: str | None = None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.data import layouts
+from slipway.training.data import layouts
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from datasets import Array2D, ClassLabel, Dataset, DatasetDict, Features, List, Value
 
-from training.data import layouts
-from training.data.landmarks import LandmarkData, ragged_values
-from training.data.readers import hub, read
-from training.data.readers.common import natural_key
+from slipway.training.data import layouts
+from slipway.training.data.landmarks import LandmarkData, ragged_values
+from slipway.training.data.readers import hub, read
+from slipway.training.data.readers.common import natural_key
 
 
 def clips_of(data: LandmarkData) -> list[np.ndarray]:

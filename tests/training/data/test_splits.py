@@ -12,11 +12,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from training.data.landmarks import LandmarkData, build_dataset
-from training.data.layouts import points
-from training.data.readers import read
-from training.data.splits import Splits, split
-from training.errors import UserError
+from slipway.training.common.errors import UserError
+from slipway.training.data.landmarks import LandmarkData, build_dataset
+from slipway.training.data.layouts import points
+from slipway.training.data.readers import read
+from slipway.training.data.splits import Splits, split
 
 CLASSES = ("a", "b", "c", "d")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.data.handshapes import BONES, LETTERS, POSES, ROOTS, STROKES, hand_points
-from training.data.landmarks import LandmarkData, ragged_values
-from training.data.normalise import normalise_clips
-from training.data.synthetic import MAX_FRAMES, MIN_FRAMES, make_fingerspelling
+from slipway.training.data.landmarks import LandmarkData, ragged_values
+from slipway.training.data.normalise import normalise_clips
+from slipway.training.data.synthetic.fingerspelling import MAX_FRAMES, MIN_FRAMES, make_fingerspelling
+from slipway.training.data.synthetic.handshapes import BONES, LETTERS, POSES, ROOTS, STROKES, hand_points
 
 FINGERTIPS = {"i": 8, "m": 12, "r": 16, "p": 20}
 """Index, middle, ring and little finger."""

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from training.observers.events import (
+from slipway.training.config.plan import Plan
+from slipway.training.config.recipe import Recipe, Stage
+from slipway.training.observers.events import (
     Decision,
     EpochEnd,
     Observer,
@@ -18,8 +20,6 @@ from training.observers.events import (
     StageStart,
     StepEnd,
 )
-from training.plan import Plan
-from training.recipe import Recipe, Stage
 
 STAGES = (Stage(name="first [stage]", epochs=2), Stage(name="second", epochs=1))
 STEPS_PER_EPOCH = 3

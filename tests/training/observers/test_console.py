@@ -12,6 +12,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from slipway.training.config.recipe import Recipe, Stage
+from slipway.training.observers.console import configure_logging, is_live_terminal, make_console, make_console_observer
+from slipway.training.observers.console_base import Progress, key_values
+from slipway.training.observers.console_live import ProgressView
+from slipway.training.observers.console_plain import PlainConsole
+from slipway.training.observers.events import Decision, EpochEnd, RunEnd, SectionTime
+from slipway.training.observers.profile_table import ProfileTable
+from slipway.training.observers.tables import ResultTable, RunHeader, format_duration, format_rate
 from tests.training.observers import (
     events_of_a_run,
     make_plan,
@@ -22,14 +30,6 @@ from tests.training.observers import (
     make_step,
     send,
 )
-from training.observers.console import configure_logging, is_live_terminal, make_console, make_console_observer
-from training.observers.console_base import Progress, key_values
-from training.observers.console_live import ProgressView
-from training.observers.console_plain import PlainConsole
-from training.observers.events import Decision, EpochEnd, RunEnd, SectionTime
-from training.observers.profile_table import ProfileTable
-from training.observers.tables import ResultTable, RunHeader, format_duration, format_rate
-from training.recipe import Recipe, Stage
 
 ESCAPE = "\x1b"
 

@@ -8,12 +8,12 @@ import time
 
 import pytest
 
+from slipway.training.observers import first_step
+from slipway.training.observers.events import Observers
+from slipway.training.observers.first_step import FirstStep, process_age_seconds
 from tests.conftest import ROOT
 from tests.training.helpers import Recorder
 from tests.training.observers import make_run_start, make_step
-from training.observers import first_step
-from training.observers.events import Observers
-from training.observers.first_step import FirstStep, process_age_seconds
 
 
 def test_it_is_told_once_and_the_watcher_leaves(monkeypatch: pytest.MonkeyPatch) -> None:

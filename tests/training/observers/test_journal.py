@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
-from tests.training.observers import events_of_a_run, make_run_start, make_step, send
-from training.errors import UserError
-from training.observers import journal as journal_module
-from training.observers.events import Decision, EpochEnd
-from training.observers.journal import FLUSH_STEPS, Journal, lineage, read_journal
-from training.observers.journal_schema import (
+from slipway.training.common.errors import UserError
+from slipway.training.observers import journal as journal_module
+from slipway.training.observers.events import Decision, EpochEnd
+from slipway.training.observers.journal import FLUSH_STEPS, Journal, lineage, read_journal
+from slipway.training.observers.journal_schema import (
     COMMON_FIELDS,
     DECISION_FIELDS,
     EVENT_FIELDS,
     EXAMPLE_LINE,
     describe_schema,
 )
+from tests.conftest import ROOT
+from tests.training.observers import events_of_a_run, make_run_start, make_step, send
 
 ALWAYS = {"event", "time_seconds"}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from training.data.landmarks import LandmarkData
-from training.data.readers import frame_folders, frame_table, hub, islr, landmark_csv, libras, npz, uea_ts
-from training.errors import UserError, nearest
+from ...common.errors import UserError, nearest
+from ..landmarks import LandmarkData
+from . import frame_folders, frame_table, hub, islr, landmark_csv, libras, npz, uea_ts
 
 
 class Reader(Protocol):

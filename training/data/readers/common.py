@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.landmarks import LandmarkData, LandmarkLayout, build_dataset
-from training.errors import UserError
+from ...common.errors import UserError
+from ..landmarks import LandmarkData, LandmarkLayout, build_dataset
 
 LANDMARK_COLUMNS = ("landmarks", "keypoints", "points", "pose", "sequence", "data")
 LABEL_COLUMNS = ("label", "labels", "sign", "class", "gloss", "word", "target")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.landmarks import LandmarkData, LandmarkLayout
-from training.data.layouts import decode_frames
-from training.data.readers.common import assemble, load_arrays, natural_key, split_of_file
-from training.errors import UserError
+from ...common.errors import UserError
+from ..landmarks import LandmarkData, LandmarkLayout
+from ..layouts import decode_frames
+from .common import assemble, load_arrays, natural_key, split_of_file
 
 NAME = "frame_folders"
 LOOKS_FOR = "<class>/<sequence>/<frame>.npy"

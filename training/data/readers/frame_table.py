@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.landmarks import LandmarkData, LandmarkLayout
-from training.data.readers.common import (
+from ...common.errors import UserError
+from ..landmarks import LandmarkData, LandmarkLayout
+from .common import (
     LABEL_COLUMNS,
     SIGNER_COLUMNS,
     SPLIT_COLUMNS,
@@ -25,7 +26,6 @@ from training.data.readers.common import (
     split_of_file,
     to_numbers,
 )
-from training.errors import UserError
 
 NAME = "frame_table"
 LOOKS_FOR = "a CSV of frames (video, frame, <name>-x, <name>-y) and one of segments (video, start, end, label)"

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from huggingface_hub import HfApi
 
-from training.data.landmarks import LandmarkData
-from training.data.layouts import decode_frames
-from training.data.readers.common import (
+from ...common.errors import UserError
+from ..landmarks import LandmarkData
+from ..layouts import decode_frames
+from .common import (
     LABEL_COLUMNS,
     LANDMARK_COLUMNS,
     SIGNER_COLUMNS,
@@ -28,7 +29,6 @@ from training.data.readers.common import (
     plain_label,
     split_name,
 )
-from training.errors import UserError
 
 NAME = "hub"
 LOOKS_FOR = "a folder made by save_to_disk, Parquet, Arrow, JSON"

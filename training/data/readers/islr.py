@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.data.landmarks import LandmarkData
-from training.data.layouts import decode_frames
-from training.data.readers.common import assemble, find_column, header_of, read_table
-from training.errors import UserError
+from ...common.errors import UserError
+from ..landmarks import LandmarkData
+from ..layouts import decode_frames
+from .common import assemble, find_column, header_of, read_table
 
 NAME = "islr"
 LOOKS_FOR = "train.csv (path, participant_id, sign) with a Parquet file per clip"

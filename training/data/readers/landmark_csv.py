@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.landmarks import LandmarkData, LandmarkLayout
-from training.data.layouts import KNOWN_VECTORS, decode_frames, points
-from training.data.readers import frame_table
-from training.data.readers.common import (
+from ...common.errors import UserError
+from ..landmarks import LandmarkData, LandmarkLayout
+from ..layouts import KNOWN_VECTORS, decode_frames, points
+from . import frame_table
+from .common import (
     LABEL_COLUMNS,
     SIGNER_COLUMNS,
     SPLIT_COLUMNS,
@@ -24,7 +25,6 @@ from training.data.readers.common import (
     split_name,
     to_numbers,
 )
-from training.errors import UserError
 
 NAME = "landmark_csv"
 LOOKS_FOR = "a CSV of one landmark vector per row"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from training.data.landmarks import LandmarkData
-from training.data.layouts import points
-from training.data.readers.common import assemble, plain_label, to_numbers
-from training.errors import UserError
+from ...common.errors import UserError
+from ..landmarks import LandmarkData
+from ..layouts import points
+from .common import assemble, plain_label, to_numbers
 
 NAME = "libras"
 LOOKS_FOR = "movement_libras.data"

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.landmarks import LandmarkData
-from training.data.layouts import decode_frames
-from training.data.readers.common import (
+from ...common.errors import UserError
+from ..landmarks import LandmarkData
+from ..layouts import decode_frames
+from .common import (
     LABEL_COLUMNS,
     LANDMARK_COLUMNS,
     SIGNER_COLUMNS,
@@ -21,7 +22,6 @@ from training.data.readers.common import (
     plain_label,
     split_name,
 )
-from training.errors import UserError
 
 NAME = "npz"
 LOOKS_FOR = "an .npz file with X and y"

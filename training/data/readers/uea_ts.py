@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.landmarks import LandmarkData
-from training.data.layouts import channels
-from training.data.readers.common import assemble, files_with, only_file
-from training.errors import UserError
+from ...common.errors import UserError
+from ..landmarks import LandmarkData
+from ..layouts import channels
+from .common import assemble, files_with, only_file
 
 NAME = "uea_ts"
 LOOKS_FOR = "*_TRAIN.ts and *_TEST.ts, or a .ts file"

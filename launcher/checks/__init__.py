@@ -1,1 +1,0 @@
-"""What `slipway doctor` looks at: one file for each family of checks."""

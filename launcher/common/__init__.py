@@ -1,0 +1,1 @@
+"""What the launcher's rooms share: parsers, records as JSON, ports."""

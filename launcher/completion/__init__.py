@@ -1,0 +1,1 @@
+"""`slipway completion`: scripts for shells, made from the parsers."""

@@ -1,0 +1,1 @@
+"""`slipway doctor`: checks what keeps a training from running here."""

@@ -1,0 +1,70 @@
+"""Check of Accelerate's default config: a file in the user's cache that a launch without `--config_file` obeys."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..plan.records import LaunchPlan
+from .check import Check, Situation, passed, warned
+
+_CHECK = "default_config"
+
+
+def default_config_path(environ: Mapping[str, str]) -> Path:
+    """Return where Accelerate looks for its default config, by the rule of its `config_args.py`.
+
+    `default_config.json` of old versions is no longer read: both of its names there are `default_config.yaml`.
+    """
+    cache = os.path.join(environ.get("XDG_CACHE_HOME", "~/.cache"), "huggingface")
+    return Path(os.path.expanduser(environ.get("HF_HOME", cache))) / "accelerate" / "default_config.yaml"
+
+
+def check_default_config(situation: Situation) -> Check:
+    """Warn where there is a default config, with what it would change."""
+    path = default_config_path(situation.environ)
+    if not path.is_file():
+        return passed(_CHECK, f"none at {path}")
+    read_by = "a launch without --config_file reads it"
+    remedy = f"mv {shlex.quote(str(path))} {shlex.quote(str(path) + '.unused')}"
+    differences = _read(path, situation.plan)
+    if isinstance(differences, str):
+        return warned(_CHECK, f"{path} {differences}; {read_by} and stops", remedy)
+    if not differences:
+        return warned(_CHECK, f"{path} agrees with this plan, but {read_by} whatever is planned", remedy)
+    shown = ", ".join(f"{key} {there} (plan: {planned})" for key, there, planned in differences)
+    return warned(_CHECK, f"{path}: {shown}; {read_by}", remedy, differences=len(differences))
+
+
+def _read(path: Path, plan: LaunchPlan) -> list[tuple[str, Any, Any]] | str:
+    """Return (key, value there, planned value) for each difference, or what is wrong with the file."""
+    import yaml
+
+    from ..plan.accelerate_config import distributed_type
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    except (yaml.YAMLError, ValueError):
+        return "is not YAML"
+    if not isinstance(data, dict):
+        return "has no keys and values"
+    planned = {
+        "distributed_type": distributed_type(plan),
+        "num_processes": plan.num_processes,
+        "num_machines": plan.num_machines,
+        "mixed_precision": plan.mixed_precision,
+        "use_cpu": plan.device == "cpu",
+    }
+    # YAML reads an unquoted NO as false, which Accelerate refuses; it differs here too.
+    found = [(key, data[key], value) for key, value in planned.items() if key in data and data[key] != value]
+    return [(key, _shown(there), _shown(value)) for key, there, value in found]
+
+
+def _shown(value: Any) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:40]

@@ -1,0 +1,1 @@
+"""Processes that the doctor starts; each imports torch or Accelerate only when run."""

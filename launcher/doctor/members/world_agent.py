@@ -1,0 +1,22 @@
+"""Accelerate's own launcher as a process that ends with the check that started it; imports it only when run."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from ...launch.state_files import PARENT_VARIABLE
+from ...launch.worker.lifeline import end_with_parent
+
+
+def _main() -> None:
+    end_with_parent(int(os.environ[PARENT_VARIABLE]), signal.SIGKILL, grace_seconds=0)
+    # Its workers watch it in turn, so nothing outlives a check that is killed.
+    os.environ[PARENT_VARIABLE] = str(os.getpid())
+    from accelerate.commands.launch import main
+
+    main()
+
+
+if __name__ == "__main__":
+    _main()

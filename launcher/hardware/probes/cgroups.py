@@ -1,0 +1,87 @@
+"""Finds the cgroup folders, v1 and v2, whose limits hold for this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from .sources import Sources, read_text, whole
+
+# cgroup v1 writes the largest multiple of the page size for "no limit"; no machine has an exbibyte.
+_NO_LIMIT_BYTES = 1 << 60
+
+
+def folders(sources: Sources, controller: str) -> Iterator[tuple[int, Path]]:
+    """Yield (version, folder) for a controller (`cpu`, `memory`), from this process's cgroup up to the mount.
+
+    A limit of any of them holds. In a container the mount shows a part of the host's tree, named by the mount's root.
+    """
+    for version, mount_root, mount_point in _mounts(sources, controller):
+        own = _own_path(sources, controller if version == 1 else None)
+        if own is None:
+            continue
+        folder = sources.path(mount_point)
+        relative = os.path.relpath(own, mount_root)
+        start = folder / relative if not relative.startswith("..") else folder / own.lstrip("/")
+        # The path may lie outside of what is mounted here (a cgroup namespace): then the mount itself is our cgroup.
+        current = start if start.is_dir() and ".." not in start.parts else folder
+        while True:
+            yield version, current
+            if current == folder:
+                break
+            current = current.parent
+
+
+def _mounts(sources: Sources, controller: str) -> Iterator[tuple[int, str, str]]:
+    for line in (sources.text("/proc/self/mountinfo") or "").splitlines():
+        before, _, after = line.partition(" - ")
+        fields, kind = before.split(), after.split()
+        if len(fields) < 5 or len(kind) < 3:
+            continue
+        if kind[0] == "cgroup2":
+            yield 2, fields[3], fields[4]
+        elif kind[0] == "cgroup" and controller in kind[2].split(","):
+            yield 1, fields[3], fields[4]
+
+
+def _own_path(sources: Sources, controller: str | None) -> str | None:
+    for line in (sources.text("/proc/self/cgroup") or "").splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if (controller is None and number == "0") or (controller and controller in controllers.split(",")):
+            return path
+    return None
+
+
+def cpu_quota(sources: Sources) -> float | None:
+    """Return the smallest CPU quota in CPUs (0.5 is half of one), or None for no quota."""
+    quotas = []
+    for version, folder in folders(sources, "cpu"):
+        if version == 2:
+            fields = (read_text(folder / "cpu.max") or "max").split()
+            quota, period = whole(fields[0]), whole(fields[1] if len(fields) > 1 else "100000")
+        else:
+            quota, period = (whole(read_text(folder / f"cpu.cfs_{name}_us")) for name in ("quota", "period"))
+        if quota and period and quota > 0:
+            quotas.append(quota / period)
+    return min(quotas, default=None)
+
+
+def memory_limit(sources: Sources) -> tuple[int | None, int | None]:
+    """Return (limit, used) in bytes of the cgroup with the smallest memory limit, or (None, None) for no limit."""
+    best: tuple[int | None, int | None] = None, None
+    for version, folder in folders(sources, "memory"):
+        stat = dict(line.split()[:2] for line in (read_text(folder / "memory.stat") or "").splitlines() if " " in line)
+        if version == 2:
+            limits = [whole(read_text(folder / "memory.max"))]
+            used = whole(read_text(folder / "memory.current"))
+        else:
+            # The hierarchical value also knows of ancestors that this mount does not show.
+            limits = [whole(read_text(folder / "memory.limit_in_bytes")), whole(stat.get("hierarchical_memory_limit"))]
+            used = whole(read_text(folder / "memory.usage_in_bytes"))
+        limit = min((value for value in limits if value is not None and value < _NO_LIMIT_BYTES), default=None)
+        if limit is not None and (best[0] is None or limit < best[0]):
+            cache = whole(stat.get("inactive_file" if version == 2 else "total_inactive_file")) or 0
+            best = limit, None if used is None else max(0, used - cache)
+    return best

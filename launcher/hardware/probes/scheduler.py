@@ -1,0 +1,71 @@
+"""Who started this process: SLURM, torchrun, Kubernetes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ..record import Kubernetes, Scheduler, Slurm, Torchrun
+from .sources import Sources
+
+# Step numbers that slurm.h reserves: a salloc with use_interactive_step puts its shell in a step of its own.
+_INTERACTIVE_STEP = 0xFFFFFFFA
+_BATCH_STEP = 0xFFFFFFFB
+
+
+def detect(sources: Sources) -> Scheduler:
+    """Return what the environment says."""
+    return Scheduler(slurm=_slurm(sources), torchrun=_torchrun(sources), kubernetes=_kubernetes(sources))
+
+
+def _slurm(sources: Sources) -> Slurm | None:
+    environ = sources.environ
+    job_id = environ.get("SLURM_JOB_ID") or environ.get("SLURM_JOBID")
+    if not job_id:
+        return None
+    return Slurm(
+        place=_place(sources),
+        job_id=job_id,
+        node_list=environ.get("SLURM_JOB_NODELIST") or environ.get("SLURM_NODELIST"),
+        node_count=_first(sources, "SLURM_JOB_NUM_NODES", "SLURM_NNODES"),
+        node_rank=sources.integer("SLURM_NODEID"),
+        task_count=_first(sources, "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"),
+        process_id=sources.integer("SLURM_PROCID"),
+        local_id=sources.integer("SLURM_LOCALID"),
+        restart_count=sources.integer("SLURM_RESTART_COUNT"),
+    )
+
+
+def _place(sources: Sources) -> Literal["allocation", "batch", "step"]:
+    """A salloc shell has no SLURM_PROCID; a batch script has 0 and no SLURM_STEP_ID; only a task of srun has a step."""
+    step = sources.integer("SLURM_STEP_ID")
+    if step == _BATCH_STEP:
+        return "batch"
+    if step is not None and step != _INTERACTIVE_STEP:
+        return "step"
+    return "batch" if step is None and "SLURM_PROCID" in sources.environ else "allocation"
+
+
+def _first(sources: Sources, *variables: str) -> int | None:
+    return next((value for value in map(sources.integer, variables) if value is not None), None)
+
+
+def _torchrun(sources: Sources) -> Torchrun | None:
+    """RANK and WORLD_SIZE alone prove nothing: they are left behind in shells. Only torchrun sets its run id."""
+    run_id = sources.environ.get("TORCHELASTIC_RUN_ID")
+    if run_id is None:
+        return None
+    return Torchrun(
+        run_id=run_id,
+        rank=sources.integer("RANK"),
+        local_rank=sources.integer("LOCAL_RANK"),
+        world_size=sources.integer("WORLD_SIZE"),
+    )
+
+
+def _kubernetes(sources: Sources) -> Kubernetes | None:
+    if "KUBERNETES_SERVICE_HOST" not in sources.environ:
+        return None
+    return Kubernetes(
+        pod=sources.environ.get("POD_NAME") or sources.environ.get("HOSTNAME"),
+        completion_index=sources.integer("JOB_COMPLETION_INDEX"),
+    )

@@ -1,0 +1,246 @@
+"""The `Hardware` record: what a machine has and what limits it, to and from JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..common import records
+
+SCHEMA_VERSION = 1
+Kind = Literal["cuda", "rocm", "xpu", "mps", "npu", "hpu"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumaNode:
+    """A group of CPUs and the memory next to it."""
+
+    index: int
+    cpus: tuple[int, ...]
+    memory_total_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cpu:
+    """The processor, every limit on it, and the number of CPUs that is left (`usable_cpus`, which may be 0.5)."""
+
+    model: str
+    architecture: str
+    physical_cores: int | None
+    logical_cores: int
+    affinity: tuple[int, ...] | None  # None: the system does not tell
+    cgroup_quota_cpus: float | None  # the smallest of this cgroup and its ancestors
+    slurm_cpus_per_task: int | None
+    usable_cpus: float
+    limited_by: Literal["logical cores", "affinity", "cgroup quota", "SLURM_CPUS_PER_TASK"]
+    numa_nodes: tuple[NumaNode, ...]
+    bf16: bool
+    amx: bool
+    avx512: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Host memory, the smallest cgroup limit on it, and shared memory (`/dev/shm`)."""
+
+    total_bytes: int
+    available_bytes: int
+    cgroup_limit_bytes: int | None
+    cgroup_used_bytes: int | None  # in the cgroup that has that limit, without file cache that can be dropped
+    usable_bytes: int  # the smaller of the total and the cgroup limit
+    limited_by: Literal["host", "cgroup limit"]
+    shm_total_bytes: int | None
+    shm_free_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MigSlice:
+    """One slice of a partitioned NVIDIA GPU; a process can use one slice at a time."""
+
+    uuid: str
+    name: str
+    memory_total_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceProcess:
+    """A process that holds memory on an accelerator."""
+
+    pid: int
+    memory_used_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accelerator:
+    """One device. Precisions are those of the hardware itself, without emulation; `index` counts within its kind."""
+
+    kind: Kind
+    index: int
+    name: str
+    uuid: str | None
+    pci_address: str | None
+    memory_total_bytes: int | None  # None: not known, or shared with the host
+    memory_free_bytes: int | None
+    unified_memory: bool
+    compute_capability: tuple[int, int] | None  # NVIDIA
+    architecture: str | None  # AMD: gfx942
+    bf16: bool
+    fp16: bool
+    fp8: bool
+    tiles: int  # 2 where one card is two devices to torch (Intel Max 1550)
+    mig_slices: tuple[MigSlice, ...]
+    processes: tuple[DeviceProcess, ...]
+    numa_node: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """How two accelerators of one kind are joined, by their indices."""
+
+    kind: Kind
+    first: int
+    second: int
+    type: Literal["nvlink", "xgmi", "pcie", "other"]
+    topology: str | None  # the nearest common ancestor: board, one switch, switches, host bridge, NUMA node, system
+    lanes: int | None  # NVLink links between GPUs, where the driver counts them
+    p2p: bool | None  # None: not known
+    p2p_reason: str | None  # why not
+
+
+@dataclass(frozen=True, kw_only=True)
+class Driver:
+    """An accelerator driver and, for NVIDIA, the newest CUDA it serves."""
+
+    kind: Kind
+    version: str
+    cuda_version: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchBuild:
+    """The installed torch, and whether it can use this hardware; `problem` and `remedy` say why not and what to do."""
+
+    version: str | None  # None: not installed
+    kind: Literal["cuda", "rocm", "xpu", "mps", "cpu"] | None
+    toolkit_version: str | None  # of CUDA, HIP or SYCL
+    extensions: tuple[str, ...]  # torch_npu, habana_frameworks
+    fits: bool
+    problem: str | None
+    remedy: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisibleDevice:
+    """What a process sees: an accelerator, or a part of it (`part`: a MIG UUID, or `tile 1`)."""
+
+    kind: Kind
+    index: int
+    part: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mask:
+    """An environment variable that hides devices; `note` says what is doubtful about it."""
+
+    variable: str
+    value: str
+    applied: bool  # false where no device here heeds it
+    note: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Masks, the devices they leave, and other variables that a launch heeds."""
+
+    masks: tuple[Mask, ...]
+    visible: tuple[VisibleDevice, ...]
+    variables: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slurm:
+    """A SLURM job: `allocation` is a salloc shell, `batch` the script of sbatch, `step` a task of srun."""
+
+    place: Literal["allocation", "batch", "step"]
+    job_id: str
+    node_list: str | None
+    node_count: int | None
+    node_rank: int | None
+    task_count: int | None
+    process_id: int | None
+    local_id: int | None
+    restart_count: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Torchrun:
+    """A worker that torchrun started."""
+
+    run_id: str
+    rank: int | None
+    local_rank: int | None
+    world_size: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kubernetes:
+    """A pod; `completion_index` counts the pods of an indexed Job."""
+
+    pod: str | None
+    completion_index: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheduler:
+    """Who started this process, as far as it can tell; several may hold."""
+
+    slurm: Slurm | None
+    torchrun: Torchrun | None
+    kubernetes: Kubernetes | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkInterface:
+    """A network interface with its IPv4 and IPv6 addresses."""
+
+    name: str
+    addresses: tuple[str, ...]
+    up: bool
+    loopback: bool
+    speed_megabits_per_second: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """A probe that could not answer, and why; what it would have found is missing from the record."""
+
+    probe: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """A machine as a process on it finds it."""
+
+    schema_version: int
+    hostname: str | None
+    platform: str  # as `sys.platform`: linux, darwin, win32
+    cpu: Cpu
+    memory: Memory
+    accelerators: tuple[Accelerator, ...]
+    links: tuple[Link, ...]
+    drivers: tuple[Driver, ...]
+    torch: TorchBuild
+    environment: Environment
+    scheduler: Scheduler
+    network: tuple[NetworkInterface, ...]
+    faults: tuple[Fault, ...]
+
+    def to_json(self) -> str:
+        """Return the record as JSON text that `from_json` turns into an equal record."""
+        return records.to_json(self)
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "hardware") -> Hardware:
+        """Return the record written in `text`; `where` (a file) begins the message of a `UserError`."""
+        return records.from_json(cls, SCHEMA_VERSION, text, where, remake="slipway detect --json")

@@ -1,0 +1,289 @@
+"""`slipway launch`: plan for this machine, write the launch folder, and run a script as planned."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...training.common.errors import UserError, nearest
+from ..common.parser import Parser, add_intent, hardware_of, intent_of, make_parser, parse
+
+if TYPE_CHECKING:
+    from ..hardware.record import Hardware
+    from ..plan.records import Intent, LaunchPlan
+    from ..plan.replan import EarlierRun
+    from .supervise.supervisor import Run
+
+_GRACE_SECONDS = 8.0
+_WORKER = Path(__file__).parent / "worker"
+
+
+def launch(arguments: list[str]) -> int:
+    """Run a script, or with `-m` a module, as planned; return its exit code. Call it in the main thread."""
+    parser = make_parser(
+        "launch", "Plan for this machine and start a script as planned. What follows SCRIPT is its own."
+    )
+    parser.usage = "slipway launch [options] SCRIPT [arguments]\n       slipway launch [options] -m MODULE [arguments]"
+    parser.add_argument("-m", metavar="MODULE", help="a module instead of SCRIPT, as python -m takes it")
+    add_launch_options(parser)
+    own, command = _split(parser, arguments)
+    options = parse(parser, own)
+    _check_command(command)
+    return start(options, command)
+
+
+def add_launch_options(parser: Parser) -> None:
+    """Add the options of a launch."""
+    from .folder import DEFAULT_LOG_DIR
+
+    parser.add_argument(
+        "--max-restarts",
+        metavar="N",
+        type=int,
+        default=0,
+        help="after a crash start again from the last checkpoint, N times at most [0]",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show what would be started and written, and do neither")
+    parser.add_argument("--json", action="store_true", help="with --dry-run: as JSON")
+    parser.add_argument("--hardware", metavar="FILE", help="with --dry-run: for the machine recorded in FILE")
+    parser.add_argument(
+        "--log-dir",
+        metavar="DIR",
+        default=str(DEFAULT_LOG_DIR),
+        help=f"where the folder of this launch goes [{DEFAULT_LOG_DIR}]",
+    )
+    parser.add_argument(
+        "--grace-seconds",
+        metavar="SECONDS",
+        type=float,
+        default=_GRACE_SECONDS,
+        help=f"time to end after SIGTERM or SIGINT, before SIGKILL [{_GRACE_SECONDS:g}]",
+    )
+    add_intent(parser)
+
+
+def start(options: argparse.Namespace, command: Sequence[str], earlier: EarlierRun | None = None) -> int:
+    """Run a command as the parsed options of a launch say; with an earlier run as that was, to go on with it.
+
+    Return the exit code. Call it in the main thread. Raises `UserError`.
+    """
+    _check_options(options)
+    from ..plan.make_plan import make_plan
+    from ..plan.replan import as_before
+    from .environment import stale_variables
+
+    stale = stale_variables(os.environ)
+    try:
+        hardware = _without(hardware_of(options.hardware), stale)
+        intent = intent_of(options)
+        notes: tuple[str, ...] = ()
+        if earlier is not None:
+            intent, notes = as_before(intent, hardware, earlier)
+        if stale:
+            notes = (*notes, f"another launch's variables are not passed on: {', '.join(stale)}")
+        return _Launch(options, command, intent, stale, earlier).start(make_plan(hardware, intent), notes)
+    except KeyboardInterrupt:  # before anything was started
+        return 130
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    if options.hardware and not options.dry_run:
+        raise UserError("slipway launch: --hardware is another machine's: add --dry-run, or leave it out")
+    if options.json and not options.dry_run:
+        raise UserError("slipway launch: --json shows what --dry-run would do: add --dry-run")
+    if not 0 <= options.grace_seconds < float("inf"):
+        raise UserError(f"slipway launch: --grace-seconds {options.grace_seconds:g}: must be 0 or more")
+    if options.max_restarts < 0:
+        raise UserError(f"slipway launch: --max-restarts {options.max_restarts}: must be 0 or more")
+
+
+def _split(parser: Parser, arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the launcher's own arguments, and the script or module with its own, word for word."""
+    has_value = {name: action.nargs != 0 for action in parser._actions for name in action.option_strings}
+    at = 0
+    while at < len(arguments):
+        word = arguments[at]
+        if word == "--":
+            return arguments[:at], arguments[at + 1 :]
+        if (word == "-m" and at + 1 < len(arguments)) or not word.startswith("-"):
+            return arguments[:at], arguments[at:]
+        at += 2 if has_value.get(word) else 1  # `--option=value` is one word, and no name
+    return arguments, []
+
+
+def _check_command(command: list[str]) -> None:
+    if not command:
+        raise UserError("slipway launch: name the SCRIPT to start, or -m MODULE; see `slipway launch --help`")
+    script = Path(command[0])
+    if command[0] == "-m" or script.is_file():
+        return
+    if script.is_dir():
+        raise UserError(f"slipway launch: {command[0]} is a folder; name the script in it")
+    names = [path.name for path in script.parent.iterdir()] if script.parent.is_dir() else []
+    raise UserError(f"slipway launch: no such file: {command[0]}{nearest(script.name, names)}")
+
+
+def _without(hardware: Hardware, stale: list[str]) -> Hardware:
+    """Return the hardware as the processes will find it: what another launch left in the environment is taken out."""
+    variables = {name: value for name, value in hardware.environment.variables.items() if name not in stale}
+    return dataclasses.replace(
+        hardware,
+        environment=dataclasses.replace(hardware.environment, variables=variables),
+        scheduler=dataclasses.replace(hardware.scheduler, torchrun=None),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prepared:
+    run: Run
+    files: dict[str, str]
+    notes: tuple[str, ...]
+
+
+class _Launch:
+    """A launch, from its first plan to the end of its last process."""
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        command: Sequence[str],
+        intent: Intent,
+        stale: list[str],
+        earlier: EarlierRun | None,
+    ) -> None:
+        from .folder import next_folder
+
+        self._options = options
+        self._command = command
+        self._intent = intent
+        self._stale = stale
+        self._runs = [] if earlier is None else [earlier.folder]
+        self._folder = next_folder(Path(options.log_dir))
+        self._num_logs = 0
+
+    def start(self, plan: LaunchPlan, notes: tuple[str, ...]) -> int:
+        """Run to the end, or show what would be run; return the exit code. Raises `UserError` before anything runs."""
+        from . import folder as launch_folder
+
+        prepared = self._prepare(plan, self._folder, self._runs)
+        notes = (*(f"warning: {warning}" for warning in plan.warnings), *notes, *prepared.notes)
+        if self._options.dry_run:
+            from .dry_run import show
+
+            if self._options.max_restarts:
+                notes = (*notes, f"after a crash it starts again, {self._options.max_restarts} times at most")
+            show(prepared.run, prepared.files, notes, as_json=self._options.json)
+            return 0
+        from ..plan.settings import shown
+        from .restarts import run_with_restarts
+        from .state_files import CONFIG_FILE
+        from .supervise.supervisor import say
+
+        launch_folder.create(self._folder, prepared.files)
+        say(f"{_headline(plan)}; config {shown(self._folder / CONFIG_FILE)}, logs beside it")
+        for note in notes:
+            say(note)
+        self._plan, self._num_logs = plan, plan.local_processes
+        outcome = run_with_restarts(prepared.run, self._again, self._options.max_restarts)
+        if outcome.exit_code == 0:
+            launch_folder.remove_if_kept_elsewhere(self._folder, self._num_logs)
+        return outcome.exit_code
+
+    def _again(self, number: int, runs: Sequence[Path]) -> Run:
+        """Plan for what the machine has now, and return what a restart runs, with a folder of its own."""
+        from ..plan.replan import replan
+        from . import folder as launch_folder
+        from .state_files import RESTART_VARIABLE
+        from .supervise.supervisor import say
+
+        before = self._plan
+        plan, notes = replan(before, _without(hardware_of(None), self._stale), self._intent)
+        folder = launch_folder.restart_folder(self._folder, number)
+        prepared = self._prepare(plan, folder, runs or self._runs, {RESTART_VARIABLE: str(number)})
+        launch_folder.create(folder, prepared.files)
+        warnings = [f"warning: {warning}" for warning in plan.warnings if warning not in before.warnings]
+        for note in (*notes, *warnings, *prepared.notes):
+            say(note)
+        self._plan = plan
+        self._num_logs += plan.local_processes
+        return prepared.run
+
+    def _prepare(
+        self, plan: LaunchPlan, folder: Path, runs: Sequence[Path], variables: Mapping[str, str] | None = None
+    ) -> _Prepared:
+        """Return what is started and written to go on with these runs, or to begin; do neither."""
+        from ..common.records import to_json
+        from ..plan.accelerate_config import launch_command, to_yaml
+        from .environment import environment_of, starts_directly
+        from .restarts import going_on
+        from .state_files import CONFIG_FILE, LAUNCH_FILE, PLAN_FILE, RESUME_VARIABLE, LaunchRecord
+        from .supervise.supervisor import Run
+
+        direct = starts_directly(plan)
+        notes: tuple[str, ...] = ()
+        if not direct:
+            plan, notes = _with_port(plan)
+        environment = environment_of(plan, os.environ, str(folder / PLAN_FILE), str(folder)) | dict(variables or {})
+        command = list(self._command)
+        if len(runs) == 1:
+            environment[RESUME_VARIABLE] = str(runs[0])
+            command = going_on(command, runs[0])
+        elif runs:  # a script that trains one after the other finds each by its name
+            environment[RESUME_VARIABLE] = "auto"
+        if direct:
+            argv = [sys.executable, "-u", str(_WORKER / "child.py"), *command]
+        else:
+            accelerate = launch_command(plan, folder / CONFIG_FILE, []).argv[2:]
+            argv = [sys.executable, str(_WORKER / "agent.py"), *accelerate, "--", *command]
+        record = LaunchRecord(
+            launcher_pid=os.getpid(),
+            started_at=time.time(),
+            grace_seconds=self._options.grace_seconds,
+            argv=tuple(argv),
+            folder=os.getcwd(),
+        )
+        run = Run(
+            argv=tuple(argv),
+            environment=environment,
+            folder=folder,
+            num_processes=plan.local_processes,
+            direct=direct,
+            grace_seconds=self._options.grace_seconds,
+        )
+        files = {PLAN_FILE: plan.to_json() + "\n", CONFIG_FILE: to_yaml(plan), LAUNCH_FILE: to_json(record) + "\n"}
+        return _Prepared(run=run, files=files, notes=notes)
+
+
+def _with_port(plan: LaunchPlan) -> tuple[LaunchPlan, tuple[str, ...]]:
+    """Return the plan with a port that is free; on one machine another takes the place of a busy one."""
+    from ..common.ports import DEFAULT_PORT, free_port, is_free
+
+    port = plan.main_process_port or DEFAULT_PORT
+    if plan.num_machines > 1:
+        if plan.machine_rank == 0 and not is_free(port):
+            raise UserError(
+                f"--main-process-port {port}: another process of this machine listens there; "
+                "give all machines another one"
+            )
+        return plan, ()
+    if plan.main_process_port != 0 and is_free(port):
+        return dataclasses.replace(plan, main_process_port=port), ()
+    other = free_port()
+    note = (f"port {port} is taken: {other} is used instead",) if plan.main_process_port != 0 else ()
+    return dataclasses.replace(plan, main_process_port=other), note
+
+
+def _headline(plan: LaunchPlan) -> str:
+    count = f"{plan.num_processes} process{'es' if plan.num_processes > 1 else ''}"
+    if plan.num_machines > 1:
+        count = f"{plan.local_processes} of {count}, machine {plan.machine_rank} of {plan.num_machines}"
+    names = ", ".join(dict.fromkeys(device.name for device in plan.devices))
+    sharding = "" if plan.sharding == "replicate" else f", {plan.sharding}"
+    return f"{count} on {plan.device}{f' ({names})' if names else ''}, precision {plan.mixed_precision}{sharding}"

@@ -1,0 +1,47 @@
+"""What `slipway launch --dry-run` shows: the command, how its environment differs from this one, and the files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+
+from .environment import Difference, difference
+from .supervise.supervisor import Run, say
+
+_SCHEMA_VERSION = 1
+
+
+def show(run: Run, files: Mapping[str, str], notes: Sequence[str], *, as_json: bool) -> None:
+    """Print what would be started and written; the notes go to stderr, with `as_json` they stand in the JSON."""
+    changes = difference(os.environ, run.environment)
+    written = {str(run.folder / name): content for name, content in files.items()}
+    if as_json:
+        shown = {
+            "schema_version": _SCHEMA_VERSION,
+            "argv": run.argv,
+            "environment": dataclasses.asdict(changes),
+            "files": written,
+            "notes": list(notes),
+        }
+        print(json.dumps(shown, indent=2, ensure_ascii=False))
+        return
+    for note in notes:
+        say(note)
+    print(shlex.join(run.argv))
+    print("\nEnvironment, as it differs from this one:")
+    for line in _lines(changes):
+        print(f"  {line}")
+    for path, content in written.items():
+        print(f"\n{path}:")
+        print("\n".join(f"  {line}" for line in content.splitlines()))
+
+
+def _lines(changes: Difference) -> list[str]:
+    return [
+        *(f"+ {name}={value}" for name, value in changes.added.items()),
+        *(f"~ {name}={new} (was {old})" for name, (old, new) in changes.changed.items()),
+        *(f"- {name}={value}" for name, value in changes.removed.items()),
+    ]

@@ -1,0 +1,118 @@
+"""The environment of the processes of a launch: what is inherited, what is taken out, what the plan adds. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..plan.records import LaunchPlan
+from .state_files import FOLDER_VARIABLE, PARENT_VARIABLE, PLAN_VARIABLE, RESTART_VARIABLE
+
+# What another launch sets, by which this one would be led astray; its own are set afresh.
+_STALE_PREFIXES = ("PET_", "TORCHELASTIC_", "ACCELERATE_", "FSDP_", "MEGATRON_LM_", "PARALLELISM_CONFIG_")
+_STALE = (
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "GROUP_RANK",
+    "GROUP_WORLD_SIZE",
+    "ROLE_RANK",
+    "ROLE_NAME",
+    "ROLE_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    # MPI's, which Accelerate takes for its own.
+    "PMI_RANK",
+    "PMI_SIZE",
+    "MPI_LOCALRANKID",
+    "MPI_LOCALNRANKS",
+    *(
+        f"{family}_COMM_WORLD_{name}"
+        for family in ("OMPI", "MV2")
+        for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")
+    ),
+)
+# They change what is said, not what is started.
+_KEPT = ("ACCELERATE_LOG_LEVEL", "ACCELERATE_ENABLE_RICH", "ACCELERATE_DEBUG_MODE")
+# Options of the training too, by the same names.
+_SHARED = ("micro_batch_size", "gradient_accumulation", "num_workers", "mixed_precision")
+_STRONGER_THAN_FILES = ("environment", "--config", "flag", "user")
+_OURS = (PLAN_VARIABLE, FOLDER_VARIABLE, PARENT_VARIABLE, RESTART_VARIABLE)
+
+
+def stale_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return the variables of another launch, by name."""
+    return sorted(
+        name for name in environment if (name in _STALE or name.startswith(_STALE_PREFIXES)) and name not in _KEPT
+    )
+
+
+def starts_directly(plan: LaunchPlan) -> bool:
+    """Return whether the training is started without Accelerate's launcher, which would import torch a second time."""
+    return plan.num_processes == 1 and plan.sharding == "replicate" and plan.mixed_precision != "fp8"
+
+
+def environment_of(plan: LaunchPlan, inherited: Mapping[str, str], plan_path: str, folder: str) -> dict[str, str]:
+    """Return the environment that a plan's processes start with."""
+    # Shares that are equal stand nowhere in the plan's environment: those of another launch would stay.
+    removed = (*stale_variables(inherited), *_OURS, "SLIPWAY_SHARE_WEIGHTS")
+    return {
+        **{name: value for name, value in inherited.items() if name not in removed},
+        **(_simple_launcher_variables(plan) if starts_directly(plan) else {}),
+        **_settings_of_the_training(plan),
+        **plan.environment,
+        PLAN_VARIABLE: plan_path,
+        FOLDER_VARIABLE: folder,
+    }
+
+
+def _settings_of_the_training(plan: LaunchPlan) -> dict[str, str]:
+    """Return what was fixed for this launch and is an option of the training too: it then beats the files read there."""
+    origins = {choice.field: choice.origin for choice in plan.choices}
+    values = {name: getattr(plan, name) for name in _SHARED if origins.get(name) in _STRONGER_THAN_FILES}
+    return {
+        f"SLIPWAY_{name.upper()}": str(value)
+        for name, value in values.items()
+        if value is not None and value != "fp8"  # which Accelerate does by itself
+    }
+
+
+def _simple_launcher_variables(plan: LaunchPlan) -> dict[str, str]:
+    """Return what `accelerate launch` sets for one process (`prepare_simple_launcher_cmd_env`)."""
+    backend = ("HPU_BACKEND" if plan.device == "hpu" else "INDUCTOR") if plan.compile else "NO"
+    variables = {
+        "ACCELERATE_USE_CPU": str(plan.device == "cpu"),
+        "ACCELERATE_MIXED_PRECISION": plan.mixed_precision,
+        "ACCELERATE_DYNAMO_BACKEND": backend,
+        "ACCELERATE_DYNAMO_MODE": "default",
+        "ACCELERATE_DYNAMO_USE_FULLGRAPH": "False",
+        "ACCELERATE_DYNAMO_USE_DYNAMIC": "False",
+        "ACCELERATE_DYNAMO_USE_REGIONAL_COMPILATION": "False",
+        "OMP_NUM_THREADS": str(plan.threads_per_process),
+    }
+    if plan.device == "cpu":
+        variables |= {"KMP_AFFINITY": "granularity=fine,compact,1,0", "KMP_BLOCKTIME": "1"}
+    return variables
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """How an environment differs from another; `changed` has the old and the new value."""
+
+    added: dict[str, str]
+    changed: dict[str, tuple[str, str]]
+    removed: dict[str, str]
+
+
+def difference(before: Mapping[str, str], after: Mapping[str, str]) -> Difference:
+    """Return how `after` differs from `before`."""
+    return Difference(
+        added={name: after[name] for name in sorted(after.keys() - before.keys())},
+        changed={
+            name: (before[name], after[name])
+            for name in sorted(after.keys() & before.keys())
+            if before[name] != after[name]
+        },
+        removed={name: before[name] for name in sorted(before.keys() - after.keys())},
+    )

@@ -1,0 +1,81 @@
+"""The folder of a launch: plan, config, logs and what the processes say. Old ones are removed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ...training.common.errors import UserError
+
+DEFAULT_LOG_DIR = Path("runs") / ".launches"
+_KEPT_LAUNCHES = 20
+_NAME = re.compile(r"\d{8}T\d{6}Z-(\d+)(-\d+)?")
+
+
+def next_folder(log_dir: Path) -> Path:
+    """Return the absolute path of a launch folder that is not there yet: `20260131T235959Z-4711`, by UTC time and pid."""
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}"
+    path = log_dir.absolute() / name
+    number = 1
+    while path.exists():
+        number += 1
+        path = path.with_name(f"{name}-{number}")
+    return path
+
+
+def create(folder: Path, files: Mapping[str, str]) -> None:
+    """Create the folder with these files, and remove old ones beside it. Raises `UserError`."""
+    try:
+        folder.mkdir(parents=True)
+        for name, content in files.items():
+            (folder / name).write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--log-dir {folder.parent}: {error.strerror}; choose a folder that can be written") from None
+    _remove_old(folder)
+
+
+def _remove_old(newest: Path) -> None:
+    """Keep the newest launches; one whose launcher still runs is kept in any case."""
+    with contextlib.suppress(OSError):
+        launches = sorted(path for path in newest.parent.iterdir() if path.is_dir() and _NAME.fullmatch(path.name))
+        for path in launches[:-_KEPT_LAUNCHES]:
+            match = _NAME.fullmatch(path.name)
+            if match and not _runs(int(match[1])):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def restart_folder(folder: Path, number: int) -> Path:
+    """Return the path of the folder of a restart, counted from 1, inside that of its launch."""
+    return folder / f"restart_{number}"
+
+
+def remove_if_kept_elsewhere(folder: Path, num_logs: int) -> bool:
+    """Remove a folder whose logs, of restarts too, all have a second name, as a run folder gives them.
+
+    Return whether it did.
+    """
+    logs = list(folder.rglob("rank_*.log"))
+    try:
+        if len(logs) != num_logs or any(log.stat().st_nlink < 2 for log in logs):
+            return False
+    except OSError:
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()  # where it was the only one
+    return True

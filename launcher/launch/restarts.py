@@ -1,0 +1,236 @@
+"""Starts a crashed group of processes again from its run's last checkpoint, says so, and knows when to give up."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...training.common.errors import UserError
+from ..plan.settings import shown
+from .state_files import PROGRESS_FILE
+from .supervise.outcome import EXIT_RESUMABLE, Outcome, culprit, describe, told_reason
+from .supervise.signals import FORWARDED, Inbox, Received
+from .supervise.supervisor import Run, run, say
+
+_BAD_INPUT = 2
+_ASKED = tuple(128 + one for one in FORWARDED)
+"""Exit codes of processes that a signal ended which somebody sends to stop them; a crash has others."""
+_LONGEST_PAUSE_SECONDS = 30.0
+_LOOK_SECONDS = 0.2
+_ALIKE_SECONDS = 2.0
+_ALIKE_SHARE = 0.2
+_SHOW_CURSOR = "\x1b[?25h"
+_CHECKPOINT = re.compile(r"\d+-step-(\d+)")
+
+Again = Callable[[int, Sequence[Path]], Run]
+"""Prepares restart k = 1, 2, ... of a launch that has written these runs so far. Raises `UserError` where it cannot be."""
+
+
+class GivenUp(Exception):  # noqa: N818 - no error of the program's
+    """Why a crash is not followed by a restart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What Slipway's training has said of itself: its runs, the newest last, and the optimizer steps done in that one."""
+
+    step: int
+    runs: tuple[Path, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One start of a launch, and how it ended. `step` is None where nothing is known of a run."""
+
+    outcome: Outcome
+    seconds: float
+    step: int | None
+
+
+def run_with_restarts(first: Run, again: Again, max_restarts: int) -> Outcome:
+    """Run processes to their end, and again after a crash, and return how they ended in the end.
+
+    Call it in the main thread. What ended well, was asked to stop, or had bad input is not started again; neither is
+    what fails twice in a row at the same step for the same reason.
+    """
+    attempts: list[Attempt] = []
+    runs: dict[Path, None] = {}  # in the order in which the training began them
+    with Inbox() as inbox:
+        then: Run | Outcome = first
+        while isinstance(then, Run):
+            begun = time.monotonic()
+            outcome = run(then, inbox)
+            _tell(outcome)
+            progress = read_progress(then.folder)
+            runs.update(dict.fromkeys(progress.runs if progress else ()))
+            step = progress.step if progress else None
+            attempts.append(Attempt(outcome=outcome, seconds=time.monotonic() - begun, step=step))
+            then = outcome
+            if max_restarts > 0 and is_crash(outcome):
+                then = _after_crash(attempts, list(runs), again, max_restarts, inbox)
+    if len(attempts) > 1:
+        say("\n".join(summary(attempts)))
+    return then
+
+
+def _after_crash(
+    attempts: Sequence[Attempt], runs: Sequence[Path], again: Again, max_restarts: int, inbox: Inbox
+) -> Run | Outcome:
+    """Return what to start now, or how the launch ends."""
+    try:
+        give_up_where_hopeless(attempts, max_restarts)
+        say(announce(attempts, max_restarts, newest_step(runs)))
+        received = _signal_within(inbox, pause_seconds(len(attempts)))
+        if received is None:
+            following = again(len(attempts), runs)
+            received = _signal_within(inbox, 0.0)
+            if received is None:
+                return following
+    except (GivenUp, UserError) as why:
+        say(f"given up: {why}")
+        return attempts[-1].outcome
+    if received.signum == signal.SIGINT and sys.stderr.isatty():
+        print(file=sys.stderr)  # past the terminal's ^C
+    # No process runs: a run stands at its last checkpoint.
+    code = EXIT_RESUMABLE if runs else 128 + received.signum
+    outcome = Outcome(exit_code=code, stopped_by=received.signum)
+    _tell(outcome)
+    return outcome
+
+
+def _tell(outcome: Outcome) -> None:
+    lines = describe(dataclasses.replace(outcome, log=shown(Path(outcome.log))))
+    if lines:
+        if (outcome.failure == "signal" or outcome.num_killed) and sys.stderr.isatty():
+            # A screen that was killed has left its line open and the cursor hidden.
+            print("" if os.environ.get("TERM") == "dumb" else _SHOW_CURSOR, file=sys.stderr)
+        say("\n".join(lines))
+
+
+def _signal_within(inbox: Inbox, seconds: float) -> Received | None:
+    """Return the first signal of a time, None where none came."""
+    limit = time.monotonic() + seconds
+    while True:
+        # In short waits: a signal that another thread got is found at the next one.
+        received = inbox.next(min(_LOOK_SECONDS, max(0.0, limit - time.monotonic())))
+        if received or time.monotonic() >= limit:
+            return received
+
+
+def is_crash(outcome: Outcome) -> bool:
+    """Return whether processes failed of themselves, so that a restart may help."""
+    asked = outcome.stopped_by is not None or outcome.exit_code in _ASKED
+    return not asked and outcome.exit_code not in (0, _BAD_INPUT, EXIT_RESUMABLE)
+
+
+def give_up_where_hopeless(attempts: Sequence[Attempt], max_restarts: int) -> None:
+    """Raise `GivenUp` where a crash is not to be followed by a restart."""
+    last = attempts[-1]
+    if len(attempts) > 1 and is_same_failure(attempts[-2], last):
+        where = f"after step {last.step}" if last.step is not None else "after about the same time"
+        raise GivenUp(f"it failed twice {where} for the same reason, {told_reason(last.outcome)}")
+    if len(attempts) > max_restarts:
+        raise GivenUp(f"it has been restarted {'once' if max_restarts == 1 else f'{max_restarts} times'}")
+
+
+def is_same_failure(one: Attempt, other: Attempt) -> bool:
+    """Return whether the same step failed for the same reason, so that another restart would do no good.
+
+    Where no step is known the time it took stands for it. That another machine's process went away is no reason of its
+    own then: that machine knows.
+    """
+    if reason_of(one.outcome) != reason_of(other.outcome):
+        return False
+    if one.step is not None or other.step is not None:
+        return one.step == other.step
+    if one.outcome.failure == "lost peer":
+        return False
+    return abs(one.seconds - other.seconds) <= max(_ALIKE_SECONDS, _ALIKE_SHARE * one.seconds)
+
+
+def reason_of(outcome: Outcome) -> tuple[str | None, int, str]:
+    """Return why the first rank failed, in a form to compare: words with digits, such as addresses, are left out."""
+    return outcome.failure, outcome.code, re.sub(r"[\w.+-]*\d[\w.+-]*", "#", outcome.error)
+
+
+def pause_seconds(restart: int) -> float:
+    """Return how long to wait before restart 1, 2, 3, ...: 1, 2, 4 seconds and so on, at most 30."""
+    return min(2.0 ** min(restart - 1, 10), _LONGEST_PAUSE_SECONDS)
+
+
+def announce(attempts: Sequence[Attempt], max_restarts: int, from_step: int | None) -> str:
+    """Return the line that tells of a restart."""
+    number = len(attempts)
+    where = "" if from_step is None else f" from step {from_step}" if from_step else " from the start"
+    return f"restart {number} of {max_restarts} in {pause_seconds(number):g} s{where}: {_told(attempts[-1])}"
+
+
+def summary(attempts: Sequence[Attempt]) -> list[str]:
+    """Return what happened in all, a line for each start."""
+    lines = [f"{len(attempts)} starts:"]
+    for number, attempt in enumerate(attempts, 1):
+        lines.append(f"  {number}, {_duration(attempt.seconds)}: {_told(attempt)}")
+    return lines
+
+
+def _told(attempt: Attempt) -> str:
+    outcome = attempt.outcome
+    if outcome.failure is None:
+        return "finished" if outcome.exit_code == 0 else describe(outcome)[0]
+    where = "" if attempt.step is None else f" after step {attempt.step}"
+    return f"{culprit(outcome) or 'the process'} failed{where}: {told_reason(outcome)}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def read_progress(launch_folder: Path) -> Progress | None:
+    """Return what the training left in the folder of a start, None where it has begun no run there."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        step, *runs = (launch_folder / PROGRESS_FILE).read_text(encoding="utf-8").splitlines()
+        return Progress(step=int(step), runs=tuple(Path(json.loads(line)) for line in runs))
+    return None
+
+
+def newest_step(runs: Sequence[Path]) -> int | None:
+    """Return the step of the newest checkpoint of the last run, 0 where it has none, None without a run.
+
+    The training says so itself where that one is damaged and it goes on from the one before.
+    """
+    if not runs:
+        return None
+    found = [(0, 0)]
+    with contextlib.suppress(OSError):
+        for path in (runs[-1] / "checkpoints").iterdir():
+            if match := _CHECKPOINT.fullmatch(path.name):
+                found.append((int(path.name.split("-")[0]), int(match[1])))
+    return max(found)[1]
+
+
+def going_on(command: Sequence[str], run_folder: Path) -> list[str]:
+    """Return a command with the run in place of `--resume auto`, and of a checkpoint of it that is named there.
+
+    With `auto` another run of the experiment may be the newest by now, and the checkpoint was the place to begin from
+    the first time only.
+    """
+    found: list[str] = []
+    for word in command:
+        option, equals, value = word.rpartition("=")
+        path = Path(value)
+        is_checkpoint = bool(_CHECKPOINT.fullmatch(path.name)) and path.parent.name == "checkpoints"
+        named = is_checkpoint and path.parent.parent.name == run_folder.name
+        asked = word == "--resume=auto" or (word == "auto" and found[-1:] == ["--resume"])
+        found.append(f"{option}{equals}{run_folder}" if named or asked else word)
+    return found

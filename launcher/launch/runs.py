@@ -1,0 +1,237 @@
+"""`slipway runs` and `slipway resume`: what stands in the folder of runs, and how one goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...training.common.errors import UserError, nearest
+from ..common.parser import make_parser, parse
+
+if TYPE_CHECKING:
+    from ..plan.replan import EarlierRun
+
+SCHEMA_VERSION = 1
+_TAIL_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """A run as its folder tells it."""
+
+    name: str
+    folder: str
+    state: str
+    """`running`, `finished`, `interrupted`, `failed`, or `dead`: it says running, but no process holds it."""
+    stage: str | None
+    step: int | None
+    best: float | None
+    """Of the monitored metric; of a finished run in its test where there is one."""
+    checkpoint: str | None
+    """The newest."""
+    age_seconds: float
+    """Since something was written."""
+
+
+def runs(arguments: list[str]) -> int:
+    """Show the runs of a folder, the newest first."""
+    parser = make_parser("runs", "Show the runs: state, stage, step, best, newest checkpoint, age.")
+    parser.add_argument("--runs-dir", default="runs", metavar="DIR", help="where runs are kept")
+    parser.add_argument("--json", action="store_true", help="print them as JSON")
+    options = parse(parser, arguments)
+
+    folder = Path(options.runs_dir)
+    if not folder.is_dir():
+        raise UserError(f"--runs-dir {folder}: no such folder")
+    found, unreadable = _summaries(folder)
+    for path in unreadable:
+        print(f"{path}: not the record of a run", file=sys.stderr)
+    if options.json:
+        print(json.dumps({"schema_version": SCHEMA_VERSION, "runs": [vars(one) for one in found]}, indent=2))
+    elif found:
+        _show(found)
+    else:
+        print(f"no runs in {folder}", file=sys.stderr)
+    return 0
+
+
+def _summaries(folder: Path) -> tuple[list[RunSummary], list[Path]]:
+    """Return the runs of a folder, the newest first, and the records that cannot be read."""
+    found, unreadable = [], []
+    for path in folder.glob("*/run.json"):
+        try:
+            found.append(_summary(path.parent, json.loads(path.read_text(encoding="utf-8"))))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            unreadable.append(path)
+    return sorted(found, key=lambda one: one.age_seconds), unreadable
+
+
+def _summary(folder: Path, record: dict[str, Any]) -> RunSummary:
+    progress = record.get("progress") or {}
+    result = record.get("result") or {}
+    state = str(record["state"])
+    if state == "running" and not _is_held(folder):
+        state = "dead"
+    checkpoints = [path for path in (folder / "checkpoints").glob("[!.]*") if path.is_dir()]
+    written = [folder / "run.json", folder / "events.jsonl", *checkpoints]
+    newest = max(path.stat().st_mtime for path in written if path.exists())
+    last = _last_event(folder)
+    stages = {number: stage["name"] for number, stage in enumerate((record.get("recipe") or {}).get("stages", ()))}
+    return RunSummary(
+        name=folder.name,
+        folder=str(folder),
+        state=state,
+        stage=stages.get(last.get("stage", -1), progress.get("stage_name")),
+        step=result.get("steps", last.get("step", progress.get("step"))),
+        best=result.get("test_accuracy", progress.get("best")),
+        checkpoint=max(checkpoints).name if checkpoints else None,
+        age_seconds=max(0.0, datetime.now(UTC).timestamp() - newest),
+    )
+
+
+def _last_event(folder: Path) -> dict[str, Any]:
+    """Return the newest step of a run's journal, or what has superseded it; nothing where it has none.
+
+    The journal is written more often than the record.
+    """
+    with suppress(OSError), (folder / "events.jsonl").open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+        for line in reversed(file.read().splitlines()):
+            with suppress(ValueError, KeyError, TypeError):  # torn, or cut off at the front
+                event = json.loads(line)
+                if event["event"] in ("step", "resume", "rewind"):
+                    return {name: event[name] for name in ("step", "stage") if name in event}
+    return {}
+
+
+def _is_held(folder: Path) -> bool:
+    """Return whether a process trains a run: it holds the lock, which the kernel takes from one that ended."""
+    import fcntl
+
+    try:
+        with (folder / "lock").open(encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def _show(found: list[RunSummary]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for heading, right in (
+        ("run", 0),
+        ("state", 0),
+        ("stage", 0),
+        ("step", 1),
+        ("best", 1),
+        ("checkpoint", 0),
+        ("age", 1),
+    ):
+        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+    for run in found:
+        cells = (
+            run.name,
+            run.state,
+            run.stage or "",
+            "" if run.step is None else f"{run.step:,}",
+            "" if run.best is None else f"{run.best:.4g}",
+            run.checkpoint or "none",
+            _age(run.age_seconds),
+        )
+        table.add_row(*map(Text, cells))
+    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _age(seconds: float) -> str:
+    for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def resume(arguments: list[str]) -> int:
+    """Start a run again as it was started, from its newest good checkpoint."""
+    from .command import add_launch_options
+
+    parser = make_parser(
+        "resume", "Go on with a run from its newest checkpoint, started as it was. A finished one stays."
+    )
+    parser.add_argument("--runs-dir", default="runs", metavar="DIR", help="where runs are kept [runs]")
+    add_launch_options(parser)
+    parser.add_argument("run", metavar="RUN", help="the run's folder, or its name in the folder of runs")
+    options = parse(parser, arguments)
+
+    folder = _folder_of(options.run, Path(options.runs_dir))
+    record = _read_record(folder)
+    if record.get("state") == "finished" and "result" in record:
+        print(f"{folder.name} is finished: nothing is left to train", file=sys.stderr)
+        return 0
+    from .command import start
+
+    earlier, command, where = _how_it_was_started(folder, record)
+    for name in ("log_dir", "config", "hardware"):
+        if getattr(options, name) != parser.get_default(name):
+            setattr(options, name, os.path.abspath(getattr(options, name)))
+    try:
+        os.chdir(where)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: it was started in {where} ({error.strerror}); start it by its own command, with --resume {folder}"
+        ) from None
+    return start(options, command, earlier)
+
+
+def _folder_of(run: str, runs_dir: Path) -> Path:
+    for path in (Path(run), runs_dir / run):
+        if (path / "run.json").is_file():
+            return path.resolve()
+    known = [path.parent.name for path in runs_dir.glob("*/run.json")]
+    raise UserError(f"slipway resume {run}: no such run, here or in {runs_dir}{nearest(run, known)}")
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{folder / 'run.json'}: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict):
+        raise UserError(f"{folder / 'run.json'}: not the record of a run")
+    return record
+
+
+def _how_it_was_started(folder: Path, record: dict[str, Any]) -> tuple[EarlierRun, list[str], Path]:
+    """Return the run as its record tells it, its script with arguments, and the working folder. Raises `UserError`."""
+    from ..plan.replan import EarlierRun
+
+    try:
+        command, plan = record["command"], record["plan"]
+        script, module, where = command["script"], command["module"], Path(command["folder"])
+        words = [str(word) for word in command["arguments"]]
+        earlier = EarlierRun(folder=folder, device=str(plan["device"]), world_size=int(plan["world_size"]))
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{folder}: its run.json does not say how it was started; use its own command with --resume {folder}"
+        ) from None
+    if module:
+        return earlier, ["-m", str(module), *words], where
+    if not script:
+        raise UserError(f"{folder}: it was started from no script; start it again there, with resume={str(folder)!r}")
+    if not Path(script).is_file():
+        raise UserError(
+            f"{folder}: its script {script} is not there any more; use its own command with --resume {folder}"
+        )
+    return earlier, [str(script), *words], where

@@ -1,0 +1,72 @@
+"""A training that was started by hand with `--multi-gpu`, and starts itself again on every device of the machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+_LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLIPWAY_PLAN")
+_TRUE = ("1", "true", "yes", "on")
+
+
+def start_itself(script_or_module: str, arguments: Sequence[str]) -> int | None:
+    """Start a script (`*.py`) or module with its arguments on all devices; return its exit code.
+
+    None where there is nothing to start and this process goes on: `--multi-gpu` is not asked for (which is all that is
+    looked at then), the process was launched already, or the machine has one device.
+    """
+    if not _is_wanted(arguments, os.environ):
+        return None
+    import sys
+
+    from ...training.common.errors import UserError
+    from ..common.parser import hardware_of
+    from ..plan.make_plan import make_plan
+    from ..plan.settings import read_intent
+
+    device = _last_value(arguments, "--device") or os.environ.get("SLIPWAY_DEVICE") or "auto"
+    try:
+        hardware = hardware_of(None)
+        if device == "cuda" and not any(one.kind == "cuda" for one in hardware.environment.visible):
+            device = "rocm"  # which torch calls cuda
+        intent = read_intent({"device": device}, None, os.environ)
+        try:
+            if make_plan(hardware, intent).num_processes == 1:
+                return None
+        except UserError:
+            return None  # the training says in its own words what cannot work
+        return _launch(script_or_module, arguments, device)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _launch(script_or_module: str, arguments: Sequence[str], device: str) -> int:
+    from .command import launch
+
+    command = [script_or_module] if script_or_module.endswith(".py") else ["-m", script_or_module]
+    return launch(["--device", device, *command, *arguments])
+
+
+def _is_wanted(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
+    said = [word for word in arguments if word in ("--multi-gpu", "--no-multi-gpu")]
+    by_variable = environment.get("SLIPWAY_MULTI_GPU", "").lower() in _TRUE
+    if not (said[-1] == "--multi-gpu" if said else by_variable):
+        return False
+    switched_off = [word for word in arguments if word in ("--data-parallel", "--no-data-parallel")][-1:]
+    return (
+        switched_off != ["--no-data-parallel"]
+        and _last_value(arguments, "--device") != "cpu"
+        and not any(name in environment for name in _LAUNCHED)
+    )
+
+
+def _last_value(arguments: Sequence[str], option: str) -> str | None:
+    """Return the value of an option's last mention, `--option value` or `--option=value`."""
+    value = None
+    for at, word in enumerate(arguments):
+        if word == option and at + 1 < len(arguments):
+            value = arguments[at + 1]
+        elif word.startswith(f"{option}="):
+            value = word.partition("=")[2]
+    return value

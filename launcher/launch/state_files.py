@@ -1,0 +1,106 @@
+"""What each process of a launch says of itself in the launch folder: its pid, and how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...training.common.errors import UserError
+from ..common import records
+
+PLAN_FILE = "plan.json"
+CONFIG_FILE = "config.yaml"
+LAUNCH_FILE = "launch.json"
+AGENT_FILE = "agent.json"
+AGENT_LOG = "agent.log"
+PROGRESS_FILE = "progress"  # of Slipway's training: see training/observers/launch_mark.py
+
+# What the launcher tells the processes, beside the plan's own environment.
+PLAN_VARIABLE = "SLIPWAY_PLAN"
+FOLDER_VARIABLE = "SLIPWAY_LAUNCH_FOLDER"
+PARENT_VARIABLE = "SLIPWAY_PARENT"  # the pid that must not go away; taken out before the script runs
+RESTART_VARIABLE = "SLIPWAY_RESTART"  # 1 for the first restart; not there at the first start
+RESUME_VARIABLE = "SLIPWAY_RESUME"  # an option of the training: the run to go on with
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankState:
+    """One process. The times are seconds since 1970; a process that a signal ends says nothing of it."""
+
+    rank: int
+    local_rank: int
+    pid: int
+    started_at: float
+    output_pid: int | None = None  # of the process that copies its output to the log
+    exit_code: int | None = None
+    ended_at: float | None = None
+    error: str | None = None  # `ValueError: message`
+    traceback: str | None = None
+    lost_peer: bool = False  # the error says that another process went away
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchRecord:
+    """A launch: who started it, what runs, and how long a process may take to end."""
+
+    launcher_pid: int
+    started_at: float
+    grace_seconds: float
+    argv: tuple[str, ...]
+    folder: str  # the working directory
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentReport:
+    """What torchrun's agent saw of its workers, by global rank: an exit code, or minus the signal's number."""
+
+    exit_codes: dict[str, int]
+
+
+def log_path(folder: Path, rank: int) -> Path:
+    """Return the log of a rank."""
+    return folder / f"rank_{rank}.log"
+
+
+def write_record(path: Path, record: object) -> None:
+    """Write a record so that a reader finds the old or the new one, never a part."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(records.to_json(record) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def write_state(folder: Path, state: RankState) -> None:
+    """Write the state of a rank."""
+    write_record(folder / f"rank_{state.rank}.json", state)
+
+
+def state_stamps(folder: Path) -> dict[str, int]:
+    """Return when each state was written, by file name: cheaper than reading them to see whether one is new."""
+    with os.scandir(folder) as entries:
+        found = {}
+        for entry in entries:
+            if entry.name.startswith("rank_") and entry.name.endswith(".json"):
+                with contextlib.suppress(OSError):
+                    found[entry.name] = entry.stat().st_mtime_ns
+        return found
+
+
+def read_states(folder: Path) -> dict[int, RankState]:
+    """Return the states there are, by rank; one that cannot be read is left out."""
+    found: dict[int, RankState] = {}
+    for path in sorted(folder.glob("rank_*.json")):
+        with contextlib.suppress(OSError, UserError):
+            state = records.from_json(RankState, 1, path.read_text(encoding="utf-8"), str(path), remake="")
+            found[state.rank] = state
+    return found
+
+
+def read_agent_report(folder: Path) -> dict[int, int]:
+    """Return what the agent saw, by rank; nothing where it left no report."""
+    path = folder / AGENT_FILE
+    with contextlib.suppress(OSError, UserError, ValueError):
+        report = records.from_json(AgentReport, 1, path.read_text(encoding="utf-8"), str(path), remake="")
+        return {int(rank): code for rank, code in report.exit_codes.items()}
+    return {}

@@ -1,0 +1,1 @@
+"""The launcher's own side of a launch: starts processes, passes on signals, leaves none behind."""

@@ -1,0 +1,259 @@
+"""Runs the processes of this machine: starts them, passes signals on, and leaves none behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from ..state_files import AGENT_LOG, PARENT_VARIABLE, RankState, log_path, read_agent_report, read_states, state_stamps
+from . import processes
+from .outcome import (
+    EXIT_RESUMABLE,
+    Failure,
+    Outcome,
+    RankEnd,
+    all_resumable,
+    counted,
+    ends_of,
+    first_failure,
+    shell_code,
+)
+from .signals import STOPS, Inbox, Received, in_foreground
+
+_LOOK_SECONDS = 0.1
+_SETTLE_SECONDS = 0.5
+_REPORT_SECONDS = 2.0
+_LAST_LINES = 20
+_TAIL_BYTES = 1 << 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What to start. `direct`: the process is the training itself, not an agent that starts it."""
+
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+    folder: Path  # the launch folder, absolute
+    num_processes: int  # on this machine
+    direct: bool
+    grace_seconds: float
+
+
+def run(what: Run, inbox: Inbox) -> Outcome:
+    """Run the processes to their end and return how they ended; call it in the main thread, with the inbox entered.
+
+    SIGTERM and SIGINT to this process stop them: they get the signal, and SIGKILL after the grace time. SIGHUP, SIGUSR1
+    and SIGUSR2 are passed on. What they leave running is ended with them.
+    """
+    supervisor = _Supervisor(what)
+    try:
+        while not supervisor.has_ended():
+            received = inbox.next(_LOOK_SECONDS)
+            if received:
+                supervisor.pass_on(received)
+            supervisor.look()
+    finally:
+        supervisor.clean_up()
+    return supervisor.outcome()
+
+
+def say(text: str) -> None:
+    """Tell a person, on stderr."""
+    try:
+        print(f"slipway launch: {text}", file=sys.stderr, flush=True)
+    except OSError:
+        return  # the terminal is gone, the processes are not
+
+
+class _Supervisor:
+    def __init__(self, what: Run) -> None:
+        self._what = what
+        # In the terminal's foreground a training may read it, as for a debugger. Elsewhere nobody but this process
+        # sends it signals, so that it gets each of them once.
+        self._shares_group = what.direct and in_foreground()
+        self._started = subprocess.Popen(
+            what.argv,
+            env={**what.environment, PARENT_VARIABLE: str(os.getpid())},
+            start_new_session=not self._shares_group,
+        )
+        self._process = psutil.Process(self._started.pid)
+        self._ranks: dict[int, psutil.Process] = {}
+        self._states: dict[int, RankState] = {}
+        self._stamps: dict[str, int] = {}
+        self._seen_at: dict[int, float] = {}
+        self._ended: set[int] = set()
+        self._family: set[psutil.Process] = set()
+        self._deadline: float | None = None
+        self._stopped_by: int | None = None
+        self._agent_was_told = False
+        self._killed_agent = False
+        self._num_killed = 0
+
+    def has_ended(self) -> bool:
+        """Return whether what was started is gone."""
+        return self._started.poll() is not None
+
+    def look(self) -> None:
+        """Learn which ranks there are and which have ended, and kill them all once their time is over."""
+        now = time.time()
+        ended = set()
+        for rank in self._ranks.keys() - self._ended:
+            if processes.is_alive(self._ranks[rank]):
+                self._seen_at[rank] = now
+            else:
+                ended.add(rank)
+        ended |= self._read_states()  # after that look: a rank writes before it ends
+        self._ended |= ended
+        if not self._what.direct and any(self._states[rank].exit_code not in (0, EXIT_RESUMABLE) for rank in ended):
+            self._give_until(time.monotonic() + self._what.grace_seconds)  # the others may wait for it for ever
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            self._kill_all()
+
+    def _read_states(self) -> set[int]:
+        """Read what the ranks have said since; return those that had ended before they were seen."""
+        stamps = state_stamps(self._what.folder)
+        if stamps == self._stamps:
+            return set()
+        self._stamps = stamps
+        self._states = read_states(self._what.folder)
+        gone = set()
+        for rank in self._states.keys() - self._ranks.keys() - self._ended:
+            self._seen_at[rank] = self._states[rank].started_at
+            process = processes.process_of(self._states[rank])
+            if process is None:
+                gone.add(rank)
+                continue
+            self._ranks[rank] = process
+            if self._stopped_by is not None and not self._what.direct and not self._agent_was_told:
+                processes.send(process, self._stopped_by)  # it came up after the others were told
+        return gone
+
+    def _give_until(self, deadline: float) -> None:
+        self._deadline = min(deadline, self._deadline or deadline)
+
+    def pass_on(self, received: Received) -> None:
+        """Send a signal to the training processes themselves; the agent would not, or in its own way."""
+        signum = received.signum
+        self._ended |= self._read_states()  # a rank may have come up since
+        if signum in STOPS:
+            if self._stopped_by == signum == signal.SIGINT:
+                say("interrupted again: killing what is left")
+                self._give_until(time.monotonic())
+                return
+            if self._stopped_by is not None:
+                return
+            self._stopped_by = signum
+            self._give_until(time.monotonic() + self._what.grace_seconds)
+            self._family |= processes.family([self._process, *self._ranks.values()])
+            if signum == signal.SIGINT and sys.stderr.isatty():
+                print(file=sys.stderr)  # past the terminal's ^C
+                say(f"stopping, for at most {self._what.grace_seconds:g} s; Ctrl-C again kills at once")
+        if received.to_group and self._shares_group:
+            return
+        if self._what.direct:
+            processes.send(self._process, signum)
+            return
+        told = [process for rank, process in self._ranks.items() if rank not in self._ended]
+        for process in told:
+            processes.send(process, signum)
+        if not told and signum in STOPS:
+            self._agent_was_told = True
+            processes.send(self._process, signal.SIGTERM)
+        elif not told:
+            say(f"{signal.Signals(signum).name} came before any process was up: not passed on")
+
+    def _kill_all(self) -> None:
+        everything = self._family | processes.family([self._process, *self._ranks.values()])
+        ranks = {process for process in everything if process.pid not in self._copiers()}
+        if not self._what.direct:
+            ranks.discard(self._process)  # so that the agent may say how each of them ended
+        self._num_killed += processes.kill(ranks)
+        try:
+            self._started.wait(_REPORT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._killed_agent = True
+            self._num_killed += processes.kill([self._process])
+            self._started.wait()
+
+    def _copiers(self) -> set[int]:
+        return {state.output_pid for state in self._states.values() if state.output_pid is not None}
+
+    def clean_up(self) -> None:
+        """End whatever the processes left running."""
+        self._read_states()
+        if not self.has_ended():  # an error in here
+            self._kill_all()
+        left = processes.wait(processes.of_launch(self._what.folder) | self._family, _SETTLE_SECONDS)
+        copiers = self._copiers()
+        num_left = sum(process.pid not in copiers for process in left)
+        if num_left and self._deadline is None:
+            say(f"{counted(num_left, 'process', 'processes')} left running: ended with the script")
+        remaining = self._what.grace_seconds if self._deadline is None else self._deadline - time.monotonic()
+        self._num_killed += processes.end(left, copiers, max(0.0, remaining))
+
+    def outcome(self) -> Outcome:
+        """Return how it ended."""
+        real_codes = read_agent_report(self._what.folder)
+        if self._what.direct:
+            real_codes = {0: self._started.returncode}
+        if self._stopped_by is not None:
+            resumable = all_resumable(self._states, self._what.num_processes)
+            code = EXIT_RESUMABLE if resumable else 128 + self._stopped_by
+            return Outcome(exit_code=code, stopped_by=self._stopped_by, num_killed=self._num_killed)
+        ends = ends_of(self._states, self._seen_at, real_codes)
+        first = first_failure(ends)
+        if first is None or self._went_with_the_agent(first):
+            return self._without_failed_rank()
+        if first.exit_code == EXIT_RESUMABLE:
+            return Outcome(exit_code=EXIT_RESUMABLE, num_killed=self._num_killed)
+        return dataclasses.replace(self._blame(first), num_killed=self._num_killed)
+
+    def _went_with_the_agent(self, first: RankEnd) -> bool:
+        """Return whether a signal ended the agent, which then has reported nothing, and no rank failed before that."""
+        said = first.state.exit_code if first.state else None
+        was_killed = self._started.returncode < 0 and not self._what.direct and not self._killed_agent
+        return was_killed and said in (None, EXIT_RESUMABLE)
+
+    def _without_failed_rank(self) -> Outcome:
+        code, log = self._started.returncode, self._what.folder / AGENT_LOG
+        if code == 0:
+            return Outcome(exit_code=0)
+        outcome = Outcome(exit_code=shell_code(code), log=str(log), num_killed=self._num_killed)
+        if code < 0:
+            return dataclasses.replace(outcome, failure="agent signal", code=-code)
+        return dataclasses.replace(outcome, failure="agent", last_lines=_tail(log))
+
+    def _blame(self, first: RankEnd) -> Outcome:
+        log = log_path(self._what.folder, first.rank)
+        state = first.state
+        outcome = Outcome(
+            exit_code=shell_code(first.exit_code),
+            failed_rank=first.rank,
+            log=str(log),
+            num_processes=self._what.num_processes,
+        )
+        if first.exit_code < 0:
+            return dataclasses.replace(outcome, failure="signal", code=-first.exit_code, last_lines=_tail(log))
+        if state is None or state.error is None:
+            return dataclasses.replace(outcome, failure="exit", code=first.exit_code, last_lines=_tail(log))
+        lines = tuple((state.traceback or "").splitlines())
+        failure: Failure = "lost peer" if state.lost_peer else "exception"
+        return dataclasses.replace(outcome, failure=failure, code=1, error=state.error, last_lines=lines)
+
+
+def _tail(log: Path) -> tuple[str, ...]:
+    """Return the last lines of a log."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            return tuple(file.read().decode("utf-8", "replace").splitlines()[-_LAST_LINES:])
+    except OSError:
+        return ()

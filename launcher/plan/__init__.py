@@ -1,0 +1,1 @@
+"""`slipway plan` and `config`: from a machine and what a person fixes to a plan, every choice with its reason."""

@@ -1,0 +1,267 @@
+"""LaunchPlan <-> Accelerate's YAML, the command that carries the rest, and the check by Accelerate's own loader."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from ...training.common.errors import UserError, nearest
+from ..common.paths import python_path
+from .records import Intent, LaunchPlan
+
+_CHECK_SECONDS = 120.0  # an import of torch and Accelerate on a slow disk
+_SEVERAL = {"cpu": "MULTI_GPU", "cuda": "MULTI_GPU", "rocm": "MULTI_GPU"}  # MULTI_CPU starts one process without mpirun
+_KEYS = (
+    "compute_environment",
+    "distributed_type",
+    "mixed_precision",
+    "use_cpu",
+    "num_machines",
+    "num_processes",
+    "machine_rank",
+    "main_process_ip",
+    "main_process_port",
+    "main_training_function",
+    "fsdp_config",
+    "deepspeed_config",
+    "dynamo_config",
+)
+_ZERO_STAGES = {"zero2": 2, "zero3": 3}
+# The name of a plan's choice behind a key, where it is another.
+_CHOICES = {
+    "distributed_type": "sharding",
+    "use_cpu": "device",
+    "fsdp_config": "sharding",
+    "deepspeed_config": "sharding",
+    "dynamo_config": "compile",
+}
+
+
+def distributed_type(plan: LaunchPlan) -> str:
+    """Return Accelerate's distributed type. There is none for MPS; several CPU processes are MULTI_GPU with use_cpu."""
+    if plan.sharding == "fsdp":
+        return "FSDP"
+    if plan.sharding in _ZERO_STAGES:
+        return "DEEPSPEED"
+    if plan.num_processes == 1:
+        return "NO"
+    return _SEVERAL.get(plan.device, f"MULTI_{plan.device.upper()}")
+
+
+def to_yaml(plan: LaunchPlan) -> str:
+    """Return the config as YAML text: keys that Accelerate reads, each with its reason, and what the command must carry."""
+    values: dict[str, Any] = {
+        "compute_environment": "LOCAL_MACHINE",
+        "distributed_type": distributed_type(plan),
+        "mixed_precision": plan.mixed_precision,
+        "use_cpu": plan.device == "cpu",
+        "num_machines": plan.num_machines,
+        "num_processes": plan.num_processes,
+        "machine_rank": plan.machine_rank,
+        "main_process_ip": plan.main_process_ip,
+        "main_process_port": plan.main_process_port,
+        "main_training_function": "main",
+        **_sections(plan),
+    }
+    reasons = {choice.field: choice for choice in plan.choices}
+    lines = [f"# {_one_line(_headline(plan))}"]
+    lines += [f"# warning: {_one_line(warning)}" for warning in plan.warnings]
+    carried = [*(f"{name}={value}" for name, value in plan.environment.items()), *_flags(plan)]
+    lines += [f"# Not read from this file, so part of the command: {_one_line(' '.join(carried))}"]
+    for key, value in values.items():
+        if value is None:
+            continue
+        if key == "distributed_type" and plan.device == "cpu" and plan.num_processes > 1:
+            lines.append("# MULTI_GPU with use_cpu starts them all; MULTI_CPU without mpirun starts one")
+        choice = reasons.get(_CHOICES.get(key, key))
+        if choice:
+            fact = f" ({choice.fact})" if choice.fact else ""
+            lines.append(f"# {_one_line(choice.reason + fact)}")
+        # safe_dump quotes 'NO' and 'no', which YAML would read as false.
+        lines.append(yaml.safe_dump({key: value}, sort_keys=False, width=1000).rstrip("\n"))
+    return "\n".join(lines) + "\n"
+
+
+def _headline(plan: LaunchPlan) -> str:
+    count = f"{plan.num_processes} process{'es' if plan.num_processes > 1 else ''}"
+    where = f" on {plan.num_machines} machines" if plan.num_machines > 1 else ""
+    names = list(dict.fromkeys(device.name for device in plan.devices))
+    return f"{count}{where}, {plan.device}{': ' if names else ''}{', '.join(names)}. Written by slipway."
+
+
+def _one_line(text: str) -> str:
+    """Return text fit for a YAML comment: no line break, nothing that a YAML reader refuses."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+
+
+def _sections(plan: LaunchPlan) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    if plan.sharding == "fsdp":
+        found["fsdp_config"] = {
+            "fsdp_version": 2,
+            "fsdp_reshard_after_forward": True,
+            # By size, because only models of `transformers` name the classes that the other policy wraps.
+            "fsdp_auto_wrap_policy": "SIZE_BASED_WRAP",
+            "fsdp_min_num_params": 1_000_000,
+            "fsdp_state_dict_type": "SHARDED_STATE_DICT",
+            "fsdp_cpu_ram_efficient_loading": False,
+            "fsdp_offload_params": False,
+            "fsdp_activation_checkpointing": False,
+        }
+    if plan.sharding in _ZERO_STAGES:
+        stage = _ZERO_STAGES[plan.sharding]
+        found["deepspeed_config"] = {
+            "zero_stage": stage,
+            "gradient_accumulation_steps": 1,  # the loop cuts micro-batches itself, and this would override it
+            "offload_optimizer_device": "none",
+            "offload_param_device": "none",
+            "zero3_init_flag": stage == 3,
+            "zero3_save_16bit_model": stage == 3,
+            "deepspeed_multinode_launcher": "standard",  # torchrun's agent on each machine, not pdsh
+        }
+    if plan.compile:
+        backend = "HPU_BACKEND" if plan.device == "hpu" else "INDUCTOR"
+        found["dynamo_config"] = {"dynamo_backend": backend, "dynamo_mode": "default"}
+    return found
+
+
+def intent_from_yaml(text: str, where: str) -> Intent:
+    """Return what a config fixes, for `make_plan`; raises `UserError` for what is no config written by `to_yaml`."""
+    try:
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{where}: not YAML: {_one_line(str(error))}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{where}: the top level must be keys and values")
+    for key in data:
+        if key not in _KEYS:
+            raise UserError(f"{where}: unknown key {key!r}{nearest(str(key), _KEYS)}")
+    kind = data.get("distributed_type")
+    if not isinstance(kind, str):
+        raise UserError(f"{where}: distributed_type is {kind!r}; quote it: 'NO'")
+    named = kind.removeprefix("MULTI_").lower()
+    device = "cpu" if data.get("use_cpu") is True else named if named in ("xpu", "npu", "hpu") else None
+    sections = {name: data.get(name) or {} for name in ("deepspeed_config", "dynamo_config")}
+    if not all(isinstance(section, dict) for section in sections.values()):
+        raise UserError(f"{where}: deepspeed_config and dynamo_config must be keys and values")
+    stage = sections["deepspeed_config"].get("zero_stage")
+    sharding = "fsdp" if kind == "FSDP" else f"zero{stage}" if kind == "DEEPSPEED" else "replicate"
+    several = (data.get("num_machines") or 1) != 1
+    values = {
+        "device": device,
+        "num_processes": data.get("num_processes"),
+        "num_machines": data.get("num_machines"),
+        "machine_rank": data.get("machine_rank") if several else None,
+        "main_process_ip": data.get("main_process_ip"),
+        "main_process_port": data.get("main_process_port"),
+        "mixed_precision": data.get("mixed_precision"),
+        "sharding": sharding,
+        "compile": bool(sections["dynamo_config"].get("dynamo_backend")),
+    }
+    from ..common.records import from_data
+
+    unset = dict.fromkeys(Intent.__dataclass_fields__)
+    intent: Intent = from_data(Intent, {**unset, **values}, where)
+    return intent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What starts a plan: the arguments, and the variables that the environment gets beside its own."""
+
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+
+    def __str__(self) -> str:
+        """Return the line that a shell runs."""
+        variables = (f"{name}={shlex.quote(value)}" for name, value in self.environment.items())
+        return " ".join((*variables, shlex.join(self.argv)))
+
+
+def launch_command(plan: LaunchPlan, config: str | os.PathLike[str], script: Sequence[str]) -> Command:
+    """Return the command that starts `script` (with its arguments) as planned.
+
+    The config file is always named: without it Accelerate reads a default one from the user's cache.
+    """
+    argv = ("accelerate", "launch", "--config_file", os.fspath(config), *_flags(plan), *script)
+    return Command(argv=argv, environment=dict(plan.environment))
+
+
+def _flags(plan: LaunchPlan) -> tuple[str, ...]:
+    """Return what Accelerate reads from flags only."""
+    if plan.num_machines == 1:
+        return ()
+    return ("--machine_rank", str(plan.machine_rank), "--rdzv_backend", plan.rdzv_backend)
+
+
+def check_config(path: str | os.PathLike[str], plan: LaunchPlan) -> list[str]:
+    """Return how Accelerate's own reading of a config differs from the plan; nothing where it agrees.
+
+    Accelerate loads the file, writes it, loads that again and validates the launch command, in a subprocess: the
+    launcher imports no torch. Raises `UserError` where it cannot be asked.
+    """
+    return check_configs({os.fspath(path): plan})[os.fspath(path)]
+
+
+def check_configs(plans: dict[str, LaunchPlan]) -> dict[str, list[str]]:
+    """Return the differences by path, for many files by one import of Accelerate; see `check_config`."""
+    asked = [
+        {"path": path, "argv": list(launch_command(plan, path, ["x.py"]).argv[2:])} for path, plan in plans.items()
+    ]
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("ACCELERATE_", "PET_", "FSDP_"))
+    }
+    environment["PYTHONPATH"] = python_path(environment)
+    command = [sys.executable, "-P", "-m", "slipway.launcher.plan.accelerate_reader"]
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps(asked),
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=_CHECK_SECONDS,
+            check=True,
+        )
+        answers = json.loads(done.stdout.splitlines()[-1])
+    except subprocess.TimeoutExpired:
+        raise UserError(f"Accelerate did not answer within {_CHECK_SECONDS:g} s; is it installed whole?") from None
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr.strip().splitlines() or [f"exit code {error.returncode}"])[-1]
+        raise UserError(f"Accelerate cannot be asked: {last}; is it installed beside slipway?") from None
+    return {path: _differences(plan, answer) for (path, plan), answer in zip(plans.items(), answers, strict=True)}
+
+
+def _differences(plan: LaunchPlan, answer: dict[str, Any]) -> list[str]:
+    if "error" in answer:
+        return [f"Accelerate refuses the file: {_one_line(answer['error'])}"]
+    expected = {
+        "distributed_type": distributed_type(plan),
+        "num_processes": plan.num_processes,
+        "num_machines": plan.num_machines,
+        "mixed_precision": plan.mixed_precision,
+        "launch.num_processes": plan.num_processes,
+        "launch.mixed_precision": plan.mixed_precision,
+        "launch.use_cpu": plan.device == "cpu",
+        "launch.machine_rank": plan.machine_rank,
+        "launch.launcher": _launcher(plan),
+        "unknown_keys": [],
+    }
+    return [
+        f"{key}: Accelerate reads {answer.get(key)!r}, the plan has {value!r}"
+        for key, value in expected.items()
+        if answer.get(key) != value
+    ]
+
+
+def _launcher(plan: LaunchPlan) -> str:
+    kind = distributed_type(plan)
+    return {"NO": "simple", "FSDP": "fsdp", "DEEPSPEED": "deepspeed"}.get(kind, "multi")

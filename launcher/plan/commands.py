@@ -1,0 +1,118 @@
+"""`slipway plan` and `slipway config`."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ...training.common.errors import UserError
+from ..common.parser import Parser, add_intent, hardware_of, intent_of, make_parser, parse
+from .records import LaunchPlan
+
+
+def _with_hardware(name: str, description: str) -> Parser:
+    parser = make_parser(name, description)
+    parser.add_argument("--hardware", metavar="FILE", help="plan for the machine recorded in FILE instead of this one")
+    add_intent(parser)
+    return parser
+
+
+def plan(arguments: list[str]) -> int:
+    """Show the plan for a machine."""
+    parser = _with_hardware("plan", "Show how a training would be started on this machine, and why.")
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    parser.add_argument("--explain", action="store_true", help="show every choice and where it came from")
+    options = parse(parser, arguments)
+
+    from .make_plan import make_plan
+    from .table import draw
+
+    intent = intent_of(options)
+    made = make_plan(hardware_of(options.hardware), intent)
+    if options.json:
+        print(made.to_json())
+        return 0
+    from rich.console import Console
+
+    # A pipe has no width to fold to.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    for part in draw(made, options.explain, intent.settings):
+        console.print(part, soft_wrap=isinstance(part, str))
+    return 0
+
+
+def config(arguments: list[str]) -> int:
+    """Write an Accelerate config, have Accelerate read it back, and print the command that starts it."""
+    parser = _with_hardware("config", "Write an Accelerate config for this machine and print the command to start it.")
+    parser.add_argument("--out", metavar="FILE", help="where to; accelerate_configs/<name>.yaml unless given")
+    parser.add_argument("--yes", action="store_true", help="overwrite without asking")
+    parser.add_argument("--script", default="bin/train.py", help="the script of the printed command")
+    options = parse(parser, arguments)
+
+    from .accelerate_config import launch_command
+    from .make_plan import make_plan
+
+    made = make_plan(hardware_of(options.hardware), intent_of(options))
+    path = Path(options.out or Path("accelerate_configs") / f"{config_name(made)}.yaml")
+    if path.exists() and not options.yes and not _agreed(path):
+        raise UserError(f"{path} exists; --yes overwrites it, --out FILE writes another")
+    write_checked(path, made)
+    for warning in made.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"{path}: Accelerate reads it as planned. Start with:", file=sys.stderr)
+    print(launch_command(made, path, [options.script]))
+    return 0
+
+
+def config_name(plan: LaunchPlan) -> str:
+    """Return a file's name for a plan: `cpu`, `cuda_8_processes`, `cuda_16_processes_2_machines_fsdp`."""
+    parts: list[str] = [plan.device]
+    if plan.num_processes > 1:
+        parts.append(f"{plan.num_processes}_processes")
+    if plan.num_machines > 1:
+        parts.append(f"{plan.num_machines}_machines")
+    if plan.sharding != "replicate":
+        parts.append(plan.sharding)
+    return "_".join(parts)
+
+
+def _agreed(path: Path) -> bool:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print(f"{path} exists. Overwrite it? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def write_checked(path: Path, plan: LaunchPlan) -> None:
+    """Write a config once Accelerate has read it as planned; a refused one leaves no file. Raises `UserError`."""
+    from .accelerate_config import check_config, to_yaml
+
+    if path.suffix == ".json":
+        raise UserError(f"{path}: Accelerate reads it as JSON and this is YAML; name it {path.with_suffix('.yaml')}")
+    with drafted(path) as draft:
+        draft.write_text(to_yaml(plan), encoding="utf-8")
+        differences = check_config(draft, plan)
+        if differences:
+            raise UserError(f"{path}: not written, for Accelerate would not start the plan: {'; '.join(differences)}")
+
+
+@contextmanager
+def drafted(path: Path) -> Iterator[Path]:
+    """Yield a file beside `path` that takes its place at the end; an error on the way leaves neither.
+
+    Raises `UserError` where the file cannot be written.
+    """
+    # Named before it is made, so that Ctrl-C at any moment leaves none.
+    draft = path.parent / f".{path.stem}-{secrets.token_hex(6)}.yaml"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield draft
+        draft.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    finally:
+        with suppress(OSError):
+            draft.unlink()

@@ -1,0 +1,249 @@
+"""Where a plan runs: machines, the kind of device, the devices, the number of processes. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ...training.common.errors import UserError
+from ..hardware.probes.torch_build import serves
+from ..hardware.record import Accelerator, Hardware
+from .records import Decision, Device, Intent, PlannedDevice, default, fixed
+
+_DEFAULT_PORT = 29500  # torchrun's
+_MOST_PROCESSES = 1 << 16  # no training has had as many; a plan lists them one by one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """A device as a process sees it, and the accelerator it is or is a part of."""
+
+    device: PlannedDevice
+    accelerator: Accelerator
+    memory_bytes: int | None  # free where known; None: not known
+    total_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """The machines of a launch and where they meet."""
+
+    count: Decision[int]
+    rank: Decision[int]
+    ip: Decision[str | None]
+    port: Decision[int | None]
+    rendezvous: Decision[str]
+
+
+def choose_machines(hardware: Hardware, intent: Intent) -> Machines:
+    """Return the machines: those of the SLURM job, else one. Raises `UserError` where nothing says where they meet."""
+    slurm = hardware.scheduler.slurm
+    if intent.num_machines is not None:
+        count = fixed(intent.num_machines)
+    elif slurm and (slurm.node_count or 1) > 1:
+        nodes = slurm.node_count or 1
+        inside = slurm.place == "step"
+        note = _too_many_tasks(slurm.task_count, nodes) if inside else (_start_by_srun(nodes),)
+        count = Decision(
+            value=nodes,
+            reason="all nodes of the SLURM job take part",
+            fact=f"SLURM job {slurm.job_id}, {nodes} nodes ({slurm.place})",
+            warnings=note,
+        )
+    else:
+        count = default(1, "nothing names another machine", "no SLURM job of several nodes")
+    if count.value == 1:
+        alone = "one machine"
+        return Machines(
+            count=count,
+            rank=_given(intent.machine_rank, 0, alone, count=1),
+            ip=default(None, alone) if intent.main_process_ip is None else fixed(intent.main_process_ip),
+            port=default(None, alone) if intent.main_process_port is None else fixed(intent.main_process_port),
+            rendezvous=default("static", alone) if intent.rdzv_backend is None else fixed(intent.rdzv_backend),
+        )
+    return _several(hardware, intent, count)
+
+
+def _several(hardware: Hardware, intent: Intent, count: Decision[int]) -> Machines:
+    slurm = hardware.scheduler.slurm
+    if slurm and slurm.node_rank is not None and 0 <= slurm.node_rank < count.value:
+        rank = Decision(value=slurm.node_rank, reason="SLURM counts the nodes", fact=f"node {slurm.node_rank}")
+    else:
+        rank = Decision(
+            value=0,
+            reason="nothing says which machine this is, so it is the first",
+            warnings=("each of the other machines needs its own --machine-rank (1, 2, ...)",),
+        )
+    first = first_host(slurm.node_list) if slurm and slurm.node_list else None
+    ip: Decision[str | None]
+    if intent.main_process_ip is not None:
+        ip = fixed(intent.main_process_ip)
+    elif first and slurm:
+        ip = Decision(value=first, reason="the first node of the job", fact=f"node list {slurm.node_list}")
+    else:
+        raise UserError(f"{count.value} machines: nothing says where they meet; give --main-process-ip HOST")
+    port: Decision[int | None] = default(_DEFAULT_PORT, "torchrun's own")
+    return Machines(
+        count=count,
+        rank=rank if intent.machine_rank is None else _given(intent.machine_rank, 0, "", count=count.value),
+        ip=ip,
+        port=port if intent.main_process_port is None else fixed(intent.main_process_port),
+        rendezvous=fixed(intent.rdzv_backend)
+        if intent.rdzv_backend
+        else default("static", "the number of machines is fixed; c10d is for a world that may change"),
+    )
+
+
+def _given(value: int | None, otherwise: int, reason: str, count: int) -> Decision[int]:
+    if value is None:
+        return default(otherwise, reason)
+    if not 0 <= value < count:
+        raise UserError(f"--machine-rank {value}: {count} machine{'s' * (count > 1)} count from 0 to {count - 1}")
+    return fixed(value)
+
+
+def _start_by_srun(nodes: int) -> str:
+    return f"this is no step of the job: start one launcher a node with `srun --nodes={nodes} --ntasks-per-node=1 slipway ...`"
+
+
+def _too_many_tasks(tasks: int | None, nodes: int) -> tuple[str, ...]:
+    if tasks is None or tasks <= nodes:
+        return ()
+    return (f"the step has {tasks} tasks on {nodes} nodes, each would start a launcher: use --ntasks-per-node=1",)
+
+
+def first_host(node_list: str) -> str | None:
+    """Return the first host of a SLURM node list: `node[01-04,7]` gives `node01`; None where it has another form."""
+    match = re.match(r"([\w.-]+)(?:\[([0-9]+))?", node_list)
+    return match[1] + (match[2] or "") if match else None
+
+
+def choose_device(hardware: Hardware, intent: Intent) -> Decision[Device]:
+    """Return the kind of device: what torch can use of what is visible, else the CPU.
+
+    Raises `UserError` where the user's kind is absent, hidden, or not served by this torch.
+    """
+    torch = hardware.torch
+    visible = list(dict.fromkeys(one.kind for one in hardware.environment.visible))
+    usable = [kind for kind in visible if slots(hardware, kind) and torch.fits and serves(torch, kind)]
+    if intent.device == "cpu":
+        return fixed(intent.device, hardware.cpu.model)
+    if intent.device is not None:
+        if intent.device in usable:
+            return fixed(intent.device, _described(slots(hardware, intent.device)))
+        raise UserError(f"--device {intent.device}: {_why_not(hardware, intent.device)}")
+    if usable:
+        return Decision(
+            value=usable[0],
+            reason="the accelerator that this torch can use",
+            fact=_described(slots(hardware, usable[0])),
+        )
+    if not hardware.accelerators:
+        warnings = () if torch.version else (f"{torch.problem or 'torch is not installed'}: {torch.remedy or ''}",)
+        return Decision(value="cpu", reason="no accelerator", fact=hardware.cpu.model, warnings=warnings)
+    why = _why_not(hardware, hardware.accelerators[0].kind)
+    return Decision(value="cpu", reason="no accelerator can be used", fact=why, warnings=(f"the CPU trains: {why}",))
+
+
+def _why_not(hardware: Hardware, kind: Device) -> str:
+    torch = hardware.torch
+    if not any(one.kind == kind for one in hardware.accelerators):
+        there = ", ".join(dict.fromkeys(one.kind for one in hardware.accelerators)) or "no accelerator"
+        return f"this machine has {there}"
+    if not slots(hardware, kind):
+        return f"the masks of the environment hide every {kind} device"
+    if torch.problem:
+        return f"{torch.problem}: {torch.remedy}" if torch.remedy else torch.problem
+    return f"torch {torch.version or 'is not installed and'} cannot use {kind}"
+
+
+def slots(hardware: Hardware, kind: Device) -> list[Slot]:
+    """Return what a process sees of a kind, in its order; at most one MIG slice, since a process can use one."""
+    by_index = {one.index: one for one in hardware.accelerators if one.kind == kind}
+    found = []
+    for seen in hardware.environment.visible:
+        if seen.kind != kind or seen.index not in by_index:
+            continue
+        accelerator = by_index[seen.index]
+        found.append(_slot(hardware, accelerator, seen.part))
+        if accelerator.mig_slices and seen.part:
+            return found[-1:]
+    return found
+
+
+def _slot(hardware: Hardware, accelerator: Accelerator, part: str | None) -> Slot:
+    piece = next((one for one in accelerator.mig_slices if one.uuid == part), None)
+    uuid = piece.uuid if piece else accelerator.uuid
+    device = PlannedDevice(
+        index=accelerator.index, part=part, uuid=uuid, name=piece.name if piece else accelerator.name
+    )
+    total, free = accelerator.memory_total_bytes, accelerator.memory_free_bytes
+    if piece:
+        total = free = piece.memory_total_bytes
+    elif accelerator.unified_memory:
+        total = hardware.memory.usable_bytes
+        free = min(total, hardware.memory.available_bytes)
+    elif part is not None and accelerator.tiles > 1:
+        total = None if total is None else total // accelerator.tiles
+        free = None if free is None else free // accelerator.tiles
+    return Slot(device=device, accelerator=accelerator, memory_bytes=total if free is None else free, total_bytes=total)
+
+
+def _described(found: list[Slot]) -> str:
+    names = [slot.device.name for slot in found]
+    return ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
+
+
+def choose_processes(hardware: Hardware, intent: Intent, device: Device, machines: int) -> Decision[int]:
+    """Return the processes of all machines: one for each device, one on the CPU.
+
+    Raises `UserError` for a number that cannot work: Accelerate floor-divides it over the machines.
+    """
+    processes = _processes(hardware, intent, device, machines)
+    if processes.value > _MOST_PROCESSES:
+        flag = "--num-machines" if intent.num_processes is None else "--num-processes"
+        number = machines if intent.num_processes is None else intent.num_processes
+        raise UserError(f"{flag} {number}: a launch has at most {_MOST_PROCESSES} processes, not {processes.value}")
+    return processes
+
+
+def _processes(hardware: Hardware, intent: Intent, device: Device, machines: int) -> Decision[int]:
+    if machines > 1 and device == "mps":
+        raise UserError("several machines: an Apple GPU trains in one process; use --device cpu or --num-machines 1")
+    found = slots(hardware, device) if device != "cpu" else []
+    wanted = intent.num_processes
+    if wanted is None:
+        if device == "cpu":
+            fact = f"{hardware.cpu.usable_cpus:g} usable CPUs, limited by {hardware.cpu.limited_by}"
+            return Decision(value=machines, reason="one process uses all cores by threads", fact=fact)
+        local = 1 if device == "mps" else len(found)
+        reason = "one for each device" if machines == 1 else f"one for each device of {machines} alike machines"
+        return Decision(value=local * machines, reason=reason, fact=_described(found), warnings=_mig_note(found))
+    if wanted % machines:
+        raise UserError(
+            f"--num-processes {wanted}: not divisible by {machines} machines; give a multiple, "
+            f"such as {machines * max(1, wanted // machines)}"
+        )
+    local = wanted // machines
+    if device == "cpu":
+        usable = hardware.cpu.usable_cpus
+        note = (f"{local} processes share {usable:g} usable CPUs: they take turns",) if local > max(1, usable) else ()
+        return fixed(wanted, f"{usable:g} usable CPUs", note)
+    if local > len(found):
+        where = "" if machines == 1 else " on each machine"
+        hint = f"give at most {len(found) * machines}, or --device cpu"
+        raise UserError(
+            f"--num-processes {wanted}: {local} processes{where}, but {len(found)} {device} "
+            f"device{'s' * (len(found) != 1)} ({_described(found)}); {hint}"
+        )
+    return fixed(wanted, _described(found), _mig_note(found))
+
+
+def _mig_note(found: list[Slot]) -> tuple[str, ...]:
+    pieces = [one for slot in found for one in slot.accelerator.mig_slices]
+    if not pieces or not found[0].device.part:
+        return ()
+    return (
+        "a process uses one MIG slice and NCCL joins none of one GPU: the other slices stay free "
+        "for other runs (CUDA_VISIBLE_DEVICES=MIG-...)",
+    )

@@ -1,0 +1,208 @@
+"""What the host gives each process: threads, data-loader workers, CPUs, environment variables. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..hardware.record import Hardware, NetworkInterface
+from .devices import Slot
+from .records import Decision, Device, Intent, default, fixed
+
+_MOST_WORKERS = 8
+_P2P_DRIVER = (550, 40, 7)  # the first with which Accelerate lets GPUs of the RTX 40 series talk by P2P
+SMALLEST_SHM_BYTES = 1 << 30  # below it the plan takes no data-loader workers
+_MOST_CPUS = 1 << 20  # beyond what a kernel counts; keeps a broken record from planning absurd numbers
+
+
+def cores_of(hardware: Hardware) -> tuple[int, str]:
+    """Return the cores that compute, at least 1, and why: hyper-threads share the units that multiply."""
+    cpu = hardware.cpu
+    usable = min(max(cpu.usable_cpus, 0.0), float(_MOST_CPUS))
+    physical = cpu.physical_cores if cpu.physical_cores and cpu.physical_cores > 0 else usable
+    fact = f"{cpu.usable_cpus:g} usable CPUs, limited by {cpu.limited_by}"
+    if physical < usable:
+        return max(1, int(physical)), f"{physical} physical cores"
+    return max(1, int(usable)), fact
+
+
+def choose_workers(hardware: Hardware, intent: Intent, device: Device, local_processes: int) -> Decision[int]:
+    """Return data-loader workers of a process: half of its cores, at most 8; none on the CPU or without shared memory."""
+    shm = hardware.memory.shm_total_bytes
+    small = shm is not None and shm < SMALLEST_SHM_BYTES
+    shown = f"/dev/shm has {(shm or 0) >> 20} MiB"
+    if intent.num_workers is not None:
+        note = (f"{shown}: {intent.num_workers} workers may fail with a bus error; run with --shm-size",)
+        return fixed(intent.num_workers, shown if small else "", note if small and intent.num_workers else ())
+    if device == "cpu":
+        return default(0, "loading would take cores from computing")
+    if small:
+        return Decision(value=0, reason="workers hand batches over in shared memory", fact=shown)
+    cores, fact = cores_of(hardware)
+    value = min(_MOST_WORKERS, cores // max(1, local_processes) // 2)
+    return Decision(value=value, reason=f"half of a process's cores, at most {_MOST_WORKERS}", fact=fact)
+
+
+def choose_threads(hardware: Hardware, intent: Intent, workers: Decision[int], local_processes: int) -> Decision[int]:
+    """Return threads of a process: the cores that are left, from the environment where it says."""
+    cores, fact = cores_of(hardware)
+    if intent.threads_per_process is not None:
+        total = intent.threads_per_process * local_processes
+        note = (f"{total} threads on {cores} cores: they take turns",) if total > cores else ()
+        return fixed(intent.threads_per_process, fact, note)
+    said = hardware.environment.variables.get("OMP_NUM_THREADS", "")
+    if said.isascii() and said.isdigit() and len(said) < 8 and int(said) > 0:
+        return Decision(
+            value=int(said), reason="the environment says so", fact=f"OMP_NUM_THREADS={said}", origin="environment"
+        )
+    share = cores // max(1, local_processes)
+    value = max(1, share - workers.value)
+    return Decision(value=value, reason="a process's cores less its workers", fact=fact)
+
+
+def choose_affinity(
+    hardware: Hardware, device: Device, used: Sequence[Slot], local_processes: int
+) -> Decision[tuple[str, ...]]:
+    """Return a CPU list for each local process: those next to its device, split among the processes there."""
+    nodes = {node.index: node for node in hardware.cpu.numa_nodes}
+    if len(nodes) < 2:
+        return default((), "the host has one NUMA node")
+    if hardware.cpu.affinity is None:
+        return default((), "the system does not say which CPUs may be used")
+    allowed = set(hardware.cpu.affinity)
+    near = {index: tuple(cpu for cpu in sorted(set(node.cpus)) if cpu in allowed) for index, node in nodes.items()}
+    if device == "cpu":
+        if local_processes < 2:
+            return default((), "one process uses all NUMA nodes")
+        places = [list(near)[rank * len(near) // local_processes] for rank in range(local_processes)]
+        fact = f"{len(near)} NUMA nodes"
+    else:
+        given = [slot.accelerator.numa_node for slot in used]
+        places = [place for place in given if place is not None and near.get(place)]
+        if len(places) < len(given) or not places:
+            return default((), "the NUMA node of a device is not known")
+        fact = f"NUMA nodes of the devices: {' '.join(map(str, places))}"
+    lists = []
+    for rank, place in enumerate(places):
+        sharing = places.count(place)
+        turn = places[:rank].count(place)
+        mine = _part(near[place], turn, sharing)
+        if not mine:
+            return default((), "fewer CPUs than processes on a NUMA node")
+        lists.append(cpu_ranges(mine))
+    return Decision(value=tuple(lists), reason="memory and device of a process are next to its CPUs", fact=fact)
+
+
+def _part(cpus: Sequence[int], turn: int, sharing: int) -> list[int]:
+    """Return one process's CPUs of a node: its part of each run of numbers.
+
+    Most kernels number all first threads of a node's cores and then all second ones (0-55,112-167): cutting the whole
+    list would give the two threads of a core to two processes.
+    """
+    mine: list[int] = []
+    for start, stop in _runs(cpus):
+        count = stop - start + 1
+        mine.extend(range(start + turn * count // sharing, start + (turn + 1) * count // sharing))
+    return mine
+
+
+def _runs(cpus: Sequence[int]) -> list[tuple[int, int]]:
+    """Return runs of increasing numbers as (first, last)."""
+    runs: list[tuple[int, int]] = []
+    for cpu in cpus:
+        if runs and cpu == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], cpu)
+        else:
+            runs.append((cpu, cpu))
+    return runs
+
+
+def cpu_ranges(cpus: Sequence[int]) -> str:
+    """Return increasing CPU numbers as the kernel writes them: 0, 1, 2, 8 gives `0-2,8`."""
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in _runs(cpus))
+
+
+def choose_environment(
+    hardware: Hardware,
+    device: Device,
+    used: Sequence[Slot],
+    local_processes: int,
+    machines: int,
+    threads: Decision[int],
+) -> dict[str, Decision[str]]:
+    """Return the variables the processes need, by name. What the environment sets already is kept and said."""
+    wanted: dict[str, Decision[str]] = {
+        "OMP_NUM_THREADS": Decision(
+            value=str(threads.value), reason="torchrun would set 1", fact=threads.reason, origin=threads.origin
+        )
+    }
+    if device == "cpu":
+        reason = "without it several CPU processes are a world of one each, and one may find an accelerator"
+        wanted["ACCELERATE_USE_CPU"] = default("true", reason)
+    if device == "cuda":
+        wanted.update(_cuda_variables(hardware, used))
+    if device in ("cuda", "rocm"):
+        wanted.update(_p2p_variables(hardware, device, used))
+    if machines > 1:
+        wanted.update(_interface_variables(hardware, device))
+    said = hardware.environment.variables
+    kept = ("OMP_NUM_THREADS", "ACCELERATE_USE_CPU")  # decided above, and a wrong one breaks the plan
+    return {
+        name: Decision(value=said[name], reason="the environment sets it", fact=decision.reason, origin="environment")
+        if name in said and name not in kept
+        else decision
+        for name, decision in wanted.items()
+    }
+
+
+def _cuda_variables(hardware: Hardware, used: Sequence[Slot]) -> dict[str, Decision[str]]:
+    found: dict[str, Decision[str]] = {}
+    if len({slot.device.name for slot in used}) > 1:
+        reason = "CUDA would count the fastest GPU first, and shares belong to GPUs"
+        found["CUDA_DEVICE_ORDER"] = Decision(value="PCI_BUS_ID", reason=reason, fact="the GPUs differ")
+    if used and used[0].device.part and not any(mask.applied for mask in hardware.environment.masks):
+        reason = "names the MIG slice that is planned"
+        found["CUDA_VISIBLE_DEVICES"] = Decision(value=used[0].device.part, reason=reason, fact=used[0].device.name)
+    if hardware.platform == "linux":
+        reason = "less memory is lost where batches differ in length"
+        found["PYTORCH_CUDA_ALLOC_CONF"] = default("expandable_segments:True", reason)
+    return found
+
+
+def _p2p_variables(hardware: Hardware, device: Device, used: Sequence[Slot]) -> dict[str, Decision[str]]:
+    refused = [one.name for one in hardware.accelerators if one.kind == device == "cuda" and "RTX 40" in one.name]
+    driver = next((one.version for one in hardware.drivers if one.kind == "cuda"), None)
+    if refused and len(hardware.accelerators) > 1 and driver is not None and _numbers(driver) < _P2P_DRIVER:
+        reason = "Accelerate refuses to start without it, even one process"
+        decision = Decision(value="1", reason=reason, fact=f"{refused[0]} beside another GPU, driver {driver}")
+        return dict.fromkeys(("NCCL_P2P_DISABLE", "NCCL_IB_DISABLE"), decision)
+    indices = {slot.device.index for slot in used}
+    for link in hardware.links:
+        if link.kind == device and link.p2p is False and len(used) > 1 and {link.first, link.second} <= indices:
+            fact = f"{link.first} and {link.second}: {link.p2p_reason or 'no P2P'}"
+            return {"NCCL_P2P_DISABLE": Decision(value="1", reason="collectives can hang without P2P", fact=fact)}
+    return {}
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def _interface_variables(hardware: Hardware, device: Device) -> dict[str, Decision[str]]:
+    usable = [one for one in hardware.network if one.up and not one.loopback and one.addresses and _plain(one.name)]
+    if not usable:
+        return {}
+
+    def speed(interface: NetworkInterface) -> int:
+        return interface.speed_megabits_per_second or 0
+
+    best = max(usable, key=speed)
+    fact = f"{best.name}: {best.addresses[0]}, {speed(best) or 'unknown'} Mbit/s"
+    decision = Decision(
+        value=best.name, reason="the fastest interface that is up; a hostname may be 127.0.0.1", fact=fact
+    )
+    names = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if device in ("cuda", "rocm") else ("GLOO_SOCKET_IFNAME",)
+    return dict.fromkeys(names, decision)
+
+
+def _plain(name: str) -> bool:
+    return name.isascii() and name.isprintable() and name != "" and " " not in name

@@ -1,0 +1,140 @@
+"""(Hardware, Intent) -> LaunchPlan, every choice with its reason and the fact behind it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ...training.common.errors import UserError
+from ..hardware.record import Hardware
+from .devices import Slot, choose_device, choose_machines, choose_processes, slots
+from .host import choose_affinity, choose_environment, choose_threads, choose_workers
+from .model import choose_batches, choose_compile, choose_precision, choose_sharding, choose_shares
+from .records import PLAN_SCHEMA_VERSION, Decision, Intent, LaunchPlan, choice
+
+__all__ = ["Intent", "LaunchPlan", "make_plan"]
+
+_POSITIVE = (
+    "num_processes",
+    "num_machines",
+    "parameters",
+    "global_batch_size",
+    "micro_batch_size",
+    "gradient_accumulation",
+    "threads_per_process",
+)
+# Variables of another launch that would change this one.
+_LEFTOVERS = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "PET_NNODES", "PET_NPROC_PER_NODE", "PET_RDZV_ENDPOINT")
+
+
+def make_plan(hardware: Hardware, intent: Intent | None = None) -> LaunchPlan:
+    """Return the plan for a machine; what `intent` fixes stays fixed.
+
+    Raises `UserError` for what cannot work (3 processes on 2 GPUs); what works badly is a warning in the plan.
+    """
+    intent = intent or Intent()
+    try:
+        return _make_plan(hardware, intent)
+    except UserError as error:
+        raise UserError(_placed(str(error), intent)) from None
+
+
+def _make_plan(hardware: Hardware, intent: Intent) -> LaunchPlan:
+    _check(intent)
+    device = choose_device(hardware, intent)
+    machines = choose_machines(hardware, intent)
+    processes = choose_processes(hardware, intent, device.value, machines.count.value)
+    local = processes.value // machines.count.value
+    used = slots(hardware, device.value)[:local] if device.value != "cpu" else []
+    weights = choose_shares(intent, used, machines.count.value, processes.value)
+    micro, accumulation = choose_batches(intent, weights.value)
+    workers = choose_workers(hardware, intent, device.value, local)
+    threads = choose_threads(hardware, intent, workers, local)
+    chosen: dict[str, Decision[Any]] = {
+        "device": device,
+        "num_processes": processes,
+        "num_machines": machines.count,
+        "machine_rank": machines.rank,
+        "main_process_ip": machines.ip,
+        "main_process_port": machines.port,
+        "rdzv_backend": machines.rendezvous,
+        "mixed_precision": choose_precision(hardware, intent, device.value, used),
+        "sharding": choose_sharding(hardware, intent, device.value, used, processes.value),
+        "compile": choose_compile(hardware, intent, device.value, used),
+        "micro_batch_size": micro,
+        "gradient_accumulation": accumulation,
+        "share_weights": weights,
+        "threads_per_process": threads,
+        "num_workers": workers,
+        "cpu_affinity": choose_affinity(hardware, device.value, used, local),
+    }
+    decisions = {name: _traced(name, decision, intent) for name, decision in chosen.items()}
+    threads, weights = decisions["threads_per_process"], decisions["share_weights"]
+    environment = choose_environment(hardware, device.value, used, local, machines.count.value, threads)
+    if len(set(weights.value)) > 1:
+        environment["SLIPWAY_SHARE_WEIGHTS"] = Decision(
+            value=",".join(f"{weight:g}" for weight in weights.value),
+            reason="tells the training its shares",
+            fact=weights.reason,
+            origin=weights.origin,
+        )
+    named = {**decisions, **environment}
+    return LaunchPlan(
+        schema_version=PLAN_SCHEMA_VERSION,
+        devices=tuple(slot.device for slot in used),
+        environment={name: decision.value for name, decision in environment.items()},
+        choices=tuple(choice(name, decision) for name, decision in named.items()),
+        warnings=(
+            *(one for decision in named.values() for one in decision.warnings),
+            *_busy(used),
+            *_leftovers(hardware),
+        ),
+        **{name: decision.value for name, decision in decisions.items()},
+    )
+
+
+def _traced(name: str, decision: Decision[Any], intent: Intent) -> Decision[Any]:
+    """Return a decision of the user's with the level and place it comes from; any other as it is."""
+    setting = intent.setting(name)
+    if decision.origin != "user" or setting is None:
+        return decision
+    warnings = tuple(_placed(warning, intent) for warning in decision.warnings)
+    return replace(decision, origin=setting.origin, reason=setting.reason, warnings=warnings)
+
+
+def _placed(message: str, intent: Intent) -> str:
+    """Return a message that names a flag with the file or variable that holds its value, if it is no flag."""
+    name = message.split(" ", 1)[0].rstrip(":").removeprefix("--").replace("-", "_")
+    setting = intent.setting(name) if message.startswith("--") else None
+    return f"{setting.place}: {message}" if setting and setting.place else message
+
+
+def _check(intent: Intent) -> None:
+    for name in _POSITIVE:
+        value = getattr(intent, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+    if intent.num_workers is not None and intent.num_workers < 0:
+        raise UserError(f"--num-workers {intent.num_workers}: must be at least 0")
+    port = intent.main_process_port
+    if port is not None and not 0 <= port < 1 << 16:
+        raise UserError(f"--main-process-port {port}: must be below 65536")
+    ip = intent.main_process_ip
+    if ip is not None and (not ip or not ip.isprintable() or " " in ip):
+        raise UserError(f"--main-process-ip {ip!r}: must be a host name or an address")
+
+
+def _busy(used: Sequence[Slot]) -> Iterator[str]:
+    for slot in used:
+        pids = ", ".join(str(process.pid) for process in slot.accelerator.processes)
+        if pids:
+            yield f"{slot.accelerator.kind} {slot.device.index} ({slot.device.name}) is in use by process {pids}"
+
+
+def _leftovers(hardware: Hardware) -> tuple[str, ...]:
+    torchrun = hardware.scheduler.torchrun
+    if torchrun:
+        return (f"this is already rank {torchrun.rank} of a torchrun: a launch from here starts a world of its own",)
+    found = [name for name in _LEFTOVERS if name in hardware.environment.variables]
+    return (f"{', '.join(found)} in the environment can change the launch: unset {' '.join(found)}",) if found else ()

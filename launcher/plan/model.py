@@ -1,0 +1,200 @@
+"""How the model is computed: precision, sharding, compiling, shares and micro-batches. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ...training.common.errors import UserError
+from ..hardware.record import Hardware
+from .devices import Slot
+from .records import Decision, Device, Intent, Precision, Sharding, default, fixed
+
+GIB = 1 << 30
+# float32 weights, gradients and the two moments of Adam: 4 bytes x (1 + 1 + 2), also under mixed precision.
+STATE_BYTES_PER_PARAMETER = 16
+# What is left of a device for activations, buffers of the collectives and the allocator's waste.
+ACTIVATIONS_SHARE = 0.2
+_SHARDED: tuple[Device, ...] = ("cuda", "rocm", "xpu", "npu", "hpu")
+_COMPILED: tuple[Device, ...] = ("cpu", "cuda", "rocm", "xpu", "hpu")
+_TRITON_CAPABILITY = (7, 0)  # Inductor's code for NVIDIA GPUs goes through Triton, which serves Volta and newer
+
+
+def choose_precision(hardware: Hardware, intent: Intent, device: Device, used: Sequence[Slot]) -> Decision[Precision]:
+    """Return the precision that every device computes itself; raises `UserError` for one that none can."""
+    if intent.mixed_precision is not None:
+        return _asked_precision(hardware, intent.mixed_precision, device, used)
+    if device == "cpu":
+        there = "bf16 instructions are there: --mixed-precision bf16" if hardware.cpu.bf16 else "no bf16 instructions"
+        return default("no", "a CPU trains in full precision unless asked", f"{hardware.cpu.model}: {there}")
+    fact = ", ".join(dict.fromkeys(slot.device.name for slot in used))
+    without = sorted({slot.device.name for slot in used if not slot.accelerator.bf16})
+    if not without:
+        return Decision(value="bf16", reason="half the memory traffic and no loss scaling", fact=f"native bf16: {fact}")
+    lack = f"no native bf16: {', '.join(without)}"
+    if device in ("cuda", "rocm", "xpu") and all(slot.accelerator.fp16 for slot in used):
+        return Decision(value="fp16", reason="every device computes it; bf16 would be emulated", fact=lack)
+    return Decision(value="no", reason="full precision is what this device surely trains in", fact=lack)
+
+
+def _asked_precision(hardware: Hardware, asked: Precision, device: Device, used: Sequence[Slot]) -> Decision[Precision]:
+    where = f"--mixed-precision {asked}"
+    if asked == "no":
+        return fixed(asked)
+    if device == "cpu":
+        if asked == "bf16":
+            slow = f"{where}: {hardware.cpu.model} has no bf16 instructions, so it is emulated and slow; use no"
+            return fixed(asked, hardware.cpu.model, () if hardware.cpu.bf16 else (slow,))
+        raise UserError(f"{where}: a CPU does not train in {asked} (it would silently be fp32); use no or bf16")
+    lacking = sorted({slot.device.name for slot in used if not getattr(slot.accelerator, asked)})
+    if not lacking:
+        needs = f"{where} needs torchao, Transformer Engine or MS-AMP installed" if asked == "fp8" else ""
+        return fixed(asked, f"native {asked}: {used[0].device.name}", (needs,) if needs else ())
+    names = ", ".join(lacking)
+    if asked == "fp8":
+        raise UserError(f"{where}: {names} cannot compute fp8; use bf16, fp16 or no")
+    instead = "fp16" if device in ("cuda", "rocm", "xpu") and all(slot.accelerator.fp16 for slot in used) else "no"
+    slow = f"{where}: {names} has no native {asked}, so it is emulated and slow or refused; use {instead}"
+    return fixed(asked, f"no native {asked}: {names}", (slow,))
+
+
+def choose_sharding(
+    hardware: Hardware, intent: Intent, device: Device, used: Sequence[Slot], world: int
+) -> Decision[Sharding]:
+    """Return replication where the training state fits one device, else FSDP2; raises `UserError` where it cannot be."""
+    asked = intent.sharding
+    if asked not in (None, "replicate"):
+        if device not in _SHARDED:
+            hint = ", or give the training script --sharding fsdp" if asked == "fsdp" else ""
+            raise UserError(
+                f"--sharding {asked}: not on {device} (it would silently be replicated); use replicate{hint}"
+            )
+        if world < 2:
+            raise UserError(f"--sharding {asked}: one process has nothing to share; use replicate or more processes")
+    if intent.parameters is None:
+        if asked is not None:
+            return fixed(asked)
+        return default("replicate", "the model is taken to fit one device; give --parameters to have it checked")
+    state = STATE_BYTES_PER_PARAMETER * intent.parameters
+    memory, where = _smallest_memory(hardware, device, used, world)
+    if memory is None:
+        unknown = f"the memory of {where} is not known: whether {size(state)} of training state fit is not checked"
+        return fixed(asked, "", (unknown,)) if asked else _with(default("replicate", "no reason to shard"), unknown)
+    room = int(memory * (1 - ACTIVATIONS_SHARE))
+    fits = state <= room
+    fact = (
+        f"{intent.parameters:,} parameters x {STATE_BYTES_PER_PARAMETER} bytes = {size(state)}; {size(room)} of {where}"
+    )
+    sharded = asked not in (None, "replicate") or (not fits and device in _SHARDED and world > 1)
+    warnings = _too_big(state, room, sharded, world)
+    if asked is not None:
+        return fixed(asked, fact, warnings)
+    if sharded:
+        return Decision(value="fsdp", reason="the training state does not fit one device", fact=fact, warnings=warnings)
+    reason = "the training state fits one device" if fits else "nothing to shard over"
+    return Decision(value="replicate", reason=reason, fact=fact, warnings=warnings)
+
+
+def _with(decision: Decision[Sharding], warning: str) -> Decision[Sharding]:
+    return Decision(value=decision.value, reason=decision.reason, origin=decision.origin, warnings=(warning,))
+
+
+def _smallest_memory(hardware: Hardware, device: Device, used: Sequence[Slot], world: int) -> tuple[int | None, str]:
+    if device == "cpu":
+        available = min(hardware.memory.available_bytes, hardware.memory.usable_bytes)
+        return max(0, available) // max(1, world), "the host's memory a process"
+    smallest = min(used, key=lambda slot: slot.memory_bytes or 0)
+    return smallest.memory_bytes, smallest.device.name
+
+
+def _too_big(state: int, room: int, sharded: bool, world: int) -> tuple[str, ...]:
+    each = -(-state // world) if sharded else state
+    if each <= room:
+        return ()
+    needed = f"{-(-state // room)} such devices" if room > 0 else "other devices"
+    return (f"{size(each)} of training state a process do not fit {size(room)}: it needs {needed} or a smaller model",)
+
+
+def choose_compile(hardware: Hardware, intent: Intent, device: Device, used: Sequence[Slot]) -> Decision[bool]:
+    """Return whether torch.compile is used: only when asked; raises `UserError` where it has no backend."""
+    if not intent.compile:
+        if intent.compile is None:
+            return default(False, "compiling costs minutes and again for each new shape; ask for it for long runs")
+        return fixed(False)
+    if device not in _COMPILED:
+        raise UserError(f"--compile: torch.compile has no proven backend on {device}; leave it out")
+    if hardware.platform == "win32":
+        raise UserError("--compile: Inductor needs Linux here; leave it out")
+    for slot in used:
+        capability = slot.accelerator.compute_capability
+        if device == "cuda" and capability is not None and capability < _TRITON_CAPABILITY:
+            shown = ".".join(map(str, capability))
+            raise UserError(f"--compile: {slot.device.name} has compute capability {shown}, Triton needs 7.0")
+    return fixed(True, "Inductor" if device != "hpu" else "the backend of Gaudi")
+
+
+def choose_shares(intent: Intent, used: Sequence[Slot], machines: int, world: int) -> Decision[tuple[float, ...]]:
+    """Return a weight for each process: equal, or the ratio of memory where the devices differ.
+
+    Memory is a first guess at speed that also keeps the larger share on the device that can hold it; a measured speed
+    is better.
+    """
+    if intent.share_weights is not None:
+        weights = intent.share_weights
+        if len(weights) != world:
+            raise UserError(f"--share-weights: {len(weights)} weights for {world} processes; give one for each")
+        if not all(math.isfinite(one) and one >= 0 for one in weights) or sum(weights) <= 0:
+            raise UserError("--share-weights: must be at least 0 and not all 0")
+        return fixed(weights)
+    names = {slot.device.name for slot in used}
+    memories = [slot.total_bytes or 0 for slot in used]
+    if len(names) < 2 or len(set(memories)) < 2:
+        fact = "" if len(names) < 2 else "the devices differ in name, not in memory"
+        return default((1.0,) * world, "the processes are alike", fact)
+    if min(memories) <= 0:
+        unknown = "the devices differ and their memory is not known: shares are equal; measure, then --share-weights"
+        return Decision(value=(1.0,) * world, reason="no ratio is known", warnings=(unknown,))
+    weights = tuple(max(0.01, round(memory / max(memories), 2)) for memory in memories) * machines
+    fact = ", ".join(f"{slot.device.name} {size(slot.total_bytes or 0)}" for slot in used)
+    return Decision(
+        value=weights, reason="unequal devices share by memory, a first guess; a measured speed is better", fact=fact
+    )
+
+
+def choose_batches(intent: Intent, weights: tuple[float, ...]) -> tuple[Decision[int | None], Decision[int]]:
+    """Return micro-batch size and gradient accumulation; what is given sets the other, by the largest share.
+
+    Raises `UserError` for both at once, and for more micro-batches than samples.
+    """
+    micro, accumulation, batch = intent.micro_batch_size, intent.gradient_accumulation, intent.global_batch_size
+    if micro is not None and accumulation is not None:
+        raise UserError("--micro-batch-size and --gradient-accumulation set each other: give one of them")
+    whole: Decision[int | None] = default(None, "a process computes its whole share at once")
+    if batch is None:
+        if micro is not None:
+            return fixed(micro), default(1, "follows from the batch, which is not given")
+        return whole, default(1, "whole shares") if accumulation is None else fixed(accumulation)
+    largest = math.ceil(batch * (max(weights) / sum(weights)) - 1e-9)
+    note = f"global batch {batch}, largest share {largest}"
+    idle = batch < sum(one > 0 for one in weights)
+    warnings = (f"a global batch of {batch} leaves some of {len(weights)} processes without a sample",) if idle else ()
+    if micro is not None:
+        number = Decision(value=-(-largest // micro), reason="follows from the micro-batch size", fact=note)
+        return fixed(micro, note, warnings), number
+    if accumulation is not None:
+        if accumulation > largest:
+            raise UserError(
+                f"--gradient-accumulation {accumulation}: a process has {largest} samples a step; "
+                f"give at most {largest}"
+            )
+        value = -(-largest // accumulation)
+        size_ = Decision[int | None](value=value, reason="follows from the accumulation", fact=note, warnings=warnings)
+        return size_, fixed(accumulation, note)
+    return Decision(value=None, reason=whole.reason, fact=note, origin="default", warnings=warnings), default(
+        1, "whole shares"
+    )
+
+
+def size(value: int) -> str:
+    """Return bytes for a person, in GiB."""
+    return f"{value / GIB:,.1f} GiB"

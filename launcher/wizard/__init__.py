@@ -1,0 +1,1 @@
+"""`slipway wizard`: plans in a conversation."""

@@ -1,0 +1,111 @@
+"""What the wizard does with a plan, asked or not: show, write, print the command, test, launch."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...training.common.errors import UserError
+from ..hardware.record import Hardware
+from ..plan.accelerate_config import launch_command
+from ..plan.commands import write_checked
+from ..plan.make_plan import make_plan
+from ..plan.records import LaunchPlan
+from ..plan.table import draw
+from .answers import Answers, plan_flags, save_answers
+from .destination import default_path, in_the_way
+from .remarks import remarks
+from .script import is_there, script_name, script_of
+from .situation import Situation
+
+if TYPE_CHECKING:
+    from .dialogue import Dialogue
+
+INTERRUPTED = 130
+
+
+@dataclass(kw_only=True)
+class Run:
+    """One run of the wizard: how it was called, and what it has done so far."""
+
+    dialogue: Dialogue
+    elsewhere: bool  # the plan is for another machine
+    overwrite: bool
+    answers_from: str | None
+    save_to: str | None
+    outcome: str = "nothing was written"
+
+    def from_answers(self, hardware: Hardware, answers: Answers) -> int:
+        """Do what the answers say, and what is recommended where they say nothing; return the exit code.
+
+        Raises `UserError` for answers that cannot work; then nothing is written.
+        """
+        try:
+            plan = make_plan(hardware, answers.intent)
+        except UserError as error:
+            raise UserError(f"{self.answers_from}: {error}" if self.answers_from else str(error)) from None
+        if answers.launch and not is_there(answers):
+            raise UserError(f"{script_name(answers)}: no such file, so it cannot be launched; --script names another")
+        path = None if answers.write is False else Path(answers.out or default_path(plan))
+        if path and not self.overwrite and in_the_way(path, plan):
+            raise UserError(f"{path} holds something else; --yes overwrites it, --out FILE writes another")
+        self.show(plan)
+        for remark in remarks(Situation(hardware=hardware, answers=answers, plan=plan)):
+            self.dialogue.warn(remark, "note")
+        if path:
+            self.write(path, plan)
+        self.print_command(plan, answers, path)
+        self.save(answers)
+        code = self.test(answers) if answers.self_test else 0
+        if code or not answers.launch:
+            return code
+        return self.launch(answers)
+
+    def show(self, plan: LaunchPlan) -> None:
+        """Show the plan with its warnings and reasons."""
+        self.dialogue.say()
+        for part in draw(plan):
+            self.dialogue.show(part)
+
+    def write(self, path: Path, plan: LaunchPlan) -> None:
+        """Write the config once Accelerate has read it. Raises `UserError`."""
+        self.dialogue.say("Accelerate reads it back ...")
+        write_checked(path, plan)
+        self.outcome = f"{path} is written"
+
+    def print_command(self, plan: LaunchPlan, answers: Answers, path: Path | None) -> None:
+        """Print the command that starts the plan, alone on stdout."""
+        script = script_of(answers)
+        ours = shlex.join(["slipway", "launch", *plan_flags(answers.intent), *script])
+        if path is None:
+            self.dialogue.say("No file is written. Start with:")
+            print(ours, flush=True)
+            return
+        self.dialogue.say(f"{path}: Accelerate reads it as planned. Start with:")
+        print(launch_command(plan, path, script), flush=True)
+        self.dialogue.say(f"or let Slipway start it: {ours}", whole=True)
+
+    def save(self, answers: Answers) -> None:
+        """Write the answers where they were asked for. Raises `UserError`."""
+        if self.save_to:
+            save_answers(self.save_to, answers)
+            self.dialogue.say(f"Replay with: slipway wizard --answers {shlex.quote(self.save_to)}", whole=True)
+
+    def test(self, answers: Answers) -> int:
+        """Run the self-test for the plan; return its exit code. Raises `KeyboardInterrupt` where it was stopped."""
+        from ..doctor.command import doctor
+
+        code = doctor(plan_flags(answers.intent))
+        sys.stdout.flush()
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        return code
+
+    def launch(self, answers: Answers) -> int:
+        """Start the script as planned; return its exit code."""
+        from ..launch.command import launch
+
+        return launch([*plan_flags(answers.intent), *script_of(answers)])

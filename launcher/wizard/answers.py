@@ -1,0 +1,152 @@
+"""What the wizard was told: from flags, from a file of answers, to flags and to such a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from ...training.common.errors import UserError, nearest
+from ..plan.records import Intent
+from ..plan.settings import choices_of, flag_of
+
+_SCALES = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
+_MOST_PROCESSES = 1 << 16
+_MOST_DIGITS = 20  # a typing error such as 7e99 would else make a number of a hundred digits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What a person said; None is the recommendation."""
+
+    intent: Intent = field(default_factory=Intent)
+    out: str | None = None
+    script: str | None = None  # with its arguments, as a shell splits them
+    write: bool | None = None
+    self_test: bool | None = None
+    launch: bool | None = None
+
+
+# What an answer may name beside the fields of an intent; flags of the wizard have the same names.
+ACTIONS = tuple(one.name for one in dataclasses.fields(Answers) if one.name != "intent")
+
+
+def value_of(answers: Answers, name: str) -> Any:
+    """Return an answer by its key: a field of the intent or an action."""
+    return getattr(answers if name in ACTIONS else answers.intent, name)
+
+
+def answered(answers: Answers, name: str, value: Any) -> Answers:
+    """Return the answers with one more; None takes the recommendation."""
+    if name in ACTIONS:
+        return dataclasses.replace(answers, **{name: value})
+    return dataclasses.replace(answers, intent=dataclasses.replace(answers.intent, **{name: value}))
+
+
+def given(answers: Answers) -> dict[str, Any]:
+    """Return what was said, by key."""
+    names = (*Intent.__dataclass_fields__, *ACTIONS)
+    return {name: value for name in names if (value := value_of(answers, name)) is not None}
+
+
+def count_of(text: str) -> int:
+    """Return a number such as `300000`, `7e9` or `7B`. Raises `UserError`."""
+    plain = text.strip().lower().replace(",", "")
+    scale = _SCALES.get(plain[-1:], 1)
+    try:
+        value = Decimal(plain[:-1] if plain[-1:] in _SCALES else plain) * scale
+    except InvalidOperation:
+        raise UserError(f"{text!r} is not a number; write it like 300000, 7e9 or 7B") from None
+    if not value.is_finite() or value.adjusted() > _MOST_DIGITS or value != int(value):
+        raise UserError(f"{text!r} is not a whole number that a model can have")
+    return int(value)
+
+
+def whole_number(text: str) -> int:
+    """Return a whole number. Raises `UserError`."""
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"{text!r} is not a whole number") from None
+
+
+def world_count(text: str) -> int:
+    """Return a number of processes or machines. Raises `UserError`: a plan has an entry for each process."""
+    value = whole_number(text)
+    if value > _MOST_PROCESSES:
+        raise UserError(f"{text!r} is more than a launch can have")
+    return value
+
+
+def read_answers(path: str) -> dict[str, Any]:
+    """Return the answers in a YAML file by key, without those left to the plan.
+
+    Raises `UserError` for what is not YAML, an unknown key, a wrong value.
+    """
+    import yaml
+
+    from ..common.records import from_data
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            data = yaml.safe_load(file.read())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--answers {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"--answers {path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict | None):
+        raise UserError(f"--answers {path}: the top level must be keys and values, such as `num_processes: 2`")
+    actions = {name: hint for name, hint in typing.get_type_hints(Answers).items() if name != "intent"}
+    hints = {**typing.get_type_hints(Intent), **actions}
+    for key in data or {}:
+        if key not in hints:
+            raise UserError(f"{path}: unknown key {key!r}{nearest(str(key), hints)}")
+    read = {key: from_data(hints[key], _as_meant(key, value, path), path, key) for key, value in (data or {}).items()}
+    return {key: value for key, value in read.items() if value is not None}
+
+
+def _as_meant(key: str, value: Any, path: str) -> Any:
+    if key == "mixed_precision" and value is False:
+        return "no"  # YAML reads an unquoted `no` as false
+    if value == "auto" and "auto" in choices_of(key):
+        return None
+    if key == "parameters" and isinstance(value, str | float):
+        try:
+            return count_of(str(value))  # YAML reads 7e9 as text
+        except UserError as error:
+            raise UserError(f"{path}: parameters: {error}") from None
+    return value
+
+
+def to_yaml(answers: Answers) -> str:
+    """Return the answers as YAML text that `read_answers` reads; what was left to the plan is left out."""
+    import yaml
+
+    said = {name: list(value) if isinstance(value, tuple) else value for name, value in given(answers).items()}
+    heading = "# Answers for `slipway wizard --answers FILE`. What is not here follows the recommendation.\n"
+    return heading + (yaml.safe_dump(said, sort_keys=False) if said else "")
+
+
+def save_answers(path: str, answers: Answers) -> None:
+    """Write the answers to a file, whole or not at all. Raises `UserError`."""
+    from ..plan.commands import drafted
+
+    with drafted(Path(path)) as draft:
+        draft.write_text(to_yaml(answers), encoding="utf-8")
+
+
+def plan_flags(intent: Intent) -> list[str]:
+    """Return the options that say the same to `slipway plan`, `config`, `launch` and `doctor`."""
+    flags: list[str] = []
+    for name in Intent.__dataclass_fields__:
+        value, flag, setting = getattr(intent, name), flag_of(name), intent.setting(name)
+        if isinstance(value, bool):
+            flags.append(flag if value else flag.replace("--", "--no-", 1))
+        elif value is not None:
+            flags += [flag, ",".join(str(part) for part in value) if isinstance(value, tuple) else str(value)]
+        elif setting and "auto" in choices_of(name):
+            flags += [flag, "auto"]  # it was said over a settings file, which would else count again
+    return flags

@@ -1,0 +1,90 @@
+"""`slipway wizard`: a conversation that ends in a plan, a config, and, if wanted, a self-test and a launch."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from ...training.common.errors import UserError
+from ..common.parser import Parser, add_intent, hardware_of, intent_of, make_parser, parse
+
+if TYPE_CHECKING:
+    from .answers import Answers
+
+_LEFT_EARLY = 1
+_ACTIONS = {
+    "out": "where to write; accelerate_configs/<name>.yaml unless given",
+    "script": "the script to start, with its arguments in one text; bin/train.py unless given",
+    "write": "write the config",
+    "self_test": "run the self-test (slipway doctor) afterwards",
+    "launch": "launch afterwards",
+}
+
+
+def wizard(arguments: list[str]) -> int:
+    """Plan in a conversation, or from answers; write the config; test and launch where wanted.
+
+    Returns 0, 1 for `quit` before anything was written, 3 for a self-test that failed, 130 for Ctrl-C, or what the
+    launch returns. Raises `UserError` for answers that cannot work, and where nobody can be asked.
+    """
+    options = parse(_parser(), arguments)
+    answers = _told(options)
+    unattended = bool(options.answers or options.yes)
+
+    from .dialogue import Dialogue, Quit
+
+    if not unattended:
+        Dialogue.check_terminal()
+    if options.hardware and (answers.self_test or answers.launch):
+        raise UserError("slipway wizard: --hardware plans for another machine: leave out the self-test and the launch")
+    from .actions import INTERRUPTED, Run
+    from .conversation import converse
+    from .script import script_of
+
+    script_of(answers)  # refused now and not after the last question
+    dialogue = Dialogue()
+    run = Run(
+        dialogue=dialogue,
+        elsewhere=bool(options.hardware),
+        overwrite=options.yes,
+        answers_from=options.answers,
+        save_to=options.save_answers,
+    )
+    try:
+        hardware = hardware_of(options.hardware)
+        return run.from_answers(hardware, answers) if unattended else converse(run, hardware, answers)
+    except Quit:
+        dialogue.say(f"left: {run.outcome}")
+        return _LEFT_EARLY
+    except KeyboardInterrupt:
+        dialogue.say(f"\nstopped: {run.outcome}")
+        return INTERRUPTED
+
+
+def _parser() -> Parser:
+    parser = make_parser(
+        "wizard", "Plan in a conversation, write an Accelerate config, and launch. A flag settles its question."
+    )
+    parser.add_argument("--hardware", metavar="FILE", help="plan for the machine recorded in FILE instead of this one")
+    parser.add_argument("--yes", action="store_true", help="ask nothing: take every recommendation, overwrite the file")
+    parser.add_argument("--answers", metavar="FILE", help="ask nothing: take the answers in a YAML file")
+    parser.add_argument("--save-answers", metavar="FILE", help="write the answers to FILE, for --answers")
+    for name, text in _ACTIONS.items():
+        flag = f"--{name.replace('_', '-')}"
+        if name in ("out", "script"):
+            parser.add_argument(flag, metavar=name.upper(), help=text)
+        else:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+    add_intent(parser)
+    return parser
+
+
+def _told(options: argparse.Namespace) -> Answers:
+    """Return what is settled: by flags, which count first, then by the file of answers, then by settings files."""
+    from .answers import Answers, read_answers
+
+    if options.answers:
+        for name, value in read_answers(options.answers).items():
+            if getattr(options, name) is None:
+                setattr(options, name, value)
+    return Answers(intent=intent_of(options), **{name: getattr(options, name) for name in _ACTIONS})

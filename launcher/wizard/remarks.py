@@ -1,0 +1,55 @@
+"""What is good to know of a plan that is not wrong: how a batch is cut, what the training loop or the file lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..plan.records import LaunchPlan
+from .script import batch_flags, is_own, script_name
+from .situation import Situation
+
+
+def remarks(now: Situation) -> Iterator[str]:
+    """Yield a line for each."""
+    said = cut(now.plan, now.answers.intent.global_batch_size)
+    if said:
+        yield said
+    flags = batch_flags(now.answers)
+    if flags:
+        yield f"{script_name(now.answers)} is started with {' '.join(flags)}, for a config carries no batch"
+    if now.plan.sharding != "replicate" and is_own(now.answers):
+        yield "Slipway's own training trains replicas only and refuses a sharded plan; name a script that can shard"
+
+
+def cut(plan: LaunchPlan, global_batch_size: int | None) -> str:
+    """Return how a step's samples are cut where that is uneven, else an empty string."""
+    if global_batch_size is None:
+        return ""
+    counts = share_counts(global_batch_size, plan.share_weights)
+    micro = plan.micro_batch_size or max(counts)
+    shares = f"{global_batch_size} samples on {len(counts)} process{'es' * (len(counts) > 1)}"
+    if len(set(counts)) > 1:
+        different = sorted(set(counts), reverse=True)
+        groups = (f"{counts.count(one)} with {one}" for one in different)
+        shares += f" are uneven shares: {', '.join(groups)}"
+    elif counts[0] % micro:
+        shares += f": {counts[0]} each"
+    else:
+        return ""
+    if any(count % micro for count in counts):
+        passes = -(-max(counts) // micro)
+        smallest = max(counts) // passes
+        sizes = f"{smallest}" if max(counts) % passes == 0 else f"{smallest} to {smallest + 1}"
+        if passes > 1:
+            shares += f"; the largest is cut into {passes} micro-batches of {sizes}"
+    return f"{shares}. Slipway's loop weighs every sample alike, so the step stays exact; another may pad or drop some"
+
+
+def share_counts(num_samples: int, weights: Sequence[float]) -> list[int]:
+    """Return each process's samples by largest remainders, as the training shares them."""
+    ideal = [weight * (num_samples / sum(weights)) for weight in weights]
+    counts = [int(one + 1e-9) for one in ideal]
+    by_remainder = sorted(range(len(ideal)), key=lambda rank: counts[rank] - ideal[rank])
+    for rank in by_remainder[: num_samples - sum(counts)]:
+        counts[rank] += 1
+    return counts

@@ -1,0 +1,109 @@
+"""Slipway trains PyTorch models on whatever there is: the recipe decides what is learned, the plan how it is computed.
+
+from slipway import TrainingConfig, train
+
+result = train(TrainingConfig(data="my-landmarks/", multi_gpu=True))
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from slipway.training.common.errors import TrainingFailed, UserError
+    from slipway.training.config.options import AdvancedTrainingConfig, TrainingConfig
+    from slipway.training.config.recipe import Augmentation, Recipe, Stage
+    from slipway.training.devices.interruption import Interrupted
+    from slipway.training.devices.manager import DeviceManager
+    from slipway.training.observers.events import (
+        Decision,
+        EpochEnd,
+        Observer,
+        ProfileEnd,
+        RunEnd,
+        RunStart,
+        SectionTime,
+        StageEnd,
+        StageStart,
+        StepEnd,
+    )
+    from slipway.training.observers.journal import read_journal
+    from slipway.training.run.train import train
+    from slipway.training.tasks.classification import ClassificationTask
+    from slipway.training.tasks.predict import SignPredictor
+    from slipway.training.tasks.task import Batch, Task
+    from slipway.training.tasks.tensors import TensorTask
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "training.common.errors": ("TrainingFailed", "UserError"),
+    "training.config.options": ("AdvancedTrainingConfig", "TrainingConfig"),
+    "training.config.recipe": ("Augmentation", "Recipe", "Stage"),
+    "training.devices.interruption": ("Interrupted",),
+    "training.devices.manager": ("DeviceManager",),
+    "training.observers.events": (
+        "Decision",
+        "EpochEnd",
+        "Observer",
+        "ProfileEnd",
+        "RunEnd",
+        "RunStart",
+        "SectionTime",
+        "StageEnd",
+        "StageStart",
+        "StepEnd",
+    ),
+    "training.observers.journal": ("read_journal",),
+    "training.run.train": ("train",),
+    "training.tasks.classification": ("ClassificationTask",),
+    "training.tasks.predict": ("SignPredictor",),
+    "training.tasks.task": ("Batch", "Task"),
+    "training.tasks.tensors": ("TensorTask",),
+}
+"""The module of each public name."""
+
+__all__ = [
+    "AdvancedTrainingConfig",
+    "Augmentation",
+    "Batch",
+    "ClassificationTask",
+    "Decision",
+    "DeviceManager",
+    "EpochEnd",
+    "Interrupted",
+    "Observer",
+    "ProfileEnd",
+    "Recipe",
+    "RunEnd",
+    "RunStart",
+    "SectionTime",
+    "SignPredictor",
+    "Stage",
+    "StageEnd",
+    "StageStart",
+    "StepEnd",
+    "Task",
+    "TensorTask",
+    "TrainingConfig",
+    "TrainingFailed",
+    "UserError",
+    "__version__",
+    "read_journal",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that the command line answers before torch is loaded."""
+    for module, names in _HOMES.items():
+        if name in names:
+            value = globals()[name] = getattr(importlib.import_module(f"slipway.{module}"), name)
+            return value
+    raise AttributeError(f"module 'slipway' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names, those too that are not imported yet."""
+    return sorted({*globals(), *__all__})

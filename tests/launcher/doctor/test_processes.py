@@ -1,0 +1,265 @@
+"""The processes that the doctor starts: they end, all of them, and what they said is told."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from slipway.launcher.common.ports import free_port, is_free
+from slipway.launcher.doctor.check import Check, Report
+from slipway.launcher.doctor.clock import gather
+from slipway.launcher.doctor.processes import _running, member_environment, run
+from slipway.launcher.hardware.detect import detect
+from slipway.launcher.launch.state_files import PARENT_VARIABLE
+from slipway.launcher.plan.make_plan import Intent, make_plan
+from slipway.launcher.plan.records import LaunchPlan
+from tests.conftest import ROOT
+from tests.launcher.machines import machines
+
+SLIPWAY = [sys.executable, "-c", "import sys; from launcher.cli import main; sys.exit(main())"]
+MARK = "SLIPWAY_TEST_MARK"
+# A torch that hangs when it is imported, as one whose driver hangs, with a child in a session of its own.
+HANGING_TORCH = """
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(300)"], start_new_session=True)
+print("waiting for a peer", flush=True)
+time.sleep(300)
+"""
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """Return the living processes that have a mark in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == mark:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """An environment in which torch hangs, with a mark of its own."""
+    package = tmp_path / "broken" / "torch"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(HANGING_TORCH)
+    kept = {name: value for name, value in os.environ.items() if name not in ("WORLD_SIZE", "RANK", "LOCAL_RANK")}
+    path = os.pathsep.join((str(tmp_path / "broken"), str(ROOT)))
+    return {**kept, "PYTHONPATH": path, "HF_HOME": str(tmp_path), "TMPDIR": str(tmp_path), MARK: uuid.uuid4().hex}
+
+
+def start(environ: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*SLIPWAY, "doctor", "--json", "--device", "cpu", *arguments],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def checks_of(text: str) -> dict[str, Check]:
+    return {check.name: check for check in Report.from_json(text).checks}
+
+
+def test_what_hangs_ends_by_the_limit_and_leaves_no_process(environ: dict[str, str]) -> None:
+    with start(environ, "--num-processes", "2", "--timeout-seconds", "1.5") as doctor:
+        output, errors = doctor.communicate(timeout=60)
+    assert doctor.returncode == 3, errors
+    checks = checks_of(output)
+    for name in ("collective", "world"):
+        assert checks[name].state == "fail"
+        assert checks[name].evidence.endswith("no end within 1.5 s; last line: waiting for a peer")
+        assert (checks[name].remedy or "").startswith("--timeout-seconds 4.5")
+    assert marked(environ[MARK]) == []
+
+
+# Starts a process in a session of its own as often as it can, for as long as it runs.
+BREEDING = """
+import os, subprocess, sys, time
+for _ in range(400):
+    subprocess.Popen(["sleep", "30"], start_new_session=True, stdin=subprocess.DEVNULL)
+"""
+
+
+def test_what_starts_others_while_it_is_ended_leaves_none_of_them(environ: dict[str, str], tmp_path: Path) -> None:
+    for _ in range(5):
+        with (
+            contextlib.suppress(KeyboardInterrupt),
+            _running([[sys.executable, "-S", "-c", BREEDING]], environ, tmp_path),
+        ):
+            assert wait_for(lambda: len(marked(environ[MARK])) >= 3, 30)
+            raise KeyboardInterrupt
+        left = marked(environ[MARK])
+        for process in left:
+            process.kill()
+        assert left == []
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_doctor_that_is_stopped_takes_its_processes_along(
+    environ: dict[str, str], signum: signal.Signals, tmp_path: Path
+) -> None:
+    with start(environ) as doctor:
+        assert wait_for(lambda: len(marked(environ[MARK])) >= 3, 30)  # itself and two members
+        members = psutil.Process(doctor.pid).children()
+        doctor.send_signal(signum)
+        doctor.communicate(timeout=30)
+    try:
+        assert doctor.returncode == (-9 if signum == signal.SIGKILL else 128 + signum)
+        assert wait_for(lambda: not any(member in marked(environ[MARK]) for member in members), 20)
+        # Nobody is left to see the child that a member put into a session of its own.
+        assert signum == signal.SIGKILL or (marked(environ[MARK]) == [] == list(tmp_path.glob("slipway-doctor-*")))
+    finally:
+        for process in marked(environ[MARK]):
+            process.kill()
+
+
+def members(*commands: list[str], seconds: float, folder: Path) -> tuple[str | None, bool, float]:
+    outcome = run(commands, os.environ, folder, seconds)
+    return outcome.problem, outcome.timed_out, outcome.seconds
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-S", "-c", code]
+
+
+def test_when_one_fails_the_others_are_not_waited_for(tmp_path: Path) -> None:
+    failing = python("import sys; print('ncclSystemError: no route'); print('====='); sys.exit(9)")
+    problem, timed_out, seconds = members(python("import time; time.sleep(300)"), failing, seconds=100, folder=tmp_path)
+    assert problem == "exit code 9; last line: ncclSystemError: no route"
+    assert not timed_out
+    assert seconds < 50
+
+
+def test_of_several_that_fail_the_one_that_a_signal_ended_is_to_blame(tmp_path: Path) -> None:
+    report = 'open(sys.argv[1], "w").write(\'{"error": "RuntimeError: Connection closed by peer"}\')'
+    missing = [*python(f"import sys; {report}; sys.exit(1)"), str(tmp_path / "1.json")]
+    assert members(missing, seconds=60, folder=tmp_path)[0] == "RuntimeError: Connection closed by peer"
+    killed = python("import os, time; time.sleep(0.2); print('allocating', flush=True); os.kill(os.getpid(), 9)")
+    assert members(missing, killed, seconds=60, folder=tmp_path)[0] == "killed by SIGKILL; last line: allocating"
+
+
+def test_how_a_process_ended_is_said(tmp_path: Path) -> None:
+    dying = python("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    assert members(dying, seconds=60, folder=tmp_path)[0] == "killed by SIGSEGV; it printed nothing"
+    assert members(python("print('well')"), seconds=60, folder=tmp_path)[:2] == (None, False)
+
+
+def test_control_characters_of_a_process_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    loud = python("print('\\x1b[2Jred\\x07'); raise SystemExit(1)")
+    assert members(loud, seconds=60, folder=tmp_path)[0] == "exit code 1; last line: ?[2Jred?"
+
+
+def test_an_all_reduce_whose_peer_never_comes_ends_by_the_limit(tmp_path: Path) -> None:
+    plan = make_plan(detect(), Intent(device="cpu"))
+    environ = {**member_environment(plan, os.environ, str(tmp_path)), MARK: uuid.uuid4().hex}
+    alone = [sys.executable, "-m", "slipway.launcher.doctor.members.all_reduce", str(tmp_path), "60", "0", "2", "cpu"]
+    outcome = run([alone], environ, tmp_path, limit_seconds=6)
+    assert outcome.timed_out
+    assert outcome.problem
+    assert outcome.problem.startswith("no end within 6 s")
+    assert marked(environ[MARK]) == []
+
+
+def test_a_member_ends_by_its_own_limit_when_nobody_else_ends_it(tmp_path: Path) -> None:
+    code = (
+        "import time\n"
+        "from launcher.checks.member import reporting\n"
+        f"with reporting({str(tmp_path)!r}, 0.3): time.sleep(300)"
+    )
+    environ = {**os.environ, PARENT_VARIABLE: str(os.getpid())}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environ, timeout=60)
+    assert done.returncode == -signal.SIGALRM
+
+
+def test_leftovers_of_a_launch_do_not_reach_the_processes(tmp_path: Path) -> None:
+    plan = make_plan(detect(), Intent(device="cpu"))
+    environ = member_environment(plan, {"WORLD_SIZE": "4", "PET_NNODES": "2", "PATH": "/bin"}, str(tmp_path))
+    assert not {"WORLD_SIZE", "PET_NNODES"} & environ.keys()
+    assert environ["PATH"] == "/bin"
+    assert environ["ACCELERATE_USE_CPU"] == "true"
+
+
+def slurm_step(rank: int) -> dict[str, str]:
+    """Return the environment of a task of a SLURM step on two nodes."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("WORLD_SIZE", "RANK", "LOCAL_RANK")}
+    return {
+        **kept,
+        "SLURM_JOB_ID": "7",
+        "SLURM_STEP_ID": "0",
+        "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_NODEID": str(rank),
+        "SLURM_PROCID": str(rank),
+        "SLURM_JOB_NODELIST": "node[1-2]",
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+def test_two_machines_compare_their_clocks_where_they_will_meet() -> None:
+    meeting = ("--quick", "--main-process-ip", "127.0.0.1", "--main-process-port", str(free_port()))
+    second = start(slurm_step(1), *meeting)  # before machine 0 listens
+    with start(slurm_step(0), *meeting) as first, second:
+        outputs = [doctor.communicate(timeout=120) for doctor in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0], outputs
+    found = [checks_of(output)["clocks"] for output, _ in outputs]
+    assert found[0] == found[1]
+    assert found[0].state == "pass"
+    assert found[0].evidence.startswith("2 machines, at most 0.")
+    assert checks_of(outputs[1][0])["port"].state == "skip"
+
+
+def meeting_plan(rank: int, port: int) -> LaunchPlan:
+    fixed = {"num_machines": 2, "main_process_ip": "127.0.0.1", "main_process_port": port, "machine_rank": rank}
+    return make_plan(machines()["t4"], Intent(device="cpu", **fixed))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("word", [b"", b"GET / HTTP/1.1\r\n", b'{"rank": 1}\n', b"time?\n[]\n"])
+def test_a_stranger_at_the_port_does_not_disturb_the_clocks(word: bytes) -> None:
+    port = free_port()
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(gather, meeting_plan(0, port), 30.0)
+        with connect(port) as stranger:
+            stranger.sendall(word)
+            stranger.shutdown(socket.SHUT_WR)
+            second = gather(meeting_plan(1, port), 30.0)
+        assert first.result() == second
+    assert [clock.host for clock in second] == [socket.gethostname()] * 2
+    assert abs(second[1].offset_seconds) <= second[1].uncertainty_seconds + 0.01
+
+
+def connect(port: int) -> socket.socket:
+    assert wait_for(lambda: not is_free(port), 20)
+    return socket.create_connection(("127.0.0.1", port), timeout=20)
+
+
+@pytest.mark.parametrize(("rank", "said"), [(0, "not all of 1 other machines came"), (1, "machine 0 did not answer")])
+def test_a_machine_that_is_not_reached_fails(rank: int, said: str) -> None:
+    meeting = ("--quick", "--main-process-ip", "127.0.0.1", "--main-process-port", str(free_port()))
+    with start(slurm_step(rank), *meeting, "--timeout-seconds", "0.5") as doctor:
+        output, errors = doctor.communicate(timeout=60)
+    assert doctor.returncode == 3, errors
+    check = checks_of(output)["clocks"]
+    assert (check.state, said in check.evidence) == ("fail", True)

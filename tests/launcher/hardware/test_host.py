@@ -1,0 +1,231 @@
+"""What the probes of CPU, memory, scheduler and network make of recorded files."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from slipway.launcher.hardware.probes import cpu, memory, network, scheduler
+from slipway.launcher.hardware.probes.sources import ProbeError, cpu_list
+from tests.launcher.helpers import cpus, machine
+
+V2 = "31 23 0:28 {root} /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw"
+V1 = (
+    "32 31 0:29 {root} /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+    "35 31 0:32 {root} /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory"
+)
+
+
+def v2(path: str, root: str = "/") -> dict[str, object]:
+    return {"proc/self/mountinfo": V2.format(root=root), "proc/self/cgroup": f"0::{path}"}
+
+
+def v1(path: str, root: str = "/") -> dict[str, object]:
+    return {"proc/self/mountinfo": V1.format(root=root), "proc/self/cgroup": f"4:memory:{path}\n2:cpu,cpuacct:{path}"}
+
+
+def test_without_limits_every_core_is_usable(tmp_path: Path) -> None:
+    found = cpu.detect(machine(tmp_path, cpus(4, "avx512f avx512_bf16 amx_bf16")))
+    assert (found.model, found.physical_cores, found.logical_cores) == ("Test CPU", 4, 4)
+    assert (found.usable_cpus, found.limited_by) == (4.0, "logical cores")
+    assert (found.bf16, found.amx, found.avx512) == (True, True, True)
+
+
+def test_a_cpu_without_the_instructions_says_so(tmp_path: Path) -> None:
+    found = cpu.detect(machine(tmp_path, cpus(2, "sse2 avx2")))
+    assert (found.bf16, found.amx, found.avx512) == (False, False, False)
+
+
+def test_two_threads_share_a_core(tmp_path: Path) -> None:
+    blocks = "\n".join(f"processor : {i}\nphysical id : 0\ncore id : {i % 2}\n" for i in range(4))
+    assert cpu.detect(machine(tmp_path, {"proc/cpuinfo": blocks})).physical_cores == 2
+
+
+def test_an_arm_cpu_counts_its_cores_from_sysfs(tmp_path: Path) -> None:
+    topology = {
+        f"sys/devices/system/cpu/cpu{i}/topology/{name}": value
+        for i in range(3)
+        for name, value in (("physical_package_id", 0), ("core_id", i))
+    }
+    info = "processor : 0\nFeatures : asimd bf16\n\nprocessor : 1\n\nprocessor : 2\n"
+    found = cpu.detect(machine(tmp_path, {"proc/cpuinfo": info, **topology}, architecture="aarch64"))
+    assert (found.model, found.physical_cores, found.logical_cores, found.bf16) == ("aarch64", 3, 3, True)
+
+
+@pytest.mark.parametrize(
+    ("affinity", "quota", "slurm", "usable", "limited_by"),
+    [
+        ({0, 1, 2}, "max 100000", None, 3.0, "affinity"),
+        ({0, 1, 2}, "250000 100000", None, 2.5, "cgroup quota"),
+        ({0, 1, 2}, "250000 100000", "2", 2.0, "SLURM_CPUS_PER_TASK"),
+        ({0}, "250000 100000", "2", 1.0, "affinity"),
+        (None, "50000 100000", None, 0.5, "cgroup quota"),
+        (None, "max", "2(x4)", 8.0, "logical cores"),
+    ],
+)
+def test_the_tightest_limit_on_cpus_decides_and_is_named(
+    affinity: set[int] | None, quota: str, slurm: str | None, usable: float, limited_by: str, tmp_path: Path
+) -> None:
+    files = {**cpus(8), **v2("/job"), "sys/fs/cgroup/job/cpu.max": quota}
+    environ = {"SLURM_CPUS_PER_TASK": slurm} if slurm else {}
+    found = cpu.detect(machine(tmp_path, files, environ=environ, affinity=lambda: affinity and frozenset(affinity)))
+    assert (found.usable_cpus, found.limited_by) == (usable, limited_by)
+
+
+def test_an_ancestors_quota_holds_for_its_children(tmp_path: Path) -> None:
+    files = {
+        **cpus(8),
+        **v2("/slice/job"),
+        "sys/fs/cgroup/slice/cpu.max": "150000 100000",
+        "sys/fs/cgroup/slice/job/cpu.max": "400000 100000",
+    }
+    assert cpu.detect(machine(tmp_path, files)).cgroup_quota_cpus == 1.5
+
+
+def test_cgroup_v1_quotas_are_read(tmp_path: Path) -> None:
+    folder = "sys/fs/cgroup/cpu,cpuacct"
+    files = {
+        **cpus(8),
+        **v1("/a/b"),
+        f"{folder}/cpu.cfs_quota_us": -1,
+        f"{folder}/cpu.cfs_period_us": 100000,
+        f"{folder}/a/cpu.cfs_quota_us": 30000,
+        f"{folder}/a/cpu.cfs_period_us": 20000,
+        f"{folder}/a/b/cpu.cfs_quota_us": -1,
+        f"{folder}/a/b/cpu.cfs_period_us": 100000,
+    }
+    assert cpu.detect(machine(tmp_path, files)).cgroup_quota_cpus == 1.5
+
+
+@pytest.mark.parametrize(
+    ("path", "root"), [("/docker/abc", "/docker/abc"), ("/", "/"), ("/../..", "/"), ("/gone", "/")]
+)
+def test_a_container_finds_its_limits_at_its_mount(path: str, root: str, tmp_path: Path) -> None:
+    files = {**cpus(8), **v2(path, root), "sys/fs/cgroup/cpu.max": "200000 100000", "sys/fs/cgroup/memory.max": 4096}
+    sources = machine(tmp_path, files)
+    assert cpu.detect(sources).cgroup_quota_cpus == 2.0
+    assert memory.detect(sources).cgroup_limit_bytes == 4096
+
+
+def test_numa_nodes_have_their_cpus_and_memory(tmp_path: Path) -> None:
+    node = "sys/devices/system/node/node"
+    files = {
+        **cpus(4),
+        f"{node}10/cpulist": "2-3",
+        f"{node}10/meminfo": "Node 10 MemTotal:  2048 kB\nNode 10 MemFree:  4 kB",
+        f"{node}0/cpulist": "0,1",
+        "sys/devices/system/node/online": "0,10",
+    }
+    nodes = cpu.detect(machine(tmp_path, files)).numa_nodes
+    assert [(one.index, one.cpus, one.memory_total_bytes) for one in nodes] == [
+        (0, (0, 1), None),
+        (10, (2, 3), 2048 * 1024),
+    ]
+
+
+def test_a_cpu_list_may_have_ranges_and_be_empty() -> None:
+    assert cpu_list("0-2,8,10-11\n") == (0, 1, 2, 8, 10, 11)
+    assert cpu_list("\n") == ()
+
+
+def test_the_smallest_ancestors_memory_limit_is_usable_memory(tmp_path: Path) -> None:
+    files = {
+        **v2("/a/b"),
+        "sys/fs/cgroup/a/memory.max": 300 * 1024,
+        "sys/fs/cgroup/a/memory.current": 200 * 1024,
+        "sys/fs/cgroup/a/memory.stat": f"anon 1\ninactive_file {50 * 1024}",
+        "sys/fs/cgroup/memory.max": 900 * 1024,
+        "sys/fs/cgroup/a/b/memory.max": 400 * 1024,
+    }
+    found = memory.detect(machine(tmp_path, files))
+    assert (found.total_bytes, found.available_bytes) == (1000 * 1024, 600 * 1024)
+    assert (found.usable_bytes, found.limited_by) == (300 * 1024, "cgroup limit")
+    assert found.cgroup_used_bytes == 150 * 1024
+
+
+def test_cgroup_v1_knows_a_limit_above_what_is_mounted(tmp_path: Path) -> None:
+    folder = "sys/fs/cgroup/memory"
+    files = {
+        **v1("/"),
+        f"{folder}/memory.limit_in_bytes": 9223372036854771712,
+        f"{folder}/memory.stat": "cache 0\nhierarchical_memory_limit 262144",
+    }
+    assert memory.detect(machine(tmp_path, files)).usable_bytes == 262144
+
+
+def test_an_unlimited_cgroup_v1_leaves_the_host(tmp_path: Path) -> None:
+    files = {**v1("/"), "sys/fs/cgroup/memory/memory.limit_in_bytes": 9223372036854771712}
+    found = memory.detect(machine(tmp_path, files))
+    assert (found.cgroup_limit_bytes, found.usable_bytes, found.limited_by) == (None, 1000 * 1024, "host")
+
+
+def test_a_limit_above_the_hosts_memory_limits_nothing(tmp_path: Path) -> None:
+    found = memory.detect(machine(tmp_path, {**v2("/"), "sys/fs/cgroup/memory.max": 1 << 40}))
+    assert (found.usable_bytes, found.limited_by) == (1000 * 1024, "host")
+
+
+def test_off_linux_psutil_knows_the_memory_and_its_absence_is_said(tmp_path: Path) -> None:
+    psutil = SimpleNamespace(virtual_memory=lambda: SimpleNamespace(total=16, available=8))
+    sources = machine(tmp_path, {"proc/meminfo": ""}, platform="darwin", psutil=lambda: psutil)
+    assert memory.detect(sources).total_bytes == 16
+    with pytest.raises(ProbeError, match="pip install psutil"):
+        memory.detect(machine(tmp_path, {"proc/meminfo": ""}, platform="darwin"))
+
+
+JOB = {"SLURM_JOB_ID": "7", "SLURM_NNODES": "4", "SLURM_JOB_NODELIST": "n[1-4]"}
+
+
+@pytest.mark.parametrize(
+    ("more", "place"),
+    [
+        ({}, "allocation"),
+        ({"SLURM_STEP_ID": "4294967290", "SLURM_PROCID": "0"}, "allocation"),
+        ({"SLURM_PROCID": "0"}, "batch"),
+        ({"SLURM_PROCID": "0", "SLURM_STEP_ID": "4294967291"}, "batch"),
+        ({"SLURM_PROCID": "0", "SLURM_STEP_ID": "0"}, "step"),
+    ],
+)
+def test_slurm_tells_allocation_batch_and_step_apart(more: dict[str, str], place: str, tmp_path: Path) -> None:
+    slurm = scheduler.detect(machine(tmp_path, environ={**JOB, **more})).slurm
+    assert slurm is not None
+    assert (slurm.place, slurm.node_count, slurm.node_list) == (place, 4, "n[1-4]")
+
+
+def test_a_leftover_world_size_is_not_torchrun(tmp_path: Path) -> None:
+    left = {"RANK": "1", "WORLD_SIZE": "2"}
+    assert scheduler.detect(machine(tmp_path, environ=left)).torchrun is None
+    torchrun = scheduler.detect(machine(tmp_path, environ={**left, "TORCHELASTIC_RUN_ID": "none"})).torchrun
+    assert torchrun is not None
+    assert (torchrun.rank, torchrun.world_size, torchrun.local_rank) == (1, 2, None)
+
+
+def test_a_pod_of_an_indexed_job_knows_its_number(tmp_path: Path) -> None:
+    environ = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "HOSTNAME": "train-3", "JOB_COMPLETION_INDEX": "3"}
+    pod = scheduler.detect(machine(tmp_path, environ=environ)).kubernetes
+    assert pod is not None
+    assert (pod.pod, pod.completion_index) == ("train-3", 3)
+
+
+def test_network_interfaces_have_addresses_state_and_speed(tmp_path: Path) -> None:
+    net = "sys/class/net"
+    files = {
+        f"{net}/lo/flags": "0x9",
+        f"{net}/eth0/flags": "0x1003",
+        f"{net}/eth0/speed": 25000,
+        f"{net}/ib0/flags": "0x1002",
+        f"{net}/ib0/speed": -1,
+        f"{net}/bonding_masters": "",
+    }
+    entry = SimpleNamespace(family=socket.AF_INET, address="10.0.0.5")
+    hardware_address = SimpleNamespace(family=socket.AF_PACKET, address="aa:bb")
+    psutil = SimpleNamespace(net_if_addrs=lambda: {"eth0": [entry, hardware_address]})
+    found = network.detect(machine(tmp_path, files, psutil=lambda: psutil))
+    assert [(one.name, one.addresses, one.up, one.loopback, one.speed_megabits_per_second) for one in found] == [
+        ("eth0", ("10.0.0.5",), True, False, 25000),
+        ("ib0", (), False, False, None),
+        ("lo", (), True, True, None),
+    ]
+    assert [one.name for one in network.detect(machine(tmp_path, files))] == ["eth0", "ib0", "lo"]

@@ -1,0 +1,305 @@
+"""`slipway launch --max-restarts`: what is started again, from where, on what, and when it is given up."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from slipway.launcher import cli
+from slipway.launcher.launch import restarts
+from slipway.launcher.launch.restarts import (
+    Attempt,
+    going_on,
+    is_crash,
+    is_same_failure,
+    newest_step,
+    pause_seconds,
+    read_progress,
+)
+from slipway.launcher.launch.state_files import PROGRESS_FILE
+from slipway.launcher.launch.supervise.outcome import Outcome
+from slipway.launcher.launch.supervise.supervisor import Run
+from slipway.launcher.plan.replan import EarlierRun
+from slipway.training.observers.launch_mark import MARK, LaunchMark
+from tests.launcher.machines import machines
+from tests.launcher.plan.test_replan import without
+
+
+def failed(**facts: Any) -> Outcome:
+    return Outcome(**{"exit_code": 1, "failed_rank": 0, "failure": "exception", "error": "ValueError: no", **facts})
+
+
+def killed(signum: int = 9, **facts: Any) -> Outcome:
+    return failed(exit_code=128 + signum, failure="signal", code=signum, error="", **facts)
+
+
+def attempt(outcome: Outcome, step: int | None = None, seconds: float = 100.0) -> Attempt:
+    return Attempt(outcome=outcome, seconds=seconds, step=step)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "crashed"),
+    [
+        (failed(), True),
+        (killed(signal.SIGKILL), True),
+        (killed(signal.SIGSEGV), True),
+        (Outcome(exit_code=42, failed_rank=1, failure="exit", code=42), True),
+        (Outcome(exit_code=1, failure="agent"), True),
+        (Outcome(exit_code=0), False),
+        (Outcome(exit_code=2, failed_rank=0, failure="exit", code=2), False),
+        (Outcome(exit_code=75), False),
+        (Outcome(exit_code=75, stopped_by=signal.SIGTERM), False),
+        (Outcome(exit_code=143, stopped_by=signal.SIGTERM), False),
+        (Outcome(exit_code=130, stopped_by=signal.SIGINT), False),
+        # Somebody asked the processes themselves to stop, or the terminal went away.
+        (killed(signal.SIGTERM), False),
+        (killed(signal.SIGHUP), False),
+        (Outcome(exit_code=130, failed_rank=0, failure="exit", code=130), False),
+    ],
+)
+def test_only_a_crash_is_started_again(outcome: Outcome, crashed: bool) -> None:
+    assert is_crash(outcome) is crashed
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (attempt(killed(), 57), attempt(killed(), 57), True),
+        (attempt(killed(), 57), attempt(killed(), 58), False),
+        (attempt(killed(), 57), attempt(killed(signal.SIGSEGV), 57), False),
+        (attempt(killed(), 57), attempt(killed()), False),
+        (attempt(failed(failed_rank=0), 57), attempt(failed(failed_rank=3), 57), True),
+        (
+            attempt(failed(error="E: 3 of tensor at 0x7f3a"), 5),
+            attempt(failed(error="E: 14 of tensor at 0x81"), 5),
+            True,
+        ),
+        (attempt(failed(error="KeyError: 'a'"), 5), attempt(failed(error="KeyError: 'b'"), 5), False),
+        # Where no step is known the time stands for it.
+        (attempt(failed(), seconds=100.0), attempt(failed(), seconds=115.0), True),
+        (attempt(failed(), seconds=100.0), attempt(failed(), seconds=300.0), False),
+        (attempt(failed(), seconds=300.0), attempt(failed(), seconds=100.0), False),
+        (attempt(failed(), seconds=0.1), attempt(failed(), seconds=1.9), True),
+        (attempt(failed(failure="lost peer")), attempt(failed(failure="lost peer")), False),
+        (attempt(failed(failure="lost peer"), 5), attempt(failed(failure="lost peer"), 5), True),
+    ],
+)
+def test_the_same_failure_is_the_same_reason_at_the_same_step(one: Attempt, other: Attempt, same: bool) -> None:
+    assert is_same_failure(one, other) is same
+
+
+def test_the_pause_grows_to_half_a_minute() -> None:
+    assert [pause_seconds(restart) for restart in (1, 2, 3, 4, 5, 6, 7, 10_000)] == [1, 2, 4, 8, 16, 30, 30, 30]
+
+
+@pytest.mark.parametrize(
+    ("word", "instead"),
+    [
+        ("runs/a/checkpoints/000003-step-40", "/new/a"),
+        ("--resume=/old/a/checkpoints/000003-step-40", "--resume=/new/a"),
+        ("--resume=auto", "--resume=/new/a"),
+        ("runs/b/checkpoints/000003-step-40", None),
+        ("a/checkpoints/notes", None),
+        ("--micro-batch-size=auto", None),
+        ("", None),
+    ],
+)
+def test_a_checkpoint_to_begin_from_becomes_the_run_to_go_on_with(word: str, instead: str | None) -> None:
+    assert going_on(["train.py", word, "--x"], Path("/new/a")) == ["train.py", instead or word, "--x"]
+
+
+def test_resume_auto_becomes_the_run_too() -> None:
+    words = ["train.py", "--device", "auto", "--resume", "auto"]
+    assert going_on(words, Path("/new/a")) == [*words[:-1], "/new/a"]
+
+
+def test_the_training_s_mark_is_what_the_launcher_reads(tmp_path: Path) -> None:
+    assert MARK == PROGRESS_FILE
+    assert read_progress(tmp_path) is None
+    first, second = tmp_path / "runs" / "one\nfold", tmp_path / "runs" / "b"
+    one = LaunchMark(str(tmp_path), first)
+    one.on_step(SimpleNamespace(step=12))  # type: ignore[arg-type]
+    assert read_progress(tmp_path) == restarts.Progress(step=12, runs=(first,))
+    one.close()
+    other = LaunchMark(str(tmp_path), second)
+    other.on_decision(SimpleNamespace(kind="resume", fields={"step": 1_000_000}))  # type: ignore[arg-type]
+    assert read_progress(tmp_path) == restarts.Progress(step=1_000_000, runs=(first, second))
+    other.close()
+    (tmp_path / PROGRESS_FILE).write_text("")
+    assert read_progress(tmp_path) is None
+
+
+def test_without_a_launch_there_is_no_mark(tmp_path: Path) -> None:
+    for folder in (None, str(tmp_path / "gone")):
+        mark = LaunchMark(folder, tmp_path)
+        mark.on_step(SimpleNamespace(step=1))  # type: ignore[arg-type]
+        mark.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_goes_on_from_the_newest_checkpoint_of_the_newest_run(tmp_path: Path) -> None:
+    assert newest_step([]) is None
+    assert newest_step([tmp_path / "a"]) == 0
+    for name in ("a/checkpoints/000009-step-900", "b/checkpoints/000002-step-30", "b/checkpoints/000010-step-20"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "b" / "checkpoints" / ".000011-step-99").mkdir()
+    assert newest_step([tmp_path / "a", tmp_path / "b"]) == 20  # the numbers before the step count the checkpoints
+
+
+@pytest.fixture
+def ends(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Run]]:
+    """Return what makes the processes of a launch end in these ways, one after the other; it returns what was started."""
+    started: list[Run] = []
+
+    def set_up(*outcomes: Outcome | Callable[[Run], Outcome]) -> list[Run]:
+        left = list(outcomes)
+
+        def run(what: Run, inbox: object) -> Outcome:
+            started.append(what)
+            end = left.pop(0)
+            return end if isinstance(end, Outcome) else end(what)
+
+        monkeypatch.setattr(restarts, "run", run)
+        monkeypatch.setattr(restarts, "pause_seconds", lambda restart: 0.0)
+        return started
+
+    return set_up
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").touch()
+    return tmp_path
+
+
+def training(step: int, run_folder: Path, outcome: Outcome) -> Callable[[Run], Outcome]:
+    """Return processes that train a run up to a step."""
+
+    def end(what: Run) -> Outcome:
+        mark = LaunchMark(str(what.folder), run_folder)
+        mark.on_step(SimpleNamespace(step=step))  # type: ignore[arg-type]
+        mark.close()
+        return outcome
+
+    return end
+
+
+def test_with_a_gpu_lost_it_goes_on_with_seven(
+    ends: Callable[..., list[Run]], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = machines()["8xh100"]
+    there = [whole, without(whole, 3)]
+    monkeypatch.setattr("slipway.launcher.launch.command.hardware_of", lambda path: there.pop(0))
+    run_folder = folder / "runs" / "mine"
+    (run_folder / "checkpoints" / "000002-step-40").mkdir(parents=True)
+    started = ends(training(57, run_folder, killed(failed_rank=3, num_processes=8)), Outcome(exit_code=0))
+    assert cli.main(["launch", "--num-processes", "8", "--max-restarts", "2", "train.py"]) == 0
+    first, second = started
+    assert [one.num_processes for one in started] == [8, 7]
+    assert json.loads((second.folder / "plan.json").read_text())["num_processes"] == 7
+    assert second.folder == first.folder / "restart_1"
+    assert ("SLIPWAY_RESUME" in first.environment, "SLIPWAY_RESTART" in first.environment) == (False, False)
+    assert second.environment["SLIPWAY_RESUME"] == str(run_folder)
+    assert second.environment["SLIPWAY_RESTART"] == "1"
+    assert second.environment["SLIPWAY_LAUNCH_FOLDER"] == str(second.folder)
+    said = capsys.readouterr().err
+    assert "restart 1 of 2 in 0 s from step 40: rank 3 failed after step 57: killed by SIGKILL\n" in said
+    assert "7 cuda devices, without cuda 3 (NVIDIA H100 80GB HBM3): 7 processes instead of 8\n" in said
+    assert said.endswith("2 starts:\n  1, 0 s: rank 3 failed after step 57: killed by SIGKILL\n  2, 0 s: finished\n")
+
+
+def test_with_no_gpu_left_it_gives_up_with_the_exit_code_of_the_crash(
+    ends: Callable[..., list[Run]], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = machines()["8xh100"]
+    there = [whole, without(whole, *range(8))]
+    monkeypatch.setattr("slipway.launcher.launch.command.hardware_of", lambda path: there.pop(0))
+    started = ends(killed(signal.SIGBUS))
+    assert cli.main(["launch", "--max-restarts", "2", "train.py"]) == 128 + signal.SIGBUS
+    assert len(started) == 1
+    assert "given up: --device cuda: this machine has no accelerator\n" in capsys.readouterr().err
+
+
+def test_the_same_step_twice_for_the_same_reason_is_given_up(
+    ends: Callable[..., list[Run]], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_folder = folder / "runs" / "mine"
+    crashes = [
+        training(57, run_folder, killed()),
+        training(57, run_folder, failed(error="RuntimeError: 3 left")),
+        training(60, run_folder, failed(error="RuntimeError: 2 left")),
+        training(60, run_folder, failed(error="RuntimeError: 1 left")),
+    ]
+    assert len(ends(*crashes)) == 0
+    assert cli.main(["launch", "--max-restarts", "9", "train.py"]) == 1
+    said = capsys.readouterr().err
+    assert "restart 3 of 9 in 0 s from the start: the process failed after step 60: RuntimeError: 2 left\n" in said
+    assert "given up: it failed twice after step 60 for the same reason, RuntimeError: 1 left\n" in said
+    assert "4 starts:\n" in said
+
+
+def test_a_script_of_several_runs_finds_each_by_its_name(ends: Callable[..., list[Run]], folder: Path) -> None:
+    one, two = folder / "runs" / "fold-1", folder / "runs" / "fold-2"
+
+    def both(what: Run) -> Outcome:
+        training(9, one, failed())(what)
+        return training(4, two, failed())(what)
+
+    started = ends(both, training(5, two, killed()), Outcome(exit_code=0))
+    assert cli.main(["launch", "--max-restarts", "9", "train.py", "--resume", "auto"]) == 0
+    assert [run.environment.get("SLIPWAY_RESUME") for run in started] == [None, "auto", "auto"]
+    assert [run.argv[-1] for run in started] == ["auto"] * 3
+
+
+def test_a_resumed_run_that_crashes_before_it_begins_is_resumed_again(
+    ends: Callable[..., list[Run]], folder: Path
+) -> None:
+    from slipway.launcher.common.parser import make_parser
+    from slipway.launcher.launch.command import add_launch_options, start
+
+    parser = make_parser("launch", "")
+    add_launch_options(parser)
+    options = parser.parse_args(["--max-restarts", "1"])
+    started = ends(killed(), Outcome(exit_code=0))
+    earlier = EarlierRun(folder=folder / "runs" / "mine", device="cpu", world_size=1)
+    assert start(options, ["train.py", "--resume=auto"], earlier) == 0
+    assert [run.environment["SLIPWAY_RESUME"] for run in started] == [str(earlier.folder)] * 2
+    assert [run.argv[-1] for run in started] == [f"--resume={earlier.folder}"] * 2
+
+
+@pytest.mark.parametrize(("is_known", "code"), [(False, 128 + signal.SIGTERM), (True, 75)])
+def test_a_signal_between_two_starts_ends_it_at_once(
+    is_known: bool,
+    code: int,
+    ends: Callable[..., list[Run]],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    started = ends(training(5, folder / "runs" / "mine", killed()) if is_known else killed())
+    monkeypatch.setattr(restarts, "pause_seconds", lambda restart: 600.0)
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    assert cli.main(["launch", "--max-restarts", "9", "train.py"]) == code
+    timer.join()
+    assert len(started) == 1
+    assert f"stopped by SIGTERM{', resumable' if is_known else ''}\n" in capsys.readouterr().err
+
+
+def test_a_dry_run_tells_of_restarts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["launch", "--dry-run", "--json", "--max-restarts", "3", "train.py"]) == 0
+    assert "after a crash it starts again, 3 times at most" in json.loads(capsys.readouterr().out)["notes"]
+
+
+def test_a_negative_number_of_restarts_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["launch", "--max-restarts", "-1", "train.py"]) == 2
+    assert capsys.readouterr().err == "error: slipway launch: --max-restarts -1: must be 0 or more\n"

@@ -1,0 +1,110 @@
+"""A training that starts itself on all devices: when it does, with what, and what it costs when it does not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from slipway.launcher.launch import self_launch
+from slipway.training.common.errors import UserError
+from tests.conftest import ROOT
+from tests.launcher.machines import machine, machines
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Return what is launched, on a machine with eight H100."""
+    calls: list[list[str]] = []
+
+    def launch(arguments: list[str]) -> int:
+        calls.append(arguments)
+        return 42
+
+    for name in (*self_launch._LAUNCHED, "SLIPWAY_MULTI_GPU", "SLIPWAY_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+    on(monkeypatch, machines()["8xh100"])
+    monkeypatch.setattr("slipway.launcher.launch.command.launch", launch)
+    return calls
+
+
+def on(monkeypatch: pytest.MonkeyPatch, hardware: Any) -> None:
+    monkeypatch.setattr("slipway.launcher.common.parser.hardware_of", lambda path: hardware)
+
+
+def test_multi_gpu_starts_the_script_with_its_arguments_on_all_devices(started: list[list[str]]) -> None:
+    arguments = ["--multi-gpu", "--epochs", "3"]
+    assert self_launch.start_itself("bin/train.py", arguments) == 42
+    assert self_launch.start_itself("training", arguments) == 42
+    assert started == [
+        ["--device", "auto", "bin/train.py", *arguments],
+        ["--device", "auto", "-m", "training", *arguments],
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--multi-gpu", "--no-multi-gpu"],
+        ["--multi-gpu", "--no-data-parallel"],
+        ["--multi-gpu", "--device", "cpu"],
+        ["--multi-gpu", "--device=cpu"],
+    ],
+)
+def test_without_it_or_with_a_contradiction_this_process_goes_on(
+    started: list[list[str]], arguments: list[str]
+) -> None:
+    assert self_launch.start_itself("bin/train.py", arguments) is None
+    assert started == []
+
+
+@pytest.mark.parametrize("name", self_launch._LAUNCHED)
+def test_a_launched_process_does_not_launch_again(
+    started: list[list[str]], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "0")
+    assert self_launch.start_itself("bin/train.py", ["--multi-gpu"]) is None
+
+
+def test_one_device_is_nothing_to_start(started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    for hardware in (machine(), machines()["t4"]):
+        on(monkeypatch, hardware)
+        assert self_launch.start_itself("bin/train.py", ["--multi-gpu"]) is None
+
+
+def test_the_variable_is_as_good_as_the_flag_and_the_flag_wins(
+    started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLIPWAY_MULTI_GPU", "true")
+    assert self_launch.start_itself("bin/train.py", []) == 42
+    assert self_launch.start_itself("bin/train.py", ["--no-multi-gpu"]) is None
+
+
+def test_what_torch_calls_cuda_may_be_rocm(started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, machines()["8xmi300x"])
+    assert self_launch.start_itself("bin/train.py", ["--multi-gpu", "--device", "cuda"]) == 42
+    assert started[0][:2] == ["--device", "rocm"]
+
+
+def test_an_error_of_the_launch_is_one_line(
+    started: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(arguments: list[str]) -> int:
+        raise UserError("no")
+
+    monkeypatch.setattr("slipway.launcher.launch.command.launch", refuse)
+    assert self_launch.start_itself("bin/train.py", ["--multi-gpu"]) == 2
+    assert capsys.readouterr().err == "error: no\n"
+
+
+def test_it_imports_nothing_where_it_is_not_asked_for() -> None:
+    program = (
+        "import sys; before = set(sys.modules); from launcher.self_launch import start_itself\n"
+        "start_itself('bin/train.py', ['--epochs', '3'])\n"
+        "print(sorted(name for name in set(sys.modules) - before if name.partition('.')[0] == 'launcher'))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "['launcher', 'slipway.launcher.launch.self_launch']\n"

@@ -1,0 +1,245 @@
+"""Options become a recipe; what is wrong is named, with the nearest right one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slipway.training.common.conversion import from_mapping
+from slipway.training.common.errors import UserError
+from slipway.training.config.options import TrainingConfig
+from slipway.training.config.recipe import Augmentation, Recipe
+from slipway.training.config.stages import PRESETS, load_stages
+from slipway.training.devices.ranks import Ranks
+from slipway.training.run.cli import build_parser, main, parse_config
+from slipway.training.run.planning import make_plan
+from tests.training.helpers import catch
+
+FLAGS = [
+    "--augment",
+    "--auto-adjust-batch-size",
+    "--batch-rule",
+    "--batch-size",
+    "--clip-norm",
+    "--config",
+    "--data",
+    "--data-format",
+    "--data-parallel",
+    "--debug",
+    "--device",
+    "--dropout",
+    "--duplicates",
+    "--ema-decay",
+    "--epochs",
+    "--experiment-name",
+    "--explain",
+    "--gradient-accumulation",
+    "--help",
+    "--learning-rate",
+    "--learning-rate-rule",
+    "--log-level",
+    "--max-steps",
+    "--micro-batch-size",
+    "--mixed-precision",
+    "--model-blocks",
+    "--model-width",
+    "--monitor",
+    "--multi-gpu",
+    "--no-augment",
+    "--no-auto-adjust-batch-size",
+    "--no-data-parallel",
+    "--no-debug",
+    "--no-multi-gpu",
+    "--no-overwrite",
+    "--no-quick-test",
+    "--num-workers",
+    "--optimizer",
+    "--overwrite",
+    "--patience",
+    "--precision",
+    "--quick-test",
+    "--reduction",
+    "--runs-dir",
+    "--schedule",
+    "--seed",
+    "--share-weights",
+    "--split",
+    "--stages-config",
+    "--train-ratio",
+    "--warmup-epochs",
+    "--weight-decay",
+    "--allow-recipe-change",
+    "--no-allow-recipe-change",
+    "--bad-steps",
+    "--bucket-bytes",
+    "--compile",
+    "--no-compile",
+    "--memory-format",
+    "--gradient-checkpointing",
+    "--no-gradient-checkpointing",
+    "--hang-timeout",
+    "--keep",
+    "--loss-spike-score",
+    "--data-cache",
+    "--no-data-cache",
+    "--no-profile",
+    "--profile",
+    "--profile-steps",
+    "--resume",
+    "--save-every",
+    "--sharding",
+    "-h",
+]
+
+
+def test_the_command_line_is_what_it_was() -> None:
+    found = [option for action in build_parser()._actions for option in action.option_strings]
+    assert sorted(found) == sorted(FLAGS)
+
+
+def test_flags_beat_the_file_which_beats_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text("batch_size: 16\nlearning_rate: 1e-3\nshare_weights: [3, 1]\n", encoding="utf-8")
+    environment = {"SLIPWAY_BATCH_SIZE": "8", "SLIPWAY_SEED": "5", "SLIPWAY_QUICK_TEST": "true"}
+    config = parse_config(["--learning-rate", "0.5", "--config", str(file)], environment)
+    assert config.learning_rate == 0.5
+    assert config.batch_size == 16
+    assert config.seed == 5
+    assert config.quick_test is True
+    assert config.share_weights == (3.0, 1.0)
+    assert config.epochs is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--learning-rat", "1"], r"--learning-rat .*'--learning-rate'"),
+        (["--batch-rule", "scal"], r"--batch-rule: 'scal' .*'scale'"),
+        (["--batch-size", "1.5"], r"--batch-size: expected a whole number, got '1.5'"),
+        (["--batch-size", "0"], r"--batch-size: must be at least 1"),
+        (["--learning-rate", "-1"], r"learning_rate must be above 0"),
+        (["--seed"], r"--seed"),
+        (["train"], r"unexpected argument 'train'"),
+        (["--config", "/nowhere.yaml"], r"--config: no file"),
+        (["--micro-batch-size", "4", "--gradient-accumulation", "2"], r"give one of them"),
+        (["--batch-rule", "fixed", "--auto-adjust-batch-size"], r"contradicts"),
+        (["--stages-config", "agressive"], r"'agressive' .*'aggressive'"),
+        (["--share-weights", "0,0"], r"--share-weights"),
+        (["--train-ratio", "1.5"], r"train_ratio must be between 0 and 1"),
+        (["--dropout", "1"], r"dropout must be in \[0, 1\)"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(arguments: list[str], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_config(arguments, {}).make_recipe()
+    assert re.search(message, str(caught.value))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_ends_with_exit_code_2_and_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--epoch", "3"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: unknown option --epoch (did you mean '--epochs'?)")
+    assert captured.err.count("\n") == 1
+
+
+def test_a_typo_in_the_file_names_file_and_nearest_key(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text("batchsize: 16\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"recipe\.yaml: unknown key 'batchsize' \(did you mean 'batch_size'\?\)"):
+        parse_config(["--config", str(file)], {})
+    file.write_text("batch_size: [1\n", encoding="utf-8")
+    with pytest.raises(UserError, match="not a readable YAML file"):
+        parse_config(["--config", str(file)], {})
+
+
+def test_auto_adjust_is_another_spelling_of_the_batch_rule() -> None:
+    assert TrainingConfig().make_recipe().batch_rule == "scale"
+    assert TrainingConfig(auto_adjust_batch_size=True).make_recipe().batch_rule == "scale"
+    assert TrainingConfig(auto_adjust_batch_size=False).make_recipe().batch_rule == "fixed"
+    assert parse_config(["--no-auto-adjust-batch-size"], {}).effective_batch_rule == "fixed"
+
+
+def test_scale_multiplies_batch_and_rate_and_fixed_leaves_both() -> None:
+    scaled = TrainingConfig(learning_rate=0.01).make_recipe().resolve(4, "no")
+    assert (scaled.resolved.global_batch_size, scaled.peak_learning_rate) == (128, pytest.approx(0.04))
+    fixed = TrainingConfig(learning_rate=0.01, batch_rule="fixed").make_recipe().resolve(4, "no")
+    assert (fixed.resolved.global_batch_size, fixed.peak_learning_rate) == (32, pytest.approx(0.01))
+    rooted = TrainingConfig(learning_rate=0.01, learning_rate_rule="sqrt").make_recipe().resolve(4, "no")
+    assert rooted.peak_learning_rate == pytest.approx(0.02)
+
+
+def test_the_hash_follows_what_is_learned_and_not_how_it_is_computed() -> None:
+    base = TrainingConfig().make_recipe()
+    assert TrainingConfig(micro_batch_size=3, num_workers=2, runs_dir="x").make_recipe().hash == base.hash
+    assert TrainingConfig(seed=1).make_recipe().hash != base.hash
+    resolved = base.resolve(2, "no")
+    assert resolved.hash != base.hash
+    assert resolved.base_hash == base.base_hash
+
+
+def test_a_recipe_goes_to_plain_values_and_comes_back_equal() -> None:
+    recipe = TrainingConfig(stages_config="aggressive", ema_decay=0.99).make_recipe().resolve(2, "no")
+    assert from_mapping(Recipe, recipe.as_dict(), "run.json") == recipe
+
+
+def test_presets_have_the_stages_they_promise() -> None:
+    names = [stage.name for stage in load_stages("default")]
+    assert names == ["baseline", "augmentation", "regularization", "fine-tuning", "polishing"]
+    assert {name: len(load_stages(name)) for name in PRESETS} == {
+        "default": 5,
+        "conservative": 2,
+        "aggressive": 3,
+        "minimal": 1,
+    }
+    regularized = load_stages("default")[2]
+    assert regularized.label_smoothing > 0
+    assert regularized.dropout > load_stages("default")[0].dropout
+
+
+def test_a_quick_test_is_two_short_stages() -> None:
+    stages = TrainingConfig(quick_test=True, epochs=50).make_recipe().stages
+    assert [stage.epochs for stage in stages] == [3, 3]
+    assert [stage.patience for stage in stages] == [3, 3]
+
+
+def test_augmentation_can_be_forced_on_and_off() -> None:
+    off = TrainingConfig(augment=False).make_recipe()
+    assert all(stage.augmentation == Augmentation() for stage in off.stages)
+    on = TrainingConfig(augment=True).make_recipe()
+    assert all(stage.augmentation != Augmentation() for stage in on.stages)
+
+
+def test_stages_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "stages.yaml"
+    file.write_text(
+        "- {name: first, epochs: 2, augmentation: {noise: 0.1}}\n- {name: second, epochs: 1, schedule: linear}\n",
+        encoding="utf-8",
+    )
+    first, second = load_stages(str(file))
+    assert (first.epochs, first.augmentation.noise, second.schedule) == (2, 0.1, "linear")
+    file.write_text("- {name: first, epoch: 2}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"stage 1: unknown key 'epoch' \(did you mean 'epochs'\?\)"):
+        load_stages(str(file))
+    file.write_text("- {name: first}\n", encoding="utf-8")
+    with pytest.raises(UserError, match="stage 1: missing epochs"):
+        load_stages(str(file))
+    file.write_text("- {name: a, epochs: 1}\n- {name: a, epochs: 1}\n", encoding="utf-8")
+    with pytest.raises(UserError, match="same name"):
+        load_stages(str(file))
+
+
+@pytest.mark.parametrize("options", [{"reduction": "flat"}, {"sharding": "fsdp"}])
+def test_buckets_are_refused_where_there_are_none(options: dict[str, Any]) -> None:
+    assert "--bucket-bytes: there are buckets with" in str(catch(TrainingConfig, bucket_bytes=1000, **options))
+
+
+def test_buckets_that_are_not_used_are_told() -> None:
+    config = TrainingConfig(bucket_bytes=1000)
+    plan = make_plan(config, config.make_recipe().resolve(1, "no"), Ranks.alone())
+    assert plan.bucket_bytes is None
+    assert dict(plan.reasons)["bucket_bytes"] == "not used: one process: nothing to reduce"

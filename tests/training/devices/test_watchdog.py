@@ -1,0 +1,136 @@
+"""A run that hangs ends by a time limit and leaves the stacks of every rank; one that makes progress is left alone."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slipway.training.devices.watchdog import Watchdog
+from slipway.training.storage import files as durable
+from slipway.training.tasks.task import Batch
+from tests.training.misbehaviour import NAME, Act, ActingTask, record_of, run, sleep, steps_of
+from tests.training.processes import run_group, started
+
+
+def test_a_rank_that_stands_still_ends_the_run_with_the_stacks_of_all(tmp_path: Path) -> None:
+    arguments = ["--runs-dir", str(tmp_path), "--hang-timeout", "1.5s"]
+    with started(2, tmp_path / "output", run, arguments, partial(sleep, 3600.0, 3, 1)) as group:
+        before = time.monotonic()
+        assert group.exit_codes() == [1, 1]
+        assert time.monotonic() - before < 30
+        output = group.output()
+    stacks = {rank: (tmp_path / NAME / "stacks" / f"rank_{rank}.txt").read_text() for rank in (0, 1)}
+    assert "misbehaviour.py" in stacks[1]
+    assert "in sleep" in stacks[1]
+    assert "all_reduce" in stacks[0]
+    assert f"made no progress for 1.5 s; its stacks are in {tmp_path / NAME / 'stacks'}" in output
+    # The same command goes on, and what was found out about the hang stays.
+    assert run_group(2, tmp_path / "output", run, [*arguments, "--resume", "auto"]) == [0, 0]
+    assert record_of(tmp_path)["state"] == "finished"
+    for rank in (0, 1):
+        assert (tmp_path / NAME / "stacks" / f"rank_{rank}.txt").read_text() == stacks[rank]
+
+
+def slow_disk(seconds: float, arguments: list[str], act: Act) -> int:
+    """Run a training whose disk takes long for every file of weights or optimizer state."""
+    write = durable.write_tensors
+
+    def write_slowly(*given: Any) -> durable.Written:
+        time.sleep(seconds)
+        return write(*given)
+
+    for module in ("slipway.training.storage.checkpoint", "slipway.training.storage.run_folder"):
+        patched: Any = sys.modules[module]
+        assert patched.write_tensors is write
+        patched.write_tensors = write_slowly
+    return run(arguments, act)
+
+
+def test_steps_and_a_slow_disk_are_no_hang_and_leave_no_stacks(tmp_path: Path) -> None:
+    # 12 steps take longer than the limit; so do the weights of best and last, for which rank 1 waits.
+    arguments = ["--runs-dir", str(tmp_path), "--hang-timeout", "1s", "--batch-rule", "fixed", "--save-every", "never"]
+    act = partial(doze, 0.15)
+    assert run_group(2, tmp_path / "output", slow_disk, 1.6, arguments, act) == [0, 0]
+    assert len(steps_of(tmp_path)) == 12
+    assert not (tmp_path / NAME / "stacks").exists()
+
+
+def doze(seconds: float, step: int, batch: Batch, losses: torch.Tensor) -> None:
+    """Act: take some time for every step."""
+    time.sleep(seconds)
+
+
+def test_evaluation_counts_as_progress(tmp_path: Path) -> None:
+    arguments = ["--runs-dir", str(tmp_path), "--hang-timeout", "0.8s", "--micro-batch-size", "1", "--epochs", "1"]
+    assert run_group(1, tmp_path / "output", slow_evaluation, arguments) == [0]
+    assert not (tmp_path / NAME / "stacks").exists()
+
+
+def slow_evaluation(arguments: list[str]) -> int:
+    """Run a training that takes 20 x 0.06 s to evaluate."""
+    measure = ActingTask.measure
+
+    def measure_slowly(self: ActingTask, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
+        time.sleep(0.06)
+        return measure(self, outputs, batch)
+
+    ActingTask.measure = measure_slowly  # type: ignore[method-assign]
+    return run(arguments)
+
+
+def hang_without_a_folder(folder: Path) -> None:
+    """Hang under a watch whose folder is not there."""
+    with Watchdog(folder, 3, 0.3):
+        time.sleep(3600)
+
+
+def test_where_the_folder_is_not_there_the_stacks_go_to_stderr(tmp_path: Path) -> None:
+    with started(1, tmp_path / "output", hang_without_a_folder, tmp_path / "absent") as group:
+        assert group.exit_codes() == [1]
+        told = group.output(0)
+    assert "rank 3 made no progress for 0.3 s" in told
+    assert "hang_without_a_folder" in told
+    assert not (tmp_path / "absent").exists()
+
+
+def hold_the_interpreter(folder: Path) -> None:
+    """Hang in C code that lets no other thread run."""
+    with Watchdog(folder, 0, 0.3):
+        re.match(r"(a+)+$", "a" * 40 + "b")
+
+
+def test_a_hang_that_holds_the_interpreter_ends_too(tmp_path: Path) -> None:
+    with started(1, tmp_path / "output", hold_the_interpreter, tmp_path) as group:
+        assert group.exit_codes() == [1]
+    assert "hold_the_interpreter" in (tmp_path / "stacks" / "rank_0.txt").read_text()
+
+
+def test_a_rank_that_another_one_takes_along_leaves_where_it_stood(tmp_path: Path) -> None:
+    def lose_connection(error: Exception, seconds: float) -> None:
+        with suppress(type(error)), Watchdog(tmp_path, 0, 60.0) as watchdog:
+            watchdog._last_beat -= seconds
+            raise error
+
+    lose_connection(RuntimeError("Connection closed by peer"), 10.0)
+    lose_connection(ValueError("wrong"), 50.0)
+    assert list(tmp_path.iterdir()) == []
+    lose_connection(RuntimeError("Connection closed by peer"), 50.0)
+    told = (tmp_path / "stacks" / "rank_0.txt").read_text()
+    assert told.startswith("rank 0 stood still for 50 s, then another one ended:\nTraceback")
+    assert "in lose_connection" in told
+
+
+def test_nothing_is_watched_without_a_limit_or_a_folder(tmp_path: Path) -> None:
+    for folder, limit in ((tmp_path, None), (None, 1.0)):
+        with Watchdog(folder, 0, limit) as watchdog:
+            watchdog.beat()
+            with watchdog.paused():
+                pass
+    assert list(tmp_path.iterdir()) == []

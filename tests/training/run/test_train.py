@@ -1,0 +1,377 @@
+"""A whole run in this process: what it returns, what it leaves in its folder, and how it ends when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
+from torch import nn
+
+from slipway.training.config.options import TrainingConfig
+from slipway.training.config.recipe import Stage
+from slipway.training.observers.journal import read_journal
+from slipway.training.run.train import train
+from slipway.training.tasks.task import Batch
+from slipway.training.tasks.tensors import TensorTask
+from tests.training.helpers import catch, make_task
+
+NUM_CLIPS = 40
+SMALL: dict[str, Any] = {
+    "device": "cpu", "stages_config": "minimal", "epochs": 2, "batch_size": 8, "model_width": 16, "model_blocks": 1,
+    "log_level": "error",
+}  # fmt: skip
+
+
+@contextmanager
+def logging_kept() -> Iterator[None]:
+    """Undo what a run sets for its process: where log messages go."""
+    logger = logging.getLogger("slipway")
+    before = (list(logger.handlers), logger.level, logger.propagate)
+    yield
+    logger.handlers[:], logger.level, logger.propagate = before
+
+
+@pytest.fixture(autouse=True)
+def as_if_alone(accelerate_state: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leave nothing behind for other tests; take one thread, for tests run side by side."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    with logging_kept():
+        yield
+
+
+def write_clips(path: Path, labels: np.ndarray, **arrays: np.ndarray) -> Path:
+    """Write clips of 3 to 7 frames that tell of their class."""
+    random = np.random.default_rng(0)
+    lengths = random.integers(3, 8, len(labels))
+    values = random.normal(size=(lengths.sum(), 21, 3)) * 0.1
+    values[:, :, 1] += np.linspace(0, 1, 21)
+    values[:, :, 0] += np.repeat(labels, lengths)[:, None] * np.linspace(-1, 1, 21) ** 2
+    np.savez(path, X=values.astype(np.float32), y=labels, lengths=lengths, **arrays)  # type: ignore[arg-type]
+    return path
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clips(tmp_path_factory.mktemp("data") / "clips.npz", np.arange(NUM_CLIPS) % 2)
+
+
+@pytest.fixture(scope="module")
+def reference_losses(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> list[float]:
+    """The losses of a plain run."""
+    runs_dir = tmp_path_factory.mktemp("reference")
+    with logging_kept():
+        train(config(clips, runs_dir, experiment_name="plain"))
+    AcceleratorState._reset_state(True)
+    return [event["loss"] for event in read_journal(runs_dir / "plain" / "events.jsonl") if event["event"] == "step"]
+
+
+def config(source: Path | None, runs_dir: Path, **options: Any) -> TrainingConfig:
+    data = {} if source is None else {"data": str(source)}
+    return TrainingConfig(**{**SMALL, **data, "runs_dir": str(runs_dir), **options})
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "run.json").read_text())
+
+
+def test_run_json_holds_the_recipe_the_plan_the_versions_and_the_result(clips: Path, tmp_path: Path) -> None:
+    asked = config(clips, tmp_path, stages_config="default", quick_test=True, epochs=None)
+    result = train(asked)
+    run = read_run(tmp_path / "clips-default")
+    recipe = asked.make_recipe().resolve(1, "no")
+    assert run["state"] == "finished"
+    assert run["recipe"] == recipe.as_dict()
+    assert (run["recipe_hash"], run["base_recipe_hash"]) == (recipe.hash, asked.make_recipe().base_hash)
+    assert run["world_size"] == run["plan"]["world_size"] == 1
+    assert run["plan"]["device"] == "cpu"
+    assert {"python", "torch", "accelerate", "datasets"} <= run["versions"].keys()
+    assert run["git_commit"] is None or len(run["git_commit"].split("+")[0]) == 40
+    assert run["data"]["samples"] == {"train": 28, "validation": 6, "test": 6}
+    assert run["result"] == json.loads(json.dumps(result))
+    assert 0 <= result["test_accuracy"] <= 1
+    assert 0 <= result["test_macro_f1"] <= 1
+    assert sum(map(sum, result["test_confusion_matrix"])) == 6
+    assert [(row["stage"], row["epochs"], row["steps"]) for row in result["stages"]] == [
+        ("baseline", 3, 12),
+        ("augmentation", 3, 12),
+    ]
+
+
+def test_the_journal_tells_the_run_in_order(clips: Path, tmp_path: Path) -> None:
+    train(config(clips, tmp_path))
+    events = read_journal(tmp_path / "clips-minimal" / "events.jsonl")
+    names = [event["event"] for event in events]
+    told = [name for name in names if name in ("run", "stage", "step", "epoch", "stage_end", "run_end")]
+    assert told == ["run", "stage", *(["step"] * 4 + ["epoch"]) * 2, "stage_end", "run_end"]
+    assert names[0] == "run"
+    assert "batch_rule" in names[1 : names.index("stage")]
+    assert [event["step"] for event in events if event["event"] == "step"] == list(range(1, 9))
+    times = [event["time_seconds"] for event in events]
+    assert times == sorted(times)
+
+
+def test_best_and_last_weights_are_kept_with_what_is_needed_to_load_them(clips: Path, tmp_path: Path) -> None:
+    train(config(clips, tmp_path, ema_decay=0.9))
+    best, last = (load_file(tmp_path / "clips-minimal" / kind / "model.safetensors") for kind in ("best", "last"))
+    assert best.keys() == last.keys()
+    # The average is kept as best, the raw weights as last; what is not trained is in both.
+    assert not torch.equal(best["head.weight"], last["head.weight"])
+    assert torch.equal(best["feature_mean"], last["feature_mean"])
+    for kind in ("best", "last"):
+        spec = json.loads((tmp_path / "clips-minimal" / kind / "spec.json").read_text())
+        assert spec["model"] == "SignEncoder"
+        assert spec["class_names"] == ["0", "1"]
+
+
+def test_a_second_run_gets_a_number_and_overwrite_takes_the_place_of_the_first(clips: Path, tmp_path: Path) -> None:
+    train(config(clips, tmp_path, experiment_name="t", max_steps=1))
+    train(config(clips, tmp_path, experiment_name="t", max_steps=2))
+    train(config(clips, tmp_path, experiment_name="t", max_steps=3, overwrite=True))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t", "t-2"]
+    assert [read_run(tmp_path / name)["result"]["steps"] for name in ("t", "t-2")] == [3, 2]
+
+
+class FailingTask(TensorTask):
+    """Raises when it has computed the losses of some batches."""
+
+    def __init__(self, error: BaseException, after: int) -> None:
+        self.__dict__.update(make_task().__dict__)
+        self.error, self.left = error, after
+
+    def losses(self, outputs: torch.Tensor, batch: Batch, stage: Stage | None) -> torch.Tensor:
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+        return super().losses(outputs, batch, stage)
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "told"),
+    [
+        (RuntimeError("broken kernel"), "failed", "RuntimeError: broken kernel"),
+        (KeyboardInterrupt(), "interrupted", "KeyboardInterrupt"),
+    ],
+)
+def test_a_run_that_is_broken_off_says_so_and_keeps_its_journal(
+    tmp_path: Path, error: BaseException, state: str, told: str
+) -> None:
+    with pytest.raises(type(error)):
+        train(config(None, tmp_path, experiment_name="t", micro_batch_size=8), task=FailingTask(error, after=3))
+    run = read_run(tmp_path / "t")
+    assert (run["state"], run["error"]) == (state, told)
+    assert "result" not in run
+    events = [event["event"] for event in read_journal(tmp_path / "t" / "events.jsonl")]
+    assert events.count("step") == 3
+    assert "run_end" not in events
+
+
+def test_a_model_that_cannot_be_built_leaves_a_failed_run_and_not_a_running_one(tmp_path: Path) -> None:
+    def broken() -> nn.Module:
+        raise RuntimeError("no such layer")
+
+    task = TensorTask(broken, {"train": (torch.randn(8, 3), torch.arange(8) % 2)})
+    with pytest.raises(RuntimeError, match="no such layer"):
+        train(config(None, tmp_path, experiment_name="t"), task=task)
+    assert read_run(tmp_path / "t")["state"] == "failed"
+
+
+def test_a_task_of_ones_own_is_trained_and_not_called_synthetic(tmp_path: Path) -> None:
+    result = train(config(None, tmp_path, epochs=8, learning_rate=0.02), task=make_task(name="blobs"))
+    run = read_run(tmp_path / "blobs-minimal")
+    assert result["test_accuracy"] > 0.5
+    assert run["data"]["samples"] == {"train": 50, "validation": 20, "test": 20}
+    assert run["recipe"]["task"] == "blobs"
+    assert not run["data"].get("synthetic", False)
+    weights = load_file(tmp_path / "blobs-minimal" / "best" / "model.safetensors")
+    assert weights["0.weight"].shape == (16, 8)
+
+
+def test_tensors_are_not_announced_as_synthetic_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(config(None, tmp_path, max_steps=1, log_level="info"), task=make_task())
+    told = capsys.readouterr()
+    assert "synthetic=false" in told.err
+    assert "synthetic" not in told.out
+
+
+@pytest.mark.parametrize("missing", ["validation", "test"])
+def test_a_task_without_a_validation_or_test_split_trains_all_the_same(tmp_path: Path, missing: str) -> None:
+    task = make_task()
+    task._splits[missing] = (torch.empty(0, 8), torch.empty(0, dtype=torch.int64))
+    result = train(config(None, tmp_path), task=task)
+    assert ("test_accuracy" in result) == (missing != "test")
+    assert ("validation_accuracy" in result) == (missing != "validation")
+    assert (result["stages"][0]["best_epoch"] is None) == (missing == "validation")
+    assert (tmp_path / "tensors-minimal" / "best" / "model.safetensors").is_file()
+
+
+def test_clips_too_few_to_split_are_trained_on_without_a_test(tmp_path: Path) -> None:
+    source = write_clips(tmp_path / "few.npz", np.array([0, 1]))
+    result = train(config(source, tmp_path / "runs"))
+    assert read_run(tmp_path / "runs" / "few-minimal")["data"]["samples"] == {"train": 2, "validation": 0, "test": 0}
+    assert "test_accuracy" not in result
+
+
+def test_one_class_is_learnt_without_a_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    source = write_clips(tmp_path / "single.npz", np.zeros(NUM_CLIPS, dtype=np.int64))
+    result = train(config(source, tmp_path / "runs"))
+    assert result["test_accuracy"] == 1.0
+    assert result["test_confusion_matrix"] == [[6]]
+    assert not [warning for warning in recwarn if "label" in str(warning.message)]
+
+
+def test_fewer_samples_than_a_batch_are_one_short_batch(clips: Path, tmp_path: Path) -> None:
+    result = train(config(clips, tmp_path, batch_size=1000))
+    events = read_journal(tmp_path / "clips-minimal" / "events.jsonl")
+    steps = [event["samples_per_rank"] for event in events if event["event"] == "step"]
+    assert steps == [[28], [28]]
+    assert result["steps"] == 2
+
+
+def test_nothing_but_missing_points_and_clips_of_one_frame_train(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(20, 1, 21, 2)).astype(np.float32)
+    values[:5] = np.nan
+    np.savez(tmp_path / "frames.npz", X=values, y=np.arange(20) % 2 * 7 + 3)
+    result = train(config(tmp_path / "frames.npz", tmp_path / "runs"))
+    assert np.isfinite(result["test_loss"])
+    assert len(result["test_confusion_matrix"]) == 2
+
+
+def test_max_steps_counts_over_the_whole_run(clips: Path, tmp_path: Path) -> None:
+    result = train(config(clips, tmp_path, stages_config="default", quick_test=True, max_steps=14))
+    assert result["steps"] == 14
+    assert [(row["steps"], row["stopped"]) for row in result["stages"]] == [(8, "all epochs"), (6, "max_steps")]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mixed_precision": "bf16"},
+        {"ema_decay": 0.99},
+        {"precision": "float64"},
+        {"num_workers": 2, "micro_batch_size": 3},
+    ],
+)
+def test_options_of_how_to_compute_reach_nearly_the_same_result(
+    clips: Path, reference_losses: list[float], tmp_path: Path, options: dict[str, Any]
+) -> None:
+    result = train(config(clips, tmp_path, **options))
+    events = read_journal(tmp_path / "clips-minimal" / "events.jsonl")
+    losses = [event["loss"] for event in events if event["event"] == "step"]
+    assert len(losses) == 8
+    assert losses == pytest.approx(reference_losses, abs=0.03 if "mixed_precision" in options else 2e-4)
+    assert np.isfinite(result["test_loss"])
+    run = read_run(tmp_path / "clips-minimal")
+    assert run["recipe"]["resolution"]["mixed_precision"] == options.get("mixed_precision", "no")
+    weights = load_file(tmp_path / "clips-minimal" / "last" / "model.safetensors")["head.weight"]
+    assert weights.dtype == (torch.float64 if "precision" in options else torch.float32)
+
+
+def test_runs_of_different_precision_follow_each_other_in_one_process(clips: Path, tmp_path: Path) -> None:
+    for number, precision in enumerate(("no", "bf16", "no")):
+        train(config(clips, tmp_path, mixed_precision=precision, max_steps=1, experiment_name=f"run-{number}"))
+        resolution = read_run(tmp_path / f"run-{number}")["recipe"]["resolution"]
+        assert resolution["mixed_precision"] == precision
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"share_weights": (1.0, 1.0)}, "--share-weights: 2 weights for 1 process"),
+        ({"gradient_accumulation": 9}, "--gradient-accumulation: 9 micro-batches from 8 samples"),
+        ({"data": "nowhere.npz", "data_format": "npz"}, "nowhere.npz: no such file"),
+        ({"experiment_name": "../up"}, "--experiment-name: '../up' is not a folder's name"),
+    ],
+)
+def test_input_that_cannot_be_used_leaves_no_folder(
+    clips: Path, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    error = catch(train, config(clips, tmp_path / "runs", **options))
+    assert message in str(error)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_launch_that_asks_for_sharding_that_is_not_done_is_refused_and_not_quietly_replicated(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    assert "asks for DEEPSPEED, which training does not do" in str(catch(train, config(clips, tmp_path / "runs")))
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("compiles", "told"), [(None, "compiled"), (False, "not_compiled")])
+def test_a_launch_that_asks_for_compiling_is_followed_or_told_that_it_is_not(
+    compiles: bool | None, told: str, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "EAGER")
+    train(config(clips, tmp_path, max_steps=1, compile=compiles))
+    events = read_journal(tmp_path / "clips-minimal" / "events.jsonl")
+    assert [event["event"] for event in events if event.get("backend") == "eager"] == [told]
+
+
+def test_a_loss_that_runs_away_leaves_a_run_json_that_any_reader_can_read(clips: Path, tmp_path: Path) -> None:
+    train(config(clips, tmp_path, learning_rate=1e30))
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is not JSON")
+
+    run = json.loads((tmp_path / "clips-minimal" / "run.json").read_text(), parse_constant=refuse)
+    assert run["result"]["test_loss"] is None
+    assert "result.test_loss" in run["non_finite"]
+
+
+def test_data_with_a_name_that_is_no_folders_trains(clips: Path, tmp_path: Path) -> None:
+    source = tmp_path / "my data (1).npz"
+    source.write_bytes(clips.read_bytes())
+    train(config(source, tmp_path / "runs", max_steps=1))
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["my-data-1-minimal"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": "adam"}, "--optimizer: 'adam' is none of adamw, sgd"),
+        ({"precision": "float16"}, "--precision: 'float16' is none of float32, float64"),
+        ({"clip_norm": float("nan")}, "--clip-norm: expected a number, got nan"),
+        ({"warmup_epochs": float("inf")}, "--warmup-epochs: expected a number, got inf"),
+        ({"batch_size": "many"}, "--batch-size: expected a whole number, got 'many'"),
+    ],
+)
+def test_a_choice_misspelt_in_python_does_not_pass_for_another_one(options: dict[str, Any], message: str) -> None:
+    assert message in str(catch(TrainingConfig, **options))
+
+
+@pytest.mark.parametrize("options", [{"model_width": 30}, {"model_width": 0}, {"model_blocks": 0}])
+def test_a_model_of_impossible_size_is_one_line(clips: Path, tmp_path: Path, options: dict[str, int]) -> None:
+    name = next(iter(options)).removeprefix("model_")
+    assert f"model: {name} must be " in str(catch(train, config(clips, tmp_path / "runs", **options)))
+
+
+def test_a_metric_that_the_task_does_not_have_is_named(tmp_path: Path) -> None:
+    class Regression(TensorTask):
+        def metrics(self, rows: np.ndarray, split: str) -> dict[str, Any]:
+            return {"loss": float(rows[:, 0].mean())}
+
+    task = Regression(
+        lambda: nn.Linear(3, 2), {split: (torch.randn(8, 3), torch.arange(8) % 2) for split in ("train", "validation")}
+    )
+    assert "--monitor accuracy: the task has no metric 'accuracy', only loss" in str(
+        catch(train, config(None, tmp_path), task=task)
+    )
+
+
+def test_labels_that_are_no_classes_are_refused() -> None:
+    inputs = torch.randn(4, 3)
+    for labels in (torch.tensor([0, 1, -100, 1]), torch.rand(4), torch.zeros(4, 1, dtype=torch.int64)):
+        assert "must be whole numbers from 0 up" in str(catch(TensorTask, nn.Identity, {"train": (inputs, labels)}))
+    error = catch(TensorTask, nn.Identity, {"train": (inputs, torch.arange(4))}, class_names=["a", "b"])
+    assert "2 class names, but a label of 3" in str(error)

@@ -1,0 +1,27 @@
+"""Errors that are told in one line, without a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Bad input, exit code 2. The message is one line: what is wrong, where (file, key, row), what to do."""
+
+    is_alone: bool | None = None
+    """Whether only this rank of several has it, and has to tell it; none: the ranks have not met."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the known word nearest to `word`, or an empty string."""
+    import difflib  # only an error needs it
+
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+class TrainingFailed(Exception):  # noqa: N818 - the run failed, not the program
+    """A run that cannot go on. The message is one line; the exit code is 1."""
+
+    is_alone: bool | None = None
+    """As of `UserError`."""

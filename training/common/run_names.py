@@ -1,0 +1,64 @@
+"""Runs and checkpoints by their names: where they lie, and the record of a run. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .errors import UserError, nearest
+
+CHECKPOINTS = "checkpoints"
+RECORD = "run.json"
+
+
+class Named(NamedTuple):
+    """What `--resume` names."""
+
+    run: Path
+    """The run's folder."""
+    checkpoint: Path | None
+    """One of its checkpoints; none: the run, so its newest good one."""
+
+
+def resolve_name(resume: str, runs_dir: Path) -> Named:
+    """Return the run, and perhaps the checkpoint, that a path or a name in the folder of runs stands for.
+
+    Raises `UserError`.
+    """
+    for path in (Path(resume), runs_dir / resume):
+        if (path / RECORD).is_file():
+            return Named(path, None)
+        if path.is_dir() and path.absolute().parent.name == CHECKPOINTS:
+            return Named(path.absolute().parent.parent, path)
+    found = next((path for path in (Path(resume), runs_dir / resume) if path.is_dir()), None)
+    if found is not None:
+        raise UserError(f"--resume {resume}: no run there (no {RECORD} in {found})")
+    known = [path.parent.name for path in runs_dir.glob(f"*/{RECORD}")]
+    raise UserError(f"--resume {resume}: no such run or checkpoint, here or in {runs_dir}{nearest(resume, known)}")
+
+
+def newest_run(runs_dir: Path, name: str) -> Path | None:
+    """Return the newest of the runs `name`, `name-2`, `name-3`, ...; a folder without a record is none."""
+    pattern = re.compile(re.escape(name) + r"(?:-(\d+))?")
+    found = [
+        (int(match[1] or 1), path)
+        for path in (runs_dir.iterdir() if runs_dir.is_dir() else ())
+        if (match := pattern.fullmatch(path.name)) and (path / RECORD).is_file()
+    ]
+    return max(found)[1] if found else None
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return a run's `run.json`. Raises `UserError`."""
+    path = folder / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record["name"], str) or not isinstance(record["recipe"]["resolution"], dict):
+            raise ValueError
+        return record
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; name a run's folder with --resume") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise UserError(f"{path}: not the record of a run; start another run") from None

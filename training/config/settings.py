@@ -1,0 +1,243 @@
+"""Where options come from: defaults < user file < project file < environment < resumed run < --config < flags.
+
+See docs/settings.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..common.conversion import choices_of, convert, field_types
+from ..common.errors import UserError, nearest
+from ..common.run_names import RECORD, read_record, resolve_name
+from .options import RECIPE, TrainingConfig
+
+ENVIRONMENT_PREFIX = "SLIPWAY_"
+
+_SECTIONS = ("launch", "train")
+_SET_EACH_OTHER = (("micro_batch_size", "gradient_accumulation"), ("batch_rule", "auto_adjust_batch_size"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """The value of an option that is no default, its level, and the place: a file, a variable, or nothing for a flag."""
+
+    value: Any
+    origin: str
+    place: str = ""
+
+
+Layer = dict[str, Setting]
+
+
+def read_settings(
+    flags: Mapping[str, Any], config: str | None, environment: Mapping[str, str], folder: Path | None = None
+) -> Layer:
+    """Return what all levels set together, by option.
+
+    `flags` holds values by option, as text or typed, `config` is the file of `--config`, `folder` the working folder
+    unless given. A run that is resumed by name brings what it is to learn, so that nothing has to be said again. Raises
+    `UserError` that names the file and key, the variable or the flag. Each level must make sense by itself.
+    """
+    general = [
+        _of_file(user_file(environment), "user file"),
+        _of_file(project_file(folder, environment), "project file"),
+        _of_environment(environment),
+    ]
+    own = [
+        _of_config(config),
+        {name: Setting(value=_converted(name, value, flag_of(name)), origin="flag") for name, value in flags.items()},
+    ]
+    merged = _merged([*general, *own])
+    resumed = _of_resumed_run(make_config(merged))
+    return _merged([*general, resumed, *own]) if resumed else merged
+
+
+def _merged(layers: list[Layer]) -> Layer:
+    merged: Layer = {}
+    for layer in layers:
+        make_config(layer)
+        for pair in _SET_EACH_OTHER:
+            # Who sets one of a pair at a stronger level means that one.
+            if any(name in layer and layer[name].value not in (None, "auto") for name in pair):
+                for name in pair:
+                    merged.pop(name, None)
+        merged.update(layer)
+    return merged
+
+
+def make_config(settings: Layer) -> TrainingConfig:
+    """Return the config of some settings. Raises `UserError` that names the file or variable of a wrong value."""
+    try:
+        return TrainingConfig(**{name: setting.value for name, setting in settings.items()})
+    except UserError as error:
+        name = str(error).split(" ", 1)[0].rstrip(":").removeprefix("--").replace("-", "_")
+        place = settings[name].place if name in settings else ""
+        raise UserError(f"{place}: {error}" if place else str(error)) from None
+
+
+def explain(config: TrainingConfig, settings: Layer) -> Iterator[str]:
+    """Yield a line for each option: its name, its value, and where that comes from."""
+    rows = [("option", "value", "from")]
+    for field in dataclasses.fields(config):
+        value, setting = getattr(config, field.name), settings.get(field.name)
+        came_from = f"{setting.origin} {setting.place}".rstrip() if setting else "default"
+        rows.append((field.name, _shown_value(value), came_from))
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    for name, value, came_from in rows:
+        yield f"{name:{widths[0]}}  {value:{widths[1]}}  {came_from}"
+
+
+def _shown_value(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ",".join(f"{one:g}" for one in value) if isinstance(value, tuple) else str(value)
+
+
+def flag_of(name: str) -> str:
+    """Return the flag that an error names for an option."""
+    return f"--{name.replace('_', '-')}"
+
+
+# The files are found as the launcher finds them (launcher/settings.py); the packages share no code.
+
+
+def user_file(environment: Mapping[str, str]) -> Path | None:
+    """Return `$XDG_CONFIG_HOME/slipway/config.yaml` where there is one; the folder is ~/.config unless it is set."""
+    folder = environment.get("XDG_CONFIG_HOME", "")
+    home = environment.get("HOME", "")
+    if not os.path.isabs(folder):  # a relative one is to be ignored, says the XDG specification
+        folder = os.path.join(home, ".config") if home else ""
+    path = Path(folder, "slipway", "config.yaml")
+    return path if folder and os.path.isfile(path) else None
+
+
+def project_file(folder: Path | None, environment: Mapping[str, str]) -> Path | None:
+    """Return the `slipway.yaml` of a folder (the working folder unless given) or of the nearest one above it.
+
+    The search ends with a folder that holds `.git`, and before the home folder, the root, and a folder where anybody may
+    write.
+    """
+    try:
+        folder = (folder or Path.cwd()).resolve()
+        ends = (Path(environment.get("HOME", "")).resolve(), Path(folder.anchor))
+        for place in (folder, *folder.parents):
+            if place != folder and (place in ends or place.stat().st_mode & stat.S_IWOTH):
+                return None
+            if os.path.isfile(place / "slipway.yaml"):
+                return place / "slipway.yaml"
+            if os.path.lexists(place / ".git"):
+                return None
+    except OSError:  # the working folder is gone or closed
+        pass
+    return None
+
+
+def _shown(path: Path) -> str:
+    """Return a path as a person would write it: from the working folder or from the home folder where it is inside."""
+    with suppress(OSError, RuntimeError):
+        for start, name in ((Path.cwd(), ""), (Path.home(), "~")):
+            if path.is_relative_to(start):
+                return os.path.join(name, path.relative_to(start))
+    return str(path)
+
+
+def _of_environment(environment: Mapping[str, str]) -> Layer:
+    found: Layer = {}
+    for name in field_types(TrainingConfig):
+        variable = ENVIRONMENT_PREFIX + name.upper()
+        text = environment.get(variable)
+        if text:
+            # The launcher reads this variable too, and has a name of its own for what torch calls cuda.
+            text = "cuda" if name == "device" and text == "rocm" else text
+            found[name] = Setting(value=_converted(name, text, variable), origin="environment", place=variable)
+    return found
+
+
+def _of_resumed_run(config: TrainingConfig) -> Layer:
+    """Return what the run that `resume` names was told to learn, and its place; nothing where it names none."""
+    if config.resume is None or config.resume == "auto":
+        return {}
+    folder = resolve_name(config.resume, Path(config.runs_dir)).run
+    saved, where = read_record(folder).get("config"), _shown(folder / RECORD)
+    if not isinstance(saved, dict):
+        raise UserError(f"{where}: it does not say what the run was told; start another run")
+    options = {
+        field.name: saved[field.name]
+        for field in dataclasses.fields(TrainingConfig)
+        # One that it lacks is of another version of the program.
+        if (field.metadata["group"] == RECIPE or field.name == "experiment_name") and field.name in saved
+    }
+    options["runs_dir"] = str(folder.parent)
+    return _of_mapping(options, f"{where}: config", "run", where)
+
+
+def _of_file(path: Path | None, origin: str) -> Layer:
+    if path is None:
+        return {}
+    where = _shown(path)
+    return _of_mapping(_section(_read_yaml(path, where), where), f"{where}: train", origin, where)
+
+
+def _of_config(name: str | None) -> Layer:
+    """Return what the file of `--config` sets: flat options, or the section `train` of a settings file."""
+    if name is None:
+        return {}
+    data = _read_yaml(Path(name), f"--config {name}")
+    sections = isinstance(data, dict) and any(key in data for key in _SECTIONS)
+    data = _section(data, name) if sections else data
+    return _of_mapping(data, f"{name}: train" if sections else name, "--config", name)
+
+
+def _read_yaml(path: Path, where: str) -> Any:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"--config: no file {str(path)!r}") from None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"{where}: not a readable YAML file: {' '.join(str(error).split())}") from None
+    return {} if content is None else content
+
+
+def _section(data: Any, where: str) -> Any:
+    for key in _mapping(data, where):
+        if key not in _SECTIONS:
+            raise UserError(
+                f"{where}: unknown section {key!r}{nearest(str(key), _SECTIONS)}; there are launch and train"
+            )
+    return data.get("train") or {}
+
+
+def _of_mapping(data: Any, where: str, origin: str, place: str) -> Layer:
+    known = field_types(TrainingConfig)
+    for key in _mapping(data, where):
+        if key not in known:
+            raise UserError(f"{where}: unknown key {key!r}{nearest(str(key), (*known, *_SECTIONS))}")
+    return {
+        key: Setting(value=_converted(key, value, f"{where}: {key}"), origin=origin, place=place)
+        for key, value in data.items()
+    }
+
+
+def _mapping(data: Any, where: str) -> dict[Any, Any]:
+    if not isinstance(data, dict):
+        raise UserError(f"{where}: expected keys and values, got {str(data)[:40]!r}")
+    return data
+
+
+def _converted(name: str, value: Any, where: str) -> Any:
+    kind = field_types(TrainingConfig)[name]
+    if value is False and "no" in choices_of(kind):
+        value = "no"  # what YAML makes of an unquoted no
+    return convert(value, kind, where)

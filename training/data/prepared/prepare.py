@@ -1,0 +1,133 @@
+"""From a data source to what is trained on: read, split, normalise; or taken from the cache, where that was done before."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ...config.recipe import DataSpec
+from ...storage.files import told
+from ..landmarks import SPLITS, LandmarkData, ragged_values
+from .cache import DamagedEntry, DataCache
+from .content import NotCacheable, data_key
+from .prepared import DataFacts, PreparedData
+from .store import RaggedStore
+
+if TYPE_CHECKING:
+    from ..splits import Splits
+
+SYNTHETIC = "synthetic"
+"""The name of the embedded default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """A data set, and how it came about."""
+
+    data: PreparedData
+    folder: Path | None = None
+    """The folder of the cache that holds it and from which it is mapped."""
+    is_from_cache: bool = False
+    seconds: float = 0.0
+    not_cached: str = ""
+    """Why it is not in the cache, where it was to be."""
+    damaged: str = ""
+    """What was wrong with its entry in the cache, which was not used."""
+
+
+def prepare_data(spec: DataSpec, seed: int) -> PreparedData:
+    """Read, split and normalise a data set. Raises `UserError` for what cannot be read or split as asked."""
+    # Imported where they are needed: what is in the cache is not read.
+    from ..normalise import normalise_clips
+    from ..splits import split
+
+    data = _read(spec)
+    splits = split(data, mode=spec.split, train_ratio=spec.train_ratio, seed=seed, duplicates=spec.duplicates)
+    values, offsets = ragged_values(data.dataset, data.layout)
+    store = RaggedStore(
+        values=torch.from_numpy(normalise_clips(values, offsets, data.layout)),
+        offsets=torch.from_numpy(offsets),
+        labels=torch.from_numpy(np.array(data.dataset["label"], dtype=np.int64)),
+    )
+    facts = DataFacts(
+        name=data.name,
+        source_format=data.source_format,
+        synthetic=data.synthetic,
+        class_names=tuple(data.class_names),
+        layout=data.layout,
+        split_mode=splits.mode,
+        notes=tuple(splits.notes),
+        fingerprint=_fingerprint(store, splits),
+    )
+    indices = {name: torch.from_numpy(getattr(splits, name)) for name in SPLITS}
+    return PreparedData(store=store, indices=indices, facts=facts)
+
+
+def find_or_prepare(spec: DataSpec, seed: int, cache: DataCache | None) -> Preparation:
+    """Take a data set from the cache, or prepare and keep it there; without a cache, as `prepare_data` does.
+
+    Only what is local or generated is kept: `datasets` keeps what it downloads. Raises `UserError` as `prepare_data`; a
+    cache that does not serve is no error.
+    """
+    began = time.monotonic()
+    if cache is not None and (spec.source == SYNTHETIC or _path(spec).exists()):
+        preparation = _with_cache(spec, seed, cache)
+    else:
+        preparation = Preparation(data=prepare_data(spec, seed))
+    return replace(preparation, seconds=time.monotonic() - began)
+
+
+def _with_cache(spec: DataSpec, seed: int, cache: DataCache) -> Preparation:
+    digests = None if spec.source == SYNTHETIC else cache.digests_of(_path(spec))
+    key, damaged = None, ""
+    try:
+        key = data_key(spec, seed, digests)
+        entry = cache.open(key)
+        if entry is not None:
+            return Preparation(data=entry.data, folder=entry.folder, is_from_cache=True)
+    except DamagedEntry as error:
+        damaged = str(error)
+    except (NotCacheable, OSError) as error:
+        return Preparation(data=prepare_data(spec, seed), not_cached=_reason(error))
+    data = prepare_data(spec, seed)
+    try:
+        # What was read is only known to be what the key says where the source is still the same.
+        if data_key(spec, seed, digests) != key:
+            raise NotCacheable(f"{spec.source} changed while it was read")
+        entry = cache.save(key, data)
+    except (NotCacheable, OSError) as error:
+        return Preparation(data=data, not_cached=_reason(error), damaged=damaged)
+    return Preparation(data=entry.data, folder=entry.folder, damaged=damaged)
+
+
+def _path(spec: DataSpec) -> Path:
+    return Path(spec.source).expanduser()
+
+
+def _reason(error: NotCacheable | OSError) -> str:
+    return told(error) if isinstance(error, OSError) else str(error)
+
+
+def _read(spec: DataSpec) -> LandmarkData:
+    if spec.source == SYNTHETIC:
+        from ..synthetic.fingerspelling import make_fingerspelling
+
+        return make_fingerspelling()
+    from ..readers import read
+
+    return read(spec.source, data_format=spec.format)
+
+
+def _fingerprint(store: RaggedStore, splits: Splits) -> str:
+    digest = hashlib.sha256()
+    for tensor in (store.values, store.offsets, store.labels):
+        digest.update(np.ascontiguousarray(tensor.numpy()).data)
+    for name in SPLITS:
+        digest.update(np.ascontiguousarray(getattr(splits, name)).data)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,57 @@
+"""A data set ready to train on: normalised clips, their split and what is known of them. One copy for each host."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...common.conversion import from_mapping
+from ..landmarks import SPLITS, LandmarkLayout
+from .store import RaggedStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """What is known of a data set beside its samples."""
+
+    name: str
+    source_format: str
+    synthetic: bool
+    class_names: tuple[str, ...]
+    layout: LandmarkLayout
+    split_mode: str
+    notes: tuple[str, ...]
+    """What reading and splitting decided, one sentence each."""
+    fingerprint: str
+    """A hash of the samples and their split: equal on two hosts where these are equal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedData:
+    """Samples, split and facts."""
+
+    store: RaggedStore
+    indices: dict[str, torch.Tensor]
+    """int64 indices into the store, by split."""
+    facts: DataFacts
+
+    def save(self, folder: Path) -> None:
+        """Write everything into a folder, for `open_shared`."""
+        self.store.save(folder)
+        for name, indices in self.indices.items():
+            np.save(folder / f"{name}.npy", indices.numpy(), allow_pickle=False)
+        (folder / "facts.json").write_text(json.dumps(asdict(self.facts)), encoding="utf-8")
+
+    @classmethod
+    def open_shared(cls, folder: Path) -> PreparedData:
+        """Map what `save` wrote; the samples are in memory once for all processes of the host."""
+        facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        return cls(
+            store=RaggedStore.open_shared(folder),
+            indices={name: torch.from_numpy(np.load(folder / f"{name}.npy", allow_pickle=False)) for name in SPLITS},
+            facts=from_mapping(DataFacts, facts, str(folder / "facts.json")),
+        )

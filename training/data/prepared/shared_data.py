@@ -1,0 +1,114 @@
+"""The data of a run, prepared once for each host: its first process prepares or finds them, and all of them map them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import uuid
+import zlib
+from pathlib import Path
+
+import torch
+
+from ...common.errors import UserError
+from ...config.recipe import Recipe
+from ...devices.ranks import Ranks
+from ...observers.events import Decision
+from .cache import DataCache, discard
+from .prepare import SYNTHETIC, Preparation, find_or_prepare
+from .prepared import PreparedData
+
+
+def share_data(recipe: Recipe, ranks: Ranks, *, use_cache: bool) -> tuple[PreparedData, tuple[Decision, ...]]:
+    """Return a recipe's data, mapped by all processes of a host where there are several, and what this rank has to tell.
+
+    Without the cache, or where it does not serve, they lie in a temporary folder until all have mapped them. Raises
+    `UserError` on every rank for what cannot be read or written, and where hosts read other samples.
+    """
+    cache = DataCache.of_user() if use_cache else None
+    if ranks.size == 1:
+        alone = find_or_prepare(recipe.data, recipe.seed, cache)
+        return alone.data, describe_preparation(alone, recipe.data.source)
+    token = ranks.agree_on_text(uuid.uuid4().hex)
+    # Of each host its own, though they may share their temporary folder: a cache may be one host's.
+    folder = Path(tempfile.gettempdir()) / f"slipway-{token}-{_first_of_host(ranks)}"
+    own: Preparation | None = None
+    error: UserError | None = None
+    try:
+        if ranks.local_rank == 0:
+            try:
+                own = find_or_prepare(recipe.data, recipe.seed, cache)
+                _offer(own, folder)
+            except UserError as caught:
+                error = caught
+            except OSError as caught:
+                error = UserError(f"{folder}: {caught.strerror or caught}; point TMPDIR at a folder with room")
+        ranks.agree_on_error(error)
+        # What is in the cache its finder has mapped, and keeps it from being removed.
+        data = own.data if own is not None and own.folder is not None else PreparedData.open_shared(folder)
+        # Unlinked once every process has it mapped: the pages live as long as the processes do.
+        ranks.barrier()
+    finally:
+        if ranks.local_rank == 0:
+            discard(folder)
+    _check_hosts(data, recipe, ranks)
+    return data, () if own is None else describe_preparation(own, recipe.data.source)
+
+
+def describe_preparation(preparation: Preparation, source: str) -> tuple[Decision, ...]:
+    """Return what is told of how a data set came about."""
+    count = len(preparation.data.store)
+    clips = f"{count:,} clip{'' if count == 1 else 's'}"
+    took = f"{preparation.seconds:.{1 if preparation.seconds >= 1 else 2}f} s"
+    if preparation.is_from_cache:
+        reason = f"{clips} taken from the cache (same content), {took}"
+    else:
+        done = "generated" if source == SYNTHETIC else "read"
+        reason = f"{clips} {done}, split and normalised in {took}"
+        if preparation.not_cached:
+            reason += f"; not cached: {preparation.not_cached}"
+        elif preparation.folder is not None:
+            reason += " and cached"
+    fields = {
+        "clips": count,
+        "seconds": round(preparation.seconds, 3),
+        "from_cache": preparation.is_from_cache,
+        "cache_folder": None if preparation.folder is None else str(preparation.folder),
+    }
+    decisions = [Decision(kind="data_prepared", reason=reason, fields=fields)]
+    if preparation.damaged:
+        reason = f"the cached data are damaged and were prepared anew: {preparation.damaged}"
+        decisions.insert(0, Decision(kind="damaged_data_cache", reason=reason, warning=True, fields={}))
+    return tuple(decisions)
+
+
+def _first_of_host(ranks: Ranks) -> int:
+    """Return the rank of this host's first process. All ranks must call it.
+
+    Local ranks alone do not tell: torchrun numbers the processes host by host, but MPI may do so across the hosts. Names
+    alone do not either: containers may share one, and two of torchrun's agents a host.
+    """
+    host = zlib.crc32(f"{socket.gethostname()} {os.environ.get('GROUP_RANK')}".encode()) >> 1
+    table = torch.zeros(ranks.size, 2, dtype=torch.int32, device=ranks.device)
+    table[ranks.rank] = torch.tensor([host, ranks.local_rank], dtype=torch.int32)
+    below = enumerate(ranks.sum_(table)[: ranks.rank + 1].tolist())
+    firsts = (rank for rank, (other, local_rank) in below if other == host and local_rank == 0)
+    return max(firsts, default=ranks.rank - ranks.local_rank)
+
+
+def _offer(preparation: Preparation, folder: Path) -> None:
+    """Let the other processes of the host find the data in a folder. Raises `OSError`."""
+    if preparation.folder is None:
+        preparation.data.save(folder)
+        return
+    folder.symlink_to(preparation.folder, target_is_directory=True)
+
+
+def _check_hosts(data: PreparedData, recipe: Recipe, ranks: Ranks) -> None:
+    """Raise `UserError` on every rank where one has other data than rank 0."""
+    fingerprint = data.facts.fingerprint
+    error = None
+    if fingerprint != ranks.agree_on_text(fingerprint):
+        error = UserError(f"{recipe.data.source}: rank {ranks.rank}'s host reads other samples than rank 0's")
+    ranks.agree_on_error(error)

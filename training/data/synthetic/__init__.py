@@ -1,0 +1,1 @@
+"""The embedded data set: fingerspelled letters by an articulated hand."""

@@ -1,0 +1,1 @@
+"""This process and its device, the other ranks, memory, and what ends a process."""

@@ -1,0 +1,313 @@
+"""The processes of a run and the host they share: what the launcher promised, the start, and the proof of it."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import dataclasses
+import datetime
+import gc
+import importlib
+import json
+import logging
+import os
+import platform
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+
+from ..common.errors import UserError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+logger = logging.getLogger("slipway")
+_said: set[str] = set()
+
+
+def log_once(level: int, message: str) -> None:
+    """Log `message` the first time it is met, on rank 0 only: a second look at the device says nothing new."""
+    if message not in _said and launched_world().rank == 0:
+        logger.log(level, message)
+    _said.add(message)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LaunchedWorld:
+    """What the launcher promised this process in its environment; a plain start is a world of one."""
+
+    size: int
+    rank: int
+    local_rank: int
+    local_size: int | None
+    """Processes on this host; None where the launcher does not say."""
+
+
+def launched_world() -> LaunchedWorld:
+    """Read the promise of torchrun, accelerate launch or MPI, by the names Accelerate reads; UserError on nonsense."""
+    size = _environment_int("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+    rank = _environment_int("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+    local_rank = _environment_int(
+        "LOCAL_RANK", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_RANK"
+    )
+    local_size = _environment_int(
+        "LOCAL_WORLD_SIZE", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE"
+    )
+    if size is not None and size > 1 and rank is None:
+        raise UserError(f"WORLD_SIZE={size} is set but RANK is not; start with torchrun or unset WORLD_SIZE")
+    if (rank or 0) >= (size or 1):
+        raise UserError(f"RANK={rank} is not below WORLD_SIZE={size or 1}; mend the launcher's environment")
+    return LaunchedWorld(size=size or 1, rank=rank or 0, local_rank=local_rank or 0, local_size=local_size)
+
+
+def _environment_int(*names: str) -> int | None:
+    for name in names:
+        text = os.environ.get(name, "")
+        if text.isdecimal():
+            return int(text)
+        if text:
+            raise UserError(f"environment variable {name}={text!r}: not a whole number; unset it or mend the launcher")
+    return None
+
+
+def usable_cores() -> int:
+    """Return the CPU cores this process may use: its affinity, cut by the cgroup's quota in a container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for folder in _cgroup_folders("cpu"):
+        with contextlib.suppress(OSError, ValueError):
+            if (folder / "cpu.max").exists():
+                quota, period = (folder / "cpu.max").read_text().split()
+            else:
+                quota, period = ((folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+            if quota not in ("max", "-1"):
+                cores = min(cores, max(1, int(quota) // int(period)))
+    return cores
+
+
+def set_cpu_threads(wanted: int | None) -> str:
+    """Give this process its share of the host's cores, unless the user has said otherwise; return `count: reason`."""
+    world = launched_world()
+    user = os.environ.get("OMP_NUM_THREADS")
+    # torchrun and accelerate launch write 1 there themselves when the user has said nothing; a plan's count is meant.
+    launched = "TORCHELASTIC_RUN_ID" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
+    launched = launched and "SLIPWAY_PLAN" not in os.environ
+    if wanted is None and user and not (user == "1" and launched):
+        return f"{torch.get_num_threads()}: OMP_NUM_THREADS={user} is kept"
+    cores, processes = usable_cores(), world.local_size or 1
+    threads = max(1, cores // processes) if wanted is None else wanted
+    torch.set_num_threads(threads)
+    shared = f"{cores} usable cores / {processes} process{'es' if processes > 1 else ''}"
+    return f"{threads}: " + (shared if wanted is None else "asked for")
+
+
+def _cgroup_folders(controller: str) -> list[Path]:
+    """Return this process's control groups and their ancestors, in version 2 and 1; any of them may hold a limit."""
+    folders: list[Path] = []
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, group = line.split(":", 2)
+            root = Path("/sys/fs/cgroup")
+            if controllers and controller not in controllers.split(","):
+                continue
+            leaf = Path(group.lstrip("/"))
+            folders += [root / (controllers and controller) / part for part in (leaf, *leaf.parents)]
+    return folders
+
+
+def host_memory_bytes() -> tuple[int | None, int | None]:
+    """Return (total, free) host memory; psutil where it is installed, else what the system tells."""
+    try:
+        memory = importlib.import_module("psutil").virtual_memory()
+        total, free = int(memory.total), int(memory.available)
+    except ImportError:
+        try:
+            lines = Path("/proc/meminfo").read_text().splitlines()
+            kibibytes = {key: int(rest.split()[0]) for key, rest in (line.split(":") for line in lines)}
+            total, free = kibibytes["MemTotal"] * 1024, kibibytes["MemAvailable"] * 1024
+        except (OSError, KeyError):
+            pages = {name: os.sysconf(name) for name in ("SC_PHYS_PAGES", "SC_PAGE_SIZE") if name in os.sysconf_names}
+            return (pages["SC_PHYS_PAGES"] * pages["SC_PAGE_SIZE"] if len(pages) == 2 else None), None
+    for folder in _cgroup_folders("memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            with contextlib.suppress(OSError, ValueError):  # "max" is no limit
+                total = min(total, int((folder / name).read_text()))
+    return total, min(total, free)
+
+
+def cpu_name() -> str:
+    """Return the processor's name as the system gives it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def start_accelerator(*, kind: str, precision: str, timeout_seconds: float) -> Accelerator:
+    """Make the Accelerator and, in a world of several, its process group on devices of `kind`.
+
+    UserError where the environment promises a world that cannot be joined.
+    """
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, InitProcessGroupKwargs
+
+    world = launched_world()
+    if world.size > 1 and not os.environ.get("MASTER_ADDR"):
+        raise UserError(
+            f"{world.size} processes are promised but MASTER_ADDR is not set; start with torchrun or accelerate launch"
+        )
+    steps = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
+    if steps != "1":
+        log_once(
+            logging.WARNING,
+            f"ACCELERATE_GRADIENT_ACCUMULATION_STEPS={steps} is not used: pass --gradient-accumulation {steps}",
+        )
+    # Accelerate passes on only what differs from its own default, 600 s, though gloo's is 1800: hence the microsecond.
+    group = InitProcessGroupKwargs(timeout=datetime.timedelta(seconds=timeout_seconds, microseconds=1))
+    if kind == "cpu" and world.size > 1:
+        # A process that ends with gloo's threads alive can abort (exit code 134) after its work is done.
+        atexit.register(leave_group)
+        group.backend = "gloo"  # a torch built with MPI would take mpi, which knows nothing of torchrun's ranks
+    with _environment_for(kind, world):
+        return Accelerator(
+            mixed_precision=precision,
+            cpu=kind == "cpu",  # without it each rank on a CPU host is rank 0 of a world of its own
+            # The plugin, because `gradient_accumulation_steps=1` is overridden by the environment.
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False), group],
+        )
+
+
+def leave_group() -> None:
+    """Leave the process group, if there is one; no other rank is waited for.
+
+    What holds on to the group, such as a replicated model, keeps gloo's threads alive and the abort possible: drop it
+    first. What is left in cycles is collected here.
+    """
+    if dist.is_available() and dist.is_initialized():
+        gc.collect()
+        dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _environment_for(kind: str, world: LaunchedWorld) -> Iterator[None]:
+    """Hold what Accelerate reads from the environment to our choice while it starts."""
+    changes: dict[str, str] = {}
+    if kind == "cpu" and world.size > 1:
+        # Where it is unset Accelerate sets the threads itself from a core count that can be None, and warns.
+        changes["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or "1"
+    if kind != "cpu" and world.size == 1 and "LOCAL_RANK" not in os.environ:
+        # On a host with two kinds of accelerator Accelerate has its own order of preference.
+        changes["ACCELERATE_TORCH_DEVICE"] = os.environ.get("ACCELERATE_TORCH_DEVICE") or kind
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def check_world(accelerator: Accelerator, expected_device_kind: str) -> None:
+    """Stop with a UserError, before the first step, unless the world is the one that was promised.
+
+    Compares the environment with the Accelerator and torch.distributed; then all ranks agree that no device is used
+    twice, that each host has its processes and that precision is the same, and count themselves in one all-reduce.
+    All ranks must call it.
+    """
+    world = launched_world()
+    grouped = dist.is_available() and dist.is_initialized()
+    compared = [
+        ("WORLD_SIZE", world.size, "accelerate's num_processes", accelerator.num_processes),
+        ("WORLD_SIZE", world.size, "torch.distributed's world size", dist.get_world_size() if grouped else 1),
+        ("RANK", world.rank, "accelerate's process_index", accelerator.process_index),
+        ("RANK", world.rank, "torch.distributed's rank", dist.get_rank() if grouped else 0),
+        ("LOCAL_RANK", world.local_rank, "accelerate's local_process_index", accelerator.local_process_index),
+        ("--device", expected_device_kind, "accelerate's device", accelerator.device.type),
+    ]
+    wrong = [f"{name}={promised} but {what} is {real}" for name, promised, what, real in compared if promised != real]
+    if wrong:
+        raise _broken_promise("; ".join(wrong))
+    if not grouped:
+        return
+    problem = _find_conflict(_exchange(_this_member(accelerator, world), world))
+    if problem:
+        raise _broken_promise(problem)
+    ones = torch.ones(1, device=accelerator.device)
+    dist.all_reduce(ones)
+    if round(ones.item()) != world.size:
+        raise _broken_promise(f"WORLD_SIZE={world.size} but {round(ones.item())} ranks answered the all-reduce")
+
+
+def _broken_promise(what: str) -> UserError:
+    return UserError(
+        f"the world is not what was promised: {what}; start N processes with `torchrun --nproc_per_node N "
+        "bin/train.py` (at most one per accelerator), or one with plain python and no WORLD_SIZE set"
+    )
+
+
+def _this_member(accelerator: Accelerator, world: LaunchedWorld) -> dict[str, Any]:
+    host = socket.gethostname()
+    return {
+        "rank": world.rank,
+        "host": host,
+        "node": os.environ.get("GROUP_RANK"),  # torchrun's agent; two agents may share a host
+        "local_size": world.local_size,
+        "device": str(accelerator.device),
+        "device_identity": _device_identity(accelerator.device, host),
+        "precision": accelerator.mixed_precision,
+    }
+
+
+def _device_identity(device: torch.device, host: str) -> str | None:
+    """Return what is equal only for the same physical device; None where sharing is right (CPU) or the driver's care.
+
+    CUDA's UUID, because the index means nothing when each process is shown its own devices. The slices of a MIG
+    device may carry one UUID, so the slice's name is added.
+    """
+    if device.type not in ("cuda", "xpu", "npu"):
+        return None
+    index = device.index or 0
+    if device.type != "cuda":
+        visible = os.environ.get("ZE_AFFINITY_MASK" if device.type == "xpu" else "ASCEND_RT_VISIBLE_DEVICES", "")
+        return f"{host} {device.type} {visible} {index}"
+    uuid = str(getattr(torch.cuda.get_device_properties(index), "uuid", ""))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if not uuid.strip("0-"):
+        return f"{host} cuda {visible} {index}"
+    return f"{uuid} {visible}" if visible.startswith("MIG-") else uuid
+
+
+def _exchange(member: dict[str, Any], world: LaunchedWorld) -> list[dict[str, Any]]:
+    """Return every rank's record, by rank. Through the store: NCCL itself fails when two ranks share a device."""
+    store = dist.distributed_c10d._get_default_store()
+    store.set(f"slipway/member/{world.rank}", json.dumps(member))
+    return [json.loads(store.get(f"slipway/member/{rank}")) for rank in range(world.size)]
+
+
+def _find_conflict(members: list[dict[str, Any]]) -> str | None:
+    """Return what the ranks' records contradict, or None. The same on every rank."""
+    owners: dict[str, dict[str, Any]] = {}
+    for member in members:
+        first = owners.setdefault(member["device_identity"] or f"rank {member['rank']}", member)
+        if first is not member:
+            return (
+                f"ranks {first['rank']} and {member['rank']} are on one device, "
+                f"{first['device']} of {first['host']} and {member['device']} of {member['host']}"
+            )
+        if member["precision"] != members[0]["precision"]:
+            return (
+                f"rank 0 has mixed precision {members[0]['precision']} but rank {member['rank']} has "
+                f"{member['precision']}: name one with --mixed-precision"
+            )
+        companions = sum(other["node"] == member["node"] for other in members)
+        if member["node"] is not None and member["local_size"] not in (None, companions):
+            return f"LOCAL_WORLD_SIZE={member['local_size']} but {companions} ranks are on rank {member['rank']}'s node"
+    return None

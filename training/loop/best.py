@@ -1,0 +1,103 @@
+"""Which weights are the best: the monitored metric decides, the loss between equals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from ..common.conversion import plain_values
+from ..common.errors import UserError
+
+_LOSS_DIGITS = 6
+"""Losses are compared to this many digits, below which plans differ by the order of their sums."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A validation result, comparable: higher is better."""
+
+    value: float
+    """The monitored metric, negated where lower is better."""
+    loss: float
+
+    @classmethod
+    def of(cls, validation: Mapping[str, Any], monitor: str) -> Score:
+        """Return the score of an evaluation; a metric that is not finite is worse than any other.
+
+        Raises `UserError` where the evaluation lacks the monitored metric or the loss.
+        """
+        for name in (monitor, "loss"):
+            if name not in validation:
+                raise UserError(f"--monitor {monitor}: the task has no metric {name!r}, only {', '.join(validation)}")
+        sign = -1.0 if monitor == "loss" else 1.0
+        value = sign * float(validation[monitor])
+        loss = round(float(validation["loss"]), _LOSS_DIGITS)
+        return cls(
+            value=round(value, _LOSS_DIGITS) if math.isfinite(value) else -math.inf,
+            loss=loss if math.isfinite(loss) else math.inf,
+        )
+
+    def beats(self, other: Score | None) -> bool:
+        """Return whether this one is better: in the metric, or equal in it with a lower loss."""
+        return other is None or (self.value, -self.loss) > (other.value, -other.loss)
+
+
+class Snapshot(NamedTuple):
+    """A copy of what a model has learned."""
+
+    values: torch.Tensor
+    """All trainable parameters, flat."""
+    buffers: tuple[torch.Tensor, ...]
+    """The model's buffers, such as running statistics, in the order of `module.buffers()`."""
+
+
+class Best:
+    """The best weights so far, and how long nothing improved."""
+
+    def __init__(self, min_delta: float = 0.0) -> None:
+        self.score: Score | None = None
+        self.snapshot: Snapshot | None = None
+        self.epoch: int | None = None
+        self.validation: Mapping[str, Any] = {}
+        self.epochs_without_improvement = 0
+        self._min_delta = min_delta
+        self._reference = -math.inf
+
+    def offer(self, score: Score, take: Callable[[], Snapshot], epoch: int, validation: Mapping[str, Any]) -> bool:
+        """Take a snapshot of the weights if they are better; return whether they are."""
+        # Patience counts from the last gain of more than min_delta, which many small gains may add up to.
+        gained = score.value > self._reference + self._min_delta
+        self.epochs_without_improvement = 0 if gained else self.epochs_without_improvement + 1
+        if gained:
+            self._reference = score.value
+        if not score.beats(self.score):
+            return False
+        self.score, self.snapshot, self.epoch, self.validation = score, take(), epoch, validation
+        return True
+
+    def state(self) -> dict[str, Any]:
+        """Return all but the snapshot as plain values; what is not finite is null."""
+        score = None if self.score is None else plain_values([self.score.value, self.score.loss], "", [])
+        return {
+            "score": score,
+            "epoch": self.epoch,
+            "validation": plain_values(dict(self.validation), "", []),
+            "epochs_without_improvement": self.epochs_without_improvement,
+            "min_delta": self._min_delta,
+            "reference": plain_values(self._reference, "", []),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state; the snapshot is set apart."""
+        if state["score"] is not None:
+            value, loss = state["score"]
+            self.score = Score(value=-math.inf if value is None else value, loss=math.inf if loss is None else loss)
+        self.epoch = state["epoch"]
+        self.validation = {name: math.nan if value is None else value for name, value in state["validation"].items()}
+        self.epochs_without_improvement = int(state["epochs_without_improvement"])
+        self._min_delta = float(state["min_delta"])
+        self._reference = -math.inf if state["reference"] is None else float(state["reference"])

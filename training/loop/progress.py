@@ -1,0 +1,71 @@
+"""Where a run is and what it has found: what a checkpoint must hold beside weights and optimizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..common.conversion import plain_values
+from .best import Best
+from .faults import Position
+
+_COUNTERS = ("stage", "epoch_in_stage", "step_in_epoch", "step", "stage_first_step", "samples_seen")
+_SUMS = ("weight", "loss_sum", "seconds", "stage_seconds")
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """The cursor of a run (stage, epoch, step: the next to do) and its results so far."""
+
+    stage: int = 0
+    epoch_in_stage: int = 0
+    step_in_epoch: int = 0
+    step: int = 0
+    """Optimizer steps that are done: global batches, also those that were passed over."""
+    stage_first_step: int = 0
+    """The steps that were done when the present stage began."""
+    samples_seen: int = 0
+    """In the present epoch, over all ranks; so are the next two."""
+    weight: float = 0.0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    """Of training, over all processes that took the run on; the present one's are added when it is saved."""
+    stage_seconds: float = 0.0
+    best: Best = field(default_factory=Best)
+    """Of the run: of the stages that are done."""
+    stage_best: Best = field(default_factory=Best)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    passed_over: set[Position] = field(default_factory=set)
+    """Batches left out because of bad numbers: the one exception to `nothing is dropped`."""
+
+    def begin_stage(self, number: int, min_delta: float) -> None:
+        """Stand at the first step of a stage."""
+        self.stage, self.epoch_in_stage, self.step_in_epoch = number, 0, 0
+        self.stage_first_step, self.stage_seconds = self.step, 0.0
+        self.stage_best = Best(min_delta)
+
+    def begin_epoch(self) -> None:
+        """Start the sums of an epoch."""
+        self.samples_seen, self.weight, self.loss_sum = 0, 0.0, 0.0
+
+    def state(self) -> dict[str, Any]:
+        """Return it as plain values; the snapshots of the best weights are kept apart."""
+        state = {name: getattr(self, name) for name in (*_COUNTERS, *_SUMS)}
+        return {
+            **state,
+            "best": self.best.state(),
+            "stage_best": self.stage_best.state(),
+            "rows": plain_values(self.rows, "", []),
+            "passed_over": sorted(list(position) for position in self.passed_over),
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Progress:
+        """Return what `state` was taken of."""
+        numbers: dict[str, Any] = {name: int(state[name]) for name in _COUNTERS}
+        numbers |= {name: float(state[name]) for name in _SUMS}
+        passed_over = {Position(*map(int, position)) for position in state["passed_over"]}
+        progress = cls(**numbers, rows=list(state["rows"]), passed_over=passed_over)
+        progress.best.restore(state["best"])
+        progress.stage_best.restore(state["stage_best"])
+        return progress

@@ -1,0 +1,151 @@
+"""Model FLOP utilisation: the operations a model needs for its samples, as a share of what the devices could do.
+
+As in Chowdhery et al. 2022, "PaLM: Scaling Language Modeling with Pathways", appendix B: observed samples a second times the
+operations of a forward and backward pass of one, over the peak of all devices. What padding or recomputing costs is not useful
+work and is not counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..batches.loader import Loader
+from ..config.recipe import MixedPrecision, Stage
+from ..devices.memory import words_of_out_of_memory
+from ..devices.ranks import Ranks
+from ..loop.step_loop import StepLoop
+from ..step.compilation import uncompiled
+from ..step.train_step import TrainStep
+from ..tasks.task import Task
+from .events import Decision
+
+logger = logging.getLogger("slipway")
+
+_NUM_SAMPLES, _POOL_SIZE = 8, 4096
+"""Whose operations are counted, and of how many they are drawn."""
+
+# Dense peaks of the makers' data sheets in TFLOP/s: (words of the device's name, bf16, fp16, fp32). The first match counts.
+# bf16 and fp16 by tensor cores that sum in fp32, as PyTorch has them do; fp32 without TF32.
+_PEAKS: tuple[tuple[str, float | None, float | None, float | None], ...] = (
+    ("H100 PCIE", 756, 756, 51),
+    ("H100 NVL", 835, 835, 60),
+    ("H100", 989, 989, 67),
+    ("H200 NVL", 835, 835, 60),
+    ("H200", 989, 989, 67),
+    ("GH200", 989, 989, 67),
+    ("A100", 312, 312, 19.5),
+    ("A30", 165, 165, 10.3),
+    ("A40", 149.7, 149.7, 37.4),
+    ("A10", 125, 125, 31.2),
+    ("L40S", 362, 362, 91.6),
+    ("L4", 121, 121, 30.3),
+    ("V100 PCIE", None, 112, 14),
+    ("V100", None, 125, 15.7),
+    ("T4", None, 65, 8.1),
+    ("RTX 4090", 165.2, 165.2, 82.6),
+    ("RTX 3090", 71, 71, 35.6),
+    ("MI300X", 1307.4, 1307.4, 163.4),
+)
+
+_PARTIAL = {"MIG", "LAPTOP", "MAX", "D", "VGPU"}
+"""Words that make a device another one, or a part of it."""
+
+
+def peak_flops_per_second(device_name: str, mixed_precision: MixedPrecision) -> float | None:
+    """Return what a device can do, dense, in a precision; none where it is not known.
+
+    >>> peak_flops_per_second("NVIDIA A100-SXM4-80GB", "bf16")
+    312000000000000.0
+    """
+    words = set(re.split(r"[^A-Z0-9]+", device_name.upper()))
+    if words & _PARTIAL:
+        return None
+    for name, bf16, fp16, fp32 in _PEAKS:
+        if words.issuperset(name.split()):
+            peak = {"bf16": bf16, "fp16": fp16, "no": fp32}[mixed_precision]
+            return None if peak is None else peak * 1e12
+    return None
+
+
+def peak_of_ranks(ranks: Ranks, mixed_precision: MixedPrecision, dtype: torch.dtype) -> float | None:
+    """Return what all ranks' devices can do together; none where that of one is not known. The ranks agree on it."""
+    if ranks.device.type != "cuda":
+        return None
+    peak = peak_flops_per_second(torch.cuda.get_device_name(ranks.device), mixed_precision)
+    if dtype != torch.float32 or (mixed_precision == "no" and torch.backends.cuda.matmul.allow_tf32):
+        peak = None
+    total = float(ranks.sum_(torch.tensor([peak or math.nan], dtype=torch.float64, device=ranks.device)))
+    return total if math.isfinite(total) else None
+
+
+def find_model_flops(loop: StepLoop, loader: Loader, ranks: Ranks) -> Decision | None:
+    """Return, on rank 0, what is needed to tell the utilisation; none where the peak is not known or memory is too short.
+
+    Called on every rank before the first step. Gradients are left behind; buffers and torch's random state are put back.
+    """
+    step, stage = loop.step, loop.recipe.stages[loop.progress.stage]
+    precision = loop.recipe.resolved.mixed_precision
+    peak = peak_of_ranks(ranks, precision, step.flat.dtype)
+    # Sharded parameters are gathered by all ranks together, which one alone cannot do.
+    if peak is None or not ranks.is_main or step.flat.is_sharded:
+        return None
+    flops = _count_flops_per_sample(
+        loop.task, loop.model, step, loader, stage, recomputes=loop.plan.gradient_checkpointing
+    )
+    if flops is None:
+        return None
+    shown = "fp32" if precision == "no" else precision
+    return Decision(
+        kind="model_flops",
+        reason=f"{flops / 1e9:.4g} GFLOP a sample; the devices' peak in {shown} is {peak / 1e12:.4g} TFLOP/s",
+        fields={"flops_per_sample": flops, "peak_flops_per_second": peak, "mixed_precision": precision},
+    )
+
+
+def _count_flops_per_sample(
+    task: Task, model: nn.Module, step: TrainStep, loader: Loader, stage: Stage, *, recomputes: bool
+) -> float | None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    device = step.flat.values.device
+    samples = _typical_samples(task)
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    total = 0
+    model.train()
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            for sample in samples:
+                # Twice the same: nothing is padded, and batch statistics, which one sample does not have, can be taken.
+                batch = loader.training_batch(np.array([sample, sample]), 0, stage)
+                with uncompiled(step.forward), FlopCounterMode(display=False) as passes:
+                    step.accumulate(batch, stage)
+                total += passes.get_total_flops()
+                if recomputes:
+                    with FlopCounterMode(display=False) as again, torch.no_grad():
+                        task.forward(model, batch)
+                    total -= again.get_total_flops()
+    except Exception as error:
+        # A figure for the screen ends no run: some models cannot be counted, and what is wrong with one its first step tells.
+        logger.info("model FLOPs cannot be counted: %s", words_of_out_of_memory(error) or error)
+        return None
+    finally:
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+    return total / (2 * len(samples))
+
+
+def _typical_samples(task: Task) -> np.ndarray:
+    """Return samples at even distances among the lengths."""
+    count = task.num_samples("train")
+    pool = np.linspace(0, count - 1, min(_POOL_SIZE, count)).round().astype(np.int64)
+    costs = task.costs("train")
+    if costs is not None:
+        pool = pool[np.argsort(costs[pool], kind="stable")]
+    return pool[np.linspace(0, len(pool) - 1, min(_NUM_SAMPLES, len(pool))).round().astype(int)]

@@ -1,0 +1,137 @@
+"""The command line of `bin/train.py`: a flag for each option, an error of one line, an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..common.conversion import choices_of, field_types
+from ..common.errors import TrainingFailed, UserError, nearest
+from ..config.options import TrainingConfig
+from ..config.settings import Layer, explain, make_config, read_settings
+from ..devices.interruption import EXIT_RESUMABLE, Interrupted
+
+_FLAGS = {"use_data_parallel": "data-parallel"}
+"""Fields whose flag has another name: `--no-data-parallel`."""
+
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} ({self.prog} --help lists the options)")
+
+
+def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser, one flag for each field of the config, grouped as they are."""
+    parser = _Parser(
+        prog=prog,
+        description="Train a model in stages, with the same result on one device and on many.",
+        epilog="Each option may also stand in ~/.config/slipway/config.yaml, slipway.yaml, SLIPWAY_<OPTION> or the file "
+        "of --config; the later of these wins, and a flag wins over all.",
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("--config", metavar="FILE", help="YAML file with any of these options")
+    parser.add_argument("--explain", action="store_true", help="print every option and where its value comes from")
+    groups: dict[str, Any] = {}
+    types = field_types(TrainingConfig)
+    for field in dataclasses.fields(TrainingConfig):
+        name = field.metadata["group"]
+        if name not in groups:
+            groups[name] = parser.add_argument_group(name)
+        group = groups[name]
+        flag = "--" + _FLAGS.get(field.name, field.name.replace("_", "-"))
+        help_text = field.metadata["help"]
+        if field.default is not None and not isinstance(field.default, bool):
+            help_text += f" [{field.default}]"
+        if bool in (types[field.name], *typing.get_args(types[field.name])):
+            group.add_argument(flag, dest=field.name, action=argparse.BooleanOptionalAction, help=help_text)
+            continue
+        choices = choices_of(types[field.name])
+        metavar = "{" + ",".join(choices) + "}" if choices else field.name.rsplit("_", 1)[-1].upper()
+        group.add_argument(flag, dest=field.name, metavar=metavar, help=help_text)
+    return parser
+
+
+def parse_config(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path | None = None
+) -> TrainingConfig:
+    """Return the config of a command line. Raises `UserError` that names the nearest right flag, key or value.
+
+    The project file is searched from `folder` up, which is the working folder unless given.
+    """
+    return make_config(_read_settings(_parse_flags(arguments), environment, folder))
+
+
+def _read_settings(flags: dict[str, Any], environment: Mapping[str, str], folder: Path | None = None) -> Layer:
+    options = {name: value for name, value in flags.items() if name not in ("config", "explain")}
+    return read_settings(options, flags.get("config"), environment, folder)
+
+
+def _parse_flags(arguments: Sequence[str]) -> dict[str, Any]:
+    parser = build_parser()
+    parsed, unknown = parser.parse_known_args(list(arguments))
+    if unknown:
+        word = unknown[0]
+        known = [option for action in parser._actions for option in action.option_strings]
+        if not word.startswith("-"):
+            raise UserError(f"unexpected argument {word!r}: every option starts with --")
+        raise UserError(f"unknown option {word.split('=')[0]}{nearest(word.split('=')[0], known)}")
+    return vars(parsed)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train as the command line says; return the exit code.
+
+    0: done, or done before; 1: failed; 2: bad input; 75: stopped by a signal, saved, and to be resumed; 130: quit.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments or os.environ.get("SLIPWAY_DEBUG", "") not in ("", "0")
+    try:
+        flags = _parse_flags(arguments)
+        settings = _read_settings(flags, os.environ)
+        config = make_config(settings)
+        debug = config.debug
+        if "explain" in flags:
+            if _speaks():
+                print("\n".join(explain(config, settings)))
+            return 0
+        # Imported late, so that --help and a typo answer at once.
+        from .train import train
+
+        train(config)
+    except Interrupted:
+        return EXIT_RESUMABLE
+    except TrainingFailed as error:
+        _tell(error)
+        return EXIT_FAILED
+    except UserError as error:
+        if debug:
+            raise
+        _tell(error)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        if _speaks():
+            print("interrupted: what was not saved is lost", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def _tell(error: UserError | TrainingFailed) -> None:
+    if error.is_alone and os.environ.get("RANK") != "0":
+        print(f"error: rank {os.environ.get('RANK')}: {error}", file=sys.stderr)
+    elif _speaks() or (error.is_alone is None and os.environ.get("LOCAL_RANK") == "0"):
+        # Before the ranks have met, each machine may have an error of its own, such as a file that it lacks.
+        print(f"error: {error}", file=sys.stderr)
+
+
+def _speaks() -> bool:
+    # Ranks fail alike; one of them speaks. A rank without a world, which is the error, speaks for itself.
+    return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"

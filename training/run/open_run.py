@@ -1,0 +1,208 @@
+"""The run that a start belongs to: a new folder, or one that is taken up again, locked against a second writer."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..common.errors import UserError
+from ..common.run_names import read_record
+from ..config.options import TrainingConfig
+from ..config.plan import Plan
+from ..config.recipe import MixedPrecision, Recipe
+from ..devices.ranks import Ranks
+from ..loop.state import share_checkpoint
+from ..loop.trainer import Trainer
+from ..observers.events import Decision, Observer
+from ..storage.checkpoint import Manifest
+from ..storage.run_folder import create_run_folder
+from ..storage.run_lock import lock_run
+from ..tasks.task import Task
+from .resume import Found, continued_recipe, differences_of, find_run, folder_to_resume, is_finished
+
+_LOCK_WAIT_SECONDS = 15.0
+"""For a process of this run that was just killed to go."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenRun:
+    """A run's folder and the recipe it goes on with."""
+
+    name: str
+    folder: Path | None
+    """None on ranks that do not write."""
+    shared_folder: Path
+    """The same on every rank; on another machine it may not be there."""
+    recipe: Recipe
+    plan: Plan
+    record: Mapping[str, Any]
+    """The `run.json` of a run that is taken up; on ranks that do not write nothing."""
+    manifest: Manifest | None
+    problems: tuple[str, ...]
+    differences: tuple[str, ...]
+    is_older: bool
+    """There are newer good checkpoints than the manifest's, which were not asked for."""
+    is_resumed: bool
+    result: dict[str, Any] | None
+    """Of a run that is finished already."""
+
+
+def open_run(
+    config: TrainingConfig,
+    name: str,
+    base: Recipe,
+    mixed_precision: MixedPrecision,
+    task: Task,
+    plan_for: Callable[[Recipe], Plan],
+    ranks: Ranks,
+    stack: ExitStack,
+) -> OpenRun:
+    """Return the run on every rank; rank 0 holds its lock until `stack` is closed. What is refused leaves no folder.
+
+    `mixed_precision` is what a new run trains in; the config says what was asked for. Raises `UserError` on every rank where
+    there is nothing to resume, the recipe differs, the folder cannot be made or another process writes there.
+    """
+    found, error = None, None
+    if ranks.is_main and config.resume is not None:
+        try:
+            found = _find_and_lock(config.resume, Path(config.runs_dir), name, stack)
+        except UserError as caught:
+            error = caught
+    ranks.agree_on_error(error)
+    record = json.loads(ranks.agree_on_text(json.dumps(found.record if found else None)))
+    recipe = base.resolve(ranks.size, mixed_precision)
+    differences: list[str] = []
+    if record:
+        recipe, differences = continued_recipe(
+            base,
+            record["recipe"],
+            mixed_precision=config.mixed_precision,
+            same_data=_fingerprint(record.get("data", {})) == _fingerprint(task.describe()),
+            where=record["name"],
+            allow_change=config.allow_recipe_change,
+        )
+    _compare_ranks(recipe, ranks)
+    plan = plan_for(recipe)
+    finished = bool(record) and is_finished(record)
+    if finished and differences:
+        raise UserError(
+            f"{record['name']}: it is finished, with another recipe ({', '.join(differences)}); start another run"
+        )
+    folder = None
+    if ranks.is_main:
+        try:
+            folder = found.folder if found else _new_folder(config, name, stack)
+        except UserError as caught:
+            error = caught
+    ranks.agree_on_error(error)
+    shared_folder = Path(ranks.agree_on_text(str(folder.resolve() if folder else "")))
+    if not finished:
+        _link_log(shared_folder, ranks.rank)
+    return OpenRun(
+        name=shared_folder.name,
+        folder=folder,
+        shared_folder=shared_folder,
+        recipe=recipe,
+        plan=plan,
+        record=found.record if found else {},
+        manifest=found.manifest if found else None,
+        problems=found.problems if found else (),
+        differences=tuple(differences),
+        is_older=bool(-ranks.minimum(-int(found.is_older if found else False))),
+        is_resumed=bool(record),
+        result=dict(record["result"]) if finished else None,
+    )
+
+
+def _find_and_lock(resume: str, runs_dir: Path, name: str, stack: ExitStack) -> Found | None:
+    """Return the run as it stands once no other process writes it; a finished one stays untouched."""
+    folder = folder_to_resume(resume, runs_dir, name)
+    if folder is None:
+        return None
+    if not is_finished(read_record(folder)):
+        stack.enter_context(lock_run(folder, _LOCK_WAIT_SECONDS))
+    # Whoever held the lock may have saved meanwhile, or have come to the end.
+    return find_run(resume, runs_dir, name)
+
+
+def _new_folder(config: TrainingConfig, name: str, stack: ExitStack) -> Path:
+    folder = create_run_folder(Path(config.runs_dir), name, overwrite=config.overwrite)
+    stack.enter_context(lock_run(folder, 0.0))
+    return folder
+
+
+def _compare_ranks(recipe: Recipe, ranks: Ranks) -> None:
+    """Agree that all ranks train the same: each may have read other files, or another environment. Raises `UserError`."""
+    own = recipe.as_dict()
+    main = json.loads(ranks.agree_on_text(json.dumps(own)))
+    error = None
+    if differences := [one for one in differences_of(main, own) if not one.startswith("data.source ")]:
+        error = UserError(
+            f"rank {ranks.rank} is to train another recipe than rank 0: {', '.join(differences)}; give every process the "
+            "same options, files and environment"
+        )
+    ranks.agree_on_error(error)
+
+
+def _fingerprint(description: Mapping[str, Any]) -> Any:
+    """Return what tells the samples of one task from those of another."""
+    return description.get("fingerprint") or json.loads(json.dumps(description.get("samples"), default=str))
+
+
+def _link_log(run_folder: Path, rank: int) -> None:
+    """Give the log that a launcher keeps of this rank a name in the run's folder too."""
+    launch_folder = os.environ.get("SLIPWAY_LAUNCH_FOLDER")
+    if not launch_folder or not run_folder.is_dir():
+        return
+    log = Path(launch_folder) / f"rank_{rank}.log"
+    logs = run_folder / "logs"
+    # Not on another file system; the launcher then keeps its own folder.
+    with suppress(OSError):
+        logs.mkdir(exist_ok=True)
+        number = 1
+        while (logs / _log_name(rank, number)).exists():
+            number += 1
+        os.link(log, logs / _log_name(rank, number))
+
+
+def _log_name(rank: int, number: int) -> str:
+    return f"rank_{rank}.log" if number == 1 else f"rank_{rank}.{number}.log"
+
+
+def take_up(run: OpenRun, trainer: Trainer, observer: Observer, ranks: Ranks) -> None:
+    """Put the trainer where the run's checkpoint was taken, and tell what that supersedes."""
+    if not run.is_resumed:
+        return
+    for problem in run.problems:
+        observer.on_decision(
+            Decision(kind="damaged_checkpoint", reason=f"{problem}: the one before is used", warning=True, fields={})
+        )
+    checkpoint = share_checkpoint(run.manifest, ranks)
+    if checkpoint is not None:
+        trainer.restore(*checkpoint)
+        _move_cursor(trainer, checkpoint[0])
+    if trainer.progress.stage >= len(trainer.recipe.stages):
+        raise UserError(f"{run.name}: it stands in stage {trainer.progress.stage + 1}, which the recipe no longer has")
+    if run.is_older:
+        # Before the journal says so: whoever takes the newest checkpoint from now on goes on from this one.
+        trainer.save_as_newest()
+    step = trainer.progress.step
+    fields: dict[str, Any] = {"step": step, "processes": ranks.size}
+    if run.differences:
+        fields["recipe_changes"] = list(run.differences)
+    reason = f"{run.name}: goes on after step {step}" if checkpoint else f"{run.name}: no checkpoint, so from the start"
+    observer.on_decision(Decision(kind="resume", reason=reason, fields=fields))
+
+
+def _move_cursor(trainer: Trainer, state: Mapping[str, Any]) -> None:
+    """Where a change of the batch size was allowed: stand at the step of an epoch that has seen about as many samples."""
+    before = int(state["recipe"]["resolution"]["global_batch_size"])
+    now = trainer.recipe.resolved.global_batch_size
+    if before != now:
+        trainer.progress.step_in_epoch = trainer.progress.step_in_epoch * before // now
+        trainer.progress.passed_over.clear()

@@ -1,0 +1,138 @@
+"""The plan of a run: what the config asks for, what the launcher says, what this machine suggests, each with its reason."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+import torch
+
+from ..common.errors import UserError
+from ..config.options import TrainingConfig
+from ..config.plan import Plan, plan_micro_batches, plan_shares
+from ..config.recipe import Recipe
+from ..devices.manager import DeviceManager
+from ..devices.ranks import Ranks
+from ..devices.world import launched_world, usable_cores
+from ..step.memory_format import planned_memory_format
+
+_MOST_WORKERS = 8
+"""Threads of one process that prepare micro-batches, where their number is found while the run goes on."""
+
+
+def is_set(name: str) -> bool:
+    """Return whether a launcher's variable says yes."""
+    return os.environ.get(name, "").lower() in ("1", "true")
+
+
+def _sharding(
+    asked: Literal["auto", "replicate", "fsdp"], size: int
+) -> tuple[Literal["replicate", "fsdp"], str | None]:
+    """Return how parameters are held, and why, where the user did not say so. Raises `UserError` for the first FSDP."""
+    shards, reason = asked == "fsdp", None
+    if asked == "auto":
+        shards = is_set("ACCELERATE_USE_FSDP")
+        reason = "the launcher's config says so" if shards else "nothing asks for sharding"
+        if shards and os.environ.get("FSDP_VERSION", "2") != "2":
+            raise UserError("the launcher's config asks for FSDP 1: set fsdp_version: 2 in its fsdp_config")
+    if shards and size == 1:
+        return "replicate", "one process: there is nothing to share"
+    return "fsdp" if shards else "replicate", reason
+
+
+def launched_compile_backend() -> str | None:
+    """Return the backend of torch.compile that the launcher's config names, if it does."""
+    backend = os.environ.get("ACCELERATE_DYNAMO_BACKEND", "").lower()
+    return None if backend in ("", "no") else backend
+
+
+def _compile_backend(asked: bool | None, sharding: str, device: str) -> tuple[str | None, str | None]:
+    """Return the backend of torch.compile, and why, where the user did not say so. Raises `UserError` with FSDP2."""
+    launched = launched_compile_backend()
+    if sharding == "fsdp":
+        if asked:
+            raise UserError(
+                "--compile: with --sharding fsdp nothing is compiled, FSDP2 gathers in hooks; drop one of the two"
+            )
+        return None, None if launched is None else "FSDP2 gathers parameters in hooks, around which nothing is compiled"
+    if asked is None:
+        return launched, "the launcher's config says so" if launched else None
+    return (launched or ("hpu_backend" if device == "hpu" else "inductor")) if asked else None, None
+
+
+def make_plan(config: TrainingConfig, recipe: Recipe, ranks: Ranks, *, workers_are_fixed: bool = True) -> Plan:
+    """Return how a resolved recipe is computed by these ranks, with the reason for each choice.
+
+    The number of workers may be corrected while the run goes on, unless it is fixed.
+    """
+    shares = plan_shares(config.share_weights, ranks.size)
+    asked_size = None if config.micro_batch_size == "auto" else config.micro_batch_size
+    micro_batch_size, accumulation = plan_micro_batches(
+        recipe.resolved.global_batch_size, shares, asked_size, config.gradient_accumulation
+    )
+    on_cpu = ranks.device.type == "cpu"
+    reasons = {}
+    asked = config.gradient_accumulation
+    if asked is not None and asked != accumulation:
+        reasons["gradient_accumulation"] = (
+            f"{asked} micro-batches of a whole size do not fit the share: {accumulation} do"
+        )
+    sharding, reason = _sharding(config.sharding, ranks.size)
+    if reason is not None:
+        reasons["sharding"] = reason
+    memory_format, reason = planned_memory_format(config.memory_format, sharding)
+    if reason is not None:
+        reasons["memory_format"] = reason
+    compile_backend, reason = _compile_backend(config.compile, sharding, ranks.device.type)
+    if reason is not None:
+        reasons["compile_backend"] = reason
+    reduction = config.reduction
+    if sharding == "fsdp":
+        if reduction == "overlap":
+            reasons["reduction"] = "FSDP2 reduces during every backward pass by itself"
+        reduction = "flat"
+    elif reduction == "auto":
+        reduction = "flat" if on_cpu or ranks.size == 1 else "overlap"
+        reasons["reduction"] = (
+            "one process: nothing to reduce"
+            if ranks.size == 1
+            else "one all-reduce after the backward pass: on a CPU the same cores would do both"
+            if on_cpu
+            else "the device computes while the gradients travel"
+        )
+    if config.bucket_bytes is not None and reduction == "flat":
+        reasons["bucket_bytes"] = f"not used: {reasons.get('reduction', 'one all-reduce for all gradients')}"
+    num_workers = config.num_workers
+    if num_workers is None:
+        num_workers = 0 if on_cpu else 2
+        reasons["num_workers"] = (
+            "the training thread: on a CPU the same cores would do both"
+            if on_cpu
+            else "prepared while the device works"
+        )
+    if micro_batch_size is None:
+        reasons["micro_batch_size"] = "a rank's whole share in one forward pass, or as much as is measured to fit"
+    return Plan(
+        world_size=ranks.size,
+        device=ranks.device.type,
+        device_name=DeviceManager.get_device_info(ranks.device).name,
+        micro_batch_size=micro_batch_size,
+        gradient_accumulation=accumulation,
+        share_weights=shares,
+        reduction=reduction,
+        sharding=sharding,
+        bucket_bytes=config.bucket_bytes if reduction == "overlap" else None,
+        memory_format=memory_format,
+        compile_backend=compile_backend,
+        gradient_checkpointing=config.gradient_checkpointing,
+        num_workers=num_workers,
+        most_workers=None if workers_are_fixed else _most_workers(num_workers, on_cpu=on_cpu),
+        threads_per_process=torch.get_num_threads(),
+        reasons=tuple(reasons.items()),
+    )
+
+
+def _most_workers(planned: int, *, on_cpu: bool) -> int:
+    """Return how many threads may prepare micro-batches: those for which a process has cores beside its computing."""
+    cores = usable_cores() // (launched_world().local_size or 1)
+    return max(planned, min(_MOST_WORKERS, cores - (torch.get_num_threads() if on_cpu else 1)))

@@ -1,0 +1,138 @@
+"""Finding the run to resume, and comparing its recipe and data with what is asked for now."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..common.errors import UserError
+from ..common.run_names import newest_run, read_record, resolve_name
+from ..config.recipe import Recipe, Resolution
+from ..storage.checkpoint import DamagedCheckpoint, Manifest, newest_checkpoint, read_manifest, verify
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A run that is to go on."""
+
+    folder: Path
+    record: Mapping[str, Any]
+    """Its `run.json`."""
+    manifest: Manifest | None
+    """The checkpoint to go on from; none: it starts from the beginning, in the same folder."""
+    problems: tuple[str, ...] = ()
+    """What is wrong with newer checkpoints."""
+    is_older: bool = False
+    """There are newer good checkpoints, which were not asked for."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether there is nothing left to do."""
+        return is_finished(self.record)
+
+
+def is_finished(record: Mapping[str, Any]) -> bool:
+    """Return whether the run of a record came to its end."""
+    return record.get("state") == "finished" and "result" in record
+
+
+def folder_to_resume(resume: str, runs_dir: Path, name: str) -> Path | None:
+    """Return the run's folder that `--resume` means: with `auto` the newest of the experiment `name`, or none.
+
+    Raises `UserError` where a named one is not there.
+    """
+    return newest_run(runs_dir, name) if resume == AUTO else resolve_name(resume, runs_dir).run
+
+
+def find_run(resume: str, runs_dir: Path, name: str) -> Found | None:
+    """Return the run that `--resume` means, and where it goes on.
+
+    None where `auto` finds nothing. Raises `UserError` where a named one is not there or is damaged.
+    """
+    folder = folder_to_resume(resume, runs_dir, name)
+    if folder is None:
+        return None
+    record = read_record(folder)
+    checkpoint = None if resume == AUTO else resolve_name(resume, runs_dir).checkpoint
+    if checkpoint is not None:
+        return _found_checkpoint(resume, folder, record, checkpoint)
+    if is_finished(record):
+        return Found(folder=folder, record=record, manifest=None)
+    manifest, problems = newest_checkpoint(folder)
+    return Found(folder=folder, record=record, manifest=manifest, problems=tuple(problems))
+
+
+def _found_checkpoint(resume: str, folder: Path, record: dict[str, Any], checkpoint: Path) -> Found:
+    try:
+        manifest = read_manifest(checkpoint.resolve())
+        verify(manifest)
+    except DamagedCheckpoint as damage:
+        raise UserError(f"--resume {resume}: {damage}; name the run instead, for its newest good checkpoint") from None
+    newest = newest_checkpoint(folder)[0]
+    is_older = newest is not None and newest.sequence > manifest.sequence
+    return Found(folder=folder, record=record, manifest=manifest, is_older=is_older)
+
+
+def continued_recipe(
+    recipe: Recipe,
+    saved: Mapping[str, Any],
+    *,
+    mixed_precision: str,
+    same_data: bool,
+    where: str,
+    allow_change: bool,
+) -> tuple[Recipe, list[str]]:
+    """Return the recipe to go on with, its resolution the saved one, and how it differs from the saved one.
+
+    The base recipes are compared, and `mixed_precision` where it is not `auto`. Where the data lies does not matter as long
+    as its samples are the same. Raises `UserError` for a difference that was not allowed.
+    """
+    try:
+        resolution = Resolution(**saved["resolution"])
+        source = saved["data"]["source"]
+        batch = [saved[name] for name in ("batch_size", "batch_rule", "learning_rate_rule")]
+    except (KeyError, TypeError):
+        raise UserError(f"{where}: its recipe was written by another version; start another run") from None
+    resolved = dataclasses.replace(recipe, resolution=resolution)
+    if same_data:
+        resolved = dataclasses.replace(resolved, data=dataclasses.replace(recipe.data, source=source))
+    differences = [] if same_data else ["the samples of the data"]
+    differences += differences_of(saved, resolved.as_dict())
+    if mixed_precision not in ("auto", resolution.mixed_precision):
+        differences.append(f"mixed_precision {resolution.mixed_precision} -> {mixed_precision}")
+        resolution = dataclasses.replace(resolution, mixed_precision=mixed_precision)  # type: ignore[arg-type]
+        resolved = dataclasses.replace(resolved, resolution=resolution)
+    if differences and not allow_change:
+        raise UserError(
+            f"{where}: the recipe is not the run's any more: {', '.join(differences)}; start another run, "
+            "or --allow-recipe-change"
+        )
+    if batch != [recipe.batch_size, recipe.batch_rule, recipe.learning_rate_rule]:
+        resolved = resolved.resolve(resolution.num_processes, resolution.mixed_precision)
+    return resolved, differences
+
+
+def differences_of(old: Any, new: Any, name: str = "") -> list[str]:
+    """Return where two recipes differ: `optimizer.learning_rate 0.002 -> 0.004`."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        prefix = f"{name}." if name else ""
+        # A field that one of them does not know is of another version of the program.
+        return [one for key in new for one in differences_of(old.get(key, new[key]), new[key], f"{prefix}{key}")]
+    if isinstance(old, list) and isinstance(new, list):
+        if len(old) != len(new):
+            return [f"{len(old)} {name} -> {len(new)}"]
+        return [
+            one
+            for number, (a, b) in enumerate(zip(old, new, strict=True))
+            for one in differences_of(a, b, f"{name}[{number}]")
+        ]
+    return [] if old == new else [f"{name} {_shown(old)} -> {_shown(new)}"]
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else str(value)

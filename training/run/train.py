@@ -1,0 +1,266 @@
+"""A run from its config to its result: world, data, recipe, plan, folder, training."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..common.errors import UserError
+from ..config.intervals import Interval
+from ..config.options import TrainingConfig
+from ..config.plan import Plan
+from ..config.recipe import DataSpec, MixedPrecision
+from ..data.prepared.shared_data import share_data
+from ..devices.interruption import Interrupted, StopRequest
+from ..devices.manager import DeviceManager, make_accelerator
+from ..devices.rank_failure import share_failure
+from ..devices.ranks import Ranks
+from ..devices.watchdog import Watchdog
+from ..devices.world import check_world, launched_world, leave_group
+from ..loop.trainer import Trainer
+from ..observers.console import configure_logging, make_console, make_console_observer
+from ..observers.events import Decision, Observers, RunEnd
+from ..observers.first_step import FirstStep
+from ..observers.journal import Journal
+from ..observers.launch_mark import LaunchMark
+from ..observers.profiling.sections import UNMARKED, Sections
+from ..observers.record import RunRecord
+from ..storage.run_folder import RUN_SCHEMA_VERSION, folder_name, git_commit, versions
+from ..tasks.sign import SignTask
+from ..tasks.task import Task
+from .decisions import tell_decisions
+from .launched_plan import launched_plan
+from .open_run import OpenRun, open_run, take_up
+from .planning import is_set, make_plan
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+_LONGEST_WAIT_SECONDS = 7 * 24 * 3600.0
+"""Of a collective, where a hang is not looked for."""
+
+
+def train(config: TrainingConfig, task: Task | None = None) -> dict[str, Any]:
+    """Train as `config` says and return the result, as it stands in `run.json`.
+
+    `task` is what is trained; without one it is sign recognition on `config.data`. Call it in every process of a launch.
+    Raises `UserError` for input that cannot be used, `Interrupted` where a signal asked to stop and the run was saved, and
+    `TrainingFailed` where it cannot go on.
+    """
+    observers = Observers([])
+    if launched_world().rank == 0:
+        console = make_console()
+        configure_logging(config.log_level, console)
+        observers.add(make_console_observer(log_level=config.log_level, console=console))
+    planned = launched_plan(os.environ)
+    if config.resume is None and os.environ.get("SLIPWAY_RESUME"):
+        # A restart, also of a script that makes its own config.
+        config = replace(config, resume=os.environ["SLIPWAY_RESUME"])
+    asked = config
+    if planned is not None:
+        config = planned.fill_in(config)
+    # From here on: a signal that comes while data is read stops the run at its first step, saved.
+    with StopRequest() as stop:
+        accelerator, ranks = _start_world(config)
+        try:
+            if planned is not None:
+                planned.check_world(ranks.size, ranks.device.type)
+            return _train(config, asked, task, accelerator.mixed_precision, ranks, observers, stop)
+        except Exception as error:
+            share_failure(error, ranks)
+            raise
+        finally:
+            observers.close()
+            if ranks.is_main and isinstance(stopped := sys.exception(), Interrupted):
+                with suppress(OSError):  # whoever read it may be gone
+                    print(stopped, file=sys.stderr)
+            accelerator.free_memory()
+            leave_group()
+            if ranks.size == 1:
+                # Accelerate's state is global: without this a second run could not have another precision or device.
+                accelerator.state._reset_state(reset_partial_state=True)
+
+
+def _start_world(config: TrainingConfig) -> tuple[Accelerator, Ranks]:
+    size = launched_world().size
+    if size > 1 and not config.use_data_parallel:
+        raise UserError(f"--no-data-parallel: {size} processes were started; start one, or drop the flag")
+    for sharding in ("DEEPSPEED", "MEGATRON_LM"):
+        if is_set(f"ACCELERATE_USE_{sharding}"):
+            raise UserError(
+                f"the launcher's config asks for {sharding}, which training does not do: use MULTI_GPU or FSDP"
+            )
+    # A fall-back from several devices to one is told with the other decisions, once there is a screen and a journal.
+    device = DeviceManager.detect_best_device(config.device, multi_gpu=False)
+    hang = _hang_seconds(config)
+    accelerator = make_accelerator(
+        device=config.device,
+        mixed_precision=config.mixed_precision,
+        # Later than the watchdog, which leaves the stacks.
+        timeout_seconds=_LONGEST_WAIT_SECONDS if hang is None else 60.0 + hang,
+    )
+    check_world(accelerator, device.type)
+    ranks = Ranks(
+        rank=accelerator.process_index,
+        size=accelerator.num_processes,
+        local_rank=accelerator.local_process_index,
+        device=accelerator.device,
+    )
+    return accelerator, ranks
+
+
+def _hang_seconds(config: TrainingConfig) -> float | None:
+    interval = Interval.parse(config.hang_timeout, "--hang-timeout")
+    return None if interval is None else interval.count
+
+
+def _train(
+    config: TrainingConfig,
+    asked: TrainingConfig,
+    task: Task | None,
+    mixed_precision: MixedPrecision,
+    ranks: Ranks,
+    observers: Observers,
+    stop: StopRequest,
+) -> dict[str, Any]:
+    base = config.make_recipe()
+    notes: tuple[str, ...] = ()
+    prepared: tuple[Decision, ...] = ()
+    if task is None:
+        data, prepared = share_data(base, ranks, use_cache=config.data_cache)
+        notes = data.facts.notes
+        task = SignTask(data, base.model)
+    else:
+        # What the config says of data and model is of the sign task; this one brings its own.
+        base = replace(base, task=task.name, data=DataSpec(source=_data_name(task)))
+    if task.num_samples("train") == 0:
+        raise UserError(f"{_data_name(task)}: no sample to train on")
+    name = config.experiment_name or folder_name(f"{_data_name(task)}-{Path(config.stages_config).stem}")
+    with ExitStack() as stack:
+        settings = DeviceManager.optimize_for_device(ranks.device)
+        run = open_run(
+            asked,
+            name,
+            base,
+            mixed_precision,
+            task,
+            plan_for=lambda recipe: make_plan(config, recipe, ranks, workers_are_fixed=asked.num_workers is not None),
+            ranks=ranks,
+            stack=stack,
+        )
+        if run.result is not None:
+            reason = f"{run.name} is finished: nothing is left to train"
+            observers.on_decision(Decision(kind="finished", reason=reason, fields={}))
+            observers.on_run_end(RunEnd(result=run.result, folder=run.shared_folder))
+            return run.result
+        plan = run.plan
+        record = _keep_record(run, _make_record(run, asked, plan, task), observers, ranks)
+        sections = _start_profiling(config, run, observers, ranks)
+        try:
+            trainer = Trainer(
+                task=task,
+                recipe=run.recipe,
+                plan=plan,
+                ranks=ranks,
+                observer=observers,
+                folder=run.folder,
+                save_every=Interval.parse(config.save_every, "--save-every"),
+                keep=config.keep,
+                stop=stop,
+                watchdog=Watchdog(run.shared_folder, ranks.rank, _hang_seconds(config)),
+                sections=sections,
+            )
+            trainer.announce(run.name)
+            for decision in prepared:
+                observers.on_decision(decision)
+            tell_decisions(observers, config, run.recipe, plan, settings, notes)
+            take_up(run, trainer, observers, ranks)
+            return trainer.run()
+        except BaseException as error:
+            if record:
+                stopped = isinstance(error, (KeyboardInterrupt, Interrupted))
+                told = f"{type(error).__name__}: {error}".removesuffix(": ")
+                record.end("interrupted" if stopped else "failed", error=told)
+            raise
+
+
+def _keep_record(run: OpenRun, content: dict[str, Any], observers: Observers, ranks: Ranks) -> RunRecord | None:
+    """Begin `run.json` and the journal on the rank that writes. Raises `UserError` on every rank where they cannot be."""
+    record, error = None, None
+    if run.folder is not None:
+        try:
+            record = RunRecord(run.folder / "run.json", content)
+            observers.add(record)
+            observers.add(Journal(run.folder / "events.jsonl"))
+            observers.add(LaunchMark(os.environ.get("SLIPWAY_LAUNCH_FOLDER"), run.folder))
+            observers.add(FirstStep(observers))
+        except UserError as caught:
+            error = caught
+            if record is not None:
+                record.end("failed", error=str(caught))
+    ranks.agree_on_error(error)
+    return record
+
+
+def _start_profiling(config: TrainingConfig, run: OpenRun, observers: Observers, ranks: Ranks) -> Sections:
+    """Have a profiler watch the run on this rank, where one is asked for; return what the loop is to mark."""
+    if not config.profile:
+        return UNMARKED
+    # Imported where it is needed: it brings much of torch with it.
+    from ..observers.profiling.profiler import Profiler
+
+    profiler = Profiler(
+        run.shared_folder, rank=ranks.rank, device=ranks.device, num_steps=config.profile_steps, observer=observers
+    )
+    observers.add(profiler)
+    return profiler.sections
+
+
+def _data_name(task: Task) -> str:
+    return str(task.describe().get("data", task.name))
+
+
+def make_task(config: TrainingConfig) -> Task:
+    """Return the task of a config in one process, its data read and split."""
+    recipe = config.make_recipe()
+    data, _ = share_data(recipe, Ranks.alone(), use_cache=config.data_cache)
+    return SignTask(data, recipe.model)
+
+
+def _make_record(run: OpenRun, config: TrainingConfig, plan: Plan, task: Task) -> dict[str, Any]:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {
+        "schema_version": RUN_SCHEMA_VERSION,
+        "name": run.name,
+        "started": run.record.get("started", now),
+        "resumed": [*run.record.get("resumed", []), now] if run.record else [],
+        "progress": run.record.get("progress") or {},
+        "command": _command(),
+        "config": asdict(config),
+        "recipe": run.recipe.as_dict(),
+        "recipe_hash": run.recipe.hash,
+        "base_recipe_hash": run.recipe.base_hash,
+        "plan": plan.as_dict(),
+        "world_size": plan.world_size,
+        "data": dict(task.describe()),
+        "versions": versions(),
+        "git_commit": git_commit(),
+    }
+
+
+def _command() -> dict[str, Any]:
+    """Return how this process was started, for `slipway resume`."""
+    main = sys.modules["__main__"]
+    module = getattr(getattr(main, "__spec__", None), "name", None)
+    script = getattr(main, "__file__", None)
+    return {
+        "module": module.removesuffix(".__main__") if module else None,
+        "script": str(Path(script).resolve()) if script and not module else None,
+        "arguments": sys.argv[1:],
+        "folder": str(Path.cwd()),
+    }

@@ -1,0 +1,1 @@
+"""One optimizer step: forward and backward passes of micro-batches, one reduction, one update."""

@@ -1,0 +1,124 @@
+"""In which order images and the weights of their convolutions lie in memory: by channel, or with the channels last.
+
+A tensor of shape [samples, channels, height, width] keeps its shape and its numbers: only its strides differ.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import nn
+
+from ..common.errors import UserError
+from ..config.plan import MemoryFormat, Plan
+from ..config.recipe import Recipe
+from ..devices.ranks import Ranks
+from ..tasks.task import Batch, Task
+
+_MOST_DIFFERENCE = 0.01
+"""Of a model's outputs in the two formats, relative to the largest: far above rounding, with ten bits too."""
+
+_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+def planned_memory_format(
+    asked: MemoryFormat, sharding: Literal["replicate", "fsdp"]
+) -> tuple[MemoryFormat, str | None]:
+    """Return what is known before the model is, and why, where the user did not say so.
+
+    Raises `UserError` for channels-last weights with FSDP2, which refuses them.
+    """
+    if sharding == "fsdp":
+        if asked == "channels_last":
+            raise UserError(
+                "--memory-format channels_last: torch's FSDP2 shards contiguous parameters only; use --memory-format "
+                "contiguous, or --sharding replicate"
+            )
+        return "contiguous", "FSDP2 shards contiguous parameters only" if asked == "auto" else None
+    if asked == "auto":
+        return "auto", "channels_last where the model, once it is made, has 2-D convolutions and gains by it"
+    return asked, None
+
+
+def settle_memory_format(plan: Plan, task: Task, model: nn.Module, recipe: Recipe, ranks: Ranks) -> Plan:
+    """Return the plan with `auto` resolved for a new model.
+
+    All ranks agree: channels-last where each of them would have it, as the order in which gradients are summed must be the
+    same. To find out a model may compute one sample in each format, on its device. Its parameters may come back in either.
+    """
+    found, reason = plan.memory_format, None
+    if found == "auto":
+        reason = _reason_against(task, model, ranks.device, mixed=recipe.resolved.mixed_precision != "no")
+        found = "contiguous" if reason else "channels_last"
+        reason = reason or "the model has 2-D convolutions, which this device computes faster so"
+    if not ranks.minimum(int(found == "channels_last")) and found == "channels_last":
+        found, reason = "contiguous", "not every rank can compute otherwise, and all need the same"
+    reasons = {**dict(plan.reasons), **({"memory_format": reason} if reason else {})}
+    return replace(plan, memory_format=found, reasons=tuple(reasons.items()))
+
+
+def lay_out_model(model: nn.Module, memory_format: MemoryFormat) -> None:
+    """Lay the weights of a model's 2-D convolutions out, and whatever else among its parameters has four dimensions."""
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=_FORMATS[memory_format])
+
+
+def lay_out_batch(batch: Batch) -> Batch:
+    """Return the batch with images, floating-point [samples, channels, height, width], channels last, where they are."""
+    for name, tensor in batch.tensors.items():
+        if tensor.ndim == 4 and tensor.is_floating_point():
+            batch.tensors[name] = tensor.contiguous(memory_format=torch.channels_last)
+    return batch
+
+
+def channels_last_view(vector: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """Return a flat vector, in which the second of four dimensions varies fastest, as a tensor of that shape."""
+    outputs, inputs, height, width = shape
+    return vector.view(outputs, height, width, inputs).permute(0, 3, 1, 2)
+
+
+def _reason_against(task: Task, model: nn.Module, device: torch.device, *, mixed: bool) -> str | None:
+    """Return why a model is not to compute in channels-last; none where it is."""
+    if not any(isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) for module in model.modules()):
+        return "the model has no 2-D convolution"
+    dtype = next(model.parameters()).dtype
+    if dtype == torch.float64:
+        return "in float64 libraries convolve contiguous images only"
+    if device.type not in ("cpu", "cuda", "xpu"):
+        return f"on {device.type} nothing is known to be gained"
+    if torch.version.hip is not None and device.type == "cuda" and os.environ.get("PYTORCH_MIOPEN_SUGGEST_NHWC") != "1":
+        return "on ROCm torch convolves contiguous images unless PYTORCH_MIOPEN_SUGGEST_NHWC=1 is set"
+    if device.type == "cpu" and (mixed or not torch.backends.mkldnn.is_available()):
+        # Measured: 0.73 to 0.90 of the time in float32, but 0.53 to 1.13 in bfloat16, slower where groups are normalised.
+        return "on a CPU there is a gain in float32 only, with oneDNN"
+    return _try(task, model.to(device), device, dtype)
+
+
+def _try(task: Task, model: nn.Module, device: torch.device, dtype: torch.dtype) -> str | None:
+    """Return what speaks against channels-last in a pass of the first training sample; none where nothing does.
+
+    Most of all a `view` of activations in the model, which wants them contiguous.
+    """
+    chosen = torch.zeros(1, dtype=torch.int64)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            fetched = task.fetch("train", chosen).items()
+            tensors = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in fetched}
+            batch = Batch(chosen, None, tensors).to(device)
+            expected = task.forward(model, batch)
+            lay_out_model(model, "channels_last")
+            found = task.forward(model, lay_out_batch(batch))
+            largest, difference = float(expected.abs().max()), float((found - expected).abs().max())
+    except Exception as error:  # a model's forward may raise anything; what is wrong anyway, training will tell
+        return f"the model does not compute so: {' '.join(str(error).split())[:200]}"
+    finally:
+        model.train(was_training)
+    if difference <= _MOST_DIFFERENCE * largest:
+        return None
+    return "the model computes other numbers from images laid out so"

@@ -1,0 +1,68 @@
+"""Remembers for a user which micro-batch size was found best, so that it is measured once for each model and device."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ...storage.run_folder import write_json
+
+_MOST_ENTRIES = 200
+
+
+def key_of(**facts: Any) -> str:
+    """Return a key of what a size depends on, all of JSON's types."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def user_cache_folder() -> Path:
+    """Return `$XDG_CACHE_HOME/slipway`, or `~/.cache/slipway`; for a user without a home a path where nothing can be."""
+    folder = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        root = Path(folder) if os.path.isabs(folder) else Path.home() / ".cache"
+    except RuntimeError:
+        root = Path(os.devnull)
+    return root / "slipway"
+
+
+class SizeCache:
+    """A JSON file of sizes by key. One that cannot be read or written is as good as empty: only time is lost."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @classmethod
+    def of_user(cls) -> SizeCache:
+        """Return the cache in the user's cache folder; for a user without a home an empty one."""
+        return cls(user_cache_folder() / "micro_batches.json")
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """Return what is remembered: `size` in samples, `bytes_per_sample` where it is known, `is_limited` by memory."""
+        entry = self._read().get(key)
+        if not isinstance(entry, dict) or not isinstance(entry.get("size"), int) or entry["size"] < 1:
+            return None
+        needed = entry.get("bytes_per_sample")
+        return {
+            "size": entry["size"],
+            "bytes_per_sample": needed if isinstance(needed, int) and needed > 0 else None,
+            "is_limited": entry.get("is_limited") is True,
+        }
+
+    def put(self, key: str, entry: dict[str, Any]) -> None:
+        """Remember it; the oldest entries go when there are many."""
+        entries = {other: value for other, value in self._read().items() if other != key}
+        kept = dict(list(entries.items())[1 - _MOST_ENTRIES :])
+        with contextlib.suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self._path, {**kept, key: entry})
+
+    def _read(self) -> dict[str, Any]:
+        with contextlib.suppress(OSError, ValueError):
+            entries = json.loads(self._path.read_text(encoding="utf-8"))
+            if isinstance(entries, dict):
+                return entries
+        return {}

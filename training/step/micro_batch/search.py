@@ -1,0 +1,295 @@
+"""The search for the first micro-batch size: the fastest that fits, measured by passes over real samples, or remembered."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...batches.loader import EpochSampler, Loader
+from ...batches.share import micro_batches
+from ...common.errors import TrainingFailed
+from ...config.plan import Plan
+from ...config.recipe import Recipe, Stage
+from ...devices.memory import (
+    CANNOT_TRY_AGAIN,
+    free_bytes,
+    release_memory,
+    synchronise,
+    usable_bytes,
+    words_of_out_of_memory,
+)
+from ...devices.ranks import Ranks
+from ...devices.world import launched_world
+from ...tasks.task import Batch, Task
+from ..compilation import uncompiled
+from ..train_step import TrainStep
+from .cache import SizeCache, key_of
+from .fastest import fastest_size
+from .pass_memory import bytes_of_pass
+
+_SEARCH_SECONDS, _NUM_PASSES, _MOST_SECONDS = 1.5, 10, 8.0
+"""The budget for comparing sizes: the first, or where a pass takes long the time of so many passes, but at most the third."""
+
+_PASS_SECONDS = 2.0
+"""What sizes are compared on takes about this long at most: of a share that takes longer, fewer samples of like lengths."""
+
+_NUM_BATCHES = 8
+"""Global batches of which a typical share is made."""
+
+_Work = TypeVar("_Work")
+
+_METHOD = 2
+"""How sizes are compared: what was found in another way is looked for again."""
+
+
+class SizeSearch:
+    """Finds the size for a model, a device and a share of at most `sampler.micro_batch_size` samples; the ranks agree on it."""
+
+    def __init__(
+        self,
+        *,
+        task: Task,
+        model: nn.Module,
+        step: TrainStep,
+        loader: Loader,
+        sampler: EpochSampler,
+        costs: np.ndarray,
+        ranks: Ranks,
+        plan: Plan,
+        recipe: Recipe,
+    ) -> None:
+        self._model, self._step, self._loader, self._sampler, self._ranks = model, step, loader, sampler, ranks
+        self._costs, self._stages, self._prepares_ahead = costs, recipe.stages, plan.num_workers > 0
+        self._largest_share = sampler.micro_batch_size
+        self._longest = np.argsort(-costs, kind="stable")
+        # A host's memory is that of all its ranks.
+        self._sharers = (launched_world().local_size or ranks.size) if ranks.device.type == "cpu" else 1
+        self._cache = SizeCache.of_user()
+        sample = task.fetch("train", torch.from_numpy(self._longest[:1]))
+        self.key = key_of(
+            method=_METHOD,
+            task=task.name,
+            model=repr(model),
+            shapes=[[name, list(parameter.shape)] for name, parameter in model.named_parameters()],
+            sample=_shapes_of(sample, math.ceil(costs[self._longest[0]])),
+            device=plan.device_name,
+            threads=plan.threads_per_process,
+            processes=plan.world_size,
+            precision=[recipe.precision, recipe.resolved.mixed_precision],
+            recomputes=plan.gradient_checkpointing,
+            memory_format=plan.memory_format,
+            largest_share=self._largest_share,
+            asked=plan.micro_batch_size,
+            torch=torch.__version__,
+        )
+        """Stands for what the best size depends on."""
+
+    def find(self, stage: Stage) -> tuple[int, int | None, str]:
+        """Return size, bytes that one of the longest samples needs where that is known, and in words where it is from."""
+        started = time.perf_counter()
+        known = self._cache.get(self.key) if self._ranks.is_main else None
+        cached = json.loads(self._ranks.agree_on_text(json.dumps(known)))
+        if cached is not None and self._holds(cached):
+            return cached["size"], cached["bytes_per_sample"], "as measured here before"
+        with uncompiled(self._step.forward):  # a compilation takes longer than all of this
+            size, needed, is_limited = self._measure(stage)
+        if self._ranks.is_main:
+            self._cache.put(self.key, {"size": size, "bytes_per_sample": needed, "is_limited": is_limited})
+        return size, needed, f"measured in {time.perf_counter() - started:.2g} s"
+
+    def _holds(self, cached: Mapping[str, Any]) -> bool:
+        """Return whether a size fits on every rank now, and is not due to a lack of memory that is over."""
+        free, needed = free_bytes(self._ranks.device), cached["bytes_per_sample"]
+        holds = True
+        if free is not None and needed is not None:
+            fits = usable_bytes(free // self._sharers, self._ranks.device) // needed
+            holds = fits >= cached["size"] and not (cached["is_limited"] and fits >= 2 * cached["size"])
+        return bool(self._ranks.minimum(int(holds)))
+
+    def _measure(self, stage: Stage) -> tuple[int, int | None, bool]:
+        """Return size, bytes that a sample needs, and whether memory, not speed, bounds the size."""
+        ranks, device = self._ranks, self._ranks.device
+        if stage in self._stages:
+            stage = _longest_stage(self._stages[self._stages.index(stage) :])
+        buffers = [(buffer, buffer.clone()) for buffer in self._model.buffers()]
+        self._model.train()
+        largest = min(self._largest_share, len(self._longest))
+        fits, needed = largest_that_fits(
+            lambda count: self._step.accumulate(self._loader.training_batch(self._longest[:count], 0, stage), stage),
+            largest,
+            device,
+            sharers=self._sharers,
+            standing=self._standing(),
+            agree=ranks.minimum if self._step.flat.is_sharded else None,
+        )
+        fits = ranks.minimum(fits if fits < largest else self._largest_share)
+        needed = -ranks.minimum(-(needed or 0)) or None
+        # Cutting a batch would change what batch statistics are taken of, and timings would let sharded ranks fall out of step.
+        is_largest = _has_batch_statistics(self._model) or self._step.flat.is_sharded
+        size = fits if is_largest else self._fastest(stage, fits)
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+        release_memory(device)
+        return size, needed, fits < self._largest_share
+
+    def _standing(self) -> set[int]:
+        """Return the addresses of the parameters' storages; sharded ones are gathered for a pass, so it takes them."""
+        if self._step.flat.is_sharded:
+            return set()
+        return {parameter.untyped_storage().data_ptr() for parameter in self._model.parameters()}
+
+    def _fastest(self, stage: Stage, largest: int) -> int:
+        """Return the size, at most `largest`, at which a typical share takes the least time; the ranks agree on it."""
+        ranks, pool = self._ranks, self._pool()
+        whole = min(self._largest_share, len(pool))
+        # As many samples as time allows; the first pass warms up what is slow once.
+        count = min(4, whole)
+        self._seconds(_spaced(pool, count), largest, stage)
+        while (taken := self._seconds(_spaced(pool, count), largest, stage)) < _PASS_SECONDS / 2 and count < whole:
+            count = min(whole, max(2 * count, int(count * _PASS_SECONDS / max(taken, 1e-6))))
+        count = ranks.minimum(count)
+        samples = _spaced(pool, count)
+
+        def average(values: list[float]) -> list[float]:
+            total = ranks.sum_(torch.tensor(values, device=ranks.device))
+            return (total / ranks.size).tolist()
+
+        size = fastest_size(
+            lambda size: self._seconds(samples, size, stage),
+            min(largest, count),
+            budget_seconds=min(_MOST_SECONDS, max(_SEARCH_SECONDS, _NUM_PASSES * taken)),
+            average=average,
+        )
+        # Where the largest that was timed is the fastest, a larger one is at least as fast.
+        return largest if size == min(largest, count) else size
+
+    def _pool(self) -> np.ndarray:
+        """Return the samples of some global batches, longest first: evenly spaced ones are as long as those of a batch."""
+        steps = range(min(_NUM_BATCHES, self._sampler.num_steps))
+        pool = np.concatenate([self._sampler.global_batch(0, step) for step in steps])
+        return pool[np.argsort(-self._costs[pool], kind="stable")]
+
+    def _seconds(self, samples: np.ndarray, size: int, stage: Stage) -> float:
+        """Return what samples take in micro-batches of at most `size`, as in a step; infinity where memory runs out.
+
+        What a step does once, whatever it is cut into, such as the update, is left out.
+        """
+        device = self._ranks.device
+        # A thread's own time leaves out what other processes do to it. Of several threads it would leave out one's waiting
+        # for another, which is most of what makes small passes slow.
+        clock = time.thread_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+        parts = [samples[part] for part in micro_batches(len(samples), size)]
+        batches: Iterable[Batch] = (self._loader.training_batch(part, 0, stage) for part in parts)
+        if self._prepares_ahead:
+            ahead: list[Batch] = []
+            if not _fits(ahead.extend, batches, device):
+                return math.inf
+            batches = ahead
+
+        def compute(batches: Iterable[Batch]) -> None:
+            for batch in batches:
+                self._step.accumulate(batch, stage)
+
+        synchronise(device)
+        before = clock()
+        if not _fits(compute, batches, device):
+            return math.inf
+        synchronise(device)
+        return clock() - before
+
+
+def _longest_stage(stages: Sequence[Stage]) -> Stage:
+    """Return the stage with the most epochs: what augmentation takes differs between stages."""
+    return max(stages, key=lambda stage: stage.epochs)
+
+
+def _shapes_of(sample: Mapping[str, torch.Tensor], longest: int) -> dict[str, list[Any]]:
+    """Return kind and shape of a sample's tensors; its length is rounded up to a power of two, so that like data are alike."""
+    bucket = 1 << max(0, longest - 1).bit_length()
+    return {
+        name: [str(tensor.dtype), [bucket if size == longest else size for size in tensor.shape[1:]]]
+        for name, tensor in sample.items()
+    }
+
+
+def _has_batch_statistics(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+
+
+def largest_that_fits(
+    compute: Callable[[int], None],
+    largest: int,
+    device: torch.device,
+    *,
+    sharers: int = 1,
+    standing: Collection[int] = (),
+    agree: Callable[[int], int] | None = None,
+) -> tuple[int, int | None]:
+    """Return the largest micro-batch that is expected to fit, and the bytes that a sample needs where that is known.
+
+    `compute(n)` does a forward and a backward pass of the n longest samples. n doubles only while what was measured says
+    that the double fits, so that nothing fails; and it stops as soon as `largest` clearly fits. `sharers` processes share
+    the memory; `standing` are the addresses of storages that a pass needs and does not take, such as the parameters'. With
+    `agree`, which returns the least of the ranks' numbers, all ranks do the same passes, as sharded parameters need it; then
+    memory that runs out raises `TrainingFailed`.
+    """
+
+    def fits_here(compute: Callable[[int], None], count: int) -> bool:
+        if _fits(compute, count, device):
+            return True
+        if agree is not None:
+            raise TrainingFailed(f"memory ran out where the micro-batch size was looked for: {CANNOT_TRY_AGAIN}")
+        return False
+
+    # Not one: a model with batch statistics has none of a single sample.
+    size, bytes_per_sample = min(2, largest), None
+    if not fits_here(compute, size):  # what is made once, such as workspaces, is made here
+        return 1, None
+    while True:
+        used: int | None = None
+
+        def measure(count: int) -> None:
+            nonlocal used
+            used = bytes_of_pass(compute, count, device, standing)
+
+        if not fits_here(measure, size):
+            return max(1, size // 2), bytes_per_sample
+        available = free_bytes(device)
+        if used is None or available is None:
+            # Nothing can be measured here: the sizes themselves are tried.
+            fits = largest if device.type == "cpu" else 2 * size
+        else:
+            bytes_per_sample = max(1, -(-used // size))
+            fits = usable_bytes(available // sharers, device) // bytes_per_sample
+        if agree is not None:
+            fits = agree(fits)
+        if fits >= 2 * largest or size >= largest:
+            return min(largest, max(fits, size)), bytes_per_sample
+        if fits < 2 * size:
+            return max(size, min(fits, largest)), bytes_per_sample
+        size = min(largest, 2 * size)
+
+
+def _fits(compute: Callable[[_Work], None], work: _Work, device: torch.device) -> bool:
+    """Return whether passes have enough memory."""
+    try:
+        compute(work)
+        return True
+    except Exception as error:
+        if words_of_out_of_memory(error) is None:
+            raise
+    release_memory(device)
+    return False
+
+
+def _spaced(pool: np.ndarray, count: int) -> np.ndarray:
+    """Return `count` evenly spaced samples."""
+    return pool[(2 * np.arange(count) + 1) * len(pool) // (2 * count)]

@@ -1,0 +1,196 @@
+"""The optimizer over the flat parameters: an update that can be skipped without asking the device, and rolled back."""
+
+from __future__ import annotations
+
+import torch
+from torch.optim.adam import adam
+from torch.optim.adamw import adamw
+from torch.optim.sgd import sgd
+
+from ..config.recipe import OptimizerSpec
+from ..devices.memory import is_out_of_memory, release_memory
+from .flat import FlatParameters
+
+_FUSED_DEVICES = ("cpu", "cuda", "xpu", "mps")
+"""Where torch has optimizers that update a tensor in one kernel, which allocates nothing and can be told to do nothing."""
+
+_CHUNK_ELEMENTS = 1 << 22
+"""Elsewhere: elements updated at a time, so that what is allocated on the way, and kept for a roll-back, is bounded."""
+
+
+_DECAYED_APART_ELEMENTS = 1 << 18
+"""From so many on, AdamW's kernel decays in its own pass what is to decay: of fewer a second call costs more than a pass."""
+
+
+class FlatOptimizer:
+    """AdamW or SGD with momentum over flat parameters. Its state exists from the start, so no step is the first to need it.
+
+    Weight decay is its own: for AdamW apart from the gradient (Loshchilov and Hutter, 2019), for SGD in it, and for matrices
+    only.
+    """
+
+    def __init__(self, spec: OptimizerSpec, flat: FlatParameters) -> None:
+        self._spec = spec
+        self._flat = flat
+        self._fused = flat.device.type in _FUSED_DEVICES
+        names = ("exp_avg", "exp_avg_sq") if spec.name == "adamw" else ("momentum_buffer",)
+        self.moments = {name: torch.zeros_like(flat.values) for name in names}
+        self._decays_in_kernel = self._fused and spec.name == "adamw" and flat.values.numel() >= _DECAYED_APART_ELEMENTS
+        self._places = self._chunks()
+        self._counts = [torch.zeros((), device=flat.device if self._fused else "cpu") for _ in self._places]
+        """Updates of each chunk, as the kernels want to be told; SGD does not ask."""
+        self._parts = [self._part(place) for place in self._places]
+        """Values, gradients and moments of each chunk, each as a list of one tensor, as torch's functions take them."""
+        largest = 0 if self._fused else max(place.stop - place.start for place in self._places)
+        self._kept = [flat.values.new_empty(largest) for _ in (flat.values, *self.moments.values())]
+        """A chunk before its update, from the start: keeping it must not be what runs out of memory."""
+
+    def _chunks(self) -> list[slice]:
+        size, boundary = self._flat.values.numel(), self._flat.decayed_values.numel()
+        if self._decays_in_kernel:
+            return [place for place in (slice(0, boundary), slice(boundary, size)) if place.start < place.stop]
+        length = size if self._fused else _CHUNK_ELEMENTS
+        return [slice(start, min(size, start + length)) for start in range(0, size, length)]
+
+    def _part(self, place: slice) -> tuple[list[torch.Tensor], ...]:
+        tensors = (self._flat.values, self._flat.gradients, *self.moments.values())
+        return tuple([tensor[place]] for tensor in tensors)
+
+    def reset(self) -> None:
+        """Forget what was learned about the gradients, in place: a new stage needs no new memory."""
+        for moment in self.moments.values():
+            moment.zero_()
+        self.set_updates(0)
+
+    @property
+    def updates(self) -> int:
+        """Updates that were not skipped since the start of the stage, which Adam corrects its bias by; 0 for SGD."""
+        return int(self._counts[0])
+
+    def set_updates(self, count: int) -> None:
+        """Set what `updates` returns, as from a checkpoint."""
+        for updates in self._counts:
+            updates.fill_(count)
+
+    def update(self, learning_rate: float, weight_decay: float, sound: torch.Tensor | None = None) -> None:
+        """Update the parameters by their gradients; not where `sound`, a scalar truth value on the device, is false."""
+        if not self._fused:
+            if sound is None or bool(sound):
+                self._update_in_chunks(learning_rate, weight_decay)
+            return
+        if not self._decays_in_kernel:
+            self._decay(learning_rate, weight_decay, sound)
+        # As a GradScaler tells it; a kernel told so writes nothing.
+        found_inf = None if sound is None else sound.logical_not().to(torch.float32)
+        boundary = self._flat.decayed_values.numel()
+        for chunk, place in enumerate(self._places):
+            decays = self._decays_in_kernel and place.start < boundary
+            self._step(chunk, learning_rate, found_inf, weight_decay if decays else 0.0)
+
+    @torch.no_grad()
+    def _step(
+        self, chunk: int, learning_rate: float, found_inf: torch.Tensor | None = None, weight_decay: float = 0.0
+    ) -> None:
+        """Update a chunk, by torch's functional optimizers: what the classes add costs more than a small model's update."""
+        spec = self._spec
+        values, gradients, *moments = self._parts[chunk]
+        if spec.name == "sgd":
+            sgd(
+                values,
+                gradients,
+                [*moments[0]],
+                foreach=False,
+                fused=self._fused,
+                found_inf=found_inf,
+                lr=learning_rate,
+                momentum=spec.momentum,
+                weight_decay=0.0,
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+            )
+            return
+        # Decay apart from the gradient; `adam` without any is the shorter way.
+        (adamw if weight_decay else adam)(
+            values,
+            gradients,
+            moments[0],
+            moments[1],
+            [],
+            [self._counts[chunk]],
+            foreach=False,
+            fused=self._fused,
+            found_inf=found_inf,
+            lr=learning_rate,
+            beta1=spec.beta1,
+            beta2=spec.beta2,
+            eps=spec.eps,
+            weight_decay=weight_decay,
+            amsgrad=False,
+            maximize=False,
+        )
+
+    def _decay(self, learning_rate: float, weight_decay: float, sound: torch.Tensor | None) -> None:
+        if weight_decay == 0.0:
+            return
+        with torch.no_grad():
+            if self._spec.name == "adamw":
+                applies = 1.0 if sound is None else sound.to(self._flat.dtype)
+                self._flat.decayed_values.mul_(1.0 - learning_rate * weight_decay * applies)
+            else:
+                self._flat.decayed_gradients.add_(self._flat.decayed_values, alpha=weight_decay)
+
+    def _update_in_chunks(self, learning_rate: float, weight_decay: float) -> None:
+        self._decay(learning_rate, weight_decay, None)
+        for chunk, (part, count) in enumerate(zip(self._parts, self._counts, strict=True)):
+            (values,), _, *moments = part
+            touched = [values, *(moment for (moment,) in moments)]
+            updates = int(count)
+            with torch.no_grad():
+                for kept, tensor in zip(self._kept, touched, strict=True):
+                    kept[: tensor.numel()].copy_(tensor)
+            try:
+                self._step(chunk, learning_rate)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                # Half of the chunk's tensors may be changed. Nothing is shared with other ranks here: this rank tries again.
+                error.__traceback__ = None
+                with torch.no_grad():
+                    for kept, tensor in zip(self._kept, touched, strict=True):
+                        tensor.copy_(kept[: tensor.numel()])
+                count.fill_(updates)
+                release_memory(self._flat.device)
+                self._step(chunk, learning_rate)
+
+
+class LossScale:
+    """The factor that keeps fp16 gradients from vanishing: halved when one overflows, doubled after a quiet time.
+
+    Micikevicius et al., "Mixed precision training", ICLR 2018, section 3.2. It stays on the device, so nothing waits for it.
+    """
+
+    def __init__(self, initial: float, device: torch.device, *, enabled: bool, growth_interval: int = 2000) -> None:
+        self.enabled = enabled
+        self._growth_interval = growth_interval
+        self.scale = torch.full((), initial if enabled else 1.0, device=device)
+        self.quiet_updates = torch.zeros((), device=device)
+
+    def scaled(self, loss: torch.Tensor) -> torch.Tensor:
+        """Return the loss to differentiate."""
+        return loss * self.scale.to(loss.dtype) if self.enabled else loss
+
+    def unscale(self, factor: torch.Tensor) -> torch.Tensor:
+        """Return a factor of the gradients that takes the scale out of them too."""
+        return factor / self.scale if self.enabled else factor
+
+    def update(self, sound: torch.Tensor, counts: torch.Tensor | None = None) -> None:
+        """Adapt the scale after an update; not where `counts` is false: a step that ran out of memory tells nothing."""
+        if not self.enabled:
+            return
+        counts = torch.ones_like(sound) if counts is None else counts
+        quiet = (self.quiet_updates + 1.0) * sound
+        grows = quiet >= self._growth_interval
+        factor = torch.where(sound, torch.where(grows, 2.0, 1.0), 0.5)
+        self.scale.mul_(torch.where(counts, factor, 1.0))
+        self.quiet_updates.copy_(torch.where(counts, quiet * grows.logical_not(), self.quiet_updates))

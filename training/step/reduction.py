@@ -1,0 +1,136 @@
+"""How gradients are summed over the ranks: all at once, or bucket by bucket while the last backward pass goes on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Protocol
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from ..config.plan import Plan
+from ..devices.ranks import Ranks
+from .flat import FlatParameters
+
+_NUM_BUCKETS = 8
+_LEAST_BUCKET_BYTES, _MOST_BUCKET_BYTES = 1 << 20, 25 << 20
+"""As DistributedDataParallel's first bucket and its others: large enough for the bandwidth, small enough to start early."""
+
+
+class Reduction(Protocol):
+    """How what the ranks computed becomes the same on all of them."""
+
+    def overlap(self) -> None:
+        """Reduce during the next backward pass, which is the step's last."""
+
+    def finish(self, *, overlapped: bool) -> None:
+        """Reduce what is not yet reduced, and wait."""
+
+    def gradient_norm(self) -> torch.Tensor:
+        """Return the norm of the whole reduced gradient, a scalar on the device."""
+        ...
+
+
+def settle_bucket_bytes(plan: Plan, model: nn.Module) -> Plan:
+    """Return the plan with the size of the buckets, for a new model's gradients, where they are reduced as they come."""
+    if plan.reduction != "overlap" or plan.bucket_bytes is not None:
+        return plan
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    num_bytes = sum(parameter.numel() * parameter.element_size() for parameter in trained)
+    size = min(max(num_bytes // _NUM_BUCKETS, _LEAST_BUCKET_BYTES), _MOST_BUCKET_BYTES)
+    reason = f"of {num_bytes} bytes of gradients an eighth, at least 1 MiB and at most 25 MiB"
+    return replace(plan, bucket_bytes=size, reasons=(*plan.reasons, ("bucket_bytes", reason)))
+
+
+def make_reduction(flat: FlatParameters, ranks: Ranks, bucket_bytes: int | None = None) -> Reduction:
+    """Return the reduction that suits how the parameters are held; one in a single bucket without `bucket_bytes`."""
+    if not flat.is_sharded:
+        return GradientReduction(flat, ranks, bucket_bytes)
+    from .sharded import ShardedParameters, ShardedReduction  # FSDP2 takes long to import
+
+    assert isinstance(flat, ShardedParameters)
+    return ShardedReduction(flat, ranks)
+
+
+class GradientReduction:
+    """Sums the flat gradients and the ledger behind them.
+
+    A bucket is a slice of the flat buffer, so nothing is packed. Buckets are reduced in one order on every rank, from the
+    end of the buffer (where the last layers' matrices are) to its start, the one with the ledger last: a rank that has no
+    sample, leaves a parameter out or failed half-way takes part all the same.
+    """
+
+    def __init__(self, flat: FlatParameters, ranks: Ranks, bucket_bytes: int | None = None) -> None:
+        self._flat = flat
+        self._ranks = ranks
+        self._work: list[dist.Work] = []
+        self._armed = False
+        self._launched = 0
+        self._buckets, owners = _cut(flat, bucket_bytes or flat.all_gradients.nbytes)
+        self._missing_at_start = [owners.count(bucket) for bucket in range(len(self._buckets))]
+        self._missing: list[int] = []
+        if ranks.size > 1:
+            for parameter, bucket in zip(flat.parameters, owners, strict=True):
+                parameter.register_post_accumulate_grad_hook(partial(self._on_gradient, bucket))
+
+    def overlap(self) -> None:
+        """Reduce during the next backward pass, which is the step's last."""
+        self._missing = list(self._missing_at_start)
+        self._armed = self._ranks.size > 1
+
+    def finish(self, *, overlapped: bool) -> None:
+        """Reduce what is not yet reduced, and wait: all ranks then hold the same sums.
+
+        `overlapped` is the same on every rank: whether some may have begun with buckets.
+        """
+        self._armed = False
+        if self._ranks.size == 1:
+            return
+        if not overlapped:
+            self._ranks.sum_(self._flat.all_gradients)
+            return
+        while self._launched < len(self._buckets):
+            self._launch()
+        for work in self._work:
+            work.wait()
+        self._work, self._launched = [], 0
+
+    def gradient_norm(self) -> torch.Tensor:
+        """Return the norm of the reduced gradient, a scalar on the device."""
+        return torch.linalg.vector_norm(self._flat.gradients)
+
+    def _on_gradient(self, bucket: int, parameter: torch.Tensor) -> None:
+        if not self._armed:
+            return
+        self._missing[bucket] -= 1
+        # The last bucket holds the ledger, which is complete only after the pass.
+        while self._launched < len(self._buckets) - 1 and self._missing[self._launched] <= 0:
+            self._launch()
+
+    def _launch(self) -> None:
+        work = dist.all_reduce(self._flat.all_gradients[self._buckets[self._launched]], async_op=True)
+        assert work is not None
+        self._work.append(work)
+        self._launched += 1
+
+
+def _cut(flat: FlatParameters, bucket_bytes: int) -> tuple[list[slice], list[int]]:
+    """Return the buckets in the order of their reduction, and the bucket of each parameter."""
+    decayed = flat.decayed_values.numel()
+    smallest = bucket_bytes // flat.values.element_size()
+    # Biases and norms, of all layers alike, are complete at the end only: they go with the ledger.
+    edges = [decayed]
+    for start in reversed([start for start in flat.starts if start < decayed]):
+        if edges[-1] - start >= smallest:
+            edges.append(start)
+    if edges[-1] != 0:
+        edges.append(0)
+    pairs = zip(edges[1:], edges[:-1], strict=True)
+    buckets = [slice(start, stop) for start, stop in pairs] + [slice(decayed, flat.all_gradients.numel())]
+    owners = [
+        next(number for number, bucket in enumerate(buckets) if bucket.start <= start < bucket.stop)
+        for start in flat.starts
+    ]
+    return buckets, owners

@@ -1,0 +1,1 @@
+"""What is on the disk: durable files, run folders, locks, checkpoints."""

@@ -1,0 +1,269 @@
+"""Checkpoints: folders that are whole or not there, each with a manifest of sizes and hashes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from .files import Written, flush_folder, sha256_of, write_durably, write_tensors
+
+CHECKPOINT_SCHEMA_VERSION = 1
+CHECKPOINTS = "checkpoints"
+MANIFEST = "manifest.json"
+_STATE = "state.json"
+_TENSORS = ".safetensors"
+
+_NAME = re.compile(r"(\d{6,})-step-\d+")
+_LEFTOVER = re.compile(r"\.\d{6,}-step-\d+(\.old)?")
+
+
+class DamagedCheckpoint(Exception):  # noqa: N818 - it says what is wrong with a thing, not with the program
+    """A folder that is not a whole checkpoint; the message says which file and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """What a checkpoint holds: tensors by group and name, and a state of JSON's types."""
+
+    step: int
+    tensors: Mapping[str, Mapping[str, torch.Tensor]]
+    """By group, each one a safetensors file: `model`, `optimizer`, `best`, ..."""
+    unchanging: frozenset[str] = frozenset()
+    """Groups whose tensors are never written to again, so that they need no copy."""
+    state: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a checkpoint says of itself."""
+
+    folder: Path
+    step: int
+    sequence: int
+    """Counts the checkpoints of a run: the newest has the highest, whatever its step and whatever the clock said."""
+    written: str
+    files: Mapping[str, Written]
+    """By name."""
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of all files but the manifest itself."""
+        return sum(entry.num_bytes for entry in self.files.values())
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return a checkpoint's manifest. Raises `DamagedCheckpoint`."""
+    path = folder / MANIFEST
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data["schema_version"] != CHECKPOINT_SCHEMA_VERSION:
+            raise DamagedCheckpoint(f"{folder}: written by another version (schema {data['schema_version']})")
+        if data.pop("sha256") != _hash_of(data):
+            raise DamagedCheckpoint(f"{path}: its content is not what was written")
+        return Manifest(
+            folder=folder,
+            step=data["step"],
+            sequence=data["sequence"],
+            written=data["written"],
+            files={name: Written(entry["bytes"], entry["sha256"]) for name, entry in data["files"].items()},
+        )
+    except FileNotFoundError:
+        raise DamagedCheckpoint(f"{folder}: no {MANIFEST}") from None
+    except OSError as error:
+        raise DamagedCheckpoint(f"{path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise DamagedCheckpoint(f"{path}: not a manifest") from None
+
+
+def verify(manifest: Manifest) -> None:
+    """Compare every file with the manifest. Raises `DamagedCheckpoint` that names the first that differs."""
+    _verify_sizes(manifest)
+    for name, entry in manifest.files.items():
+        path = manifest.folder / name
+        try:
+            if sha256_of(path) != entry.sha256:
+                raise DamagedCheckpoint(f"{path}: its content is not what was written")
+        except OSError as error:
+            raise DamagedCheckpoint(f"{path}: {error.strerror}") from None
+
+
+def _verify_sizes(manifest: Manifest) -> None:
+    for name, entry in manifest.files.items():
+        path = manifest.folder / name
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise DamagedCheckpoint(f"{path}: {error.strerror}") from None
+        if size != entry.num_bytes:
+            raise DamagedCheckpoint(f"{path}: {size:,} bytes instead of {entry.num_bytes:,}")
+
+
+def newest_checkpoint(run_folder: Path) -> tuple[Manifest | None, list[str]]:
+    """Return a run's newest good checkpoint, and what is wrong with those that are newer.
+
+    Which is the newest its manifests say. Folders that are no checkpoints are passed over.
+    """
+    unreadable: list[tuple[int, str]] = []
+    manifests = []
+    for folder in _folders(run_folder / CHECKPOINTS):
+        try:
+            manifests.append(read_manifest(folder))
+        except DamagedCheckpoint as damage:
+            number = _number_of(folder)
+            if number is not None:
+                unreadable.append((number, str(damage)))
+    problems: list[str] = []
+    found = None
+    for manifest in sorted(manifests, key=lambda one: one.sequence, reverse=True):
+        try:
+            verify(manifest)
+            found = manifest
+            break
+        except DamagedCheckpoint as damage:
+            problems.append(str(damage))
+    # Of those that cannot even be read, the name is all there is to tell their age by.
+    problems += [problem for number, problem in unreadable if found is None or number > found.sequence]
+    return found, problems
+
+
+def read_state(manifest: Manifest) -> dict[str, Any]:
+    """Return the state of a verified checkpoint."""
+    return json.loads((manifest.folder / _STATE).read_text(encoding="utf-8"))
+
+
+def read_tensors(manifest: Manifest) -> dict[str, dict[str, torch.Tensor]]:
+    """Return the tensors of a verified checkpoint by group and name, on the host."""
+    groups = (name.removesuffix(_TENSORS) for name in manifest.files if name.endswith(_TENSORS))
+    return {group: load_file(manifest.folder / f"{group}{_TENSORS}") for group in groups}
+
+
+def write_checkpoint(run_folder: Path, content: Content, keep: int) -> Manifest:
+    """Write a checkpoint, prove it by reading it back from the disk, then delete all but the newest `keep`.
+
+    It becomes one by a rename, after everything is on the disk. Whatever fails or is killed on the way, the older ones stay.
+    Raises `OSError`, and `UserError` for a tensor that cannot be written.
+    """
+    parent = run_folder / CHECKPOINTS
+    _make_folder(parent)
+    for path in parent.iterdir():  # of a process that was killed while it wrote or deleted
+        if _LEFTOVER.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+    _check_room(parent, content)
+    sequence = 1 + max(_sequences(parent), default=0)
+    name = f"{sequence:06d}-step-{content.step}"
+    draft = parent / f".{name}"
+    try:
+        draft.mkdir()
+        _write_files(draft, content, sequence)
+        manifest = read_manifest(draft)
+        verify(manifest)
+        draft.rename(parent / name)
+    except DamagedCheckpoint as damage:
+        raise OSError(errno.EIO, f"read back, it is not what was written: {damage}") from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    flush_folder(parent)
+    _delete_surplus(parent, keep)
+    return replace(manifest, folder=parent / name)
+
+
+def _write_files(draft: Path, content: Content, sequence: int) -> None:
+    files = {
+        f"{group}{_TENSORS}": write_tensors(draft / f"{group}{_TENSORS}", tensors)
+        for group, tensors in content.tensors.items()
+    }
+    state = json.dumps(content.state, allow_nan=False) + "\n"
+    files[_STATE] = write_durably(draft / _STATE, [state.encode()])
+    record = {
+        "schema_version": CHECKPOINT_SCHEMA_VERSION,
+        "step": content.step,
+        "sequence": sequence,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "files": {name: {"bytes": entry.num_bytes, "sha256": entry.sha256} for name, entry in files.items()},
+    }
+    text = json.dumps({**record, "sha256": _hash_of(record)}, indent=2) + "\n"
+    write_durably(draft / MANIFEST, [text.encode()])
+    flush_folder(draft)
+
+
+def _hash_of(record: Mapping[str, Any]) -> str:
+    """Return the hash of a manifest's own content, however it is laid out."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _make_folder(parent: Path) -> None:
+    if not parent.is_dir():
+        parent.mkdir(parents=True, exist_ok=True)
+        flush_folder(parent.parent)
+
+
+def _check_room(parent: Path, content: Content) -> None:
+    """Raise `OSError` where a checkpoint cannot fit, before it fills the disk for everyone else."""
+    needed = sum(tensor.nbytes for tensors in content.tensors.values() for tensor in tensors.values())
+    usage = shutil.disk_usage(parent)
+    # Some network file systems tell no size at all.
+    if usage.total and usage.free < needed:
+        told = f"No space left on device: {needed:,} bytes are needed, {usage.free:,} are free"
+        raise OSError(errno.ENOSPC, told, str(parent))
+
+
+def _sequences(parent: Path) -> Iterator[int]:
+    """Yield every number that was given to a checkpoint, damaged ones too: none is ever given twice."""
+    for folder in _folders(parent):
+        number = _number_of(folder)
+        if number is not None:
+            yield number
+        with contextlib.suppress(DamagedCheckpoint):
+            yield read_manifest(folder).sequence
+
+
+def _delete_surplus(parent: Path, keep: int) -> None:
+    """Delete what is older than the newest `keep` whole checkpoints; only what was written here, by its name."""
+    numbered = {number: folder for folder in _folders(parent) if (number := _number_of(folder)) is not None}
+    whole = sorted((number for number, folder in numbered.items() if _is_whole(folder)), reverse=True)
+    if len(whole) < keep:
+        return
+    for number in sorted(numbered):
+        if number < whole[keep - 1]:
+            _delete(numbered[number])
+
+
+def _is_whole(folder: Path) -> bool:
+    """Return whether all files are there in their size, which is seen without reading them."""
+    try:
+        _verify_sizes(read_manifest(folder))
+        return True
+    except DamagedCheckpoint:
+        return False
+
+
+def _delete(folder: Path) -> None:
+    """Delete a checkpoint so that no part of it is ever taken for one."""
+    with contextlib.suppress(OSError):
+        hidden = folder.with_name(f".{folder.name}.old")
+        folder.rename(hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _folders(parent: Path) -> list[Path]:
+    with contextlib.suppress(OSError):
+        return [folder for folder in sorted(parent.iterdir()) if folder.is_dir() and not folder.name.startswith(".")]
+    return []
+
+
+def _number_of(folder: Path) -> int | None:
+    """Return the number in the name of a checkpoint that was written here; none of any other folder."""
+    match = _NAME.fullmatch(folder.name)
+    return int(match[1]) if match and not folder.is_symlink() else None

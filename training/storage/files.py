@@ -1,0 +1,125 @@
+"""Files that are on the disk when they are said to be: hashed on the way, and flushed. Safetensors are among them."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ..common.errors import UserError
+
+_PIECE_BYTES = 8 << 20
+"""Written and hashed at a time: both let other threads run meanwhile, and the second finds it in the processor's cache."""
+
+_TYPE_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""As the safetensors format spells them."""
+
+
+class Written(NamedTuple):
+    """What was written to a file."""
+
+    num_bytes: int
+    sha256: str
+
+
+def write_durably(path: Path, pieces: Iterable[bytes | memoryview]) -> Written:
+    """Write a file and wait until it is on the disk. Raises `OSError` that names it."""
+    digest, size = hashlib.sha256(), 0
+    try:
+        with path.open("wb") as file:
+            for piece in pieces:
+                file.write(piece)
+                digest.update(piece)
+                size += len(piece)
+            file.flush()
+            os.fsync(file.fileno())
+            if hasattr(os, "posix_fadvise"):
+                # Whoever reads it back reads the disk; and what is trained on stays in memory.
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # of a write that failed it is not known
+        raise
+    return Written(size, digest.hexdigest())
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> Written:
+    """Write tensors as a safetensors file, as `write_durably` does, and without a copy of those that lie on the host.
+
+    The library's own function writes for the owner alone, hashes nothing, and in older versions copies everything while no
+    other thread may run. Raises `OSError`, and `UserError` for a type that the format lacks.
+    """
+    return write_durably(path, _safetensors_pieces(path, tensors))
+
+
+def _safetensors_pieces(path: Path, tensors: Mapping[str, torch.Tensor]) -> Iterator[bytes | memoryview]:
+    """Yield a safetensors file: the length of its header, the header in JSON, the tensors without gaps."""
+    # The widest first, so that each starts at a multiple of its element's size.
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
+    header, start = {}, 0
+    for name, tensor in ordered:
+        if tensor.dtype not in _TYPE_NAMES:
+            raise UserError(f"{path}: {name} is {tensor.dtype}, which a safetensors file cannot hold")
+        end = start + tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": _TYPE_NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
+        start = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for _, tensor in ordered:
+        content = bytes_of(tensor.cpu().contiguous()).data
+        for first in range(0, len(content), _PIECE_BYTES):
+            yield content[first : first + _PIECE_BYTES]
+
+
+def bytes_of(tensor: torch.Tensor) -> np.ndarray:
+    """Return the memory of a contiguous tensor on the host; of bytes, because NumPy has no bfloat16."""
+    return tensor.detach().reshape(-1).view(torch.uint8).numpy()
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hash of a file's content. Raises `OSError`."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def flush_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk. Raises `OSError`."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some network file systems flush names by themselves, and refuse to be asked.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+def told(error: OSError) -> str:
+    """Return an error as a person would say it: `No space left on device (runs/signs/run.json)`."""
+    what = error.strerror or str(error) or type(error).__name__
+    return f"{what} ({os.fsdecode(error.filename)})" if error.filename else what

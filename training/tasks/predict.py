@@ -1,0 +1,77 @@
+"""From a run's weights to predictions on new clips."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from ..common.conversion import from_mapping
+from ..common.errors import UserError
+from ..config.recipe import ModelSpec
+from ..data.landmarks import LandmarkLayout
+from ..data.normalise import normalise_clips
+from ..data.packing import real_frames
+from ..data.prepared.store import RaggedStore
+from .sign_encoder import SignEncoder
+
+
+class SignPredictor:
+    """A trained sign recogniser: clips in, class probabilities out.
+
+    predictor = SignPredictor.load("runs/my-run/best")
+    probabilities = predictor.probabilities([clip])     # clip: [frames, landmarks, coords], missing points NaN
+    predictor.class_names[probabilities[0].argmax()]
+    """
+
+    def __init__(self, model: SignEncoder, class_names: Sequence[str]) -> None:
+        self.model = model.eval()
+        self.class_names = tuple(class_names)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> SignPredictor:
+        """Load what a run left in `best` or `last`. Raises `UserError` where it is missing or not whole."""
+        folder = Path(folder)
+        try:
+            spec = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+            weights = load_file(folder / "model.safetensors")
+        except (OSError, ValueError, SafetensorError) as error:
+            raise UserError(
+                f"{folder}: no readable model ({error}); give the best/ or last/ folder of a run"
+            ) from error
+        if spec.get("model") != "SignEncoder":
+            raise UserError(f"{folder}: holds a {spec.get('model', 'model of another task')}, not a SignEncoder")
+        layout = from_mapping(LandmarkLayout, spec["layout"], f"{folder}/spec.json: layout")
+        model_spec = from_mapping(ModelSpec, spec["spec"], f"{folder}/spec.json: spec")
+        model = SignEncoder(layout, len(spec["class_names"]), model_spec)
+        model = model.to(next(tensor.dtype for name, tensor in weights.items() if name.startswith("head.")))
+        model.load_state_dict(weights)
+        return cls(model, spec["class_names"])
+
+    def probabilities(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """Return class probabilities, [clips, classes], for raw clips [frames, landmarks, coords] of any lengths.
+
+        The clips are normalised as in training. Raises `UserError` for a clip of another shape.
+        """
+        layout = self.model.layout
+        for number, clip in enumerate(clips):
+            if clip.ndim != 3 or clip.shape[1:] != (layout.num_landmarks, layout.num_coords) or len(clip) == 0:
+                expected = f"[frames, {layout.num_landmarks}, {layout.num_coords}]"
+                raise UserError(f"clip {number}: expected {expected} with at least one frame, got {list(clip.shape)}")
+        if not clips:
+            return np.empty((0, len(self.class_names)))
+        offsets = np.concatenate([[0], np.cumsum([len(clip) for clip in clips])])
+        values = normalise_clips(np.concatenate([np.asarray(clip, np.float32) for clip in clips]), offsets, layout)
+        store = RaggedStore(
+            values=torch.from_numpy(values),
+            offsets=torch.from_numpy(offsets),
+            labels=torch.zeros(len(clips), dtype=torch.int64),
+        )
+        landmarks, lengths = store.fetch(torch.arange(len(clips)))
+        with torch.no_grad():
+            return self.model.score_rows(landmarks, lengths, real_frames(lengths)).softmax(dim=1).numpy()
