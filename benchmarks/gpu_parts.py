@@ -21,8 +21,8 @@ from slipway.training.config.plan import Plan
 from slipway.training.devices.memory import release_memory
 from slipway.training.devices.ranks import Ranks
 from slipway.training.loop.trainer import Trainer
+from slipway.training.loop.utilisation import find_model_flops
 from slipway.training.observers.events import Decision, Observer
-from slipway.training.observers.utilisation import find_model_flops
 from slipway.training.tasks.task import Batch, Task
 
 STEP_TARGET, AUTO_TARGET, MEMORY_TARGET = 1.01, 0.97, 1.02

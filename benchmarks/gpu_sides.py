@@ -24,7 +24,8 @@ from torch import nn
 
 from benchmarks.measure import Clock, Cost
 from benchmarks.sign_loops import equal_clips
-from slipway.training.batches.loader import EpochSampler, Loader, StepWork
+from slipway.training.batches.loader import Loader
+from slipway.training.batches.sampler import EpochSampler, StepWork
 from slipway.training.common.keyed_random import fold
 from slipway.training.config.plan import Plan
 from slipway.training.config.recipe import MixedPrecision, ModelSpec, OptimizerSpec, Recipe, Stage
@@ -36,6 +37,7 @@ from slipway.training.observers.console import make_console_observer
 from slipway.training.observers.events import Observer, Observers, StepEnd
 from slipway.training.observers.journal import Journal
 from slipway.training.observers.profiling.sections import UNMARKED, Sections
+from slipway.training.run.announce import announce_run
 from slipway.training.tasks.sign import SignTask
 from slipway.training.tasks.task import Batch, Task
 from slipway.training.tasks.tensors import TensorTask
@@ -228,7 +230,7 @@ class Slipway:
         if num_workers is None:
             self.loop._loader = ResidentLoader(task, device)
         self._rounds = 0
-        self.trainer.announce("benchmark")
+        announce_run(self.trainer, "benchmark")
         started = time.perf_counter()
         self.trainer._begin_stage(0, self.stage)
         self.search_seconds = time.perf_counter() - started

@@ -26,7 +26,8 @@ from torch import nn
 from benchmarks import sign_loops
 from benchmarks.measure import Clock, Cost, Ratio, console, cpu, finish, in_turn, option_parser, wall
 from benchmarks.slipway_side import train_with_slipway
-from slipway.training.batches.loader import EpochSampler, Loader
+from slipway.training.batches.loader import Loader
+from slipway.training.batches.sampler import EpochSampler
 from slipway.training.config.options import TrainingConfig
 from slipway.training.config.plan import Plan
 from slipway.training.devices.ranks import Ranks

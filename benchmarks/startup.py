@@ -31,7 +31,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
     """Return what is compared, with the script written into `folder`."""
     script = folder / "script.py"
     script.write_text(_SCRIPT, encoding="utf-8")
-    slipway = [sys.executable, "-c", "import sys; from launcher.cli import main; sys.exit(main())"]
+    slipway = [sys.executable, "-c", "import sys; from slipway.launcher.cli import main; sys.exit(main())"]
     accelerate = [sys.executable, "-m", "accelerate.commands.launch"]
     return {
         "slipway detect": [*slipway, "detect", "--json"],

@@ -27,12 +27,13 @@ from benchmarks import sign_loops
 from benchmarks.measure import Ratio, console, finish, option_parser
 from benchmarks.side_by_side import BY_HAND, SLIPWAY, Case, Found, measure
 from benchmarks.slipway_side import train_with_slipway
-from slipway.training.batches.loader import Loader, StepWork
+from slipway.training.batches.loader import Loader
+from slipway.training.batches.sampler import StepWork
 from slipway.training.config.options import TrainingConfig
 from slipway.training.config.plan import Plan
 from slipway.training.config.recipe import Stage
+from slipway.training.devices.host import usable_cores
 from slipway.training.devices.ranks import Ranks
-from slipway.training.devices.world import usable_cores
 from slipway.training.tasks.sign import SignTask
 from slipway.training.tasks.task import Batch
 

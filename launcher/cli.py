@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_USAGE, end="")
         return 0
     if arguments == ["--version"]:
-        from slipway import __version__
+        from .. import __version__
 
         print(__version__)
         return 0
@@ -69,7 +69,8 @@ def _train(arguments: list[str]) -> int:
 
 
 def _detect(arguments: list[str]) -> int:
-    from .common.parser import hardware_of, make_parser, parse
+    from .common.parser import make_parser, parse
+    from .hardware.detect import hardware_of
 
     parser = make_parser("detect", "Show this machine: what it has, what limits it, and what will go wrong.")
     parser.add_argument("--json", action="store_true", help="print the record as JSON, for --hardware")
@@ -82,7 +83,7 @@ def _detect(arguments: list[str]) -> int:
         return 0
     from rich.console import Console
 
-    from .hardware.detect import draw
+    from .hardware.show import draw
 
     console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
     for part in draw(hardware):

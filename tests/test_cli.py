@@ -39,7 +39,7 @@ def test_help_lists_the_options_without_loading_torch() -> None:
     assert "torch" not in loaded
 
 
-@pytest.mark.parametrize("start", [("bin/train.py",), ("-m", "training")])
+@pytest.mark.parametrize("start", [("bin/train.py",), ("-m", "slipway.training")])
 def test_a_typo_is_one_line_with_the_nearest_option_and_exit_code_2(start: tuple[str, ...]) -> None:
     done = run(*start, "--epoch", "3")
     assert done.returncode == 2
@@ -77,6 +77,6 @@ def test_slipway_refuses_what_it_does_not_know_with_exit_code_2(
 
 
 def test_slipway_train_is_bin_train() -> None:
-    done = run("-c", "import sys; from launcher.cli import main; sys.exit(main(['train', '--epoch', '3']))")
+    done = run("-c", "import sys; from slipway.launcher.cli import main; sys.exit(main(['train', '--epoch', '3']))")
     assert done.returncode == 2
     assert done.stderr == "error: unknown option --epoch (did you mean '--epochs'?)\n"

@@ -47,11 +47,13 @@ def ask_training() -> Command:
 
 def _main() -> None:
     from dataclasses import asdict
+    from importlib import import_module
 
-    from ...training.run.cli import build_parser
     from .command import describe
 
-    print(json.dumps(asdict(describe("train", build_parser("slipway train")))))
+    print(
+        json.dumps(asdict(describe("train", import_module("slipway.training.run.cli").build_parser("slipway train"))))
+    )
 
 
 if __name__ == "__main__":

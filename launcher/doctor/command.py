@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ...training.common.errors import UserError
-from ..common.parser import add_intent, hardware_of, intent_of, make_parser, parse
+from ..common.parser import make_parser, parse
+from ..hardware.detect import hardware_of
+from ..plan.options import add_intent, intent_of
 from .check import Check, Report, Situation, State, report_of, skipped
 
 if TYPE_CHECKING:

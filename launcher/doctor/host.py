@@ -9,8 +9,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from ..hardware.detect import size
 from ..hardware.record import Hardware
+from ..hardware.show import size
 from ..plan.host import SMALLEST_SHM_BYTES
 from ..plan.records import LaunchPlan
 from .check import Check, Situation, failed, passed, skipped, warned

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.ports import free_port
-from ..hardware.detect import size
+from ..hardware.show import size
 from ..launch.environment import starts_directly
 from ..plan.accelerate_config import launch_command, to_yaml
 from ..plan.records import LaunchPlan

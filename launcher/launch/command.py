@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...training.common.errors import UserError, nearest
-from ..common.parser import Parser, add_intent, hardware_of, intent_of, make_parser, parse
+from ..common.parser import Parser, make_parser, parse
+from ..hardware.detect import hardware_of
+from ..plan.options import add_intent, intent_of
 
 if TYPE_CHECKING:
     from ..hardware.record import Hardware
@@ -181,13 +183,13 @@ class _Launch:
                 notes = (*notes, f"after a crash it starts again, {self._options.max_restarts} times at most")
             show(prepared.run, prepared.files, notes, as_json=self._options.json)
             return 0
-        from ..plan.settings import shown
+        from ...training.common.settings_files import shown_path
         from .restarts import run_with_restarts
         from .state_files import CONFIG_FILE
         from .supervise.supervisor import say
 
         launch_folder.create(self._folder, prepared.files)
-        say(f"{_headline(plan)}; config {shown(self._folder / CONFIG_FILE)}, logs beside it")
+        say(f"{_headline(plan)}; config {shown_path(self._folder / CONFIG_FILE)}, logs beside it")
         for note in notes:
             say(note)
         self._plan, self._num_logs = plan, plan.local_processes

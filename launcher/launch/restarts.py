@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...training.common.errors import UserError
-from ..plan.settings import shown
+from ...training.common.settings_files import shown_path
 from .state_files import PROGRESS_FILE
 from .supervise.outcome import EXIT_RESUMABLE, Outcome, culprit, describe, told_reason
 from .supervise.signals import FORWARDED, Inbox, Received
@@ -108,7 +108,7 @@ def _after_crash(
 
 
 def _tell(outcome: Outcome) -> None:
-    lines = describe(dataclasses.replace(outcome, log=shown(Path(outcome.log))))
+    lines = describe(dataclasses.replace(outcome, log=shown_path(Path(outcome.log))))
     if lines:
         if (outcome.failure == "signal" or outcome.num_killed) and sys.stderr.isatty():
             # A screen that was killed has left its line open and the cursor hidden.

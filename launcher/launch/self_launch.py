@@ -20,7 +20,7 @@ def start_itself(script_or_module: str, arguments: Sequence[str]) -> int | None:
     import sys
 
     from ...training.common.errors import UserError
-    from ..common.parser import hardware_of
+    from ..hardware.detect import hardware_of
     from ..plan.make_plan import make_plan
     from ..plan.settings import read_intent
 

@@ -9,7 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...training.common.errors import UserError
-from ..common.parser import Parser, add_intent, hardware_of, intent_of, make_parser, parse
+from ..common.parser import Parser, make_parser, parse
+from ..hardware.detect import hardware_of
+from .options import add_intent, intent_of
 from .records import LaunchPlan
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import typing
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from ...training.common.errors import UserError, nearest
+from ...training.common.settings_files import project_file, shown_path, user_file
 from ..common.records import from_data
 from .records import Intent, MergedIntent, Origin, Setting
 
@@ -56,46 +55,6 @@ def intent_types() -> dict[str, Any]:
     return {name: next(part for part in get_args(hint) if part is not type(None)) for name, hint in hints.items()}
 
 
-def user_file(environment: Mapping[str, str]) -> Path | None:
-    """Return `$XDG_CONFIG_HOME/slipway/config.yaml` where there is one; the folder is ~/.config unless it is set."""
-    folder = environment.get("XDG_CONFIG_HOME", "")
-    home = environment.get("HOME", "")
-    if not os.path.isabs(folder):  # a relative one is to be ignored, says the XDG specification
-        folder = os.path.join(home, ".config") if home else ""
-    path = Path(folder, "slipway", "config.yaml")
-    return path if folder and os.path.isfile(path) else None
-
-
-def project_file(folder: Path | None, environment: Mapping[str, str]) -> Path | None:
-    """Return the `slipway.yaml` of a folder (the working folder unless given) or of the nearest one above it.
-
-    The search ends with a folder that holds `.git`, and before the home folder, the root, and a folder where anybody may
-    write.
-    """
-    try:
-        folder = (folder or Path.cwd()).resolve()
-        ends = (Path(environment.get("HOME", "")).resolve(), Path(folder.anchor))
-        for place in (folder, *folder.parents):
-            if place != folder and (place in ends or place.stat().st_mode & stat.S_IWOTH):
-                return None
-            if os.path.isfile(place / "slipway.yaml"):
-                return place / "slipway.yaml"
-            if os.path.lexists(place / ".git"):
-                return None
-    except OSError:  # the working folder is gone or closed
-        pass
-    return None
-
-
-def shown(path: Path) -> str:
-    """Return a path as a person would write it: from the working folder or from the home folder where it is inside."""
-    with suppress(OSError, RuntimeError):
-        for start, name in ((Path.cwd(), ""), (Path.home(), "~")):
-            if path.is_relative_to(start):
-                return os.path.join(name, path.relative_to(start))
-    return str(path)
-
-
 def _put_over(merged: Layer, layer: Layer) -> None:
     """Put a stronger level over the weaker ones; what it fixes drops what they say of the other of a pair."""
     for pair in _SET_EACH_OTHER:
@@ -128,7 +87,7 @@ def _of_environment(environment: Mapping[str, str]) -> Layer:
 def _of_file(path: Path | None, origin: Origin) -> Layer:
     if path is None:
         return {}
-    where = shown(path)
+    where = shown_path(path)
     data = _mapping(_yaml_of(path, where), where)
     return _of_mapping(_section(data, where), "launch.", where, origin, where)
 

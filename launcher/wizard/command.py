@@ -6,7 +6,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 from ...training.common.errors import UserError
-from ..common.parser import Parser, add_intent, hardware_of, intent_of, make_parser, parse
+from ..common.parser import Parser, make_parser, parse
+from ..hardware.detect import hardware_of
+from ..plan.options import add_intent, intent_of
 
 if TYPE_CHECKING:
     from .answers import Answers

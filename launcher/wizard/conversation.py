@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from ...training.common.errors import UserError
-from ..hardware import detect
-from ..hardware.detect import size
+from ..hardware import show
 from ..hardware.record import Hardware
+from ..hardware.show import size
 from ..plan.records import LaunchPlan
 from ..plan.table import text_of
 from .actions import Run
@@ -69,7 +69,7 @@ def _introduce(dialogue: Dialogue, now: Situation) -> None:
         dialogue.say(line)
     for warning in now.plan.warnings:
         dialogue.warn(warning)
-    for warning in detect.warnings(now.hardware):
+    for warning in show.warnings(now.hardware):
         if not any(warning in said for said in now.plan.warnings):
             dialogue.warn(warning)
     for remark in remarks(now):

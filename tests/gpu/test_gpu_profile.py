@@ -12,9 +12,10 @@ from torch import nn
 from slipway.training.config.recipe import Stage
 from slipway.training.devices.ranks import Ranks
 from slipway.training.loop.trainer import Trainer
+from slipway.training.loop.utilisation import peak_flops_per_second
 from slipway.training.observers.events import Observers, ProfileEnd
 from slipway.training.observers.profiling.profiler import Profiler
-from slipway.training.observers.utilisation import peak_flops_per_second
+from slipway.training.run.announce import announce_run
 from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import PLAN, Recorder, make_recipe
 
@@ -47,7 +48,7 @@ def test_a_profile_has_the_times_of_the_device(tmp_path: Path) -> None:
         observer=Observers([told, profiler]),
         sections=profiler.sections,
     )
-    trainer.announce("trial")
+    announce_run(trainer, "trial")
     trainer.run()
     device = {section.name: section.device_seconds for section in told.profile.sections}
     assert told.profile.steps == 5

@@ -143,12 +143,12 @@ def answer(nvml: FakeNvml) -> Any:
     """Return an `ask` that says what the real one would print for this NVML."""
     from dataclasses import asdict
 
-    from slipway.launcher.hardware.probes.nvidia import query
+    from slipway.launcher.hardware.probes.accelerators.nvidia import query
 
     def ask(module: str, arguments: tuple[str, ...], time_limit_seconds: float) -> Any:
         import json
 
-        assert module == "slipway.launcher.hardware.probes.nvidia"
+        assert module == "slipway.launcher.hardware.probes.accelerators.nvidia"
         return json.loads(json.dumps(asdict(query(nvml))))
 
     return ask

@@ -18,7 +18,7 @@ import pytest
 from slipway.launcher.launch.environment import stale_variables
 from tests.conftest import ROOT
 
-SLIPWAY = [sys.executable, "-P", "-c", "import sys; from launcher.cli import main; sys.exit(main())"]
+SLIPWAY = [sys.executable, "-P", "-c", "import sys; from slipway.launcher.cli import main; sys.exit(main())"]
 SECONDS = 60.0
 
 

@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -17,10 +16,8 @@ from ..common.keyed_random import sample_keys
 from ..config.recipe import Stage
 from ..observers.events import Observer
 from ..observers.profiling.sections import UNMARKED, Sections
-from ..step.memory_format import lay_out_batch
 from ..tasks.task import Batch, Task
-from .order import BatchReader, Order
-from .share import cut, micro_batches, share, share_counts
+from .sampler import StepWork
 from .workers import WorkerCount
 
 _SILENT = Observer()
@@ -34,76 +31,6 @@ _Group = list[np.ndarray] | Future[list[Batch]]
 """Micro-batches that are prepared in one go, or are being."""
 
 _Prepare = Callable[[list[np.ndarray]], list[Batch]]
-
-
-@dataclass(frozen=True, slots=True)
-class StepWork:
-    """What one optimizer step computes."""
-
-    step_in_epoch: int
-    micro_batches: list[np.ndarray]
-    """Sample indices of this rank, one array for each micro-batch."""
-    global_batch: np.ndarray
-    """Sample indices of all ranks, longest first."""
-    samples_per_rank: list[int]
-    num_padding: int = 0
-    """So many of the last micro-batches only keep step with the other ranks, and count for nothing."""
-
-
-class EpochSampler:
-    """Which samples this rank computes in each step of an epoch: pure functions of the recipe and the plan."""
-
-    def __init__(
-        self,
-        *,
-        seed: int,
-        num_samples: int,
-        costs: np.ndarray | None,
-        global_batch_size: int,
-        rank: int,
-        share_weights: tuple[float, ...],
-        micro_batch_size: int,
-        in_step: bool = False,
-    ) -> None:
-        order = Order(seed=seed, num_samples=num_samples)
-        self.num_steps = order.num_steps(global_batch_size)
-        self._reader = BatchReader(order, global_batch_size)
-        self._costs = costs
-        self._rank = rank
-        self._share_weights = share_weights
-        self._in_step = in_step
-        """Whether all ranks do equally many passes, as they must where parameters are sharded."""
-        self.micro_batch_size = micro_batch_size
-        """The most samples in one forward pass; it may change between two calls of `epoch`."""
-        self._counts: dict[int, list[int]] = {}
-
-    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[StepWork]:
-        """Yield the work of each step from `first_step` on."""
-        for step in range(first_step, self.num_steps):
-            batch = self.global_batch(epoch, step)
-            mine = batch[share(len(batch), self._rank, self._share_weights)]
-            counts = self._samples_per_rank(len(batch))
-            if not self._in_step:
-                parts = [mine[part] for part in micro_batches(len(mine), self.micro_batch_size)]
-                yield StepWork(step, parts, batch, counts)
-                continue
-            passes = -(-max(counts) // self.micro_batch_size)
-            parts = [mine[part] for part in cut(len(mine), min(passes, len(mine)))] if len(mine) else []
-            padding = passes - len(parts)
-            yield StepWork(step, parts + padding * [batch[-1:]], batch, counts, padding)
-
-    def global_batch(self, epoch: int, step: int) -> np.ndarray:
-        """Return the sample indices of a global batch, longest first."""
-        batch = self._reader.batch(epoch, step)
-        if self._costs is None:
-            return batch
-        # By length, so that a micro-batch pads little; the longest first, so that a lack of memory shows early.
-        return batch[np.argsort(-self._costs[batch], kind="stable")]
-
-    def _samples_per_rank(self, num_samples: int) -> list[int]:
-        if num_samples not in self._counts:
-            self._counts[num_samples] = share_counts(num_samples, self._share_weights).tolist()
-        return self._counts[num_samples]
 
 
 class Loader:
@@ -283,7 +210,7 @@ class Loader:
 
     def _on_device(self, batch: Batch) -> Batch:
         batch = batch if self._device.type == "cpu" else batch.to(self._device)
-        return lay_out_batch(batch) if self._channels_last else batch
+        return batch.channels_last() if self._channels_last else batch
 
 
 def _bytes_per_sample(batches: list[Batch]) -> float:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from ..batches.share import share_counts
-from ..common.errors import UserError
-
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 
 
@@ -63,38 +60,3 @@ class Plan:
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain values, as they stand in `run.json`."""
         return {**asdict(self), "share_weights": list(self.share_weights), "reasons": dict(self.reasons)}
-
-
-def plan_shares(share_weights: tuple[float, ...] | None, world_size: int) -> tuple[float, ...]:
-    """Return a weight for each rank. Raises `UserError` where their number is not that of the processes."""
-    if share_weights is None:
-        return (1.0,) * world_size
-    if len(share_weights) != world_size:
-        raise UserError(
-            f"--share-weights: {len(share_weights)} weights for {world_size} "
-            f"process{'es' if world_size > 1 else ''}; give one for each"
-        )
-    return share_weights
-
-
-def plan_micro_batches(
-    global_batch_size: int,
-    share_weights: tuple[float, ...],
-    micro_batch_size: int | None,
-    gradient_accumulation: int | None,
-) -> tuple[int | None, int]:
-    """Return micro-batch size and gradient accumulation; what was given sets the other, by the largest share.
-
-    With a global batch of 64 on two ranks: accumulation 4 gives a micro-batch of 8, a micro-batch of 5 accumulation 7.
-    """
-    largest_share = int(share_counts(global_batch_size, share_weights).max())
-    if gradient_accumulation is not None:
-        if gradient_accumulation > largest_share:
-            raise UserError(
-                f"--gradient-accumulation: {gradient_accumulation} micro-batches from {largest_share} samples "
-                f"a process; give at most {largest_share}"
-            )
-        micro_batch_size = -(-largest_share // gradient_accumulation)
-    if micro_batch_size is None:
-        return None, 1
-    return micro_batch_size, -(-largest_share // micro_batch_size)

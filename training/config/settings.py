@@ -6,10 +6,7 @@ See docs/settings.md.
 from __future__ import annotations
 
 import dataclasses
-import os
-import stat
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ import yaml
 from ..common.conversion import choices_of, convert, field_types
 from ..common.errors import UserError, nearest
 from ..common.run_names import RECORD, read_record, resolve_name
+from ..common.settings_files import project_file, shown_path, user_file
 from .options import RECIPE, TrainingConfig
 
 ENVIRONMENT_PREFIX = "SLIPWAY_"
@@ -113,46 +111,6 @@ def flag_of(name: str) -> str:
 # The files are found as the launcher finds them (launcher/settings.py); the packages share no code.
 
 
-def user_file(environment: Mapping[str, str]) -> Path | None:
-    """Return `$XDG_CONFIG_HOME/slipway/config.yaml` where there is one; the folder is ~/.config unless it is set."""
-    folder = environment.get("XDG_CONFIG_HOME", "")
-    home = environment.get("HOME", "")
-    if not os.path.isabs(folder):  # a relative one is to be ignored, says the XDG specification
-        folder = os.path.join(home, ".config") if home else ""
-    path = Path(folder, "slipway", "config.yaml")
-    return path if folder and os.path.isfile(path) else None
-
-
-def project_file(folder: Path | None, environment: Mapping[str, str]) -> Path | None:
-    """Return the `slipway.yaml` of a folder (the working folder unless given) or of the nearest one above it.
-
-    The search ends with a folder that holds `.git`, and before the home folder, the root, and a folder where anybody may
-    write.
-    """
-    try:
-        folder = (folder or Path.cwd()).resolve()
-        ends = (Path(environment.get("HOME", "")).resolve(), Path(folder.anchor))
-        for place in (folder, *folder.parents):
-            if place != folder and (place in ends or place.stat().st_mode & stat.S_IWOTH):
-                return None
-            if os.path.isfile(place / "slipway.yaml"):
-                return place / "slipway.yaml"
-            if os.path.lexists(place / ".git"):
-                return None
-    except OSError:  # the working folder is gone or closed
-        pass
-    return None
-
-
-def _shown(path: Path) -> str:
-    """Return a path as a person would write it: from the working folder or from the home folder where it is inside."""
-    with suppress(OSError, RuntimeError):
-        for start, name in ((Path.cwd(), ""), (Path.home(), "~")):
-            if path.is_relative_to(start):
-                return os.path.join(name, path.relative_to(start))
-    return str(path)
-
-
 def _of_environment(environment: Mapping[str, str]) -> Layer:
     found: Layer = {}
     for name in field_types(TrainingConfig):
@@ -170,7 +128,7 @@ def _of_resumed_run(config: TrainingConfig) -> Layer:
     if config.resume is None or config.resume == "auto":
         return {}
     folder = resolve_name(config.resume, Path(config.runs_dir)).run
-    saved, where = read_record(folder).get("config"), _shown(folder / RECORD)
+    saved, where = read_record(folder).get("config"), shown_path(folder / RECORD)
     if not isinstance(saved, dict):
         raise UserError(f"{where}: it does not say what the run was told; start another run")
     options = {
@@ -186,7 +144,7 @@ def _of_resumed_run(config: TrainingConfig) -> Layer:
 def _of_file(path: Path | None, origin: str) -> Layer:
     if path is None:
         return {}
-    where = _shown(path)
+    where = shown_path(path)
     return _of_mapping(_section(_read_yaml(path, where), where), f"{where}: train", origin, where)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..batches.share import share_counts
+from ..common.apportion import share_counts
 from ..common.errors import UserError, nearest
 from .landmarks import SPLITS, LandmarkData, ragged_values
 

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import importlib
-import importlib.util
 import logging
-import os
 import warnings
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..common.errors import UserError, nearest
-from .world import (
-    cpu_name,
-    host_memory_bytes,
-    launched_world,
-    log_once,
-    set_cpu_threads,
-    start_accelerator,
-    usable_cores,
+from .backends import (
+    DEVICE_KINDS,
+    accelerator_memory_bytes,
+    accelerator_name,
+    choose_kind,
+    compute_capability,
+    describe_build,
+    device_count,
+    launcher_wants_cpu,
+    torch_build,
 )
+from .host import cpu_name, host_memory_bytes, set_cpu_threads, usable_cores
+from .precision import has_native_bf16, resolve_precision
+from .world import launched_world, log_once, start_accelerator
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-DEVICE_KINDS = ("cuda", "xpu", "npu", "hpu", "mps", "cpu")  # in order of preference; a ROCm device is "cuda"
-PRECISIONS = ("auto", "no", "fp16", "bf16")
-_PLUGIN_PACKAGES = {"npu": "torch_npu", "hpu": "habana_frameworks.torch"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,7 +80,7 @@ class DeviceManager:
         devices; where they are missing one warning says what is used instead (`multi_gpu_fallback` returns the record).
         UserError if a kind is asked for by name and is absent.
         """
-        kind = _choose_kind(requested)
+        kind = choose_kind(requested)
         fallback = DeviceManager.multi_gpu_fallback(requested) if multi_gpu else None
         if fallback:
             log_once(logging.WARNING, fallback.message)
@@ -96,11 +92,11 @@ class DeviceManager:
     @staticmethod
     def multi_gpu_fallback(requested: str = "auto") -> DeviceFallback | None:
         """Return what a wish for several devices falls back to here, None where nothing is missing. Logs nothing."""
-        kind = _choose_kind(requested)
+        kind = choose_kind(requested)
         size = launched_world().size
         if kind == "cpu":
-            asked = requested == "cpu" or _launcher_wants_cpu()
-            missing = "the CPU was asked for" if asked else f"no accelerator found ({_build_in_words()})"
+            asked = requested == "cpu" or launcher_wants_cpu()
+            missing = "the CPU was asked for" if asked else f"no accelerator found ({describe_build()})"
             used = f"cpu, {size} processes" if size > 1 else "one device, cpu"
             return DeviceFallback(requested=requested, missing=missing, used=used)
         if size == 1 and DeviceManager.device_count(kind) < 2:
@@ -111,15 +107,7 @@ class DeviceManager:
     @staticmethod
     def device_count(kind: str) -> int:
         """Return how many devices of `kind` this process sees; the CPU is one. Starts no device context."""
-        if kind == "cpu":
-            return 1
-        if kind == "mps":
-            return int(torch.backends.mps.is_available())
-        backend = _backend(kind)
-        try:
-            return int(backend.device_count()) if backend is not None and backend.is_available() else 0
-        except RuntimeError:  # torch_npu raises where its driver is missing
-            return 0
+        return device_count(kind)
 
     @staticmethod
     def is_multi_gpu_available() -> bool:
@@ -135,7 +123,7 @@ class DeviceManager:
         (the step undoes DDP's mean). An `accelerator` that is not given is made for `--device auto`, in full precision.
         """
         size = launched_world().size if accelerator is None else accelerator.num_processes
-        kind = _choose_kind("auto") if accelerator is None else accelerator.device.type
+        kind = choose_kind("auto") if accelerator is None else accelerator.device.type
         if size == 1 and kind != "cpu" and (count := DeviceManager.device_count(kind)) > 1:
             start = f"accelerate launch --multi_gpu --num_processes {count} bin/train.py"
             log_once(logging.INFO, f"one process drives one of {count} {kind} devices; to use all: {start}")
@@ -193,15 +181,15 @@ class DeviceManager:
         """Return what is known of `device`; asking a CUDA device for its memory starts its context."""
         device = torch.device(device)
         on_cpu = device.type == "cpu"
-        total, free = host_memory_bytes() if on_cpu else _accelerator_memory_bytes(device)
+        total, free = host_memory_bytes() if on_cpu else accelerator_memory_bytes(device)
         return DeviceInfo(
             kind=device.type,
             index=device.index,
-            name=cpu_name() if on_cpu else _accelerator_name(device),
+            name=cpu_name() if on_cpu else accelerator_name(device),
             total_memory_bytes=total,
             free_memory_bytes=free,
-            compute_capability=_compute_capability(device),
-            native_bf16=_native_bf16(device),
+            compute_capability=compute_capability(device),
+            native_bf16=has_native_bf16(device),
             fp16=not on_cpu,
             torch_build=torch_build(),
             cores=usable_cores() if on_cpu else None,
@@ -226,41 +214,8 @@ class DeviceManager:
 
     @staticmethod
     def resolve_precision(requested: str, device: torch.device | str) -> tuple[str, str]:
-        """Return (precision, reason): `no`, `fp16` or `bf16` from `auto` or an explicit choice.
-
-        `auto` takes what accelerate launch set in ACCELERATE_MIXED_PRECISION unless that is `no`; else bf16 where an
-        accelerator has it natively, fp16 on cuda and xpu, full precision elsewhere. An explicit choice wins over the
-        launcher's. UserError for what the device would not really do.
-        """
-        device = torch.device(device)
-        launcher = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
-        name, reason = f"--mixed-precision {requested}", "asked for"
-        if requested == "auto" and launcher != "no":
-            requested, name = launcher, f"ACCELERATE_MIXED_PRECISION={launcher}"
-            reason = "set by accelerate launch"
-        elif requested != "auto" and launcher not in ("no", requested):
-            log_once(logging.WARNING, f"{name} wins over ACCELERATE_MIXED_PRECISION={launcher} of the launcher")
-        if requested not in PRECISIONS:
-            raise UserError(f"{name}: unknown{nearest(requested, PRECISIONS)}; choose from {', '.join(PRECISIONS)}")
-        if requested == "auto":
-            return _automatic_precision(device)
-        if requested == "fp16" and device.type == "cpu":
-            raise UserError(f"{name}: a CPU does not train in fp16 (it would silently be fp32); use no or bf16")
-        if requested == "bf16" and not _native_bf16(device):
-            if device.type != "cpu":
-                raise UserError(f"{name}: {_describe(device)} has no native bf16; use fp16 or auto")
-            reason += "; emulated on this CPU, so slow"
-        return requested, reason
-
-
-def torch_build() -> str:
-    """Return what this torch was built for: `cuda 12.6`, `rocm 6.3`, `xpu 2025`, `mps` or `cpu`."""
-    for name, version in (("cuda", torch.version.cuda), ("rocm", torch.version.hip)):
-        if version:
-            return f"{name} {version}"
-    if xpu := getattr(torch.version, "xpu", None):
-        return f"xpu {xpu}"
-    return "mps" if torch.backends.mps.is_built() else "cpu"
+        """Return (precision, reason); see `precision.resolve_precision`."""
+        return resolve_precision(requested, torch.device(device))
 
 
 def make_accelerator(*, device: str, mixed_precision: str, timeout_seconds: float = 600.0) -> Accelerator:
@@ -270,109 +225,5 @@ def make_accelerator(*, device: str, mixed_precision: str, timeout_seconds: floa
     `timeout_seconds` fails. Accumulation is pinned to 1 whatever the environment says, and no seed is set.
     """
     target = DeviceManager.detect_best_device(device, multi_gpu=False)
-    precision, _ = DeviceManager.resolve_precision(mixed_precision, target)
+    precision, _ = resolve_precision(mixed_precision, target)
     return start_accelerator(kind=target.type, precision=precision, timeout_seconds=timeout_seconds)
-
-
-def _choose_kind(requested: str) -> str:
-    choices = ("auto", *DEVICE_KINDS)
-    if requested not in choices:
-        hint = " (ROCm is 'cuda')" if requested == "rocm" else nearest(requested, choices)
-        raise UserError(f"--device {requested}: unknown{hint}; choose from {', '.join(choices)}")
-    size = launched_world().size
-    if requested == "auto":
-        if _launcher_wants_cpu():
-            return "cpu"
-        # MPS is one device without collectives: several processes on a Mac are a group on its CPU.
-        candidates = [kind for kind in DEVICE_KINDS if kind != "mps" or size == 1]
-        return next(kind for kind in candidates if DeviceManager.device_count(kind))
-    if DeviceManager.device_count(requested) == 0:
-        raise UserError(f"--device {requested}: {_why_absent(requested)} or pass --device auto")
-    if requested == "mps" and size > 1:
-        raise UserError(f"--device mps: one device cannot serve {size} processes; start one, or pass --device cpu")
-    if requested != "cpu" and _launcher_wants_cpu():
-        raise UserError(f"--device {requested}: the launcher chose the CPU (ACCELERATE_USE_CPU); drop one of the two")
-    return requested
-
-
-def _launcher_wants_cpu() -> bool:
-    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "y", "t", "on")
-
-
-def _build_in_words() -> str:
-    build = torch_build()
-    return f"this torch is a {'CPU-only' if build == 'cpu' else build} build ({torch.__version__})"
-
-
-def _why_absent(kind: str) -> str:
-    """Return why no device of `kind` is seen and what would help, as the middle of a sentence."""
-    if kind in _PLUGIN_PACKAGES and _backend(kind) is None:
-        return f"torch has no {kind} backend ({_PLUGIN_PACKAGES[kind]} is not installed); install it"
-    built_for = {"cuda": ("cuda", "rocm"), "xpu": ("xpu",), "mps": ("mps",)}.get(kind)
-    if built_for and torch_build().split()[0] not in built_for:
-        return f"{_build_in_words()}; install a {'CUDA' if kind == 'cuda' else kind.upper()} build"
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    hidden = f" and CUDA_VISIBLE_DEVICES={visible!r}" if kind == "cuda" and visible is not None else ""
-    return f"{_build_in_words()}, but it sees no {kind} device{hidden}; check the driver"
-
-
-def _backend(kind: str) -> ModuleType | None:
-    """Return `torch.<kind>`; NPU and HPU come with a package of their vendor's that has to be imported first."""
-    package = _PLUGIN_PACKAGES.get(kind)
-    if package and not hasattr(torch, kind) and importlib.util.find_spec(package.split(".")[0]):
-        with contextlib.suppress(ImportError, OSError, RuntimeError):  # installed, but no driver
-            importlib.import_module(package)
-    return getattr(torch, kind, None)
-
-
-def _native_bf16(device: torch.device) -> bool:
-    if device.type == "cpu":
-        return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
-    if device.type == "mps":
-        return torch.backends.mps.is_macos_or_newer(14, 0)
-    if device.type == "hpu":
-        return True
-    backend: Any = _backend(device.type)
-    if device.type not in ("cuda", "xpu"):
-        return bool(backend.is_bf16_supported())
-    # The query is about the current device, and counts emulation unless told not to.
-    with backend.device(device.index) if device.index is not None else contextlib.nullcontext():
-        return bool(backend.is_bf16_supported(including_emulation=False))
-
-
-def _automatic_precision(device: torch.device) -> tuple[str, str]:
-    if device.type in ("cpu", "mps"):
-        return "no", f"auto: {device.type} gains little from 16 bits"
-    if _native_bf16(device):
-        return "bf16", f"auto: {_describe(device)} has native bf16"
-    if device.type in ("cuda", "xpu"):
-        return "fp16", f"auto: {_describe(device)} has no native bf16"
-    return "no", f"auto: {_describe(device)} has no native bf16"
-
-
-def _describe(device: torch.device) -> str:
-    capability = _compute_capability(device)
-    return _accelerator_name(device) + (f" (compute capability {capability})" if capability else "")
-
-
-def _compute_capability(device: torch.device) -> str | None:
-    return ".".join(map(str, torch.cuda.get_device_capability(device.index or 0))) if device.type == "cuda" else None
-
-
-def _accelerator_name(device: torch.device) -> str:
-    if device.type == "mps":
-        return cpu_name()
-    with contextlib.suppress(AttributeError, RuntimeError):
-        return str(cast(Any, _backend(device.type)).get_device_name(device.index or 0))
-    return device.type
-
-
-def _accelerator_memory_bytes(device: torch.device) -> tuple[int | None, int | None]:
-    """Return (total, free), None where the backend does not tell: not every release of every vendor does."""
-    if device.type == "mps":
-        total = torch.mps.recommended_max_memory()
-        return total, total - torch.mps.driver_allocated_memory()
-    with contextlib.suppress(AttributeError, RuntimeError):
-        free, total = cast(Any, _backend(device.type)).mem_get_info(device.index or 0)
-        return total, free
-    return None, None

@@ -8,14 +8,12 @@ import gc
 import re
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from .world import host_memory_bytes
+from .host import host_memory_bytes
 
 _MESSAGES = (
     "out of memory",  # CUDA, HIP, XPU, MPS, NPU, their drivers and their collectives
@@ -41,7 +39,6 @@ _MESSAGES = (
 _ENFORCED = re.compile(r"^\[enforce fail at [^\]]*\][^.]*\. ")
 """Where torch's source says so, which tells a user nothing."""
 
-_FIRST_QUIET_STEPS = 1000
 _CPU_SHARE, _DEVICE_SHARE = 0.5, 0.85
 """How much of the free memory a forward and backward pass may be planned to take. The CPU's is shared with others."""
 
@@ -190,81 +187,3 @@ class MemoryWatch:
         is_tight = usable_bytes(free, self._device) < 2 * needed
         self._room = Room(is_tight=is_tight)
         return Room(is_short=free < needed, is_tight=is_tight)
-
-
-@dataclass(kw_only=True)
-class MicroBatchLimit:
-    """The most samples in one forward pass, and which sizes were seen to fit on every rank. Equal on all ranks.
-
-    A size that fits a cost (the length of the longest sample) is taken to fit smaller sizes and lower costs too.
-    """
-
-    limit: int
-    ceiling: int
-    """What it may grow back to."""
-    key: str = ""
-    """Stands for the model, device and share that it was found for: another one's state is of no use."""
-    is_chosen: bool = False
-    """Whether the ceiling was measured, here or before a resume."""
-    bytes_per_sample: int | None = None
-    """Of the longest samples, where it was measured."""
-    quiet_steps: int = 0
-    """Steps since memory last ran out, or since it grew."""
-    patience: int = _FIRST_QUIET_STEPS
-    """Quiet steps after which it grows back."""
-    is_on_trial: bool = False
-    """Whether it grew less than `patience` steps ago."""
-    proven: dict[int, float] = field(default_factory=dict)
-    """The highest cost seen to fit, by size."""
-
-    def choose(self, size: int, bytes_per_sample: int | None) -> None:
-        """Start at the size that was found best, which is not always the largest that fits: it does not grow beyond it."""
-        self.limit = self.ceiling = min(size, self.ceiling)
-        self.bytes_per_sample, self.is_chosen = bytes_per_sample, True
-
-    def is_proven(self, size: int, cost: float) -> bool:
-        """Return whether a micro-batch of this size and cost was seen to fit."""
-        return any(size <= known and cost <= highest for known, highest in self.proven.items())
-
-    def succeed(self, size: int, cost: float, *, has_room: bool = True) -> bool:
-        """Note a step that fitted; return whether the limit grew after a long quiet time, where there is room for it."""
-        if not self.is_proven(size, cost):
-            self.proven[size] = max(cost, self.proven.get(size, cost))
-        self.quiet_steps += 1
-        if self.quiet_steps < self.patience:
-            return False
-        self.is_on_trial = False
-        if self.limit >= self.ceiling or not has_room:
-            return False
-        self.limit = min(self.ceiling, 2 * self.limit)
-        self.quiet_steps, self.is_on_trial = 0, True
-        return True
-
-    def shrink(self, size: int) -> bool:
-        """Halve the limit after a micro-batch of `size` did not fit; return false where it was a single sample."""
-        if self.is_on_trial:
-            # It did not fit again: wait longer before the next try.
-            self.patience *= 2
-        self.proven = {known: cost for known, cost in self.proven.items() if known < size}
-        self.limit = max(1, min(self.limit, size) // 2)
-        self.quiet_steps, self.is_on_trial = 0, False
-        return size > 1
-
-    def state(self) -> dict[str, Any]:
-        """Return it as plain values, for a checkpoint."""
-        names = ("limit", "ceiling", "key", "is_chosen", "bytes_per_sample", "quiet_steps", "patience", "is_on_trial")
-        return {
-            **{name: getattr(self, name) for name in names},
-            "proven": [[size, cost] for size, cost in self.proven.items()],
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over a state, if it was found for the same model, device and share; else stay as it is."""
-        if state.get("key") != self.key:
-            return
-        self.limit, self.ceiling = int(state["limit"]), int(state["ceiling"])
-        self.is_chosen, self.is_on_trial = bool(state["is_chosen"]), bool(state["is_on_trial"])
-        needed = state["bytes_per_sample"]
-        self.bytes_per_sample = None if needed is None else int(needed)
-        self.quiet_steps, self.patience = int(state["quiet_steps"]), int(state["patience"])
-        self.proven = {int(size): float(cost) for size, cost in state["proven"]}

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from ..batches.loader import Loader
-from ..batches.share import share, share_counts
+from ..batches.share import share
+from ..common.apportion import share_counts
 from ..common.errors import UserError
 from ..devices.memory import CANNOT_TRY_AGAIN, release_memory, words_of_out_of_memory
 from ..devices.ranks import Ranks

@@ -10,21 +10,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ..batches.loader import EpochSampler, Loader, StepWork
-from ..batches.share import share_counts
+from ..batches.loader import Loader
+from ..batches.sampler import EpochSampler, StepWork
+from ..common.apportion import share_counts
 from ..common.errors import UserError
 from ..common.keyed_random import fold
 from ..config.plan import Plan
 from ..config.recipe import Recipe, Stage
 from ..config.schedule import ema_decay, learning_rate
 from ..devices.interruption import Interrupted, StopRequest
-from ..devices.memory import MemoryWatch, MicroBatchLimit
+from ..devices.memory import MemoryWatch
 from ..devices.ranks import Ranks
 from ..devices.watchdog import Watchdog
 from ..observers.events import Decision, Observer, StepEnd
 from ..observers.profiling.sections import UNMARKED, Sections
 from ..step.compilation import make_forward
 from ..step.flat import FlatParameters
+from ..step.micro_batch.limit import MicroBatchLimit
 from ..step.micro_batch.search import SizeSearch
 from ..step.train_step import Failure, PendingStep, StepOutcome, TrainStep, Word
 from ..tasks.task import Task

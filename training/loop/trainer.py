@@ -19,10 +19,8 @@ from ..config.recipe import Recipe, Stage
 from ..devices.interruption import Interrupted, StopRequest
 from ..devices.ranks import Ranks
 from ..devices.watchdog import Watchdog
-from ..observers.events import Decision, EpochEnd, Observer, Observers, RunEnd, RunStart, StageEnd, StageStart
+from ..observers.events import Decision, EpochEnd, Observer, Observers, RunEnd, StageEnd, StageStart
 from ..observers.profiling.sections import UNMARKED, Sections
-from ..observers.utilisation import find_model_flops
-from ..run.remarks import remarks
 from ..step.placement import place_model, settle_plan
 from ..step.train_step import LEDGER_SIZE
 from ..storage.checkpoint import Content
@@ -36,6 +34,7 @@ from .rewind import Rewinder
 from .saver import CheckpointSaver, JoiningSaver, SavedStep, Saver
 from .state import Tensors, capture, restore
 from .step_loop import Rewind, StepLoop
+from .utilisation import find_model_flops
 from .weight_files import WeightFiles
 
 MODEL_STREAM = 0x1417
@@ -63,9 +62,7 @@ class Trainer:
         sections: Sections = UNMARKED,
     ) -> None:
         self.task, self.recipe = task, recipe
-        self._ranks = ranks
-        self._observer = observer
-        self._folder = folder
+        self.ranks, self.observer, self.folder = ranks, observer, folder
         self._sections = sections
         self._watchdog = watchdog or Watchdog(None, ranks.rank, None)
         dtype = torch.float64 if recipe.precision == "float64" else torch.float32
@@ -116,27 +113,32 @@ class Trainer:
             self.task,
             seed=self.recipe.seed,
             dtype=dtype,
-            device=self._ranks.device,
+            device=self.ranks.device,
             channels_last=self.plan.memory_format == "channels_last",
             num_workers=self.plan.num_workers,
             most_workers=self.plan.most_workers,
-            observer=self._observer,
+            observer=self.observer,
             sections=self._sections,
         )
 
     def _make_saver(self, save_every: Interval | None, keep: int) -> Saver:
         """Return what saves the run on this rank. Without an interval a run is saved when it is stopped."""
-        if self._folder is None:
+        if self.folder is None:
             return JoiningSaver(self._capture) if self.flat.is_sharded else Saver()
         return CheckpointSaver(
-            self._folder,
+            self.folder,
             interval=save_every,
             keep=keep,
             steps_per_epoch=-(-self.task.num_samples("train") // self.recipe.resolved.global_batch_size),
-            observer=Observers([self._observer, self._saved]),
+            observer=Observers([self.observer, self._saved]),
             capture=self._capture,
             together=self.flat.is_sharded,
         )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of a whole epoch."""
+        return self._loop.sampler.num_steps
 
     @property
     def progress(self) -> Progress:
@@ -152,8 +154,8 @@ class Trainer:
         self._started = time.perf_counter() - self.progress.seconds
         try:
             with self._watchdog:
-                if (model_flops := find_model_flops(self._loop, self._loader, self._ranks)) is not None:
-                    self._observer.on_decision(model_flops)
+                if (model_flops := find_model_flops(self._loop, self._loader, self.ranks)) is not None:
+                    self.observer.on_decision(model_flops)
                 while True:
                     try:
                         self._run_stages()
@@ -166,7 +168,7 @@ class Trainer:
         finally:
             self._loader.close()
             self._saver.close()
-        self._observer.on_run_end(RunEnd(result=result, folder=self._folder or Path()))
+        self.observer.on_run_end(RunEnd(result=result, folder=self.folder or Path()))
         return result
 
     def evaluate(self, split: str) -> dict[str, Any]:
@@ -174,20 +176,20 @@ class Trainer:
         for buffer in self._buffers:
             # Only a model with batch statistics has buffers that differ between ranks: rank 0's are taken.
             if buffer.is_floating_point():
-                self._ranks.broadcast_(buffer)
+                self.ranks.broadcast_(buffer)
         with self._sections.evaluate, self.flat.using(self._loop.step.average):
             metrics, self._evaluation_batch_size = evaluate(
                 self.task,
                 self.model,
                 self._loader,
                 split,
-                ranks=self._ranks,
+                ranks=self.ranks,
                 share_weights=self.plan.share_weights,
                 batch_size=self._evaluation_batch_size,
                 forward=self._loop.step.forward,
                 in_step=self.flat.is_sharded,
                 on_batch=self._watchdog.beat,
-                observer=self._observer,
+                observer=self.observer,
             )
         return metrics
 
@@ -233,7 +235,7 @@ class Trainer:
         row = stage_row(stage, progress, stopped, time.perf_counter() - self._stage_started)
         progress.rows.append(row)
         self._keep_best_of_run(best, number)
-        self._observer.on_stage_end(StageEnd(number=number, row=row))
+        self.observer.on_stage_end(StageEnd(number=number, row=row))
         if stage.improvement_threshold < 0 or before is None or best.score is None:
             return True
         # 0.3 - 0.2 is a little less than 0.1 in binary.
@@ -255,7 +257,7 @@ class Trainer:
                 # What a run goes back to before its first interval is over.
                 self._saver.save()
         self._is_restored = False
-        self._observer.on_stage_start(
+        self.observer.on_stage_start(
             StageStart(
                 number=number,
                 stage=stage,
@@ -287,7 +289,7 @@ class Trainer:
         if validation:
             score = Score.of(validation, self.recipe.monitor)
             improved = best.offer(score, self._take_snapshot, epoch_in_stage, validation)
-        self._observer.on_epoch_end(
+        self.observer.on_epoch_end(
             EpochEnd(
                 stage_number=number,
                 epoch=epoch,
@@ -334,36 +336,15 @@ class Trainer:
 
     def _how_it_stopped(self) -> str:
         step = self.progress.step
-        if self._folder is None:
+        if self.folder is None:
             return f"stopped after step {step}"
         if self._saved.step == step:
-            return f"stopped after step {step} and saved: go on with --resume {self._folder}"
+            return f"stopped after step {step} and saved: go on with --resume {self.folder}"
         kept = "nothing" if self._saved.step is None else f"only step {self._saved.step}"
-        return f"stopped after step {step}, of which {kept} could be saved: go on with --resume {self._folder}"
-
-    def announce(self, name: str) -> None:
-        """Tell the observers what is about to be trained, and what to expect of it."""
-        self._observer.on_run_start(
-            RunStart(
-                name=name,
-                folder=self._folder or Path(),
-                recipe=self.recipe,
-                plan=self.plan,
-                description=self.task.describe(),
-                num_parameters=self.flat.num_parameters,
-                num_stages=len(self.recipe.stages),
-            )
-        )
-        for remark in remarks(
-            self.model,
-            num_samples=self.task.num_samples("train"),
-            num_steps=self._loop.sampler.num_steps,
-            num_processes=self._ranks.size,
-        ):
-            self._observer.on_decision(remark)
+        return f"stopped after step {step}, of which {kept} could be saved: go on with --resume {self.folder}"
 
     def _decide(self, kind: str, reason: str, *, warning: bool = False, **fields: Any) -> None:
-        self._observer.on_decision(Decision(kind=kind, reason=reason, warning=warning, fields=fields))
+        self.observer.on_decision(Decision(kind=kind, reason=reason, warning=warning, fields=fields))
 
     def _finish(self) -> dict[str, Any]:
         best = self.progress.best
@@ -374,7 +355,7 @@ class Trainer:
         if self._weights.unsaved:
             kinds = ", ".join(sorted(self._weights.unsaved))
             raise TrainingFailed(
-                f"{self._folder}: trained to the end, but {kinds} cannot be written; make room, then --resume it"
+                f"{self.folder}: trained to the end, but {kinds} cannot be written; make room, then --resume it"
             )
         return run_result(self.recipe, self.progress, test, time.perf_counter() - self._started)
 

@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from .events import Decision, EpochEnd, Observer, ProfileEnd, RunEnd, RunStart, StageStart, StepEnd
-from .profile_table import ProfileTable
-from .tables import WARNING_STYLE, ResultTable, is_synthetic
+from .tables import WARNING_STYLE, ProfileTable, ResultTable, is_synthetic
 
 TRACE_VIEWER = "https://ui.perfetto.dev"
 

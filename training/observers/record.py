@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import TrainingFailed, UserError
-from ..storage.run_folder import write_json
+from ..storage.files import write_json
 from .events import Decision, EpochEnd, Observer, RunEnd, RunStart, StageStart, StepEnd
 
 logger = logging.getLogger("slipway")

@@ -7,14 +7,15 @@ from typing import Literal
 
 import torch
 
+from ..common.apportion import share_counts
 from ..common.errors import UserError
 from ..config.options import TrainingConfig
-from ..config.plan import Plan, plan_micro_batches, plan_shares
+from ..config.plan import MemoryFormat, Plan
 from ..config.recipe import Recipe
+from ..devices.host import usable_cores
 from ..devices.manager import DeviceManager
 from ..devices.ranks import Ranks
-from ..devices.world import launched_world, usable_cores
-from ..step.memory_format import planned_memory_format
+from ..devices.world import launched_world
 
 _MOST_WORKERS = 8
 """Threads of one process that prepare micro-batches, where their number is found while the run goes on."""
@@ -136,3 +137,57 @@ def _most_workers(planned: int, *, on_cpu: bool) -> int:
     """Return how many threads may prepare micro-batches: those for which a process has cores beside its computing."""
     cores = usable_cores() // (launched_world().local_size or 1)
     return max(planned, min(_MOST_WORKERS, cores - (torch.get_num_threads() if on_cpu else 1)))
+
+
+def plan_shares(share_weights: tuple[float, ...] | None, world_size: int) -> tuple[float, ...]:
+    """Return a weight for each rank. Raises `UserError` where their number is not that of the processes."""
+    if share_weights is None:
+        return (1.0,) * world_size
+    if len(share_weights) != world_size:
+        raise UserError(
+            f"--share-weights: {len(share_weights)} weights for {world_size} "
+            f"process{'es' if world_size > 1 else ''}; give one for each"
+        )
+    return share_weights
+
+
+def plan_micro_batches(
+    global_batch_size: int,
+    share_weights: tuple[float, ...],
+    micro_batch_size: int | None,
+    gradient_accumulation: int | None,
+) -> tuple[int | None, int]:
+    """Return micro-batch size and gradient accumulation; what was given sets the other, by the largest share.
+
+    With a global batch of 64 on two ranks: accumulation 4 gives a micro-batch of 8, a micro-batch of 5 accumulation 7.
+    """
+    largest_share = int(share_counts(global_batch_size, share_weights).max())
+    if gradient_accumulation is not None:
+        if gradient_accumulation > largest_share:
+            raise UserError(
+                f"--gradient-accumulation: {gradient_accumulation} micro-batches from {largest_share} samples "
+                f"a process; give at most {largest_share}"
+            )
+        micro_batch_size = -(-largest_share // gradient_accumulation)
+    if micro_batch_size is None:
+        return None, 1
+    return micro_batch_size, -(-largest_share // micro_batch_size)
+
+
+def planned_memory_format(
+    asked: MemoryFormat, sharding: Literal["replicate", "fsdp"]
+) -> tuple[MemoryFormat, str | None]:
+    """Return what is known before the model is, and why, where the user did not say so.
+
+    Raises `UserError` for channels-last weights with FSDP2, which refuses them.
+    """
+    if sharding == "fsdp":
+        if asked == "channels_last":
+            raise UserError(
+                "--memory-format channels_last: torch's FSDP2 shards contiguous parameters only; use --memory-format "
+                "contiguous, or --sharding replicate"
+            )
+        return "contiguous", "FSDP2 shards contiguous parameters only" if asked == "auto" else None
+    if asked == "auto":
+        return "auto", "channels_last where the model, once it is made, has 2-D convolutions and gains by it"
+    return asked, None

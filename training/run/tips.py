@@ -15,9 +15,9 @@ from ..batches.order import Order
 from ..config.options import TrainingConfig
 from ..config.plan import Plan
 from ..config.recipe import Recipe
+from ..devices.host import usable_cores
 from ..devices.manager import DeviceManager
 from ..devices.ranks import Ranks
-from ..devices.world import usable_cores
 from ..loop.trainer import Trainer
 from ..observers.events import EpochEnd, Observer, StepEnd
 from ..tasks.task import Task

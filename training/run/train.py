@@ -30,13 +30,14 @@ from ..observers.journal import Journal
 from ..observers.launch_mark import LaunchMark
 from ..observers.profiling.sections import UNMARKED, Sections
 from ..observers.record import RunRecord
-from ..storage.run_folder import RUN_SCHEMA_VERSION, folder_name, git_commit, versions
+from ..storage.run_folder import RUN_SCHEMA_VERSION, folder_name
 from ..tasks.sign import SignTask
 from ..tasks.task import Task
-from .decisions import tell_decisions
+from .announce import announce_run, describe_preparation, tell_decisions
 from .launched_plan import launched_plan
 from .open_run import OpenRun, open_run, take_up
 from .planning import is_set, make_plan
+from .provenance import git_commit, versions
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -132,7 +133,9 @@ def _train(
     notes: tuple[str, ...] = ()
     prepared: tuple[Decision, ...] = ()
     if task is None:
-        data, prepared = share_data(base, ranks, use_cache=config.data_cache)
+        data, preparation = share_data(base, ranks, use_cache=config.data_cache)
+        if preparation is not None:
+            prepared = describe_preparation(preparation, base.data.source)
         notes = data.facts.notes
         task = SignTask(data, base.model)
     else:
@@ -175,7 +178,7 @@ def _train(
                 watchdog=Watchdog(run.shared_folder, ranks.rank, _hang_seconds(config)),
                 sections=sections,
             )
-            trainer.announce(run.name)
+            announce_run(trainer, run.name)
             for decision in prepared:
                 observers.on_decision(decision)
             tell_decisions(observers, config, run.recipe, plan, settings, notes)

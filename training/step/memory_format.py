@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from torch import nn
 
-from ..common.errors import UserError
 from ..config.plan import MemoryFormat, Plan
 from ..config.recipe import Recipe
 from ..devices.ranks import Ranks
@@ -22,25 +20,6 @@ _MOST_DIFFERENCE = 0.01
 """Of a model's outputs in the two formats, relative to the largest: far above rounding, with ten bits too."""
 
 _FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-
-
-def planned_memory_format(
-    asked: MemoryFormat, sharding: Literal["replicate", "fsdp"]
-) -> tuple[MemoryFormat, str | None]:
-    """Return what is known before the model is, and why, where the user did not say so.
-
-    Raises `UserError` for channels-last weights with FSDP2, which refuses them.
-    """
-    if sharding == "fsdp":
-        if asked == "channels_last":
-            raise UserError(
-                "--memory-format channels_last: torch's FSDP2 shards contiguous parameters only; use --memory-format "
-                "contiguous, or --sharding replicate"
-            )
-        return "contiguous", "FSDP2 shards contiguous parameters only" if asked == "auto" else None
-    if asked == "auto":
-        return "auto", "channels_last where the model, once it is made, has 2-D convolutions and gains by it"
-    return asked, None
 
 
 def settle_memory_format(plan: Plan, task: Task, model: nn.Module, recipe: Recipe, ranks: Ranks) -> Plan:
@@ -65,14 +44,6 @@ def lay_out_model(model: nn.Module, memory_format: MemoryFormat) -> None:
     for parameter in model.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=_FORMATS[memory_format])
-
-
-def lay_out_batch(batch: Batch) -> Batch:
-    """Return the batch with images, floating-point [samples, channels, height, width], channels last, where they are."""
-    for name, tensor in batch.tensors.items():
-        if tensor.ndim == 4 and tensor.is_floating_point():
-            batch.tensors[name] = tensor.contiguous(memory_format=torch.channels_last)
-    return batch
 
 
 def channels_last_view(vector: torch.Tensor, shape: torch.Size) -> torch.Tensor:
@@ -113,7 +84,7 @@ def _try(task: Task, model: nn.Module, device: torch.device, dtype: torch.dtype)
             batch = Batch(chosen, None, tensors).to(device)
             expected = task.forward(model, batch)
             lay_out_model(model, "channels_last")
-            found = task.forward(model, lay_out_batch(batch))
+            found = task.forward(model, batch.channels_last())
             largest, difference = float(expected.abs().max()), float((found - expected).abs().max())
     except Exception as error:  # a model's forward may raise anything; what is wrong anyway, training will tell
         return f"the model does not compute so: {' '.join(str(error).split())[:200]}"

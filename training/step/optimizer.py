@@ -162,35 +162,3 @@ class FlatOptimizer:
                 count.fill_(updates)
                 release_memory(self._flat.device)
                 self._step(chunk, learning_rate)
-
-
-class LossScale:
-    """The factor that keeps fp16 gradients from vanishing: halved when one overflows, doubled after a quiet time.
-
-    Micikevicius et al., "Mixed precision training", ICLR 2018, section 3.2. It stays on the device, so nothing waits for it.
-    """
-
-    def __init__(self, initial: float, device: torch.device, *, enabled: bool, growth_interval: int = 2000) -> None:
-        self.enabled = enabled
-        self._growth_interval = growth_interval
-        self.scale = torch.full((), initial if enabled else 1.0, device=device)
-        self.quiet_updates = torch.zeros((), device=device)
-
-    def scaled(self, loss: torch.Tensor) -> torch.Tensor:
-        """Return the loss to differentiate."""
-        return loss * self.scale.to(loss.dtype) if self.enabled else loss
-
-    def unscale(self, factor: torch.Tensor) -> torch.Tensor:
-        """Return a factor of the gradients that takes the scale out of them too."""
-        return factor / self.scale if self.enabled else factor
-
-    def update(self, sound: torch.Tensor, counts: torch.Tensor | None = None) -> None:
-        """Adapt the scale after an update; not where `counts` is false: a step that ran out of memory tells nothing."""
-        if not self.enabled:
-            return
-        counts = torch.ones_like(sound) if counts is None else counts
-        quiet = (self.quiet_updates + 1.0) * sound
-        grows = quiet >= self._growth_interval
-        factor = torch.where(sound, torch.where(grows, 2.0, 1.0), 0.5)
-        self.scale.mul_(torch.where(counts, factor, 1.0))
-        self.quiet_updates.copy_(torch.where(counts, quiet * grows.logical_not(), self.quiet_updates))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -11,7 +13,10 @@ from ..devices.ranks import Ranks
 from ..tasks.task import Task
 from .flat import FlatParameters
 from .memory_format import lay_out_model, settle_memory_format
-from .reduction import settle_bucket_bytes
+
+_NUM_BUCKETS = 8
+_LEAST_BUCKET_BYTES, _MOST_BUCKET_BYTES = 1 << 20, 25 << 20
+"""As DistributedDataParallel's first bucket and its others: large enough for the bandwidth, small enough to start early."""
 
 
 def settle_plan(plan: Plan, task: Task, model: nn.Module, recipe: Recipe, ranks: Ranks) -> Plan:
@@ -36,3 +41,14 @@ def place_model(model: nn.Module, plan: Plan, ranks: Ranks, ledger_size: int) ->
             # One at a time: no device need hold them all.
             parameter.copy_(ranks.broadcast_(parameter.to(ranks.device).contiguous()))
     return ShardedParameters(model, ledger_size, ranks)
+
+
+def settle_bucket_bytes(plan: Plan, model: nn.Module) -> Plan:
+    """Return the plan with the size of the buckets, for a new model's gradients, where they are reduced as they come."""
+    if plan.reduction != "overlap" or plan.bucket_bytes is not None:
+        return plan
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    num_bytes = sum(parameter.numel() * parameter.element_size() for parameter in trained)
+    size = min(max(num_bytes // _NUM_BUCKETS, _LEAST_BUCKET_BYTES), _MOST_BUCKET_BYTES)
+    reason = f"of {num_bytes} bytes of gradients an eighth, at least 1 MiB and at most 25 MiB"
+    return replace(plan, bucket_bytes=size, reasons=(*plan.reasons, ("bucket_bytes", reason)))

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
 import torch
 import torch.distributed as dist
-from torch import nn
 
-from ..config.plan import Plan
 from ..devices.ranks import Ranks
 from .flat import FlatParameters
-
-_NUM_BUCKETS = 8
-_LEAST_BUCKET_BYTES, _MOST_BUCKET_BYTES = 1 << 20, 25 << 20
-"""As DistributedDataParallel's first bucket and its others: large enough for the bandwidth, small enough to start early."""
 
 
 class Reduction(Protocol):
@@ -31,17 +24,6 @@ class Reduction(Protocol):
     def gradient_norm(self) -> torch.Tensor:
         """Return the norm of the whole reduced gradient, a scalar on the device."""
         ...
-
-
-def settle_bucket_bytes(plan: Plan, model: nn.Module) -> Plan:
-    """Return the plan with the size of the buckets, for a new model's gradients, where they are reduced as they come."""
-    if plan.reduction != "overlap" or plan.bucket_bytes is not None:
-        return plan
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    num_bytes = sum(parameter.numel() * parameter.element_size() for parameter in trained)
-    size = min(max(num_bytes // _NUM_BUCKETS, _LEAST_BUCKET_BYTES), _MOST_BUCKET_BYTES)
-    reason = f"of {num_bytes} bytes of gradients an eighth, at least 1 MiB and at most 25 MiB"
-    return replace(plan, bucket_bytes=size, reasons=(*plan.reasons, ("bucket_bytes", reason)))
 
 
 def make_reduction(flat: FlatParameters, ranks: Ranks, bucket_bytes: int | None = None) -> Reduction:

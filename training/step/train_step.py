@@ -23,7 +23,8 @@ from ..observers.profiling.sections import UNMARKED, Sections
 from ..tasks.task import Batch, Task
 from .compilation import Forward
 from .flat import FlatParameters
-from .optimizer import FlatOptimizer, LossScale
+from .loss_scale import LossScale
+from .optimizer import FlatOptimizer
 from .reduction import make_reduction
 
 

@@ -7,12 +7,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from ..common.conversion import plain_values
 from ..common.errors import UserError
 
 _PIECE_BYTES = 8 << 20
@@ -123,3 +125,40 @@ def told(error: OSError) -> str:
     """Return an error as a person would say it: `No space left on device (runs/signs/run.json)`."""
     what = error.strerror or str(error) or type(error).__name__
     return f"{what} ({os.fsdecode(error.filename)})" if error.filename else what
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file so that a reader finds the old or the new one, never a part. Raises `OSError`.
+
+    JSON has no NaN and no infinity: such a number is null, and `non_finite` names it.
+    """
+    non_finite: list[str] = []
+    plain = plain_values(content, "", non_finite)
+    if non_finite:
+        plain["non_finite"] = non_finite
+    text = json.dumps(plain, indent=2, allow_nan=False) + "\n"
+    with replaced(path) as partial:
+        write_durably(partial, [text.encode()])
+
+
+def user_cache_folder() -> Path:
+    """Return `$XDG_CACHE_HOME/slipway`, or `~/.cache/slipway`; for a user without a home a path where nothing can be."""
+    folder = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        root = Path(folder) if os.path.isabs(folder) else Path.home() / ".cache"
+    except RuntimeError:
+        root = Path(os.devnull)
+    return root / "slipway"
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Yield the path of a new file that then takes the place of the old one; where it cannot be written, nothing stays."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise

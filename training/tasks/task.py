@@ -37,6 +37,13 @@ class Batch:
         tensors = {name: tensor.pin_memory() for name, tensor in self.tensors.items()}
         return Batch(self.indices, None if self.keys is None else self.keys.pin_memory(), tensors)
 
+    def channels_last(self) -> Batch:
+        """Return the batch with images, floating-point [samples, channels, height, width], channels last, where they are."""
+        for name, tensor in self.tensors.items():
+            if tensor.ndim == 4 and tensor.is_floating_point():
+                self.tensors[name] = tensor.contiguous(memory_format=torch.channels_last)
+        return self
+
 
 class Task(abc.ABC):
     """A model, data sets, a loss for each sample and metrics.

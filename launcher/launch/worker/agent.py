@@ -19,7 +19,7 @@ import json
 import signal
 import traceback
 
-from slipway.launcher.launch.state_files import (
+from ..state_files import (
     AGENT_FILE,
     AGENT_LOG,
     FOLDER_VARIABLE,
@@ -28,7 +28,7 @@ from slipway.launcher.launch.state_files import (
     AgentReport,
     write_record,
 )
-from slipway.launcher.launch.worker.lifeline import end_with_parent
+from .lifeline import end_with_parent
 
 _CHILD = str(Path(__file__).with_name("child.py"))
 

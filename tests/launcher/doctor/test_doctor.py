@@ -24,7 +24,7 @@ NAMES = [
     "torch", "devices", "p2p", "cpus", "memory", "shared_memory", "disk", "open_files", "leftover_launch",
     "environment", "default_config", "port", "clocks", "collective", "world",
 ]  # fmt: skip
-SLIPWAY = [sys.executable, "-c", "import sys; from launcher.cli import main; sys.exit(main())"]
+SLIPWAY = [sys.executable, "-c", "import sys; from slipway.launcher.cli import main; sys.exit(main())"]
 
 
 @pytest.fixture(autouse=True)
@@ -72,12 +72,15 @@ def test_quick_starts_no_process_and_loads_neither_torch_nor_accelerate() -> Non
         "import subprocess, sys\n"
         "class Never:\n"
         "    def __init__(self, *a, **k): raise SystemExit('a process was started')\n"
-        "from launcher import cli, doctor, options\n"
+        "from slipway.launcher import cli\n"
+        "from slipway.launcher.doctor import command as doctor\n"
+        "from slipway.launcher.hardware import detect\n"
         "subprocess.Popen = Never\n"
-        "recorded = options.read_hardware('tests/launcher/fixtures/machines/t4.json')\n"
+        "recorded = detect.read_hardware('tests/launcher/fixtures/machines/t4.json')\n"
         "doctor.hardware_of = lambda path: recorded\n"
         "cli.main(['doctor', '--quick'])\n"
-        "bad = [m for m in sys.modules if m.split('.')[0] in ('torch', 'accelerate', 'training', 'numpy')]\n"
+        "bad = [m for m in sys.modules if m.split('.')[0] in ('torch', 'accelerate', 'numpy')]\n"
+        "bad += [m for m in sys.modules if m.startswith('slipway.training.') and '.common' not in m]\n"
         "sys.exit(f'loaded {bad}' if bad else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)

@@ -28,7 +28,7 @@ from slipway.launcher.plan.records import LaunchPlan
 from tests.conftest import ROOT
 from tests.launcher.machines import machines
 
-SLIPWAY = [sys.executable, "-c", "import sys; from launcher.cli import main; sys.exit(main())"]
+SLIPWAY = [sys.executable, "-c", "import sys; from slipway.launcher.cli import main; sys.exit(main())"]
 MARK = "SLIPWAY_TEST_MARK"
 # A torch that hangs when it is imported, as one whose driver hangs, with a child in a session of its own.
 HANGING_TORCH = """
@@ -186,7 +186,7 @@ def test_an_all_reduce_whose_peer_never_comes_ends_by_the_limit(tmp_path: Path) 
 def test_a_member_ends_by_its_own_limit_when_nobody_else_ends_it(tmp_path: Path) -> None:
     code = (
         "import time\n"
-        "from launcher.checks.member import reporting\n"
+        "from slipway.launcher.doctor.members.member import reporting\n"
         f"with reporting({str(tmp_path)!r}, 0.3): time.sleep(300)"
     )
     environ = {**os.environ, PARENT_VARIABLE: str(os.getpid())}

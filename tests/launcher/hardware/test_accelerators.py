@@ -9,10 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from slipway.launcher.hardware.detect import detect, warnings
-from slipway.launcher.hardware.probes import amd, apple, ascend, gaudi, intel, nvidia
+from slipway.launcher.hardware.detect import detect
+from slipway.launcher.hardware.probes.accelerators import amd, apple, ascend, gaudi, intel, nvidia
 from slipway.launcher.hardware.probes.sources import ProbeError, Sources, ask_subprocess
 from slipway.launcher.hardware.record import Accelerator
+from slipway.launcher.hardware.show import warnings
 from tests.launcher.helpers import FakeNvml, NVMLError, answer, cpus, fail, machine
 
 NVIDIA_DRIVER = {"dev/nvidiactl": ""}

@@ -368,7 +368,10 @@ def test_what_tells_accelerate_how_to_speak_is_kept() -> None:
 
 def test_the_launcher_imports_no_torch() -> None:
     program = (
-        "import sys; from launcher import launch, self_launch, agent; from launcher.targets import local\n"
-        "sys.exit(any(name.partition('.')[0] in ('torch', 'accelerate', 'training') for name in sys.modules))"
+        "import sys\n"
+        "from slipway.launcher.launch import command, self_launch\n"
+        "from slipway.launcher.launch.worker import agent\n"
+        "from slipway.launcher.launch.supervise import supervisor\n"
+        "sys.exit(any(name.partition('.')[0] in ('torch', 'accelerate', 'numpy') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0

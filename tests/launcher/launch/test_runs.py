@@ -230,7 +230,7 @@ def test_a_run_that_was_killed_and_moved_goes_on_with_two_processes(
     np.savez(launches.folder / "clips.npz", X=values, y=np.arange(48) % 2, lengths=lengths)
     script = launches.script(
         "import sys\n"
-        "from training import TrainingConfig, train\n"
+        "from slipway import TrainingConfig, train\n"
         "train(TrainingConfig(data='clips.npz', stages_config='minimal', epochs=int(sys.argv[1]), patience=1000,\n"
         "    batch_size=4, micro_batch_size=2, model_width=16, model_blocks=1, save_every='10step', device='cpu'))\n"
     )

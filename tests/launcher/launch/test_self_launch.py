@@ -102,7 +102,7 @@ def test_an_error_of_the_launch_is_one_line(
 
 def test_it_imports_nothing_where_it_is_not_asked_for() -> None:
     program = (
-        "import sys; before = set(sys.modules); from launcher.self_launch import start_itself\n"
+        "import sys; before = set(sys.modules); from slipway.launcher.launch.self_launch import start_itself\n"
         "start_itself('bin/train.py', ['--epochs', '3'])\n"
         "print(sorted(name for name in set(sys.modules) - before if name.partition('.')[0] == 'launcher'))"
     )

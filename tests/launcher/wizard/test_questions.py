@@ -22,7 +22,7 @@ from slipway.launcher.wizard.remarks import cut, remarks, share_counts
 from slipway.launcher.wizard.script import script_of
 from slipway.launcher.wizard.situation import Question, Situation, new_warnings, resolve, situation
 from slipway.training.batches.share import micro_batches
-from slipway.training.batches.share import share_counts as training_share_counts
+from slipway.training.common.apportion import share_counts as training_share_counts
 from slipway.training.common.errors import UserError
 from slipway.training.run.cli import parse_config
 from tests.conftest import ROOT

@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from slipway.launcher import cli
-from slipway.launcher.common.parser import add_intent, intent_of, make_parser, parse
+from slipway.launcher.common.parser import make_parser, parse
 from slipway.launcher.plan import accelerate_config
 from slipway.launcher.plan.make_plan import Intent, make_plan
+from slipway.launcher.plan.options import add_intent, intent_of
 from slipway.launcher.wizard.actions import Run
 from slipway.launcher.wizard.answers import Answers, plan_flags, read_answers, to_yaml
 from slipway.launcher.wizard.answers import given as said

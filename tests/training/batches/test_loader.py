@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from slipway.training.batches import loader as loader_module
-from slipway.training.batches.loader import Loader, StepWork
+from slipway.training.batches.loader import Loader
+from slipway.training.batches.sampler import StepWork
 from slipway.training.config.recipe import Stage
 from slipway.training.tasks.task import Batch, Task
 from slipway.training.tasks.tensors import TensorTask

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slipway.training.batches.share import micro_batches, share, share_counts
+from slipway.training.batches.share import micro_batches, share
+from slipway.training.common.apportion import share_counts
 
 weights_strategy = st.lists(st.floats(0, 10), min_size=1, max_size=6).filter(lambda values: sum(values) > 0.01)
 

@@ -12,7 +12,8 @@ import torch
 
 from slipway.training.batches import loader as loader_module
 from slipway.training.batches import workers
-from slipway.training.batches.loader import Loader, StepWork
+from slipway.training.batches.loader import Loader
+from slipway.training.batches.sampler import StepWork
 from slipway.training.batches.workers import WorkerCount
 from slipway.training.config.options import TrainingConfig
 from slipway.training.config.recipe import Stage

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import os
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 
 from slipway.training.common.errors import UserError
-from slipway.training.devices import world
-from slipway.training.devices.manager import DeviceManager, _choose_kind, make_accelerator
+from slipway.training.devices import host, world
+from slipway.training.devices.backends import choose_kind
+from slipway.training.devices.manager import DeviceManager, make_accelerator
 from tests.training.helpers import catch, launched
 
 
@@ -81,7 +80,7 @@ def test_only_rank_zero_warns_and_counts_its_processes(devices, caplog, monkeypa
 )
 def test_the_best_device_follows_the_order(devices, present, best):
     devices(**present)
-    assert _choose_kind("auto") == best  # no torch.device: this torch does not know every name
+    assert choose_kind("auto") == best  # no torch.device: this torch does not know every name
 
 
 @pytest.mark.parametrize("kind", ["cuda", "xpu", "npu", "hpu", "mps"])
@@ -153,22 +152,11 @@ def test_the_cpu_describes_itself_as_json():
     assert not info.fp16
 
 
-def test_memory_is_known_without_psutil(monkeypatch):
-    def no_psutil(name: str) -> Any:
-        raise ImportError(name)
-
-    expected, _ = world.host_memory_bytes()
-    monkeypatch.setattr(importlib, "import_module", no_psutil)
-    total, free = world.host_memory_bytes()
-    assert total == pytest.approx(expected, rel=0.01)
-    assert 0 < free <= total
-
-
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_containers_limits_count(version, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
-    monkeypatch.setattr(world, "_cgroup_folders", lambda controller: [tmp_path, tmp_path / "absent"])
-    assert world.usable_cores() == 16
+    monkeypatch.setattr(host, "_cgroup_folders", lambda controller: [tmp_path, tmp_path / "absent"])
+    assert host.usable_cores() == 16
     if version == 2:
         (tmp_path / "cpu.max").write_text("350000 100000\n")
         (tmp_path / "memory.max").write_text("536870912\n")
@@ -176,14 +164,14 @@ def test_a_containers_limits_count(version, tmp_path, monkeypatch):
         (tmp_path / "cpu.cfs_quota_us").write_text("350000\n")
         (tmp_path / "cpu.cfs_period_us").write_text("100000\n")
         (tmp_path / "memory.limit_in_bytes").write_text("536870912\n")
-    assert world.usable_cores() == 3
-    assert world.host_memory_bytes()[0] == 512 * 2**20
+    assert host.usable_cores() == 3
+    assert host.host_memory_bytes()[0] == 512 * 2**20
     (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert world.usable_cores() == 16
+    assert host.usable_cores() == 16
 
 
 def test_threads_are_this_processs_share_of_the_cores(monkeypatch):
-    monkeypatch.setattr(world, "usable_cores", lambda: 6)
+    monkeypatch.setattr(host, "usable_cores", lambda: 6)
     launched(monkeypatch, 2, TORCHELASTIC_RUN_ID="run", OMP_NUM_THREADS="1")  # torchrun's own 1
     assert DeviceManager.optimize_for_device("cpu")["cpu_threads"].startswith("3: 6 usable cores / 2 processes")
     assert torch.get_num_threads() == 3

@@ -17,15 +17,10 @@ from benchmarks.exactness import make_data
 from benchmarks.exactness import make_recipe as make_sign_recipe
 from slipway.training.batches.loader import Loader
 from slipway.training.devices import memory
-from slipway.training.devices.memory import (
-    MemoryReserve,
-    MemoryWatch,
-    MicroBatchLimit,
-    is_out_of_memory,
-    words_of_out_of_memory,
-)
+from slipway.training.devices.memory import MemoryReserve, MemoryWatch, is_out_of_memory, words_of_out_of_memory
 from slipway.training.devices.world import leave_group
 from slipway.training.loop.trainer import Trainer
+from slipway.training.step.micro_batch.limit import MicroBatchLimit
 from slipway.training.tasks.sign import SignTask
 from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import PLAN, catch, make_recipe, make_task, make_trainer

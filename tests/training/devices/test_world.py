@@ -93,8 +93,9 @@ def torchrun(script: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
 
 GROUP_OF_TWO = """
 import json, os, torch, torch.distributed as dist
-from training.device import DeviceManager, _choose_kind, make_accelerator
-from training.world import check_world
+from slipway.training.devices.manager import DeviceManager, make_accelerator
+from slipway.training.devices.backends import choose_kind
+from slipway.training.devices.world import check_world
 
 def main():
     accelerator = make_accelerator(device="auto", mixed_precision="auto", timeout_seconds=600)
@@ -142,7 +143,7 @@ def test_two_processes_on_a_cpu_are_one_group_of_two(tmp_path):
 
 TWO_WORLDS_OF_ONE = """
 from accelerate import Accelerator
-from training.world import check_world
+from slipway.training.devices.world import check_world
 check_world(Accelerator(), "cpu")
 print("trained")
 """

@@ -20,7 +20,7 @@ from slipway.training.config.intervals import Interval
 from slipway.training.config.recipe import Stage
 from slipway.training.observers.journal import lineage
 from slipway.training.observers.journal_schema import COMMON_FIELDS, DECISION_FIELDS, EVENT_FIELDS
-from slipway.training.step.optimizer import LossScale
+from slipway.training.step.loss_scale import LossScale
 from slipway.training.tasks.task import Batch
 from tests.training.helpers import PLAN, catch, make_recipe, make_trainer
 from tests.training.misbehaviour import (

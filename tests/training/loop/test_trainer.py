@@ -14,6 +14,7 @@ from torch import nn
 
 from slipway.training.config.recipe import OptimizerSpec, Stage
 from slipway.training.loop.best import Best, Score, Snapshot
+from slipway.training.run.announce import announce_run
 from slipway.training.tasks.task import Batch
 from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import PLAN, make_recipe, make_task, make_trainer
@@ -189,7 +190,7 @@ def test_a_model_with_batch_statistics_is_warned_of() -> None:
     splits = {"train": (torch.randn(40, 8), torch.arange(40) % 4)}
     task = TensorTask(lambda: nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Linear(16, 4)), splits)
     trainer, recorder = make_trainer(task, make_recipe(Stage(name="only", epochs=1)))
-    trainer.announce("run")
+    announce_run(trainer, "run")
     assert [(decision.kind, decision.warning) for decision in recorder.decisions] == [("batch_statistics", True)]
 
 

@@ -18,8 +18,7 @@ from slipway.training.observers.console_base import Progress, key_values
 from slipway.training.observers.console_live import ProgressView
 from slipway.training.observers.console_plain import PlainConsole
 from slipway.training.observers.events import Decision, EpochEnd, RunEnd, SectionTime
-from slipway.training.observers.profile_table import ProfileTable
-from slipway.training.observers.tables import ResultTable, RunHeader, format_duration, format_rate
+from slipway.training.observers.tables import ProfileTable, ResultTable, RunHeader, format_duration, format_rate
 from tests.training.observers import (
     events_of_a_run,
     make_plan,

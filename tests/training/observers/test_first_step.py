@@ -33,7 +33,7 @@ def test_it_is_told_once_and_the_watcher_leaves(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_age_of_a_process_counts_from_its_start() -> None:
     code = (
-        "import sys, time; time.sleep(0.3); from training.observers.first_step import process_age_seconds as age; "
+        "import sys, time; time.sleep(0.3); from slipway.training.observers.first_step import process_age_seconds as age; "
         "print(age())"
     )
     started = time.monotonic()

@@ -270,7 +270,7 @@ def test_sharded_parameters_are_not_compiled(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_compiling_does_not_import_the_compiler_where_it_is_not_asked_for() -> None:
-    code = "import sys; import training; from training.trainer import Trainer; sys.exit('torch._dynamo' in sys.modules)"
+    code = "import sys; from slipway.training.loop.trainer import Trainer; sys.exit('torch._dynamo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

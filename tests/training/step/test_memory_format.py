@@ -18,14 +18,9 @@ import slipway.training.run.train
 from slipway.training.config.plan import MemoryFormat
 from slipway.training.devices.ranks import Ranks
 from slipway.training.run.cli import main
+from slipway.training.run.planning import planned_memory_format
 from slipway.training.step.flat import FlatParameters
-from slipway.training.step.memory_format import (
-    _reason_against,
-    lay_out_batch,
-    lay_out_model,
-    planned_memory_format,
-    settle_memory_format,
-)
+from slipway.training.step.memory_format import _reason_against, lay_out_model, settle_memory_format
 from slipway.training.storage.checkpoint import read_tensors, write_checkpoint
 from slipway.training.storage.host_copy import HostCopy
 from slipway.training.tasks.task import Batch, Task
@@ -329,7 +324,7 @@ def test_only_images_are_laid_out() -> None:
         "mask": torch.zeros(2, 3, 4, 5, dtype=torch.bool),
         "frames": torch.randn(2, 3, 4),
     }
-    laid_out = lay_out_batch(Batch(torch.arange(2), None, dict(tensors))).tensors
+    laid_out = Batch(torch.arange(2), None, dict(tensors)).channels_last().tensors
     assert are_channels_last(laid_out["inputs"])
     assert torch.equal(laid_out["inputs"], tensors["inputs"])
     assert laid_out["mask"] is tensors["mask"]

@@ -16,7 +16,8 @@ from torch import nn
 
 from slipway.training.devices.ranks import Ranks
 from slipway.training.step.flat import FlatParameters
-from slipway.training.step.reduction import GradientReduction, _cut, settle_bucket_bytes
+from slipway.training.step.placement import settle_bucket_bytes
+from slipway.training.step.reduction import GradientReduction, _cut
 from tests.training.helpers import PLAN
 from tests.training.processes import run_group
 

@@ -9,15 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from slipway.training.run.provenance import git_commit, versions
 from slipway.training.storage import run_folder
-from slipway.training.storage.run_folder import (
-    create_run_folder,
-    folder_name,
-    git_commit,
-    save_weights,
-    versions,
-    write_json,
-)
+from slipway.training.storage.files import write_json
+from slipway.training.storage.run_folder import create_run_folder, folder_name, save_weights
 from tests.training.helpers import catch
 
 

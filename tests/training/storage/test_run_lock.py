@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from slipway.training.storage.run_folder import create_run_folder, write_json
+from slipway.training.storage.files import write_json
+from slipway.training.storage.run_folder import create_run_folder
 from slipway.training.storage.run_lock import lock_run
 from tests.training.disks import fill, read_only, small_disk
 from tests.training.helpers import catch
@@ -25,7 +26,7 @@ from tests.training.helpers import catch
 _HOLD = """
 import sys, time
 from pathlib import Path
-from training.run_lock import lock_run
+from slipway.training.storage.run_lock import lock_run
 with lock_run(Path(sys.argv[1]), 0.0):
     print("held", flush=True)
     time.sleep(60)

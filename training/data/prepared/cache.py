@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...common.errors import UserError
-from ...step.micro_batch.cache import user_cache_folder
-from ...storage.files import Written, flush_folder, sha256_of, told, write_durably
+from ...storage.files import Written, flush_folder, sha256_of, told, user_cache_folder, write_durably
 from .content import FileDigests, NotCacheable
 from .prepared import PreparedData
 

@@ -32,7 +32,7 @@ _RACY_SECONDS = 2.0
 """A file changed so shortly before it was hashed may change again without a sign: clocks of file systems are coarse."""
 
 _CODE = Path(__file__).resolve().parents[1]
-_OTHER_CODE = (_CODE.parent / "batches" / "share.py",)
+_OTHER_CODE = (_CODE.parent / "common" / "apportion.py",)
 """What else of the program decides a prepared data set: the splits are apportioned with it."""
 
 _PACKAGES = ("numpy", "datasets", "pyarrow")

@@ -14,14 +14,13 @@ import torch
 from ...common.errors import UserError
 from ...config.recipe import Recipe
 from ...devices.ranks import Ranks
-from ...observers.events import Decision
 from .cache import DataCache, discard
-from .prepare import SYNTHETIC, Preparation, find_or_prepare
+from .prepare import Preparation, find_or_prepare
 from .prepared import PreparedData
 
 
-def share_data(recipe: Recipe, ranks: Ranks, *, use_cache: bool) -> tuple[PreparedData, tuple[Decision, ...]]:
-    """Return a recipe's data, mapped by all processes of a host where there are several, and what this rank has to tell.
+def share_data(recipe: Recipe, ranks: Ranks, *, use_cache: bool) -> tuple[PreparedData, Preparation | None]:
+    """Return a recipe's data, mapped by all processes of a host where there are several, and how this rank prepared them.
 
     Without the cache, or where it does not serve, they lie in a temporary folder until all have mapped them. Raises
     `UserError` on every rank for what cannot be read or written, and where hosts read other samples.
@@ -29,7 +28,7 @@ def share_data(recipe: Recipe, ranks: Ranks, *, use_cache: bool) -> tuple[Prepar
     cache = DataCache.of_user() if use_cache else None
     if ranks.size == 1:
         alone = find_or_prepare(recipe.data, recipe.seed, cache)
-        return alone.data, describe_preparation(alone, recipe.data.source)
+        return alone.data, alone
     token = ranks.agree_on_text(uuid.uuid4().hex)
     # Of each host its own, though they may share their temporary folder: a cache may be one host's.
     folder = Path(tempfile.gettempdir()) / f"slipway-{token}-{_first_of_host(ranks)}"
@@ -53,34 +52,7 @@ def share_data(recipe: Recipe, ranks: Ranks, *, use_cache: bool) -> tuple[Prepar
         if ranks.local_rank == 0:
             discard(folder)
     _check_hosts(data, recipe, ranks)
-    return data, () if own is None else describe_preparation(own, recipe.data.source)
-
-
-def describe_preparation(preparation: Preparation, source: str) -> tuple[Decision, ...]:
-    """Return what is told of how a data set came about."""
-    count = len(preparation.data.store)
-    clips = f"{count:,} clip{'' if count == 1 else 's'}"
-    took = f"{preparation.seconds:.{1 if preparation.seconds >= 1 else 2}f} s"
-    if preparation.is_from_cache:
-        reason = f"{clips} taken from the cache (same content), {took}"
-    else:
-        done = "generated" if source == SYNTHETIC else "read"
-        reason = f"{clips} {done}, split and normalised in {took}"
-        if preparation.not_cached:
-            reason += f"; not cached: {preparation.not_cached}"
-        elif preparation.folder is not None:
-            reason += " and cached"
-    fields = {
-        "clips": count,
-        "seconds": round(preparation.seconds, 3),
-        "from_cache": preparation.is_from_cache,
-        "cache_folder": None if preparation.folder is None else str(preparation.folder),
-    }
-    decisions = [Decision(kind="data_prepared", reason=reason, fields=fields)]
-    if preparation.damaged:
-        reason = f"the cached data are damaged and were prepared anew: {preparation.damaged}"
-        decisions.insert(0, Decision(kind="damaged_data_cache", reason=reason, warning=True, fields={}))
-    return tuple(decisions)
+    return data, own
 
 
 def _first_of_host(ranks: Ranks) -> int:

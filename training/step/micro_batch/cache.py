@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from ...storage.run_folder import write_json
+from ...storage.files import user_cache_folder, write_json
 
 _MOST_ENTRIES = 200
 
@@ -17,16 +16,6 @@ _MOST_ENTRIES = 200
 def key_of(**facts: Any) -> str:
     """Return a key of what a size depends on, all of JSON's types."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
-
-
-def user_cache_folder() -> Path:
-    """Return `$XDG_CACHE_HOME/slipway`, or `~/.cache/slipway`; for a user without a home a path where nothing can be."""
-    folder = os.environ.get("XDG_CACHE_HOME", "")
-    try:
-        root = Path(folder) if os.path.isabs(folder) else Path.home() / ".cache"
-    except RuntimeError:
-        root = Path(os.devnull)
-    return root / "slipway"
 
 
 class SizeCache:

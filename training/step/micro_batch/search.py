@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...batches.loader import EpochSampler, Loader
+from ...batches.loader import Loader
+from ...batches.sampler import EpochSampler
 from ...batches.share import micro_batches
 from ...common.errors import TrainingFailed
 from ...config.plan import Plan

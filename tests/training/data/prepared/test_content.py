@@ -16,6 +16,8 @@ import pytest
 
 from slipway.training.config.recipe import DataSpec
 from slipway.training.data.prepared import content
+from tests.conftest import ROOT
+from tests.test_house import imports
 from tests.training.clip_sources import LONG_AGO, changed_byte, write_archive, write_folder
 
 
@@ -90,15 +92,22 @@ def test_a_numpy_that_tells_nothing_of_the_processor_is_no_failure(
 
 
 def test_all_code_that_decides_a_prepared_data_set_is_in_the_key() -> None:
-    imported = set()
-    for path in content._CODE.rglob("*.py"):
-        lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
-        imported |= {words[1] for words in lines if words[:1] in (["from"], ["import"])}
-    others = {name for name in imported if name.startswith("training.") and not name.startswith("training.data")}
-    hashed = {f"training.{path.stem}" for path in content._OTHER_CODE}
+    imported = {target for path in (ROOT / "training" / "data").rglob("*.py") for target in imports(path)}
+    own = {".".join(target.split(".")[2:4]) for target in imported if target.startswith("slipway.training.")}
+    others = {name for name in own if not name.startswith("data.")}
+    hashed = {f"{path.parent.name}.{path.stem}" for path in content._OTHER_CODE}
     # These decide nothing: errors, records of what was asked for, how files are written; augmentation comes later.
-    deciding_nothing = {"errors", "recipe", "typed", "durable", "size_cache", "keyed"}
-    assert others - hashed == {f"training.{name}" for name in deciding_nothing}
+    deciding_nothing = {
+        *(
+            "common.errors",
+            "common.conversion",
+            "common.keyed_random",
+            "config.recipe",
+            "devices.ranks",
+            "storage.files",
+        ),
+    }
+    assert others - hashed == deciding_nothing
 
 
 def test_a_file_that_did_not_change_is_read_once_for_its_digest(

@@ -18,6 +18,7 @@ from slipway.training.observers.journal import read_journal
 from slipway.training.observers.profiling.profiler import Profiler
 from slipway.training.observers.profiling.sections import SECTION_NAMES, UNMARKED
 from slipway.training.observers.profiling.trace import section_times
+from slipway.training.run.announce import announce_run
 from tests.training.helpers import Recorder, make_recipe, make_task, make_trainer
 from tests.training.misbehaviour import run
 from tests.training.observers import make_run_start, make_stage_start, make_step
@@ -49,8 +50,8 @@ def profiled(folder: Path, *stages: Stage, num_steps: int = 4, **options: Any) -
     trainer, _ = make_trainer(
         make_task(), make_recipe(*(stages or (Stage(name="only", epochs=5),)), **options), sections=profiler.sections
     )
-    trainer._observer = trainer._loop._observer = Observers([told, profiler])
-    trainer.announce("trial")
+    trainer.observer = trainer._loop._observer = Observers([told, profiler])
+    announce_run(trainer, "trial")
     trainer.run()
     profiler.close()
     return trainer, told

@@ -13,10 +13,10 @@ from rich.console import Console
 from torch import nn
 
 from slipway.training.config.recipe import Stage
-from slipway.training.observers import utilisation
+from slipway.training.loop import utilisation
+from slipway.training.loop.utilisation import find_model_flops, peak_flops_per_second
 from slipway.training.observers.console_plain import PlainConsole
 from slipway.training.observers.events import Decision
-from slipway.training.observers.utilisation import find_model_flops, peak_flops_per_second
 from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import PLAN, make_recipe, make_task, make_trainer
 from tests.training.observers import make_run_start, make_stage_start, make_step
@@ -95,7 +95,7 @@ def test_padding_and_recomputing_are_no_useful_work() -> None:
     for recomputes in (False, True):
         trainer, _ = make_trainer(RaggedTask(lambda: nn.Linear(8, 4), splits), recipe)
         trainer._loop.plan = replace(PLAN, gradient_checkpointing=recomputes)
-        decision = find_model_flops(trainer._loop, trainer._loader, trainer._ranks)
+        decision = find_model_flops(trainer._loop, trainer._loader, trainer.ranks)
         assert decision is not None
         found.append(decision.fields["flops_per_sample"])
     lengths = np.array([1, 2, 3, 4, 6, 7, 8, 9])  # eight at even distances
@@ -114,7 +114,7 @@ def test_counting_changes_neither_weights_nor_running_statistics_nor_randomness(
     trainer, _ = make_trainer(task, make_recipe(Stage(name="only", epochs=1)))
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     random = torch.get_rng_state()
-    assert find_model_flops(trainer._loop, trainer._loader, trainer._ranks) is not None
+    assert find_model_flops(trainer._loop, trainer._loader, trainer.ranks) is not None
     assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
 

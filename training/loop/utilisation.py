@@ -19,11 +19,11 @@ from ..batches.loader import Loader
 from ..config.recipe import MixedPrecision, Stage
 from ..devices.memory import words_of_out_of_memory
 from ..devices.ranks import Ranks
-from ..loop.step_loop import StepLoop
+from ..observers.events import Decision
 from ..step.compilation import uncompiled
 from ..step.train_step import TrainStep
 from ..tasks.task import Task
-from .events import Decision
+from .step_loop import StepLoop
 
 logger = logging.getLogger("slipway")
 

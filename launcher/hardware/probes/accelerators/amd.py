@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..record import Accelerator, DeviceProcess, Driver, Link
-from .sources import ProbeError, Sources, list_folder, numa_node, read_text, whole
+from ...record import Accelerator, DeviceProcess, Driver, Link
+from ..sources import ProbeError, Sources, list_folder, numa_node, read_text, whole
 
 _NODES = "/sys/class/kfd/kfd/topology/nodes"
 _XGMI = 11  # CRAT link type of AMD's own GPU to GPU links; 2 is PCIe
@@ -119,7 +119,7 @@ def _market_names(sources: Sources) -> dict[str, str]:
     if sources.package("amdsmi") is None:
         return {}
     try:
-        names = sources.ask("slipway.launcher.hardware.probes.amd", (), TIME_LIMIT_SECONDS)
+        names = sources.ask("slipway.launcher.hardware.probes.accelerators.amd", (), TIME_LIMIT_SECONDS)
     except ProbeError:
         return {}
     return {str(address): str(name) for address, name in names.items()}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ..record import Accelerator
-from .sources import Sources
+from ...record import Accelerator
+from ..sources import Sources
 
 _FIRST_WITH_BF16 = 3  # M1 and M2 GPUs emulate bfloat16
 

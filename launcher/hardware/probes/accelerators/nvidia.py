@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
-from ...common.records import from_data
-from ..record import Accelerator, DeviceProcess, Driver, Link, MigSlice
-from .sources import ProbeError, Sources, numa_node, read_text
+from ....common.records import from_data
+from ...record import Accelerator, DeviceProcess, Driver, Link, MigSlice
+from ..sources import ProbeError, Sources, numa_node, read_text
 
 TIME_LIMIT_SECONDS = 20.0  # without persistence mode the driver needs more than a second per GPU to wake
 _PCI_VENDOR = "0x10de"
@@ -57,7 +57,7 @@ def detect(sources: Sources) -> NvidiaReport:
     if not present(sources):
         return NOTHING
     try:
-        answer = sources.ask("slipway.launcher.hardware.probes.nvidia", (), TIME_LIMIT_SECONDS)
+        answer = sources.ask("slipway.launcher.hardware.probes.accelerators.nvidia", (), TIME_LIMIT_SECONDS)
     except ProbeError:
         # WSL's and Windows' graphics driver is there without an NVIDIA GPU too.
         if sources.platform == "win32" or not (on_pci_bus(sources) or sources.path("/dev/nvidiactl").exists()):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..record import Accelerator, Driver
-from .sources import Sources, list_folder, numa_node, read_text, whole
+from ...record import Accelerator, Driver
+from ..sources import Sources, list_folder, numa_node, read_text, whole
 
 _VENDOR = "0x8086"
 _GIB = 1 << 30

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..record import Accelerator, Kind
+from ...record import Accelerator, Kind
 
 TIME_LIMIT_SECONDS = 60.0  # an import of torch and a vendor's extension
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..record import Accelerator
-from .sources import Sources, numa_node, read_text
+from ...record import Accelerator
+from ..sources import Sources, numa_node, read_text
 
 _GIB = 1 << 30
 # The driver's device_type -> (name, memory). The first Gaudi has no fp16 and no fp8.

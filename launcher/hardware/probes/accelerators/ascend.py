@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..record import Accelerator
+from ...record import Accelerator
+from ..sources import ProbeError, Sources, whole
 from .ask_torch import TIME_LIMIT_SECONDS, described
-from .sources import ProbeError, Sources, whole
 
 
 def detect(sources: Sources) -> tuple[tuple[Accelerator, ...], str | None]:
@@ -15,7 +15,7 @@ def detect(sources: Sources) -> tuple[tuple[Accelerator, ...], str | None]:
         return (), None
     answers, fault = None, None
     try:
-        answers = sources.ask("slipway.launcher.hardware.probes.ask_torch", ("npu",), TIME_LIMIT_SECONDS)
+        answers = sources.ask("slipway.launcher.hardware.probes.accelerators.ask_torch", ("npu",), TIME_LIMIT_SECONDS)
     except ProbeError as error:
         fault = str(error)
     return described("npu", count, answers, fallback_name="Ascend NPU"), fault

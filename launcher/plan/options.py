@@ -1,0 +1,64 @@
+"""The options of a plan, one for each field of `Intent`, and what they fix together with the settings files."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from ..common.parser import Parser
+
+if TYPE_CHECKING:
+    from .records import MergedIntent
+
+
+_HELP = {
+    "device": "kind of device",
+    "num_processes": "processes of all machines together",
+    "num_machines": "machines that take part",
+    "machine_rank": "which of them this is, from 0",
+    "main_process_ip": "host name or address of machine 0",
+    "main_process_port": "its port",
+    "rdzv_backend": "how machines meet",
+    "mixed_precision": "precision of the forward and backward pass",
+    "parameters": "number of parameters of the model, such as 7000000000 or 7e9",
+    "sharding": "replicas, FSDP2, or DeepSpeed ZeRO-2 or ZeRO-3",
+    "compile": "use torch.compile",
+    "global_batch_size": "samples of a step, of all processes together",
+    "micro_batch_size": "most samples in one forward pass, or auto",
+    "gradient_accumulation": "micro-batches per step instead",
+    "share_weights": "a weight for each process, such as 3,1",
+    "threads_per_process": "threads that compute",
+    "num_workers": "data-loader workers of a process",
+}
+
+
+def add_intent(parser: Parser) -> None:
+    """Add an option for each field of `Intent`, and `--config FILE`."""
+    from .settings import choices_of, flag_of, intent_types, reader
+
+    group = parser.add_argument_group(
+        "what you fix",
+        "Each may also stand in ~/.config/slipway/config.yaml, slipway.yaml, SLIPWAY_<OPTION> or the file of --config; "
+        "the later of these wins, and a flag wins over all.",
+    )
+    group.add_argument("--config", metavar="FILE", help="YAML file with any of these options, or an Accelerate config")
+    for name, kind in intent_types().items():
+        settings: dict[str, Any] = {"dest": name, "default": None, "help": _HELP[name]}
+        if kind is bool:
+            group.add_argument(flag_of(name), action=argparse.BooleanOptionalAction, **settings)
+        elif choices_of(name):
+            group.add_argument(flag_of(name), choices=choices_of(name), **settings)
+        else:
+            group.add_argument(flag_of(name), type=reader(name), metavar=name.rsplit("_", 1)[-1].upper(), **settings)
+
+
+def intent_of(options: argparse.Namespace) -> MergedIntent:
+    """Return what is fixed: by the parsed options, `--config`, the environment, and the settings files.
+
+    Raises `UserError` that names the file and key, or the variable.
+    """
+    import os
+
+    from .settings import intent_types, read_intent
+
+    return read_intent({name: getattr(options, name) for name in intent_types()}, options.config, os.environ)

@@ -1,0 +1,145 @@
+"""What is told of a run before its first step: what was chosen for the user and why, and what to expect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..config.options import TrainingConfig
+from ..config.plan import Plan
+from ..config.recipe import Recipe
+from ..data.prepared.prepare import SYNTHETIC, Preparation
+from ..devices.manager import DeviceManager
+from ..loop.trainer import Trainer
+from ..observers.events import Decision, Observer, RunStart
+from .planning import launched_compile_backend
+
+_FEW_STEPS = 10
+"""Steps an epoch below which several processes are called a poor bargain."""
+
+
+def announce_run(trainer: Trainer, name: str) -> None:
+    """Tell a trainer's observers what is about to be trained, and what to expect of it."""
+    trainer.observer.on_run_start(
+        RunStart(
+            name=name,
+            folder=trainer.folder or Path(),
+            recipe=trainer.recipe,
+            plan=trainer.plan,
+            description=trainer.task.describe(),
+            num_parameters=trainer.flat.num_parameters,
+            num_stages=len(trainer.recipe.stages),
+        )
+    )
+    for remark in _remarks(
+        trainer.model,
+        num_samples=trainer.task.num_samples("train"),
+        num_steps=trainer.steps_per_epoch,
+        num_processes=trainer.ranks.size,
+    ):
+        trainer.observer.on_decision(remark)
+
+
+def tell_decisions(
+    observer: Observer,
+    config: TrainingConfig,
+    recipe: Recipe,
+    plan: Plan,
+    settings: dict[str, str],
+    notes: tuple[str, ...],
+) -> None:
+    """Tell the batch rule, what became of the wish for several devices, what the data and the device's settings are."""
+    resolved = recipe.resolved
+    processes = f"{resolved.num_processes} process{'es' if resolved.num_processes > 1 else ''}"
+    told = [
+        Decision(
+            kind="batch_rule",
+            reason=(
+                f"{recipe.batch_rule}: global batch {resolved.global_batch_size} from base {recipe.batch_size} on "
+                f"{processes}, learning rate x {resolved.learning_rate_factor:g} ({recipe.learning_rate_rule})"
+            ),
+            fields={
+                "rule": recipe.batch_rule,
+                "global_batch_size": resolved.global_batch_size,
+                "learning_rate": recipe.peak_learning_rate,
+            },
+        )
+    ]
+    fallback = DeviceManager.multi_gpu_fallback(config.device) if config.multi_gpu else None
+    if fallback:
+        told.append(Decision(kind="device_fallback", reason=fallback.message, warning=True, fields=fallback.as_dict()))
+    count = DeviceManager.device_count(plan.device)
+    if config.multi_gpu and plan.world_size == 1 and count > 1:
+        start = f"accelerate launch --multi_gpu --num_processes {count} bin/train.py"
+        reason = f"--multi-gpu: one process drives one of {count} {plan.device} devices; to use all: {start}"
+        told.append(Decision(kind="idle_devices", reason=reason, warning=True, fields={"devices": count}))
+    backend = launched_compile_backend()
+    if backend is not None and plan.compile_backend is None:
+        why = "--no-compile" if config.compile is False else "with FSDP2 it is not done"
+        reason = f"the launch asks for torch.compile ({backend}), but {why}: steps run as written"
+        told.append(Decision(kind="not_compiled", reason=reason, warning=True, fields={"backend": backend}))
+    told += [Decision(kind="data_note", reason=note, fields={}) for note in notes]
+    told += [
+        Decision(kind="device_setting", reason=f"{name} {reason}", fields={"setting": name})
+        for name, reason in settings.items()
+    ]
+    for decision in told:
+        observer.on_decision(decision)
+
+
+def describe_preparation(preparation: Preparation, source: str) -> tuple[Decision, ...]:
+    """Return what is told of how a data set came about."""
+    count = len(preparation.data.store)
+    clips = f"{count:,} clip{'' if count == 1 else 's'}"
+    took = f"{preparation.seconds:.{1 if preparation.seconds >= 1 else 2}f} s"
+    if preparation.is_from_cache:
+        reason = f"{clips} taken from the cache (same content), {took}"
+    else:
+        done = "generated" if source == SYNTHETIC else "read"
+        reason = f"{clips} {done}, split and normalised in {took}"
+        if preparation.not_cached:
+            reason += f"; not cached: {preparation.not_cached}"
+        elif preparation.folder is not None:
+            reason += " and cached"
+    fields = {
+        "clips": count,
+        "seconds": round(preparation.seconds, 3),
+        "from_cache": preparation.is_from_cache,
+        "cache_folder": None if preparation.folder is None else str(preparation.folder),
+    }
+    decisions = [Decision(kind="data_prepared", reason=reason, fields=fields)]
+    if preparation.damaged:
+        reason = f"the cached data are damaged and were prepared anew: {preparation.damaged}"
+        decisions.insert(0, Decision(kind="damaged_data_cache", reason=reason, warning=True, fields={}))
+    return tuple(decisions)
+
+
+def _remarks(model: nn.Module, *, num_samples: int, num_steps: int, num_processes: int) -> Iterator[Decision]:
+    """Yield warnings about a model and its training split, `num_steps` optimizer steps an epoch."""
+    if num_processes > 1 and num_steps < _FEW_STEPS:
+        yield Decision(
+            kind="small_data",
+            reason=(
+                f"{num_samples} training samples over {num_processes} processes are {num_steps} steps an epoch and "
+                f"{num_samples // num_processes} samples a process: more processes gain little here"
+            ),
+            warning=True,
+            fields={
+                "samples": num_samples,
+                "steps_per_epoch": num_steps,
+                "samples_per_process": num_samples // num_processes,
+            },
+        )
+    if any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        yield Decision(
+            kind="batch_statistics",
+            reason=(
+                "the model normalises over its batch: results depend on processes and micro-batches, and rank 0's "
+                "running statistics are evaluated; layer or group normalisation would keep them exact"
+            ),
+            warning=True,
+            fields={},
+        )
