@@ -17,7 +17,7 @@ _WORST_FIRST: tuple[State, ...] = ("fail", "warn", "pass", "skip")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Situation:
+class DoctorContext:
     """The machine, what is planned for it, and how far the checks may go."""
 
     hardware: Hardware

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..hardware.record import Scheduler
 from ..plan.records import LaunchPlan
-from .check import Check, Situation, failed, passed, skipped, warned
+from .check import Check, DoctorContext, failed, passed, skipped, warned
 
 _SOME_SKEW_SECONDS = 1.0  # logs and file times of the hosts are out of order
 _LARGE_SKEW_SECONDS = 300.0  # signed requests to object stores and Kerberos tickets are refused
@@ -30,7 +30,7 @@ class Clock:
     uncertainty_seconds: float
 
 
-def check_clocks(situation: Situation) -> Check:
+def check_clocks(situation: DoctorContext) -> Check:
     """Compare clocks through the address and port where the machines will meet, where all of them run this."""
     plan = situation.plan
     if plan.num_machines == 1:

@@ -14,7 +14,7 @@ from ...training.common.errors import UserError
 from ..common.parser import make_parser, parse
 from ..hardware.detect import hardware_of
 from ..plan.options import add_intent, intent_of
-from .check import Check, Report, Situation, State, report_of, skipped
+from .check import Check, DoctorContext, Report, State, report_of, skipped
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -70,11 +70,11 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _situation(options: Namespace) -> Situation:
+def _situation(options: Namespace) -> DoctorContext:
     from ..plan.make_plan import make_plan
 
     hardware = hardware_of(options.hardware)
-    return Situation(
+    return DoctorContext(
         hardware=hardware,
         plan=make_plan(hardware, intent_of(options)),
         environ=hardware.environment.variables if options.hardware else dict(os.environ),
@@ -83,7 +83,7 @@ def _situation(options: Namespace) -> Situation:
     )
 
 
-def _checks() -> Iterator[tuple[str, _Needs, Callable[[Situation], Check]]]:
+def _checks() -> Iterator[tuple[str, _Needs, Callable[[DoctorContext], Check]]]:
     """Yield checks by name in their order: what explains a later failure comes first, what takes seconds last."""
     from . import clock as clock_checks
     from . import config as config_checks
@@ -110,7 +110,7 @@ def _checks() -> Iterator[tuple[str, _Needs, Callable[[Situation], Check]]]:
     yield "world", "processes", process_checks.check_world
 
 
-def _run(situation: Situation, options: Namespace) -> Iterator[Check]:
+def _run(situation: DoctorContext, options: Namespace) -> Iterator[Check]:
     for name, needs, check in _checks():
         if needs != "record" and options.hardware:
             yield skipped(name, "--hardware names a record; this needs the machine itself")

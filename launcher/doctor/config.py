@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..plan.records import LaunchPlan
-from .check import Check, Situation, passed, warned
+from .check import Check, DoctorContext, passed, warned
 
 _CHECK = "default_config"
 
@@ -23,7 +23,7 @@ def default_config_path(environ: Mapping[str, str]) -> Path:
     return Path(os.path.expanduser(environ.get("HF_HOME", cache))) / "accelerate" / "default_config.yaml"
 
 
-def check_default_config(situation: Situation) -> Check:
+def check_default_config(situation: DoctorContext) -> Check:
     """Warn where there is a default config, with what it would change."""
     path = default_config_path(situation.environ)
     if not path.is_file():
@@ -62,9 +62,9 @@ def _read(path: Path, plan: LaunchPlan) -> list[tuple[str, Any, Any]] | str:
     }
     # YAML reads an unquoted NO as false, which Accelerate refuses; it differs here too.
     found = [(key, data[key], value) for key, value in planned.items() if key in data and data[key] != value]
-    return [(key, _shown(there), _shown(value)) for key, there, value in found]
+    return [(key, _format_value(there), _format_value(value)) for key, there, value in found]
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return "".join(letter if letter.isprintable() else "?" for letter in text)[:40]

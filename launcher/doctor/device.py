@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from ..hardware.record import Hardware, Link
 from ..plan.records import LaunchPlan
-from .check import Check, Situation, failed, passed, skipped, warned
+from .check import Check, DoctorContext, failed, passed, skipped, warned
 
 
-def check_torch(situation: Situation) -> Check:
+def check_torch(situation: DoctorContext) -> Check:
     """Fail where the installed torch cannot use the accelerators that are here."""
     hardware = situation.hardware
     build = hardware.torch
@@ -21,7 +21,7 @@ def check_torch(situation: Situation) -> Check:
     return passed("torch", f"torch {build.version} ({made_for.strip()}), {here}{drivers}")
 
 
-def check_devices(situation: Situation) -> Check:
+def check_devices(situation: DoctorContext) -> Check:
     """Fail where an accelerator is lost or hidden, warn where a mask is doubtful or a planned device is in use."""
     hardware = situation.hardware
     if not hardware.accelerators and not hardware.faults:
@@ -56,7 +56,7 @@ def _busy(hardware: Hardware, plan: LaunchPlan) -> Iterator[tuple[str, str]]:
             yield f"{device.kind} {device.index}", ", ".join(str(process.pid) for process in device.processes)
 
 
-def check_p2p(situation: Situation) -> Check:
+def check_p2p(situation: DoctorContext) -> Check:
     """Warn where planned GPUs are joined without P2P: collectives can hang unless it is off."""
     hardware, plan = situation.hardware, situation.plan
     planned = {device.index for device in plan.devices}

@@ -8,7 +8,7 @@ from ..hardware.record import Hardware
 from ..launch.environment import stale_variables
 from ..plan.host import cores_of
 from ..plan.records import LaunchPlan
-from .check import Check, Situation, failed, passed, warned
+from .check import Check, DoctorContext, failed, passed, warned
 
 # Beside these, what is stale is a launch's word to a process about its place in a world.
 _FLAGS_OF_ACCELERATE = ("ACCELERATE_", "FSDP_", "MEGATRON_LM_", "PARALLELISM_CONFIG_")
@@ -22,7 +22,7 @@ _SLOW = {
 }
 
 
-def check_leftover_launch(situation: Situation) -> Check:
+def check_leftover_launch(situation: DoctorContext) -> Check:
     """Fail where WORLD_SIZE and its like are set though nothing launched this process; warn of their companions."""
     name, scheduler = "leftover_launch", situation.hardware.scheduler
     names = stale_variables(situation.environ)
@@ -54,7 +54,7 @@ def _waits(name: str, value: str, plan: LaunchPlan) -> bool:
     return name == "LOCAL_RANK"
 
 
-def check_environment(situation: Situation) -> Check:
+def check_environment(situation: DoctorContext) -> Check:
     """Warn of variables that change what is trained, or how fast, without a trace in plan or recipe."""
     notes = noted(situation)
     if not notes:
@@ -63,12 +63,12 @@ def check_environment(situation: Situation) -> Check:
     return warned("environment", evidence, f"unset {' '.join(notes)}")
 
 
-def noted(situation: Situation) -> dict[str, str]:
+def noted(situation: DoctorContext) -> dict[str, str]:
     """Return what is wrong with a variable, by its name."""
     return dict(_notes(situation))
 
 
-def _notes(situation: Situation) -> Iterator[tuple[str, str]]:
+def _notes(situation: DoctorContext) -> Iterator[tuple[str, str]]:
     environ, plan, hardware = situation.environ, situation.plan, situation.hardware
     for name in sorted(environ):
         value = environ[name]

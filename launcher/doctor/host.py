@@ -13,7 +13,7 @@ from ..hardware.record import Hardware
 from ..hardware.show import size
 from ..plan.host import SMALLEST_SHM_BYTES
 from ..plan.records import LaunchPlan
-from .check import Check, Situation, failed, passed, skipped, warned
+from .check import Check, DoctorContext, failed, passed, skipped, warned
 
 _MIB = 1 << 20
 _GIB = 1 << 30
@@ -23,7 +23,7 @@ _SMALL_MEMORY_BYTES, _SMALLEST_MEMORY_BYTES = _GIB, 256 * _MIB
 _FEW_FILES = 4096  # each worker holds descriptors for every tensor it hands over
 
 
-def check_cpus(situation: Situation) -> Check:
+def check_cpus(situation: DoctorContext) -> Check:
     """Warn where a limit leaves a fraction of a CPU, far fewer than the host has, or fewer than the processes."""
     return judge_cpus(situation.hardware, situation.plan)
 
@@ -52,7 +52,7 @@ def judge_cpus(hardware: Hardware, plan: LaunchPlan) -> Check:
     return warned("cpus", f"{evidence}: {why}", remedy, **measured)
 
 
-def check_memory(situation: Situation) -> Check:
+def check_memory(situation: DoctorContext) -> Check:
     """Warn or fail by the memory that is left to each process of this machine, after the cgroup's limit."""
     return judge_memory(situation.hardware, situation.plan)
 
@@ -83,7 +83,7 @@ def available_bytes(hardware: Hardware) -> int:
     return min(free, max(0, memory.cgroup_limit_bytes - memory.cgroup_used_bytes))
 
 
-def check_shared_memory(situation: Situation) -> Check:
+def check_shared_memory(situation: DoctorContext) -> Check:
     """Warn where `/dev/shm` has less than 1 GiB: data-loader workers hand batches over in it, and NCCL uses it."""
     return judge_shared_memory(situation.hardware, situation.plan)
 
@@ -110,7 +110,7 @@ def judge_shared_memory(hardware: Hardware, plan: LaunchPlan) -> Check:
     return passed("shared_memory", evidence, **measured)
 
 
-def check_disk(situation: Situation) -> Check:
+def check_disk(situation: DoctorContext) -> Check:
     """Fail where no run can be written to the runs folder or under 1 GiB is free; warn below 5 GiB."""
     folder = existing(situation.runs_dir)
     if not folder.is_dir():
@@ -144,7 +144,7 @@ def existing(folder: Path) -> Path:
     return next((one for one in (folder, *folder.parents) if one.exists()), folder)
 
 
-def check_open_files(situation: Situation) -> Check:
+def check_open_files(situation: DoctorContext) -> Check:
     """Warn where the soft limit of open files is below 4096."""
     with contextlib.suppress(ImportError):
         import resource

@@ -5,10 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 
 from ..common.ports import DEFAULT_PORT, free_port, is_free
-from .check import Check, Situation, failed, passed, skipped, warned
+from .check import Check, DoctorContext, failed, passed, skipped, warned
 
 
-def check_port(situation: Situation) -> Check:
+def check_port(situation: DoctorContext) -> Check:
     """Fail where the port that is fixed or that machines meet at is taken; warn where it is only the default."""
     plan = situation.plan
     port = plan.main_process_port

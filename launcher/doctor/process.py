@@ -15,10 +15,10 @@ from ..hardware.show import size
 from ..launch.environment import starts_directly
 from ..plan.accelerate_config import launch_command, to_yaml
 from ..plan.records import LaunchPlan
-from .check import Check, Situation, failed, passed, skipped, warned
+from .check import Check, DoctorContext, failed, passed, skipped, warned
 from .environment import noted
 from .host import available_bytes, judge_memory
-from .processes import Outcome, member_environment, run
+from .processes import MembersOutcome, member_environment, run
 
 _MARGIN_SECONDS = 15.0  # a member's own limit is later than the check's, which can say what was printed
 _MEMBER_BYTES = 420 << 20  # of the all-reduce: 411 MiB at its highest, measured with a CPU build
@@ -35,7 +35,7 @@ def collective_kind(plan: LaunchPlan) -> str:
     return torch_kind(plan) if len(plan.devices) > 1 and plan.device != "mps" else "cpu"
 
 
-def check_collective(situation: Situation) -> Check:
+def check_collective(situation: DoctorContext) -> Check:
     """Run an all-reduce of 16 MiB in two processes through torch alone."""
     kind, limit = collective_kind(situation.plan), situation.timeout_seconds
     available = available_bytes(situation.hardware)
@@ -55,7 +55,7 @@ def check_collective(situation: Situation) -> Check:
     return judge_collective(situation, kind, outcome)
 
 
-def judge_collective(situation: Situation, kind: str, outcome: Outcome) -> Check:
+def judge_collective(situation: DoctorContext, kind: str, outcome: MembersOutcome) -> Check:
     """Return the check of an all-reduce: the right sum on both ranks, and what moved in a second."""
     what = f"all-reduce of 2 processes on {kind}"
     if outcome.problem:
@@ -73,7 +73,7 @@ def judge_collective(situation: Situation, kind: str, outcome: Outcome) -> Check
     )
 
 
-def check_world(situation: Situation) -> Check:
+def check_world(situation: DoctorContext) -> Check:
     """Start this machine's planned processes as Accelerate would and compare the world they form with the plan."""
     if judge_memory(situation.hardware, situation.plan).state == "fail":
         return skipped("world", "not started: the memory does not hold the planned processes")
@@ -104,7 +104,7 @@ def local_plan(plan: LaunchPlan) -> LaunchPlan:
     )
 
 
-def judge_world(situation: Situation, outcome: Outcome) -> Check:
+def judge_world(situation: DoctorContext, outcome: MembersOutcome) -> Check:
     """Return the check of a world: count, ranks, devices and precision are those of the plan."""
     plan = situation.plan
     count = plan.local_processes
@@ -179,7 +179,7 @@ _REMEDIES = (
 )
 
 
-def _remedy(situation: Situation, kind: str, outcome: Outcome) -> str:
+def _remedy(situation: DoctorContext, kind: str, outcome: MembersOutcome) -> str:
     problem = outcome.problem or ""
     for said, remedy in _REMEDIES:
         if said.lower() in problem.lower():

@@ -24,7 +24,7 @@ _GRACE_SECONDS = 3.0  # for the others once one has failed: their errors follow 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class MembersOutcome:
     """How a start of processes ended: what its members reported, and what went wrong (None: nothing)."""
 
     reports: tuple[dict[str, Any], ...]
@@ -45,7 +45,9 @@ def member_environment(plan: LaunchPlan, environ: Mapping[str, str], folder: str
     return {**launched, **ours}
 
 
-def run(commands: Sequence[Sequence[str]], environ: Mapping[str, str], folder: Path, limit_seconds: float) -> Outcome:
+def run(
+    commands: Sequence[Sequence[str]], environ: Mapping[str, str], folder: Path, limit_seconds: float
+) -> MembersOutcome:
     """Run commands side by side until all have ended, one has failed, or the limit has passed; then end all of them.
 
     What they print goes to files of the folder, where their members put their reports too.
@@ -64,12 +66,12 @@ def run(commands: Sequence[Sequence[str]], environ: Mapping[str, str], folder: P
         problem = f"no end within {limit_seconds:g} s: {errors[0]}" if timed_out else errors[0]
     elif failed:
         code, index = failed[0]
-        problem = _ended_by(code) + _said(folder / f"output-{index}")
+        problem = _ended_by(code) + _last_line(folder / f"output-{index}")
     elif timed_out:
-        problem = f"no end within {limit_seconds:g} s{_said(folder / f'output-{codes.index(None)}')}"
+        problem = f"no end within {limit_seconds:g} s{_last_line(folder / f'output-{codes.index(None)}')}"
     else:
         problem = None
-    return Outcome(reports=reports, problem=problem, timed_out=timed_out, seconds=seconds)
+    return MembersOutcome(reports=reports, problem=problem, timed_out=timed_out, seconds=seconds)
 
 
 @contextlib.contextmanager
@@ -140,7 +142,7 @@ def _ended_by(code: int) -> str:
     return f"exit code {code}"
 
 
-def _said(path: Path) -> str:
+def _last_line(path: Path) -> str:
     """Return the last line with words in a file of output, introduced; without a terminal's control characters."""
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - 16384))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..hardware.record import Hardware
     from ..plan.records import Intent, LaunchPlan
     from ..plan.replan import EarlierRun
-    from .supervise.supervisor import Run
+    from .supervise.supervisor import GroupStart
 
 _GRACE_SECONDS = 8.0
 _WORKER = Path(__file__).parent / "worker"
@@ -144,7 +144,7 @@ def _without(hardware: Hardware, stale: list[str]) -> Hardware:
 
 @dataclass(frozen=True, kw_only=True)
 class _Prepared:
-    run: Run
+    run: GroupStart
     files: dict[str, str]
     notes: tuple[str, ...]
 
@@ -183,27 +183,27 @@ class _Launch:
                 notes = (*notes, f"after a crash it starts again, {self._options.max_restarts} times at most")
             show(prepared.run, prepared.files, notes, as_json=self._options.json)
             return 0
-        from ...training.common.settings_files import shown_path
+        from ...training.common.settings_files import format_path
         from .restarts import run_with_restarts
         from .state_files import CONFIG_FILE
-        from .supervise.supervisor import say
+        from .supervise.supervisor import print_status
 
         launch_folder.create(self._folder, prepared.files)
-        say(f"{_headline(plan)}; config {shown_path(self._folder / CONFIG_FILE)}, logs beside it")
+        print_status(f"{_headline(plan)}; config {format_path(self._folder / CONFIG_FILE)}, logs beside it")
         for note in notes:
-            say(note)
+            print_status(note)
         self._plan, self._num_logs = plan, plan.local_processes
         outcome = run_with_restarts(prepared.run, self._again, self._options.max_restarts)
         if outcome.exit_code == 0:
             launch_folder.remove_if_kept_elsewhere(self._folder, self._num_logs)
         return outcome.exit_code
 
-    def _again(self, number: int, runs: Sequence[Path]) -> Run:
+    def _again(self, number: int, runs: Sequence[Path]) -> GroupStart:
         """Plan for what the machine has now, and return what a restart runs, with a folder of its own."""
         from ..plan.replan import replan
         from . import folder as launch_folder
         from .state_files import RESTART_VARIABLE
-        from .supervise.supervisor import say
+        from .supervise.supervisor import print_status
 
         before = self._plan
         plan, notes = replan(before, _without(hardware_of(None), self._stale), self._intent)
@@ -212,7 +212,7 @@ class _Launch:
         launch_folder.create(folder, prepared.files)
         warnings = [f"warning: {warning}" for warning in plan.warnings if warning not in before.warnings]
         for note in (*notes, *warnings, *prepared.notes):
-            say(note)
+            print_status(note)
         self._plan = plan
         self._num_logs += plan.local_processes
         return prepared.run
@@ -226,7 +226,7 @@ class _Launch:
         from .environment import environment_of, starts_directly
         from .restarts import going_on
         from .state_files import CONFIG_FILE, LAUNCH_FILE, PLAN_FILE, RESUME_VARIABLE, LaunchRecord
-        from .supervise.supervisor import Run
+        from .supervise.supervisor import GroupStart
 
         direct = starts_directly(plan)
         notes: tuple[str, ...] = ()
@@ -251,7 +251,7 @@ class _Launch:
             argv=tuple(argv),
             folder=os.getcwd(),
         )
-        run = Run(
+        run = GroupStart(
             argv=tuple(argv),
             environment=environment,
             folder=folder,

@@ -9,12 +9,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from .environment import Difference, difference
-from .supervise.supervisor import Run, say
+from .supervise.supervisor import GroupStart, print_status
 
 _SCHEMA_VERSION = 1
 
 
-def show(run: Run, files: Mapping[str, str], notes: Sequence[str], *, as_json: bool) -> None:
+def show(run: GroupStart, files: Mapping[str, str], notes: Sequence[str], *, as_json: bool) -> None:
     """Print what would be started and written; the notes go to stderr, with `as_json` they stand in the JSON."""
     changes = difference(os.environ, run.environment)
     written = {str(run.folder / name): content for name, content in files.items()}
@@ -29,7 +29,7 @@ def show(run: Run, files: Mapping[str, str], notes: Sequence[str], *, as_json: b
         print(json.dumps(shown, indent=2, ensure_ascii=False))
         return
     for note in notes:
-        say(note)
+        print_status(note)
     print(shlex.join(run.argv))
     print("\nEnvironment, as it differs from this one:")
     for line in _lines(changes):

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...training.common.errors import UserError
-from ...training.common.settings_files import shown_path
+from ...training.common.settings_files import format_path
 from .state_files import PROGRESS_FILE
-from .supervise.outcome import EXIT_RESUMABLE, Outcome, culprit, describe, told_reason
+from .supervise.outcome import EXIT_RESUMABLE, Outcome, describe, failed_rank_error, failed_rank_name
 from .supervise.signals import FORWARDED, Inbox, Received
-from .supervise.supervisor import Run, run, say
+from .supervise.supervisor import GroupStart, print_status, run
 
 _BAD_INPUT = 2
 _ASKED = tuple(128 + one for one in FORWARDED)
@@ -31,11 +31,11 @@ _ALIKE_SHARE = 0.2
 _SHOW_CURSOR = "\x1b[?25h"
 _CHECKPOINT = re.compile(r"\d+-step-(\d+)")
 
-Again = Callable[[int, Sequence[Path]], Run]
+PrepareRestart = Callable[[int, Sequence[Path]], GroupStart]
 """Prepares restart k = 1, 2, ... of a launch that has written these runs so far. Raises `UserError` where it cannot be."""
 
 
-class GivenUp(Exception):  # noqa: N818 - no error of the program's
+class NoMoreRestarts(Exception):  # noqa: N818 - no error of the program's
     """Why a crash is not followed by a restart."""
 
 
@@ -56,7 +56,7 @@ class Attempt:
     step: int | None
 
 
-def run_with_restarts(first: Run, again: Again, max_restarts: int) -> Outcome:
+def run_with_restarts(first: GroupStart, again: PrepareRestart, max_restarts: int) -> Outcome:
     """Run processes to their end, and again after a crash, and return how they ended in the end.
 
     Call it in the main thread. What ended well, was asked to stop, or had bad input is not started again; neither is
@@ -65,11 +65,11 @@ def run_with_restarts(first: Run, again: Again, max_restarts: int) -> Outcome:
     attempts: list[Attempt] = []
     runs: dict[Path, None] = {}  # in the order in which the training began them
     with Inbox() as inbox:
-        then: Run | Outcome = first
-        while isinstance(then, Run):
+        then: GroupStart | Outcome = first
+        while isinstance(then, GroupStart):
             begun = time.monotonic()
             outcome = run(then, inbox)
-            _tell(outcome)
+            _print_outcome(outcome)
             progress = read_progress(then.folder)
             runs.update(dict.fromkeys(progress.runs if progress else ()))
             step = progress.step if progress else None
@@ -78,42 +78,42 @@ def run_with_restarts(first: Run, again: Again, max_restarts: int) -> Outcome:
             if max_restarts > 0 and is_crash(outcome):
                 then = _after_crash(attempts, list(runs), again, max_restarts, inbox)
     if len(attempts) > 1:
-        say("\n".join(summary(attempts)))
+        print_status("\n".join(summary(attempts)))
     return then
 
 
 def _after_crash(
-    attempts: Sequence[Attempt], runs: Sequence[Path], again: Again, max_restarts: int, inbox: Inbox
-) -> Run | Outcome:
+    attempts: Sequence[Attempt], runs: Sequence[Path], again: PrepareRestart, max_restarts: int, inbox: Inbox
+) -> GroupStart | Outcome:
     """Return what to start now, or how the launch ends."""
     try:
         give_up_where_hopeless(attempts, max_restarts)
-        say(announce(attempts, max_restarts, newest_step(runs)))
+        print_status(announce(attempts, max_restarts, newest_step(runs)))
         received = _signal_within(inbox, pause_seconds(len(attempts)))
         if received is None:
             following = again(len(attempts), runs)
             received = _signal_within(inbox, 0.0)
             if received is None:
                 return following
-    except (GivenUp, UserError) as why:
-        say(f"given up: {why}")
+    except (NoMoreRestarts, UserError) as why:
+        print_status(f"given up: {why}")
         return attempts[-1].outcome
     if received.signum == signal.SIGINT and sys.stderr.isatty():
         print(file=sys.stderr)  # past the terminal's ^C
     # No process runs: a run stands at its last checkpoint.
     code = EXIT_RESUMABLE if runs else 128 + received.signum
     outcome = Outcome(exit_code=code, stopped_by=received.signum)
-    _tell(outcome)
+    _print_outcome(outcome)
     return outcome
 
 
-def _tell(outcome: Outcome) -> None:
-    lines = describe(dataclasses.replace(outcome, log=shown_path(Path(outcome.log))))
+def _print_outcome(outcome: Outcome) -> None:
+    lines = describe(dataclasses.replace(outcome, log=format_path(Path(outcome.log))))
     if lines:
         if (outcome.failure == "signal" or outcome.num_killed) and sys.stderr.isatty():
             # A screen that was killed has left its line open and the cursor hidden.
             print("" if os.environ.get("TERM") == "dumb" else _SHOW_CURSOR, file=sys.stderr)
-        say("\n".join(lines))
+        print_status("\n".join(lines))
 
 
 def _signal_within(inbox: Inbox, seconds: float) -> Received | None:
@@ -133,13 +133,13 @@ def is_crash(outcome: Outcome) -> bool:
 
 
 def give_up_where_hopeless(attempts: Sequence[Attempt], max_restarts: int) -> None:
-    """Raise `GivenUp` where a crash is not to be followed by a restart."""
+    """Raise `NoMoreRestarts` where a crash is not to be followed by a restart."""
     last = attempts[-1]
     if len(attempts) > 1 and is_same_failure(attempts[-2], last):
         where = f"after step {last.step}" if last.step is not None else "after about the same time"
-        raise GivenUp(f"it failed twice {where} for the same reason, {told_reason(last.outcome)}")
+        raise NoMoreRestarts(f"it failed twice {where} for the same reason, {failed_rank_error(last.outcome)}")
     if len(attempts) > max_restarts:
-        raise GivenUp(f"it has been restarted {'once' if max_restarts == 1 else f'{max_restarts} times'}")
+        raise NoMoreRestarts(f"it has been restarted {'once' if max_restarts == 1 else f'{max_restarts} times'}")
 
 
 def is_same_failure(one: Attempt, other: Attempt) -> bool:
@@ -171,23 +171,25 @@ def announce(attempts: Sequence[Attempt], max_restarts: int, from_step: int | No
     """Return the line that tells of a restart."""
     number = len(attempts)
     where = "" if from_step is None else f" from step {from_step}" if from_step else " from the start"
-    return f"restart {number} of {max_restarts} in {pause_seconds(number):g} s{where}: {_told(attempts[-1])}"
+    return (
+        f"restart {number} of {max_restarts} in {pause_seconds(number):g} s{where}: {_describe_attempt(attempts[-1])}"
+    )
 
 
 def summary(attempts: Sequence[Attempt]) -> list[str]:
     """Return what happened in all, a line for each start."""
     lines = [f"{len(attempts)} starts:"]
     for number, attempt in enumerate(attempts, 1):
-        lines.append(f"  {number}, {_duration(attempt.seconds)}: {_told(attempt)}")
+        lines.append(f"  {number}, {_duration(attempt.seconds)}: {_describe_attempt(attempt)}")
     return lines
 
 
-def _told(attempt: Attempt) -> str:
+def _describe_attempt(attempt: Attempt) -> str:
     outcome = attempt.outcome
     if outcome.failure is None:
         return "finished" if outcome.exit_code == 0 else describe(outcome)[0]
     where = "" if attempt.step is None else f" after step {attempt.step}"
-    return f"{culprit(outcome) or 'the process'} failed{where}: {told_reason(outcome)}"
+    return f"{failed_rank_name(outcome) or 'the process'} failed{where}: {failed_rank_error(outcome)}"
 
 
 def _duration(seconds: float) -> str:

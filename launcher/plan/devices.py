@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ...training.common.errors import UserError
 from ..hardware.probes.torch_build import serves
 from ..hardware.record import Accelerator, Hardware
-from .records import Decision, Device, Intent, PlannedDevice, default, fixed
+from .records import Device, Intent, PlannedDevice, Reasoned, default, fixed
 
 _DEFAULT_PORT = 29500  # torchrun's
 _MOST_PROCESSES = 1 << 16  # no training has had as many; a plan lists them one by one
@@ -28,11 +28,11 @@ class Slot:
 class Machines:
     """The machines of a launch and where they meet."""
 
-    count: Decision[int]
-    rank: Decision[int]
-    ip: Decision[str | None]
-    port: Decision[int | None]
-    rendezvous: Decision[str]
+    count: Reasoned[int]
+    rank: Reasoned[int]
+    ip: Reasoned[str | None]
+    port: Reasoned[int | None]
+    rendezvous: Reasoned[str]
 
 
 def choose_machines(hardware: Hardware, intent: Intent) -> Machines:
@@ -44,7 +44,7 @@ def choose_machines(hardware: Hardware, intent: Intent) -> Machines:
         nodes = slurm.node_count or 1
         inside = slurm.place == "step"
         note = _too_many_tasks(slurm.task_count, nodes) if inside else (_start_by_srun(nodes),)
-        count = Decision(
+        count = Reasoned(
             value=nodes,
             reason="all nodes of the SLURM job take part",
             fact=f"SLURM job {slurm.job_id}, {nodes} nodes ({slurm.place})",
@@ -64,25 +64,25 @@ def choose_machines(hardware: Hardware, intent: Intent) -> Machines:
     return _several(hardware, intent, count)
 
 
-def _several(hardware: Hardware, intent: Intent, count: Decision[int]) -> Machines:
+def _several(hardware: Hardware, intent: Intent, count: Reasoned[int]) -> Machines:
     slurm = hardware.scheduler.slurm
     if slurm and slurm.node_rank is not None and 0 <= slurm.node_rank < count.value:
-        rank = Decision(value=slurm.node_rank, reason="SLURM counts the nodes", fact=f"node {slurm.node_rank}")
+        rank = Reasoned(value=slurm.node_rank, reason="SLURM counts the nodes", fact=f"node {slurm.node_rank}")
     else:
-        rank = Decision(
+        rank = Reasoned(
             value=0,
             reason="nothing says which machine this is, so it is the first",
             warnings=("each of the other machines needs its own --machine-rank (1, 2, ...)",),
         )
     first = first_host(slurm.node_list) if slurm and slurm.node_list else None
-    ip: Decision[str | None]
+    ip: Reasoned[str | None]
     if intent.main_process_ip is not None:
         ip = fixed(intent.main_process_ip)
     elif first and slurm:
-        ip = Decision(value=first, reason="the first node of the job", fact=f"node list {slurm.node_list}")
+        ip = Reasoned(value=first, reason="the first node of the job", fact=f"node list {slurm.node_list}")
     else:
         raise UserError(f"{count.value} machines: nothing says where they meet; give --main-process-ip HOST")
-    port: Decision[int | None] = default(_DEFAULT_PORT, "torchrun's own")
+    port: Reasoned[int | None] = default(_DEFAULT_PORT, "torchrun's own")
     return Machines(
         count=count,
         rank=rank if intent.machine_rank is None else _given(intent.machine_rank, 0, "", count=count.value),
@@ -94,7 +94,7 @@ def _several(hardware: Hardware, intent: Intent, count: Decision[int]) -> Machin
     )
 
 
-def _given(value: int | None, otherwise: int, reason: str, count: int) -> Decision[int]:
+def _given(value: int | None, otherwise: int, reason: str, count: int) -> Reasoned[int]:
     if value is None:
         return default(otherwise, reason)
     if not 0 <= value < count:
@@ -118,7 +118,7 @@ def first_host(node_list: str) -> str | None:
     return match[1] + (match[2] or "") if match else None
 
 
-def choose_device(hardware: Hardware, intent: Intent) -> Decision[Device]:
+def choose_device(hardware: Hardware, intent: Intent) -> Reasoned[Device]:
     """Return the kind of device: what torch can use of what is visible, else the CPU.
 
     Raises `UserError` where the user's kind is absent, hidden, or not served by this torch.
@@ -133,16 +133,16 @@ def choose_device(hardware: Hardware, intent: Intent) -> Decision[Device]:
             return fixed(intent.device, _described(slots(hardware, intent.device)))
         raise UserError(f"--device {intent.device}: {_why_not(hardware, intent.device)}")
     if usable:
-        return Decision(
+        return Reasoned(
             value=usable[0],
             reason="the accelerator that this torch can use",
             fact=_described(slots(hardware, usable[0])),
         )
     if not hardware.accelerators:
         warnings = () if torch.version else (f"{torch.problem or 'torch is not installed'}: {torch.remedy or ''}",)
-        return Decision(value="cpu", reason="no accelerator", fact=hardware.cpu.model, warnings=warnings)
+        return Reasoned(value="cpu", reason="no accelerator", fact=hardware.cpu.model, warnings=warnings)
     why = _why_not(hardware, hardware.accelerators[0].kind)
-    return Decision(value="cpu", reason="no accelerator can be used", fact=why, warnings=(f"the CPU trains: {why}",))
+    return Reasoned(value="cpu", reason="no accelerator can be used", fact=why, warnings=(f"the CPU trains: {why}",))
 
 
 def _why_not(hardware: Hardware, kind: Device) -> str:
@@ -194,7 +194,7 @@ def _described(found: list[Slot]) -> str:
     return ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
 
 
-def choose_processes(hardware: Hardware, intent: Intent, device: Device, machines: int) -> Decision[int]:
+def choose_processes(hardware: Hardware, intent: Intent, device: Device, machines: int) -> Reasoned[int]:
     """Return the processes of all machines: one for each device, one on the CPU.
 
     Raises `UserError` for a number that cannot work: Accelerate floor-divides it over the machines.
@@ -207,7 +207,7 @@ def choose_processes(hardware: Hardware, intent: Intent, device: Device, machine
     return processes
 
 
-def _processes(hardware: Hardware, intent: Intent, device: Device, machines: int) -> Decision[int]:
+def _processes(hardware: Hardware, intent: Intent, device: Device, machines: int) -> Reasoned[int]:
     if machines > 1 and device == "mps":
         raise UserError("several machines: an Apple GPU trains in one process; use --device cpu or --num-machines 1")
     found = slots(hardware, device) if device != "cpu" else []
@@ -215,10 +215,10 @@ def _processes(hardware: Hardware, intent: Intent, device: Device, machines: int
     if wanted is None:
         if device == "cpu":
             fact = f"{hardware.cpu.usable_cpus:g} usable CPUs, limited by {hardware.cpu.limited_by}"
-            return Decision(value=machines, reason="one process uses all cores by threads", fact=fact)
+            return Reasoned(value=machines, reason="one process uses all cores by threads", fact=fact)
         local = 1 if device == "mps" else len(found)
         reason = "one for each device" if machines == 1 else f"one for each device of {machines} alike machines"
-        return Decision(value=local * machines, reason=reason, fact=_described(found), warnings=_mig_note(found))
+        return Reasoned(value=local * machines, reason=reason, fact=_described(found), warnings=_mig_note(found))
     if wanted % machines:
         raise UserError(
             f"--num-processes {wanted}: not divisible by {machines} machines; give a multiple, "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..hardware.record import Hardware, NetworkInterface
 from .devices import Slot
-from .records import Decision, Device, Intent, default, fixed
+from .records import Device, Intent, Reasoned, default, fixed
 
 _MOST_WORKERS = 8
 _P2P_DRIVER = (550, 40, 7)  # the first with which Accelerate lets GPUs of the RTX 40 series talk by P2P
@@ -25,7 +25,7 @@ def cores_of(hardware: Hardware) -> tuple[int, str]:
     return max(1, int(usable)), fact
 
 
-def choose_workers(hardware: Hardware, intent: Intent, device: Device, local_processes: int) -> Decision[int]:
+def choose_workers(hardware: Hardware, intent: Intent, device: Device, local_processes: int) -> Reasoned[int]:
     """Return data-loader workers of a process: half of its cores, at most 8; none on the CPU or without shared memory."""
     shm = hardware.memory.shm_total_bytes
     small = shm is not None and shm < SMALLEST_SHM_BYTES
@@ -36,13 +36,13 @@ def choose_workers(hardware: Hardware, intent: Intent, device: Device, local_pro
     if device == "cpu":
         return default(0, "loading would take cores from computing")
     if small:
-        return Decision(value=0, reason="workers hand batches over in shared memory", fact=shown)
+        return Reasoned(value=0, reason="workers hand batches over in shared memory", fact=shown)
     cores, fact = cores_of(hardware)
     value = min(_MOST_WORKERS, cores // max(1, local_processes) // 2)
-    return Decision(value=value, reason=f"half of a process's cores, at most {_MOST_WORKERS}", fact=fact)
+    return Reasoned(value=value, reason=f"half of a process's cores, at most {_MOST_WORKERS}", fact=fact)
 
 
-def choose_threads(hardware: Hardware, intent: Intent, workers: Decision[int], local_processes: int) -> Decision[int]:
+def choose_threads(hardware: Hardware, intent: Intent, workers: Reasoned[int], local_processes: int) -> Reasoned[int]:
     """Return threads of a process: the cores that are left, from the environment where it says."""
     cores, fact = cores_of(hardware)
     if intent.threads_per_process is not None:
@@ -51,17 +51,17 @@ def choose_threads(hardware: Hardware, intent: Intent, workers: Decision[int], l
         return fixed(intent.threads_per_process, fact, note)
     said = hardware.environment.variables.get("OMP_NUM_THREADS", "")
     if said.isascii() and said.isdigit() and len(said) < 8 and int(said) > 0:
-        return Decision(
+        return Reasoned(
             value=int(said), reason="the environment says so", fact=f"OMP_NUM_THREADS={said}", origin="environment"
         )
     share = cores // max(1, local_processes)
     value = max(1, share - workers.value)
-    return Decision(value=value, reason="a process's cores less its workers", fact=fact)
+    return Reasoned(value=value, reason="a process's cores less its workers", fact=fact)
 
 
 def choose_affinity(
     hardware: Hardware, device: Device, used: Sequence[Slot], local_processes: int
-) -> Decision[tuple[str, ...]]:
+) -> Reasoned[tuple[str, ...]]:
     """Return a CPU list for each local process: those next to its device, split among the processes there."""
     nodes = {node.index: node for node in hardware.cpu.numa_nodes}
     if len(nodes) < 2:
@@ -89,7 +89,7 @@ def choose_affinity(
         if not mine:
             return default((), "fewer CPUs than processes on a NUMA node")
         lists.append(cpu_ranges(mine))
-    return Decision(value=tuple(lists), reason="memory and device of a process are next to its CPUs", fact=fact)
+    return Reasoned(value=tuple(lists), reason="memory and device of a process are next to its CPUs", fact=fact)
 
 
 def _part(cpus: Sequence[int], turn: int, sharing: int) -> list[int]:
@@ -127,11 +127,11 @@ def choose_environment(
     used: Sequence[Slot],
     local_processes: int,
     machines: int,
-    threads: Decision[int],
-) -> dict[str, Decision[str]]:
+    threads: Reasoned[int],
+) -> dict[str, Reasoned[str]]:
     """Return the variables the processes need, by name. What the environment sets already is kept and said."""
-    wanted: dict[str, Decision[str]] = {
-        "OMP_NUM_THREADS": Decision(
+    wanted: dict[str, Reasoned[str]] = {
+        "OMP_NUM_THREADS": Reasoned(
             value=str(threads.value), reason="torchrun would set 1", fact=threads.reason, origin=threads.origin
         )
     }
@@ -147,39 +147,39 @@ def choose_environment(
     said = hardware.environment.variables
     kept = ("OMP_NUM_THREADS", "ACCELERATE_USE_CPU")  # decided above, and a wrong one breaks the plan
     return {
-        name: Decision(value=said[name], reason="the environment sets it", fact=decision.reason, origin="environment")
+        name: Reasoned(value=said[name], reason="the environment sets it", fact=decision.reason, origin="environment")
         if name in said and name not in kept
         else decision
         for name, decision in wanted.items()
     }
 
 
-def _cuda_variables(hardware: Hardware, used: Sequence[Slot]) -> dict[str, Decision[str]]:
-    found: dict[str, Decision[str]] = {}
+def _cuda_variables(hardware: Hardware, used: Sequence[Slot]) -> dict[str, Reasoned[str]]:
+    found: dict[str, Reasoned[str]] = {}
     if len({slot.device.name for slot in used}) > 1:
         reason = "CUDA would count the fastest GPU first, and shares belong to GPUs"
-        found["CUDA_DEVICE_ORDER"] = Decision(value="PCI_BUS_ID", reason=reason, fact="the GPUs differ")
+        found["CUDA_DEVICE_ORDER"] = Reasoned(value="PCI_BUS_ID", reason=reason, fact="the GPUs differ")
     if used and used[0].device.part and not any(mask.applied for mask in hardware.environment.masks):
         reason = "names the MIG slice that is planned"
-        found["CUDA_VISIBLE_DEVICES"] = Decision(value=used[0].device.part, reason=reason, fact=used[0].device.name)
+        found["CUDA_VISIBLE_DEVICES"] = Reasoned(value=used[0].device.part, reason=reason, fact=used[0].device.name)
     if hardware.platform == "linux":
         reason = "less memory is lost where batches differ in length"
         found["PYTORCH_CUDA_ALLOC_CONF"] = default("expandable_segments:True", reason)
     return found
 
 
-def _p2p_variables(hardware: Hardware, device: Device, used: Sequence[Slot]) -> dict[str, Decision[str]]:
+def _p2p_variables(hardware: Hardware, device: Device, used: Sequence[Slot]) -> dict[str, Reasoned[str]]:
     refused = [one.name for one in hardware.accelerators if one.kind == device == "cuda" and "RTX 40" in one.name]
     driver = next((one.version for one in hardware.drivers if one.kind == "cuda"), None)
     if refused and len(hardware.accelerators) > 1 and driver is not None and _numbers(driver) < _P2P_DRIVER:
         reason = "Accelerate refuses to start without it, even one process"
-        decision = Decision(value="1", reason=reason, fact=f"{refused[0]} beside another GPU, driver {driver}")
+        decision = Reasoned(value="1", reason=reason, fact=f"{refused[0]} beside another GPU, driver {driver}")
         return dict.fromkeys(("NCCL_P2P_DISABLE", "NCCL_IB_DISABLE"), decision)
     indices = {slot.device.index for slot in used}
     for link in hardware.links:
         if link.kind == device and link.p2p is False and len(used) > 1 and {link.first, link.second} <= indices:
             fact = f"{link.first} and {link.second}: {link.p2p_reason or 'no P2P'}"
-            return {"NCCL_P2P_DISABLE": Decision(value="1", reason="collectives can hang without P2P", fact=fact)}
+            return {"NCCL_P2P_DISABLE": Reasoned(value="1", reason="collectives can hang without P2P", fact=fact)}
     return {}
 
 
@@ -187,7 +187,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
-def _interface_variables(hardware: Hardware, device: Device) -> dict[str, Decision[str]]:
+def _interface_variables(hardware: Hardware, device: Device) -> dict[str, Reasoned[str]]:
     usable = [one for one in hardware.network if one.up and not one.loopback and one.addresses and _plain(one.name)]
     if not usable:
         return {}
@@ -197,7 +197,7 @@ def _interface_variables(hardware: Hardware, device: Device) -> dict[str, Decisi
 
     best = max(usable, key=speed)
     fact = f"{best.name}: {best.addresses[0]}, {speed(best) or 'unknown'} Mbit/s"
-    decision = Decision(
+    decision = Reasoned(
         value=best.name, reason="the fastest interface that is up; a hostname may be 127.0.0.1", fact=fact
     )
     names = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if device in ("cuda", "rocm") else ("GLOO_SOCKET_IFNAME",)

@@ -11,7 +11,7 @@ from ..hardware.record import Hardware
 from .devices import Slot, choose_device, choose_machines, choose_processes, slots
 from .host import choose_affinity, choose_environment, choose_threads, choose_workers
 from .model import choose_batches, choose_compile, choose_precision, choose_sharding, choose_shares
-from .records import PLAN_SCHEMA_VERSION, Decision, Intent, LaunchPlan, choice
+from .records import PLAN_SCHEMA_VERSION, Intent, LaunchPlan, Reasoned, choice
 
 __all__ = ["Intent", "LaunchPlan", "make_plan"]
 
@@ -51,7 +51,7 @@ def _make_plan(hardware: Hardware, intent: Intent) -> LaunchPlan:
     micro, accumulation = choose_batches(intent, weights.value)
     workers = choose_workers(hardware, intent, device.value, local)
     threads = choose_threads(hardware, intent, workers, local)
-    chosen: dict[str, Decision[Any]] = {
+    chosen: dict[str, Reasoned[Any]] = {
         "device": device,
         "num_processes": processes,
         "num_machines": machines.count,
@@ -73,7 +73,7 @@ def _make_plan(hardware: Hardware, intent: Intent) -> LaunchPlan:
     threads, weights = decisions["threads_per_process"], decisions["share_weights"]
     environment = choose_environment(hardware, device.value, used, local, machines.count.value, threads)
     if len(set(weights.value)) > 1:
-        environment["SLIPWAY_SHARE_WEIGHTS"] = Decision(
+        environment["SLIPWAY_SHARE_WEIGHTS"] = Reasoned(
             value=",".join(f"{weight:g}" for weight in weights.value),
             reason="tells the training its shares",
             fact=weights.reason,
@@ -94,7 +94,7 @@ def _make_plan(hardware: Hardware, intent: Intent) -> LaunchPlan:
     )
 
 
-def _traced(name: str, decision: Decision[Any], intent: Intent) -> Decision[Any]:
+def _traced(name: str, decision: Reasoned[Any], intent: Intent) -> Reasoned[Any]:
     """Return a decision of the user's with the level and place it comes from; any other as it is."""
     setting = intent.setting(name)
     if decision.origin != "user" or setting is None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ...training.common.errors import UserError
 from ..hardware.record import Hardware
 from .devices import Slot
-from .records import Decision, Device, Intent, Precision, Sharding, default, fixed
+from .records import Device, Intent, Precision, Reasoned, Sharding, default, fixed
 
 GIB = 1 << 30
 # float32 weights, gradients and the two moments of Adam: 4 bytes x (1 + 1 + 2), also under mixed precision.
@@ -20,7 +20,7 @@ _COMPILED: tuple[Device, ...] = ("cpu", "cuda", "rocm", "xpu", "hpu")
 _TRITON_CAPABILITY = (7, 0)  # Inductor's code for NVIDIA GPUs goes through Triton, which serves Volta and newer
 
 
-def choose_precision(hardware: Hardware, intent: Intent, device: Device, used: Sequence[Slot]) -> Decision[Precision]:
+def choose_precision(hardware: Hardware, intent: Intent, device: Device, used: Sequence[Slot]) -> Reasoned[Precision]:
     """Return the precision that every device computes itself; raises `UserError` for one that none can."""
     if intent.mixed_precision is not None:
         return _asked_precision(hardware, intent.mixed_precision, device, used)
@@ -30,14 +30,14 @@ def choose_precision(hardware: Hardware, intent: Intent, device: Device, used: S
     fact = ", ".join(dict.fromkeys(slot.device.name for slot in used))
     without = sorted({slot.device.name for slot in used if not slot.accelerator.bf16})
     if not without:
-        return Decision(value="bf16", reason="half the memory traffic and no loss scaling", fact=f"native bf16: {fact}")
+        return Reasoned(value="bf16", reason="half the memory traffic and no loss scaling", fact=f"native bf16: {fact}")
     lack = f"no native bf16: {', '.join(without)}"
     if device in ("cuda", "rocm", "xpu") and all(slot.accelerator.fp16 for slot in used):
-        return Decision(value="fp16", reason="every device computes it; bf16 would be emulated", fact=lack)
-    return Decision(value="no", reason="full precision is what this device surely trains in", fact=lack)
+        return Reasoned(value="fp16", reason="every device computes it; bf16 would be emulated", fact=lack)
+    return Reasoned(value="no", reason="full precision is what this device surely trains in", fact=lack)
 
 
-def _asked_precision(hardware: Hardware, asked: Precision, device: Device, used: Sequence[Slot]) -> Decision[Precision]:
+def _asked_precision(hardware: Hardware, asked: Precision, device: Device, used: Sequence[Slot]) -> Reasoned[Precision]:
     where = f"--mixed-precision {asked}"
     if asked == "no":
         return fixed(asked)
@@ -60,7 +60,7 @@ def _asked_precision(hardware: Hardware, asked: Precision, device: Device, used:
 
 def choose_sharding(
     hardware: Hardware, intent: Intent, device: Device, used: Sequence[Slot], world: int
-) -> Decision[Sharding]:
+) -> Reasoned[Sharding]:
     """Return replication where the training state fits one device, else FSDP2; raises `UserError` where it cannot be."""
     asked = intent.sharding
     if asked not in (None, "replicate"):
@@ -90,13 +90,13 @@ def choose_sharding(
     if asked is not None:
         return fixed(asked, fact, warnings)
     if sharded:
-        return Decision(value="fsdp", reason="the training state does not fit one device", fact=fact, warnings=warnings)
+        return Reasoned(value="fsdp", reason="the training state does not fit one device", fact=fact, warnings=warnings)
     reason = "the training state fits one device" if fits else "nothing to shard over"
-    return Decision(value="replicate", reason=reason, fact=fact, warnings=warnings)
+    return Reasoned(value="replicate", reason=reason, fact=fact, warnings=warnings)
 
 
-def _with(decision: Decision[Sharding], warning: str) -> Decision[Sharding]:
-    return Decision(value=decision.value, reason=decision.reason, origin=decision.origin, warnings=(warning,))
+def _with(decision: Reasoned[Sharding], warning: str) -> Reasoned[Sharding]:
+    return Reasoned(value=decision.value, reason=decision.reason, origin=decision.origin, warnings=(warning,))
 
 
 def _smallest_memory(hardware: Hardware, device: Device, used: Sequence[Slot], world: int) -> tuple[int | None, str]:
@@ -115,7 +115,7 @@ def _too_big(state: int, room: int, sharded: bool, world: int) -> tuple[str, ...
     return (f"{size(each)} of training state a process do not fit {size(room)}: it needs {needed} or a smaller model",)
 
 
-def choose_compile(hardware: Hardware, intent: Intent, device: Device, used: Sequence[Slot]) -> Decision[bool]:
+def choose_compile(hardware: Hardware, intent: Intent, device: Device, used: Sequence[Slot]) -> Reasoned[bool]:
     """Return whether torch.compile is used: only when asked; raises `UserError` where it has no backend."""
     if not intent.compile:
         if intent.compile is None:
@@ -133,7 +133,7 @@ def choose_compile(hardware: Hardware, intent: Intent, device: Device, used: Seq
     return fixed(True, "Inductor" if device != "hpu" else "the backend of Gaudi")
 
 
-def choose_shares(intent: Intent, used: Sequence[Slot], machines: int, world: int) -> Decision[tuple[float, ...]]:
+def choose_shares(intent: Intent, used: Sequence[Slot], machines: int, world: int) -> Reasoned[tuple[float, ...]]:
     """Return a weight for each process: equal, or the ratio of memory where the devices differ.
 
     Memory is a first guess at speed that also keeps the larger share on the device that can hold it; a measured speed
@@ -153,15 +153,15 @@ def choose_shares(intent: Intent, used: Sequence[Slot], machines: int, world: in
         return default((1.0,) * world, "the processes are alike", fact)
     if min(memories) <= 0:
         unknown = "the devices differ and their memory is not known: shares are equal; measure, then --share-weights"
-        return Decision(value=(1.0,) * world, reason="no ratio is known", warnings=(unknown,))
+        return Reasoned(value=(1.0,) * world, reason="no ratio is known", warnings=(unknown,))
     weights = tuple(max(0.01, round(memory / max(memories), 2)) for memory in memories) * machines
     fact = ", ".join(f"{slot.device.name} {size(slot.total_bytes or 0)}" for slot in used)
-    return Decision(
+    return Reasoned(
         value=weights, reason="unequal devices share by memory, a first guess; a measured speed is better", fact=fact
     )
 
 
-def choose_batches(intent: Intent, weights: tuple[float, ...]) -> tuple[Decision[int | None], Decision[int]]:
+def choose_batches(intent: Intent, weights: tuple[float, ...]) -> tuple[Reasoned[int | None], Reasoned[int]]:
     """Return micro-batch size and gradient accumulation; what is given sets the other, by the largest share.
 
     Raises `UserError` for both at once, and for more micro-batches than samples.
@@ -169,7 +169,7 @@ def choose_batches(intent: Intent, weights: tuple[float, ...]) -> tuple[Decision
     micro, accumulation, batch = intent.micro_batch_size, intent.gradient_accumulation, intent.global_batch_size
     if micro is not None and accumulation is not None:
         raise UserError("--micro-batch-size and --gradient-accumulation set each other: give one of them")
-    whole: Decision[int | None] = default(None, "a process computes its whole share at once")
+    whole: Reasoned[int | None] = default(None, "a process computes its whole share at once")
     if batch is None:
         if micro is not None:
             return fixed(micro), default(1, "follows from the batch, which is not given")
@@ -179,7 +179,7 @@ def choose_batches(intent: Intent, weights: tuple[float, ...]) -> tuple[Decision
     idle = batch < sum(one > 0 for one in weights)
     warnings = (f"a global batch of {batch} leaves some of {len(weights)} processes without a sample",) if idle else ()
     if micro is not None:
-        number = Decision(value=-(-largest // micro), reason="follows from the micro-batch size", fact=note)
+        number = Reasoned(value=-(-largest // micro), reason="follows from the micro-batch size", fact=note)
         return fixed(micro, note, warnings), number
     if accumulation is not None:
         if accumulation > largest:
@@ -188,9 +188,9 @@ def choose_batches(intent: Intent, weights: tuple[float, ...]) -> tuple[Decision
                 f"give at most {largest}"
             )
         value = -(-largest // accumulation)
-        size_ = Decision[int | None](value=value, reason="follows from the accumulation", fact=note, warnings=warnings)
+        size_ = Reasoned[int | None](value=value, reason="follows from the accumulation", fact=note, warnings=warnings)
         return size_, fixed(accumulation, note)
-    return Decision(value=None, reason=whole.reason, fact=note, origin="default", warnings=warnings), default(
+    return Reasoned(value=None, reason=whole.reason, fact=note, origin="default", warnings=warnings), default(
         1, "whole shares"
     )
 

@@ -1,4 +1,4 @@
-"""What goes into a plan and what comes out: `Intent`, `Decision`, `LaunchPlan`, to and from JSON."""
+"""What goes into a plan and what comes out: `Intent`, `Reasoned`, `LaunchPlan`, to and from JSON."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class MergedIntent(Intent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision(Generic[T]):
+class Reasoned(Generic[T]):
     """A value, why it is so, the fact behind it, and who decided; `warnings` are one line each."""
 
     value: T
@@ -156,16 +156,16 @@ class LaunchPlan:
         return records.from_json(cls, PLAN_SCHEMA_VERSION, text, where, remake="slipway plan --json")
 
 
-def fixed(value: T, fact: str = "", warnings: tuple[str, ...] = ()) -> Decision[T]:
+def fixed(value: T, fact: str = "", warnings: tuple[str, ...] = ()) -> Reasoned[T]:
     """Return a decision of the user's."""
-    return Decision(value=value, reason=_FIXED + "you", fact=fact, origin="user", warnings=warnings)
+    return Reasoned(value=value, reason=_FIXED + "you", fact=fact, origin="user", warnings=warnings)
 
 
-def default(value: T, reason: str, fact: str = "") -> Decision[T]:
+def default(value: T, reason: str, fact: str = "") -> Reasoned[T]:
     """Return a decision that nothing on this machine changes."""
-    return Decision(value=value, reason=reason, fact=fact, origin="default")
+    return Reasoned(value=value, reason=reason, fact=fact, origin="default")
 
 
-def choice(field: str, decision: Decision[Any]) -> Choice:
+def choice(field: str, decision: Reasoned[Any]) -> Choice:
     """Return the record of a decision in a plan."""
     return Choice(field=field, origin=decision.origin, reason=decision.reason, fact=decision.fact)

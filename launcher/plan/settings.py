@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from ...training.common.errors import UserError, nearest
-from ...training.common.settings_files import project_file, shown_path, user_file
+from ...training.common.settings_files import format_path, project_file, user_file
 from ..common.records import from_data
 from .records import Intent, MergedIntent, Origin, Setting
 
@@ -87,7 +87,7 @@ def _of_environment(environment: Mapping[str, str]) -> Layer:
 def _of_file(path: Path | None, origin: Origin) -> Layer:
     if path is None:
         return {}
-    where = shown_path(path)
+    where = format_path(path)
     data = _mapping(_yaml_of(path, where), where)
     return _of_mapping(_section(data, where), "launch.", where, origin, where)
 

@@ -19,7 +19,7 @@ from .answers import Answers, plan_flags, save_answers
 from .destination import default_path, in_the_way
 from .remarks import remarks
 from .script import is_there, script_name, script_of
-from .situation import Situation
+from .situation import WizardState
 
 if TYPE_CHECKING:
     from .dialogue import Dialogue
@@ -28,7 +28,7 @@ INTERRUPTED = 130
 
 
 @dataclass(kw_only=True)
-class Run:
+class WizardActions:
     """One run of the wizard: how it was called, and what it has done so far."""
 
     dialogue: Dialogue
@@ -53,7 +53,7 @@ class Run:
         if path and not self.overwrite and in_the_way(path, plan):
             raise UserError(f"{path} holds something else; --yes overwrites it, --out FILE writes another")
         self.show(plan)
-        for remark in remarks(Situation(hardware=hardware, answers=answers, plan=plan)):
+        for remark in remarks(WizardState(hardware=hardware, answers=answers, plan=plan)):
             self.dialogue.warn(remark, "note")
         if path:
             self.write(path, plan)

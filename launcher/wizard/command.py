@@ -30,7 +30,7 @@ def wizard(arguments: list[str]) -> int:
     launch returns. Raises `UserError` for answers that cannot work, and where nobody can be asked.
     """
     options = parse(_parser(), arguments)
-    answers = _told(options)
+    answers = _given_answers(options)
     unattended = bool(options.answers or options.yes)
 
     from .dialogue import Dialogue, Quit
@@ -39,13 +39,13 @@ def wizard(arguments: list[str]) -> int:
         Dialogue.check_terminal()
     if options.hardware and (answers.self_test or answers.launch):
         raise UserError("slipway wizard: --hardware plans for another machine: leave out the self-test and the launch")
-    from .actions import INTERRUPTED, Run
+    from .actions import INTERRUPTED, WizardActions
     from .conversation import converse
     from .script import script_of
 
     script_of(answers)  # refused now and not after the last question
     dialogue = Dialogue()
-    run = Run(
+    run = WizardActions(
         dialogue=dialogue,
         elsewhere=bool(options.hardware),
         overwrite=options.yes,
@@ -81,7 +81,7 @@ def _parser() -> Parser:
     return parser
 
 
-def _told(options: argparse.Namespace) -> Answers:
+def _given_answers(options: argparse.Namespace) -> Answers:
     """Return what is settled: by flags, which count first, then by the file of answers, then by settings files."""
     from .answers import Answers, read_answers
 

@@ -13,20 +13,20 @@ from ..hardware.record import Hardware
 from ..hardware.show import size
 from ..plan.records import LaunchPlan
 from ..plan.table import text_of
-from .actions import Run
+from .actions import WizardActions
 from .answers import Answers, given
 from .destination import Destination, ask_where, default_path, in_the_way
 from .dialogue import INTRODUCTION, Back, Dialogue, EndOfInput, Quit
 from .questions import next_question
 from .remarks import remarks
 from .script import is_there, script_name
-from .situation import Situation, new_warnings, situation, without_flag
+from .situation import WizardState, new_warnings, situation, without_flag
 
 _NO_SCRIPT = "{}: no such file from this folder, so nothing can be launched from here"
-History = list[tuple[str, Situation]]  # questions that were answered, each with the situation it was asked from
+History = list[tuple[str, WizardState]]  # questions that were answered, each with the situation it was asked from
 
 
-def converse(run: Run, hardware: Hardware, settled: Answers) -> int:
+def converse(run: WizardActions, hardware: Hardware, settled: Answers) -> int:
     """Ask what is worth asking and not settled, then write, test and launch as the person says; return the exit code.
 
     Raises `UserError` for settled answers that cannot work, and where the input ends early; `Quit` where the person
@@ -64,7 +64,7 @@ def machine_lines(hardware: Hardware) -> Iterator[str]:
         yield f"SLURM: {slurm.place} of job {slurm.job_id}, {slurm.node_count or 1} nodes"
 
 
-def _introduce(dialogue: Dialogue, now: Situation) -> None:
+def _introduce(dialogue: Dialogue, now: WizardState) -> None:
     for line in machine_lines(now.hardware):
         dialogue.say(line)
     for warning in now.plan.warnings:
@@ -80,7 +80,7 @@ def _introduce(dialogue: Dialogue, now: Situation) -> None:
     dialogue.say(INTRODUCTION)
 
 
-def _agree(run: Run, now: Situation) -> tuple[Situation, Path | None]:
+def _agree(run: WizardActions, now: WizardState) -> tuple[WizardState, Path | None]:
     """Return the situation after the last question, and the file that was written, if any."""
     settled = tuple(given(now.answers))
     history: History = []
@@ -96,14 +96,14 @@ def _agree(run: Run, now: Situation) -> tuple[Situation, Path | None]:
         except Back:
             _, now = history.pop()
             continue
-        _tell(run, now, after)
+        _print_changes(run, now, after)
         if question.name == "script" and not _can_launch(run, after.answers):
             run.dialogue.warn(_NO_SCRIPT.format(script_name(after.answers)), "note")
         history.append((question.name, now))
         now = after
 
 
-def _tell(run: Run, before: Situation, after: Situation) -> None:
+def _print_changes(run: WizardActions, before: WizardState, after: WizardState) -> None:
     """Say what works badly, or is good to know, since the last answer."""
     for warning in new_warnings(before, after):
         run.dialogue.warn(without_flag(warning))
@@ -113,11 +113,11 @@ def _tell(run: Run, before: Situation, after: Situation) -> None:
             run.dialogue.warn(remark, "note")
 
 
-def _can_launch(run: Run, answers: Answers) -> bool:
+def _can_launch(run: WizardActions, answers: Answers) -> bool:
     return run.elsewhere or is_there(answers)
 
 
-def _write(run: Run, now: Situation, first: bool) -> Destination:
+def _write(run: WizardActions, now: WizardState, first: bool) -> Destination:
     """Ask where to write, and write; what cannot be written is said and asked again."""
     plan, answers = now.plan, now.answers
     path = Path(answers.out or default_path(plan))
@@ -150,13 +150,13 @@ def _writable(plan: LaunchPlan, destination: Destination) -> Destination:
     return destination
 
 
-def _with_destination(now: Situation, destination: Destination) -> Situation:
+def _with_destination(now: WizardState, destination: Destination) -> WizardState:
     path = destination.path
     out = None if path is None or path == default_path(now.plan) else str(path)
     return replace(now, answers=replace(now.answers, out=out, write=path is not None))
 
 
-def _afterwards(run: Run, answers: Answers) -> int:
+def _afterwards(run: WizardActions, answers: Answers) -> int:
     """Offer the self-test and the launch; return the exit code. The end of the input is a no."""
     code, script = 0, script_name(answers)
     try:
@@ -185,7 +185,7 @@ def _afterwards(run: Run, answers: Answers) -> int:
     return run.launch(answers) if answers.launch else code
 
 
-def _settle(run: Run, answers: Answers, name: str, prompt: str, default: bool, more: str) -> Answers:
+def _settle(run: WizardActions, answers: Answers, name: str, prompt: str, default: bool, more: str) -> Answers:
     """Return the answers with a yes or no that was settled before or is asked now."""
     if getattr(answers, name) is not None:
         return answers

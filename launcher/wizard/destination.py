@@ -11,7 +11,7 @@ from ...training.common.errors import UserError
 from ..plan.accelerate_config import to_yaml
 from ..plan.commands import config_name
 from ..plan.records import LaunchPlan
-from .situation import Option, Question
+from .situation import Alternative, Question
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ def in_the_way(path: Path, plan: LaunchPlan) -> bool:
         raise UserError(f"{path}: {error.strerror}") from None
 
 
-def ask_where(path: Path, plan: LaunchPlan) -> tuple[Question, Sequence[Option]]:
+def ask_where(path: Path, plan: LaunchPlan) -> tuple[Question, Sequence[Alternative]]:
     """Return the question where to write, with `path` as the first idea. Raises `UserError`, see `in_the_way`."""
     question = Question(
         name="out",
@@ -50,13 +50,15 @@ def ask_where(path: Path, plan: LaunchPlan) -> tuple[Question, Sequence[Option]]
     if in_the_way(path, plan):
         free = _free(path)
         choices = [
-            Option(label=str(free), value=Destination(path=free), meaning=f"{path} holds something else and stays"),
-            Option(label="overwrite", value=Destination(path=path, overwrite=True), meaning=f"{path} is replaced"),
+            Alternative(
+                label=str(free), value=Destination(path=free), meaning=f"{path} holds something else and stays"
+            ),
+            Alternative(label="overwrite", value=Destination(path=path, overwrite=True), meaning=f"{path} is replaced"),
         ]
     else:
         known = "it holds this plan already" if path.exists() else "a new file"
-        choices = [Option(label=str(path), value=Destination(path=path), meaning=known)]
-    nowhere = Option(
+        choices = [Alternative(label=str(path), value=Destination(path=path), meaning=known)]
+    nowhere = Alternative(
         label="no file", value=Destination(path=None), meaning="`slipway launch` starts the plan without one"
     )
     return question, (*choices, nowhere)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...training.common.errors import UserError
-from .situation import Option, Question, resolve, without_flag
+from .situation import Alternative, Question, resolve, without_flag
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -68,7 +68,7 @@ class Dialogue:
         """Print what draws itself."""
         self._console.print(part)
 
-    def ask(self, question: Question, options: Sequence[Option], accept: Callable[[Any], T], first: bool) -> T:
+    def ask(self, question: Question, options: Sequence[Alternative], accept: Callable[[Any], T], first: bool) -> T:
         """Ask until `accept` takes the reply; return what it makes of it.
 
         A `UserError` of a reply or of `accept` is said and the question asked again. Raises `Back`, `Quit` and
@@ -99,7 +99,7 @@ class Dialogue:
                 raise Quit
             self.say(more if reply in ("?", "help") else f"{reply!r} is neither yes nor no. {more}")
 
-    def _draw(self, question: Question, options: Sequence[Option]) -> None:
+    def _draw(self, question: Question, options: Sequence[Alternative]) -> None:
         from rich.table import Table
         from rich.text import Text
 
@@ -135,7 +135,7 @@ class Dialogue:
         return line.strip()
 
 
-def _prompt(question: Question, options: Sequence[Option]) -> str:
+def _prompt(question: Question, options: Sequence[Alternative]) -> str:
     """Return the line that asks, with what Enter means in brackets."""
     if question.numbered:
         count = sum(option.possible for option in options)

@@ -9,16 +9,16 @@ from ..plan.records import LaunchPlan
 from ..plan.table import value_of
 from .answers import count_of, whole_number, world_count
 from .script import DEFAULT_SCRIPT, read_script
-from .situation import Option, Question, Situation, meeting_place_known
+from .situation import Alternative, Question, WizardState, meeting_place_known
 
 _MOST_SUGGESTIONS = 4
 
 
-def _kinds(now: Situation) -> list[str]:
+def _kinds(now: WizardState) -> list[str]:
     return list(dict.fromkeys(["cpu", *(one.kind for one in now.hardware.accelerators)]))
 
 
-def _devices(now: Situation) -> list[Option]:
+def _devices(now: WizardState) -> list[Alternative]:
     def meaning(plan: LaunchPlan) -> str:
         names = ", ".join(dict.fromkeys(device.name for device in plan.devices))
         return names or f"the processor: {now.hardware.cpu.model}"
@@ -27,33 +27,33 @@ def _devices(now: Situation) -> list[Option]:
     return [_recommended(now, "device"), *(now.option("device", kind, meaning) for kind in others)]
 
 
-def _recommended(now: Situation, field: str, label: str = "") -> Option:
-    return Option(label=label or value_of(now.plan, field), value=None, meaning=now.because(field))
+def _recommended(now: WizardState, field: str, label: str = "") -> Alternative:
+    return Alternative(label=label or value_of(now.plan, field), value=None, meaning=now.because(field))
 
 
-def _machines(now: Situation) -> list[Option]:
+def _machines(now: WizardState) -> list[Alternative]:
     alone = now.option("num_machines", 1, "this machine alone")
     return [_recommended(now, "num_machines"), *([alone] if now.plan.num_machines > 1 else [])]
 
 
-def _several_nodes(now: Situation) -> bool:
+def _several_nodes(now: WizardState) -> bool:
     slurm = now.hardware.scheduler.slurm
     return bool(slurm and (slurm.node_count or 1) > 1)
 
 
-def _rank_unknown(now: Situation) -> bool:
+def _rank_unknown(now: WizardState) -> bool:
     slurm = now.hardware.scheduler.slurm
     return now.plan.num_machines > 1 and not (slurm and slurm.node_rank is not None)
 
 
-def _most_processes(now: Situation) -> int:
+def _most_processes(now: WizardState) -> int:
     plan = now.plan
     if plan.device == "cpu":
         return max(1, int(now.hardware.cpu.usable_cpus)) * plan.num_machines
     return (1 if plan.device == "mps" else len(slots(now.hardware, plan.device))) * plan.num_machines
 
 
-def _processes(now: Situation) -> list[Option]:
+def _processes(now: WizardState) -> list[Alternative]:
     most, machines = _most_processes(now), now.plan.num_machines
     halves = [most // machines // 2**power * machines for power in range(20) if most // machines >= 2**power]
     counts = halves if now.plan.device != "cpu" else sorted(halves)
@@ -83,8 +83,8 @@ _SHARDINGS = {
 }
 
 
-def _named(field: str, meanings: dict[str, str]) -> Callable[[Situation], list[Option]]:
-    def options(now: Situation) -> list[Option]:
+def _named(field: str, meanings: dict[str, str]) -> Callable[[WizardState], list[Alternative]]:
+    def options(now: WizardState) -> list[Alternative]:
         others = [now.option(field, name, said) for name, said in meanings.items() if name != getattr(now.plan, field)]
         # Those that cannot work come last and have no number.
         return [_recommended(now, field), *sorted(others, key=lambda option: not option.possible)]
@@ -92,22 +92,22 @@ def _named(field: str, meanings: dict[str, str]) -> Callable[[Situation], list[O
     return options
 
 
-def _compiling(now: Situation) -> list[Option]:
+def _compiling(now: WizardState) -> list[Alternative]:
     return [
         _recommended(now, "compile"),
         now.option("compile", True, "faster steps on long runs with few shapes", label="yes"),
     ]
 
 
-def _left_open(label: str, meaning: str) -> Callable[[Situation], list[Option]]:
-    return lambda now: [Option(label=label, value=None, meaning=meaning)]
+def _left_open(label: str, meaning: str) -> Callable[[WizardState], list[Alternative]]:
+    return lambda now: [Alternative(label=label, value=None, meaning=meaning)]
 
 
-def _always(now: Situation) -> bool:
+def _always(now: WizardState) -> bool:
     return True
 
 
-def _batch_given(now: Situation) -> bool:
+def _batch_given(now: WizardState) -> bool:
     return now.answers.intent.global_batch_size is not None
 
 
@@ -228,6 +228,6 @@ QUESTIONS = (
 )
 
 
-def next_question(now: Situation, settled: Sequence[str]) -> Question | None:
+def next_question(now: WizardState, settled: Sequence[str]) -> Question | None:
     """Return the first question that is worth asking and not settled: answered, or fixed by a flag."""
     return next((one for one in QUESTIONS if one.name not in settled and one.worth(now)), None)

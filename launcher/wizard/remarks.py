@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from ..plan.records import LaunchPlan
 from .script import batch_flags, is_own, script_name
-from .situation import Situation
+from .situation import WizardState
 
 
-def remarks(now: Situation) -> Iterator[str]:
+def remarks(now: WizardState) -> Iterator[str]:
     """Yield a line for each."""
-    said = cut(now.plan, now.answers.intent.global_batch_size)
+    said = describe_split(now.plan, now.answers.intent.global_batch_size)
     if said:
         yield said
     flags = batch_flags(now.answers)
@@ -21,7 +21,7 @@ def remarks(now: Situation) -> Iterator[str]:
         yield "Slipway's own training trains replicas only and refuses a sharded plan; name a script that can shard"
 
 
-def cut(plan: LaunchPlan, global_batch_size: int | None) -> str:
+def describe_split(plan: LaunchPlan, global_batch_size: int | None) -> str:
     """Return how a step's samples are cut where that is uneven, else an empty string."""
     if global_batch_size is None:
         return ""

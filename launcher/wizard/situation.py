@@ -18,7 +18,7 @@ _UNNAMED_HOST = "HOST"  # stands for machine 0 in plans that are made before its
 
 
 @dataclass(frozen=True, kw_only=True)
-class Option:
+class Alternative:
     """One thing to choose: `label` is what a person types or reads, `value` goes into the answers."""
 
     label: str
@@ -28,7 +28,7 @@ class Option:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Situation:
+class WizardState:
     """What a question is asked from: the machine, the answers so far, the plan that follows from them."""
 
     hardware: Hardware
@@ -40,20 +40,20 @@ class Situation:
         choice = next(one for one in self.plan.choices if one.field == field)
         return f"{choice.reason}; {choice.fact}" if choice.fact else choice.reason
 
-    def asked(self, name: str, value: Any) -> Situation:
+    def asked(self, name: str, value: Any) -> WizardState:
         """Return the situation after an answer. Raises `UserError` for one that cannot work."""
         return situation(self.hardware, answered(self.answers, name, value))
 
-    def option(self, name: str, value: Any, meaning: Callable[[LaunchPlan], str] | str, label: str = "") -> Option:
+    def option(self, name: str, value: Any, meaning: Callable[[LaunchPlan], str] | str, label: str = "") -> Alternative:
         """Return an option with what the plan says to it: why it cannot work, how it works badly, else its meaning."""
         label = label or str(value)
         try:
             after = self.asked(name, value)
         except UserError as error:
-            return Option(label=label, value=value, meaning=without_flag(str(error)), possible=False)
+            return Alternative(label=label, value=value, meaning=without_flag(str(error)), possible=False)
         warnings = new_warnings(self, after)
         said = meaning if isinstance(meaning, str) else meaning(after.plan)
-        return Option(label=label, value=value, meaning=without_flag(warnings[0]) if warnings else said)
+        return Alternative(label=label, value=value, meaning=without_flag(warnings[0]) if warnings else said)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,8 @@ class Question:
     name: str
     title: str
     more: str  # what `?` says
-    worth: Callable[[Situation], bool]
-    options: Callable[[Situation], Sequence[Option]]
+    worth: Callable[[WizardState], bool]
+    options: Callable[[WizardState], Sequence[Alternative]]
     prompt: str = ""  # names the value to type; empty where the options are numbered
     read: Callable[[str], Any] | None = None  # turns other text than the options into a value; None: only the options
     other: str = ""  # names such text where the options are numbered: `path`
@@ -75,12 +75,12 @@ class Question:
         return not self.prompt
 
 
-def situation(hardware: Hardware, answers: Answers) -> Situation:
+def situation(hardware: Hardware, answers: Answers) -> WizardState:
     """Return what the answers lead to. Raises `UserError` where that cannot work."""
     intent = answers.intent
     if not meeting_place_known(hardware, intent):
         intent = replace(intent, main_process_ip=_UNNAMED_HOST)
-    return Situation(hardware=hardware, answers=answers, plan=make_plan(hardware, intent))
+    return WizardState(hardware=hardware, answers=answers, plan=make_plan(hardware, intent))
 
 
 def meeting_place_known(hardware: Hardware, intent: Intent) -> bool:
@@ -91,7 +91,7 @@ def meeting_place_known(hardware: Hardware, intent: Intent) -> bool:
     return machines == 1 or intent.main_process_ip is not None or named
 
 
-def new_warnings(before: Situation, after: Situation) -> list[str]:
+def new_warnings(before: WizardState, after: WizardState) -> list[str]:
     """Return the warnings of a plan that an answer brought."""
     return [warning for warning in after.plan.warnings if warning not in before.plan.warnings]
 
@@ -101,7 +101,7 @@ def without_flag(message: str) -> str:
     return re.sub(r"^--[a-z-]+[^:]*: ", "", message)
 
 
-def resolve(question: Question, options: Sequence[Option], text: str) -> Any:
+def resolve(question: Question, options: Sequence[Alternative], text: str) -> Any:
     """Return the value that typed text means; None for the recommendation. Raises `UserError` for what means nothing."""
     if not text:
         if not options:

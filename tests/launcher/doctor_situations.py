@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from slipway.launcher.doctor.check import Situation
+from slipway.launcher.doctor.check import DoctorContext
 from slipway.launcher.hardware.record import Hardware
 from slipway.launcher.plan.make_plan import Intent, make_plan
 from tests.launcher.machines import machines
@@ -17,10 +17,10 @@ GIB = 1 << 30
 
 def situation(
     machine: str | Hardware, environ: Mapping[str, str] | None = None, runs_dir: Path = Path("runs"), **intent: Any
-) -> Situation:
+) -> DoctorContext:
     hardware = machines()[machine] if isinstance(machine, str) else machine
     hardware = replace(hardware, environment=replace(hardware.environment, variables=dict(environ or {})))
-    return Situation(
+    return DoctorContext(
         hardware=hardware,
         plan=make_plan(hardware, Intent(**intent)),
         environ=environ or {},

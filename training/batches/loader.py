@@ -127,7 +127,7 @@ class Loader:
             together.append(work)
             num_samples += sum(map(len, work.micro_batches))
             is_much = num_samples * self._bytes_per_sample >= _BYTES_TOGETHER
-            if is_much or len(together) == _STEPS_TOGETHER or not self._task.cuts:
+            if is_much or len(together) == _STEPS_TOGETHER or not self._task.can_split_batches:
                 yield together
                 together, num_samples = [], 0
         if together:
@@ -199,7 +199,7 @@ class Loader:
         if len(parts) == 1:
             return [self._finish(Batch(chosen, keys, tensors))]
         sizes = [len(part) for part in parts]
-        cut = zip(chosen.split(sizes), keys.split(sizes), self._task.cut(tensors, sizes), strict=True)
+        cut = zip(chosen.split(sizes), keys.split(sizes), self._task.split_batch(tensors, sizes), strict=True)
         return [self._finish(Batch(*of_part)) for of_part in cut]
 
     def _finish(self, batch: Batch) -> Batch:

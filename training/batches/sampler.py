@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..common.apportion import share_counts
+from ..common.apportion import apportion
 from .order import BatchReader, Order
-from .share import cut, micro_batches, share
+from .share import micro_batches, rank_positions, split_evenly
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class EpochSampler:
         rank: int,
         share_weights: tuple[float, ...],
         micro_batch_size: int,
-        in_step: bool = False,
+        equal_passes: bool = False,
     ) -> None:
         order = Order(seed=seed, num_samples=num_samples)
         self.num_steps = order.num_steps(global_batch_size)
@@ -47,7 +47,7 @@ class EpochSampler:
         self._costs = costs
         self._rank = rank
         self._share_weights = share_weights
-        self._in_step = in_step
+        self._equal_passes = equal_passes
         """Whether all ranks do equally many passes, as they must where parameters are sharded."""
         self.micro_batch_size = micro_batch_size
         """The most samples in one forward pass; it may change between two calls of `epoch`."""
@@ -57,14 +57,14 @@ class EpochSampler:
         """Yield the work of each step from `first_step` on."""
         for step in range(first_step, self.num_steps):
             batch = self.global_batch(epoch, step)
-            mine = batch[share(len(batch), self._rank, self._share_weights)]
+            mine = batch[rank_positions(len(batch), self._rank, self._share_weights)]
             counts = self._samples_per_rank(len(batch))
-            if not self._in_step:
+            if not self._equal_passes:
                 parts = [mine[part] for part in micro_batches(len(mine), self.micro_batch_size)]
                 yield StepWork(step, parts, batch, counts)
                 continue
             passes = -(-max(counts) // self.micro_batch_size)
-            parts = [mine[part] for part in cut(len(mine), min(passes, len(mine)))] if len(mine) else []
+            parts = [mine[part] for part in split_evenly(len(mine), min(passes, len(mine)))] if len(mine) else []
             padding = passes - len(parts)
             yield StepWork(step, parts + padding * [batch[-1:]], batch, counts, padding)
 
@@ -78,5 +78,5 @@ class EpochSampler:
 
     def _samples_per_rank(self, num_samples: int) -> list[int]:
         if num_samples not in self._counts:
-            self._counts[num_samples] = share_counts(num_samples, self._share_weights).tolist()
+            self._counts[num_samples] = apportion(num_samples, self._share_weights).tolist()
         return self._counts[num_samples]

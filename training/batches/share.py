@@ -7,19 +7,19 @@ import itertools
 
 import numpy as np
 
-from ..common.apportion import share_counts
+from ..common.apportion import apportion
 
 
 @functools.lru_cache(maxsize=256)
 def _owned_positions(num_samples: int, weights: tuple[float, ...]) -> tuple[np.ndarray, ...]:
-    counts = share_counts(num_samples, weights)
+    counts = apportion(num_samples, weights)
     ranks = np.repeat(np.arange(len(weights)), counts)
     turns = np.concatenate([(np.arange(count) + 0.5) / count if count else np.empty(0) for count in counts])
     owners = ranks[np.lexsort((ranks, turns))]
     return tuple(np.flatnonzero(owners == rank) for rank in range(len(weights)))
 
 
-def share(num_samples: int, rank: int, weights: tuple[float, ...]) -> np.ndarray:
+def rank_positions(num_samples: int, rank: int, weights: tuple[float, ...]) -> np.ndarray:
     """Return the positions of a global batch that `rank` computes, increasing, int64.
 
     The ranks take turns in proportion to their weights, so that in a batch sorted by length each gets short and long
@@ -36,10 +36,10 @@ def micro_batches(num_samples: int, limit: int | None) -> list[slice]:
     """
     if num_samples == 0:
         return []
-    return cut(num_samples, 1 if limit is None else -(-num_samples // limit))
+    return split_evenly(num_samples, 1 if limit is None else -(-num_samples // limit))
 
 
-def cut(num_samples: int, count: int) -> list[slice]:
+def split_evenly(num_samples: int, count: int) -> list[slice]:
     """Cut a share into `count` runs, as equal as can be."""
     size, longer = divmod(num_samples, count)
     edges = [number * size + min(number, longer) for number in range(count + 1)]

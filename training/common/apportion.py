@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def share_counts(num_samples: int, weights: Sequence[float]) -> np.ndarray:
+def apportion(num_samples: int, weights: Sequence[float]) -> np.ndarray:
     """Return how many samples each rank takes, int64 [ranks], by largest remainders; the sum is `num_samples`.
 
-    >>> share_counts(10, (3, 1)).tolist()
+    >>> apportion(10, (3, 1)).tolist()
     [8, 2]
     """
     ideal = np.asarray(weights, dtype=np.float64) * (num_samples / float(np.sum(weights)))

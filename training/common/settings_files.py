@@ -40,7 +40,7 @@ def project_file(folder: Path | None, environment: Mapping[str, str]) -> Path | 
     return None
 
 
-def shown_path(path: Path) -> str:
+def format_path(path: Path) -> str:
     """Return a path as a person would write it: from the working folder or from the home folder where it is inside."""
     with suppress(OSError, RuntimeError):
         for start, name in ((Path.cwd(), ""), (Path.home(), "~")):

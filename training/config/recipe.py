@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..common.errors import UserError
-from .schedule import learning_rate_factor
+from .schedule import batch_size_factor
 
 BatchRule = Literal["scale", "fixed"]
 LearningRateRule = Literal["linear", "sqrt", "none"]
@@ -172,7 +172,7 @@ class Recipe:
     def resolve(self, num_processes: int, mixed_precision: MixedPrecision) -> Recipe:
         """Return the recipe with its global batch, learning rate factor and mixed precision fixed for a run."""
         global_batch_size = self.batch_size * (num_processes if self.batch_rule == "scale" else 1)
-        factor = learning_rate_factor(global_batch_size, self.batch_size, self.learning_rate_rule)
+        factor = batch_size_factor(global_batch_size, self.batch_size, self.learning_rate_rule)
         resolution = Resolution(
             num_processes=num_processes,
             global_batch_size=global_batch_size,

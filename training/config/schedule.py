@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 
 
-def learning_rate_factor(global_batch_size: int, base_batch_size: int, rule: str) -> float:
+def batch_size_factor(global_batch_size: int, base_batch_size: int, rule: str) -> float:
     """Return what the base learning rate is multiplied by for a global batch.
 
-    >>> learning_rate_factor(64, 32, "linear"), learning_rate_factor(128, 32, "sqrt")
+    >>> batch_size_factor(64, 32, "linear"), batch_size_factor(128, 32, "sqrt")
     (2.0, 2.0)
     """
     ratio = global_batch_size / base_batch_size

@@ -16,7 +16,7 @@ import yaml
 from ..common.conversion import choices_of, convert, field_types
 from ..common.errors import UserError, nearest
 from ..common.run_names import RECORD, read_record, resolve_name
-from ..common.settings_files import project_file, shown_path, user_file
+from ..common.settings_files import format_path, project_file, user_file
 from .options import RECIPE, TrainingConfig
 
 ENVIRONMENT_PREFIX = "SLIPWAY_"
@@ -89,13 +89,13 @@ def explain(config: TrainingConfig, settings: Layer) -> Iterator[str]:
     for field in dataclasses.fields(config):
         value, setting = getattr(config, field.name), settings.get(field.name)
         came_from = f"{setting.origin} {setting.place}".rstrip() if setting else "default"
-        rows.append((field.name, _shown_value(value), came_from))
+        rows.append((field.name, _format_value(value), came_from))
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     for name, value, came_from in rows:
         yield f"{name:{widths[0]}}  {value:{widths[1]}}  {came_from}"
 
 
-def _shown_value(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -128,7 +128,7 @@ def _of_resumed_run(config: TrainingConfig) -> Layer:
     if config.resume is None or config.resume == "auto":
         return {}
     folder = resolve_name(config.resume, Path(config.runs_dir)).run
-    saved, where = read_record(folder).get("config"), shown_path(folder / RECORD)
+    saved, where = read_record(folder).get("config"), format_path(folder / RECORD)
     if not isinstance(saved, dict):
         raise UserError(f"{where}: it does not say what the run was told; start another run")
     options = {
@@ -144,7 +144,7 @@ def _of_resumed_run(config: TrainingConfig) -> Layer:
 def _of_file(path: Path | None, origin: str) -> Layer:
     if path is None:
         return {}
-    where = shown_path(path)
+    where = format_path(path)
     return _of_mapping(_section(_read_yaml(path, where), where), f"{where}: train", origin, where)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..common.apportion import share_counts
+from ..common.apportion import apportion
 from ..common.errors import UserError, nearest
 from .landmarks import SPLITS, LandmarkData, ragged_values
 
@@ -208,7 +208,7 @@ def _apportion(fraction: float, sizes: np.ndarray, at_least: int, rng: np.random
     if sizes.sum() > 0:
         total = min(max(round(fraction * sizes.sum()), at_least), int(sizes.sum()))
         order = rng.permutation(len(sizes))
-        counts[order] = share_counts(total, sizes[order].tolist())
+        counts[order] = apportion(total, sizes[order].tolist())
     return counts
 
 

@@ -69,13 +69,13 @@ class StopRequest:
             raise KeyboardInterrupt
         if is_press:
             self._pressed_at = time.monotonic()
-            _say("stopping after this step, and saving; press Ctrl-C again to quit at once")
+            _print_notice("stopping after this step, and saving; press Ctrl-C again to quit at once")
         elif self.name is None:
-            _say(f"{name}: stopping after this step, and saving")
+            _print_notice(f"{name}: stopping after this step, and saving")
         self.name = self.name or name
 
 
-def _say(text: str) -> None:
+def _print_notice(text: str) -> None:
     """Write a line from rank 0. With os.write, because the signal may have interrupted a print."""
     if os.environ.get("RANK", "0") == "0":
         with suppress(OSError):

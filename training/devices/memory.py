@@ -62,7 +62,7 @@ CANNOT_TRY_AGAIN = (
 """What follows where memory ran out on a rank that the others wait for inside a collective."""
 
 
-def words_of_out_of_memory(error: BaseException) -> str | None:
+def out_of_memory_message(error: BaseException) -> str | None:
     """Return what an error says of the memory that ran out, in one line; none where it means something else.
 
     It then lets go of the tensors of the pass that failed, which its traceback holds.
@@ -149,7 +149,7 @@ class MemoryReserve:
             try:
                 self._held = torch.empty(_RESERVE_BYTES, dtype=torch.uint8, device=self._device)
             except Exception as error:
-                if words_of_out_of_memory(error) is None:
+                if out_of_memory_message(error) is None:
                     raise
 
     def release(self) -> None:

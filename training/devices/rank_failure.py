@@ -15,7 +15,7 @@ _ALIKE_SECONDS = 2.0
 _POLL_SECONDS = 0.05
 
 
-def share_failure(error: Exception, ranks: Ranks) -> None:
+def decide_reporter(error: Exception, ranks: Ranks) -> None:
     """Tell the other ranks why this one ends, before it leaves them; note on the error what they have told.
 
     `is_alone` of a `UserError` or `TrainingFailed` is then known. Nothing is waited for but, with one of those, the ranks

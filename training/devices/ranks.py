@@ -53,7 +53,7 @@ class Ranks:
         dist.all_reduce(smallest, op=dist.ReduceOp.MIN)
         return int(smallest)
 
-    def agree_on_text(self, text: str, source: int = 0) -> str:
+    def broadcast_text(self, text: str, source: int = 0) -> str:
         """Return the text of rank `source` on every rank."""
         if self.size == 1:
             return text
@@ -66,12 +66,12 @@ class Ranks:
         dist.broadcast(received, src=source)
         return received.cpu().numpy().tobytes().decode()
 
-    def agree_on_error(self, error: UserError | None) -> None:
+    def raise_on_all_ranks(self, error: UserError | None) -> None:
         """Raise on every rank the error of the lowest rank that has one: all stop, or all go on."""
         failed = torch.zeros(self.size, dtype=torch.int32, device=self.device)
         failed[self.rank] = int(error is not None)
         ranks = self.sum_(failed).nonzero().flatten().tolist()
         if not ranks:
             return
-        message = self.agree_on_text(str(error), source=ranks[0])
+        message = self.broadcast_text(str(error), source=ranks[0])
         raise UserError(message) from error

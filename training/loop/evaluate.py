@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from ..batches.loader import Loader
-from ..batches.share import share
-from ..common.apportion import share_counts
+from ..batches.share import rank_positions
+from ..common.apportion import apportion
 from ..common.errors import UserError
-from ..devices.memory import CANNOT_TRY_AGAIN, release_memory, words_of_out_of_memory
+from ..devices.memory import CANNOT_TRY_AGAIN, out_of_memory_message, release_memory
 from ..devices.ranks import Ranks
 from ..observers.events import Decision, Observer
 from ..step.compilation import Forward
@@ -45,7 +45,7 @@ def evaluate(
     share_weights: tuple[float, ...],
     batch_size: int,
     forward: Forward | None = None,
-    in_step: bool = False,
+    equal_passes: bool = False,
     on_batch: Callable[[], None] = lambda: None,
     observer: Observer = _SILENT,
 ) -> tuple[dict[str, Any], int]:
@@ -55,15 +55,15 @@ def evaluate(
     sample is counted twice and none is padded. A rank that runs out of memory goes on with half the batch, by itself, and
     the observer is told at the end. Raises `UserError` on every rank where a single sample does not fit.
 
-    `forward` stands for the task's own, such as a compiled one. With `in_step`, as sharded parameters need it, all ranks do
-    equally many passes, and where memory runs out it raises.
+    `forward` stands for the task's own, such as a compiled one. With `equal_passes`, as sharded parameters need it, all
+    ranks do equally many passes, and where memory runs out it raises.
     """
     count = task.num_samples(split)
     if count == 0:
         return {}, batch_size
     costs = task.costs(split)
     indices = np.arange(count) if costs is None else np.argsort(-costs, kind="stable")
-    mine = indices[share(count, ranks.rank, share_weights)]
+    mine = indices[rank_positions(count, ranks.rank, share_weights)]
     was_training = model.training
     model.eval()
     try:
@@ -77,12 +77,12 @@ def evaluate(
             forward=forward or task.forward,
             ranks=ranks,
             batch_size=batch_size,
-            passes=-(-int(share_counts(count, share_weights).max()) // batch_size) if in_step else None,
+            passes=-(-int(apportion(count, share_weights).max()) // batch_size) if equal_passes else None,
             on_batch=on_batch,
         )
     finally:
         model.train(was_training)
-    ranks.agree_on_error(measured.error)
+    ranks.raise_on_all_ranks(measured.error)
     table = measured.table
     assert table is not None
     if len(mine) == 0:
@@ -128,7 +128,7 @@ def _measure(
                     table = torch.zeros(shape, dtype=rows.dtype, device=ranks.device)
                 table[torch.from_numpy(part).to(ranks.device)] = rows
         except Exception as caught:
-            words = words_of_out_of_memory(caught)
+            words = out_of_memory_message(caught)
             if words is None:
                 raise
             if passes is not None:

@@ -44,7 +44,7 @@ class FaultDetector:
     def observe(self, position: Position, loss: float, *, is_sound: bool, is_overflow: bool = False) -> list[Position]:
         """Take in a step; return the positions to pass over, if it is time to go back.
 
-        `is_overflow`: it is not sound only because the scaled gradient was too large for fp16.
+        `is_overflow`: it is not is_finite only because the scaled gradient was too large for fp16.
         """
         self._overflows = self._overflows + 1 if is_overflow else 0
         if is_overflow and self._overflows <= _MOST_OVERFLOWS:

@@ -35,7 +35,7 @@ class Progress:
     """Of the run: of the stages that are done."""
     stage_best: Best = field(default_factory=Best)
     rows: list[dict[str, Any]] = field(default_factory=list)
-    passed_over: set[Position] = field(default_factory=set)
+    skipped_batches: set[Position] = field(default_factory=set)
     """Batches left out because of bad numbers: the one exception to `nothing is dropped`."""
 
     def begin_stage(self, number: int, min_delta: float) -> None:
@@ -56,7 +56,7 @@ class Progress:
             "best": self.best.state(),
             "stage_best": self.stage_best.state(),
             "rows": plain_values(self.rows, "", []),
-            "passed_over": sorted(list(position) for position in self.passed_over),
+            "passed_over": sorted(list(position) for position in self.skipped_batches),
         }
 
     @classmethod
@@ -64,8 +64,8 @@ class Progress:
         """Return what `state` was taken of."""
         numbers: dict[str, Any] = {name: int(state[name]) for name in _COUNTERS}
         numbers |= {name: float(state[name]) for name in _SUMS}
-        passed_over = {Position(*map(int, position)) for position in state["passed_over"]}
-        progress = cls(**numbers, rows=list(state["rows"]), passed_over=passed_over)
+        skipped_batches = {Position(*map(int, position)) for position in state["passed_over"]}
+        progress = cls(**numbers, rows=list(state["rows"]), skipped_batches=skipped_batches)
         progress.best.restore(state["best"])
         progress.stage_best.restore(state["stage_best"])
         return progress

@@ -12,7 +12,7 @@ from ..observers.events import Decision, Observer
 from ..storage.checkpoint import newest_checkpoint
 from .faults import Position
 from .progress import Progress
-from .state import Tensors, share_checkpoint
+from .state import Tensors, broadcast_checkpoint
 
 MOST_REWINDS = 3
 """Times that a run goes back without progress between them before it gives up."""
@@ -42,13 +42,13 @@ class Rewinder:
         `furthest` is the last good step of the run. One that lies behind where numbers went bad the last time, with the end
         of an epoch between then and now, is progress: a bad sample that is met once in each epoch does not end a run.
         """
-        failed, known = progress.step, progress.passed_over
+        failed, known = progress.step, progress.skipped_batches
         before = self._failed
         if before is not None and furthest is not None and furthest > before and positions[0].epoch > before.epoch:
             self._tries = 0
         self._failed = max(positions[-1], before or positions[-1])
         self._tries += 1
-        told = _told(positions)
+        told = _format_positions(positions)
         what = f"step {failed}: the loss or gradient is not finite or far too high ({told})"
         advice = "lower the learning rate, or look at those samples"
         if self._tries > MOST_REWINDS:
@@ -57,11 +57,11 @@ class Rewinder:
         for problem in problems:
             reason = f"{problem}: the one before is used"
             self._observer.on_decision(Decision(kind="damaged_checkpoint", reason=reason, warning=True, fields={}))
-        found = share_checkpoint(manifest, self._ranks)
+        found = broadcast_checkpoint(manifest, self._ranks)
         if found is None:
             raise TrainingFailed(f"{what}, and there is no checkpoint to go back to: {advice}, or use --save-every")
         progress = restore(*found)
-        progress.passed_over |= known | set(positions)
+        progress.skipped_batches |= known | set(positions)
         passed = [
             {"epoch": one.epoch, "step_in_epoch": one.step_in_epoch, "samples": samples_of(one)} for one in positions
         ]
@@ -75,7 +75,7 @@ class Rewinder:
         )
 
 
-def _told(positions: list[Position]) -> str:
+def _format_positions(positions: list[Position]) -> str:
     """Return a few batches in words, counted from 1 as the console does: `epoch 2 batch 7, epoch 2 batch 8 and 3 more`."""
     shown = [f"epoch {one.epoch + 1} batch {one.step_in_epoch + 1}" for one in positions[:3]]
     more = len(positions) - len(shown)

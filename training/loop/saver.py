@@ -15,7 +15,7 @@ from ..config.intervals import Interval, IntervalClock
 from ..devices.memory import is_out_of_memory
 from ..observers.events import Decision, Observer
 from ..storage.checkpoint import Content, Manifest, write_checkpoint
-from ..storage.files import told
+from ..storage.files import describe_os_error
 from ..storage.host_copy import HostCopy
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 60.0, 600.0
@@ -67,7 +67,7 @@ class CheckpointWriter:
 def _reason(error: BaseException) -> str:
     """Return why a checkpoint could not be written; an error that is none of the disk or memory is raised."""
     if isinstance(error, OSError):
-        return told(error)
+        return describe_os_error(error)
     if isinstance(error, UserError):
         return str(error)
     if is_out_of_memory(error):
@@ -148,7 +148,7 @@ class CheckpointSaver(Saver):
         One at a time: a disk that is slower than the interval delays the next one, and one that fails has its pause.
         """
         now = time.monotonic()
-        self._tell(self._writer.outcome(), now)
+        self._report_outcome(self._writer.outcome(), now)
         self._is_due = self._clock.is_due(step, now) or self._is_due
         if self._retry_at is not None:
             return now >= self._retry_at
@@ -163,20 +163,20 @@ class CheckpointSaver(Saver):
         try:
             self._writer.submit(self._host.take(content or self._capture()))
         except Exception as error:
-            self._tell(_reason(error), time.monotonic())
+            self._report_outcome(_reason(error), time.monotonic())
         if wait:
             self.settle()
 
     def settle(self) -> None:
         """Wait for what is being written."""
-        self._tell(self._writer.outcome(wait=True), time.monotonic())
+        self._report_outcome(self._writer.outcome(wait=True), time.monotonic())
 
     def close(self) -> None:
         """Finish what is being written, unless the user told the process to quit."""
         if not isinstance(sys.exception(), KeyboardInterrupt):
             self.settle()
 
-    def _tell(self, outcome: Manifest | str | None, now: float) -> None:
+    def _report_outcome(self, outcome: Manifest | str | None, now: float) -> None:
         if isinstance(outcome, Manifest):
             self._pause = _FIRST_PAUSE_SECONDS
             name = outcome.folder.name

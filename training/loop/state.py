@@ -29,13 +29,13 @@ def capture(loop: StepLoop) -> Content:
     progress, step = loop.progress, loop.step
     flat = step.flat
     optimizer = {
-        **{name: flat.whole(moment) for name, moment in step.optimizer.moments.items()},
+        **{name: flat.to_checkpoint(moment) for name, moment in step.optimizer.moments.items()},
         "updates": torch.tensor(step.optimizer.updates),
         "loss_scale": step.loss_scale.scale,
         "quiet_updates": step.loss_scale.quiet_updates,
     }
     if step.average is not None:
-        optimizer["average"] = flat.whole(step.average)
+        optimizer["average"] = flat.to_checkpoint(step.average)
     groups = {
         "model": flat.state_dict(loop.model),
         "optimizer": optimizer,
@@ -69,13 +69,13 @@ def restore(loop: StepLoop, state: Mapping[str, Any], tensors: Tensors) -> None:
     optimizer = tensors["optimizer"]
     for name, moment in step.optimizer.moments.items():
         if name in optimizer:
-            moment.copy_(flat.own(optimizer[name]))
+            moment.copy_(flat.from_checkpoint(optimizer[name]))
         else:
             moment.zero_()
     step.optimizer.set_updates(int(optimizer["updates"]))
     step.loss_scale.scale.copy_(optimizer["loss_scale"])
     step.loss_scale.quiet_updates.copy_(optimizer["quiet_updates"])
-    step.average = flat.own(optimizer["average"]) if "average" in optimizer else None
+    step.average = flat.from_checkpoint(optimizer["average"]) if "average" in optimizer else None
     step.resume()
     progress = loop.progress = Progress.from_state(state["progress"])
     progress.best.snapshot = _to_snapshot(tensors.get("best", {}), flat)
@@ -89,7 +89,7 @@ def _snapshot_tensors(best: Best, flat: FlatParameters) -> dict[str, torch.Tenso
     if best.snapshot is None:
         return {}
     buffers = {f"buffer_{number}": buffer for number, buffer in enumerate(best.snapshot.buffers)}
-    return {"values": flat.whole(best.snapshot.values), **buffers}
+    return {"values": flat.to_checkpoint(best.snapshot.values), **buffers}
 
 
 def _to_snapshot(tensors: Mapping[str, torch.Tensor], flat: FlatParameters) -> Snapshot | None:
@@ -98,10 +98,10 @@ def _to_snapshot(tensors: Mapping[str, torch.Tensor], flat: FlatParameters) -> S
         return None
     # What was read is mapped from the checkpoint's file, which will be deleted in its time.
     buffers = [tensors[f"buffer_{number}"].to(flat.device, copy=True) for number in range(len(tensors) - 1)]
-    return Snapshot(flat.own(tensors["values"]), tuple(buffers))
+    return Snapshot(flat.from_checkpoint(tensors["values"]), tuple(buffers))
 
 
-def share_checkpoint(
+def broadcast_checkpoint(
     manifest: Manifest | None, ranks: Ranks
 ) -> tuple[dict[str, Any], dict[str, dict[str, torch.Tensor]]] | None:
     """Return state and tensors of rank 0's checkpoint on every rank; none where it has none."""
@@ -118,8 +118,8 @@ def share_checkpoint(
             text = json.dumps({"state": state, "layout": layout})
         except (OSError, ValueError) as caught:
             error = UserError(f"{manifest.folder}: cannot be read ({caught})")
-    ranks.agree_on_error(error)
-    agreed = json.loads(ranks.agree_on_text(text))
+    ranks.raise_on_all_ranks(error)
+    agreed = json.loads(ranks.broadcast_text(text))
     if agreed is None:
         return None
     for group, named in agreed["layout"].items():

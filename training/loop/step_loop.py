@@ -12,7 +12,7 @@ import torch
 
 from ..batches.loader import Loader
 from ..batches.sampler import EpochSampler, StepWork
-from ..common.apportion import share_counts
+from ..common.apportion import apportion
 from ..common.errors import UserError
 from ..common.keyed_random import fold
 from ..config.plan import Plan
@@ -28,7 +28,7 @@ from ..step.compilation import make_forward
 from ..step.flat import FlatParameters
 from ..step.micro_batch.limit import MicroBatchLimit
 from ..step.micro_batch.search import SizeSearch
-from ..step.train_step import Failure, PendingStep, StepOutcome, TrainStep, Word
+from ..step.train_step import Failure, PendingStep, StepFlags, StepOutcome, TrainStep
 from ..tasks.task import Task
 from .faults import FaultDetector, Position
 from .progress import Progress
@@ -95,7 +95,7 @@ class StepLoop:
         self._buffers = [buffer for buffer in model.buffers() if buffer.numel()]
         self._buffers_before: list[torch.Tensor] = []
         self._buffer_versions: list[int] = []
-        largest = int(share_counts(recipe.resolved.global_batch_size, plan.share_weights).max())
+        largest = int(apportion(recipe.resolved.global_batch_size, plan.share_weights).max())
         ceiling = min(largest, plan.micro_batch_size or largest)
         self.sampler = EpochSampler(
             seed=recipe.seed,
@@ -105,7 +105,7 @@ class StepLoop:
             rank=ranks.rank,
             share_weights=plan.share_weights,
             micro_batch_size=ceiling,
-            in_step=flat.is_sharded,
+            equal_passes=flat.is_sharded,
         )
         self._search = SizeSearch(
             task=task,
@@ -192,11 +192,11 @@ class StepLoop:
             self._save_at = None
 
     def _works(self, epoch: int) -> Iterator[StepWork]:
-        passed_over, last = self.progress.passed_over, self._last_step()
+        skipped_batches, last = self.progress.skipped_batches, self._last_step()
         for work in self.sampler.epoch(epoch, self.progress.step_in_epoch):
             if work.step_in_epoch >= last:
                 return
-            if not passed_over or Position(epoch, work.step_in_epoch) not in passed_over:
+            if not skipped_batches or Position(epoch, work.step_in_epoch) not in skipped_batches:
                 yield work
 
     def _last_step(self) -> int:
@@ -215,7 +215,7 @@ class StepLoop:
         self._note_buffers()
         rate = self._learning_rate(stage, step_in_stage)
         room = self._memory.look(self.limit.bytes_per_sample, self.limit.limit)
-        word = Word(
+        word = StepFlags(
             stop=self._stop.name is not None,
             # After the step that is issued when the ranks have heard it.
             save=self._saver.is_due(step + 1 + self._lag),
@@ -300,7 +300,7 @@ class StepLoop:
         if offending:
             raise Rewind(offending)
 
-    def _adapt_limit(self, work: StepWork, word: Word) -> None:
+    def _adapt_limit(self, work: StepWork, word: StepFlags) -> None:
         """Let the limit grow back after a long quiet time, or halve it before memory runs out."""
         limit = self.limit
         if limit.succeed(*self._size_and_cost(work), has_room=not word.memory_is_tight):
@@ -336,7 +336,7 @@ class StepLoop:
         size, _ = self._size_and_cost(work)
         ranks = self._ranks
         rank = ranks.minimum(ranks.rank if failure else ranks.size)
-        said = ranks.agree_on_text(failure.message if failure else "", source=rank)
+        said = ranks.broadcast_text(failure.message if failure else "", source=rank)
         if self.limit.shrink(size):
             where = f" on rank {rank}" if ranks.size > 1 else ""
             self._decide(
@@ -356,7 +356,7 @@ class StepLoop:
                 f"on rank {ranks.rank} ({said}): try --gradient-checkpointing, shorter or cropped samples, a smaller model, "
                 "or a device with more memory"
             )
-        ranks.agree_on_error(error)
+        ranks.raise_on_all_ranks(error)
 
     def _note_buffers(self) -> None:
         """Keep the model's buffers as they are before a step; copied only where something changed them."""
@@ -369,7 +369,7 @@ class StepLoop:
         """Put changed buffers back where the update was skipped: bad numbers get into running statistics too."""
         if [buffer._version for buffer in self._buffers] != self._buffer_versions:
             for buffer, before in zip(self._buffers, self._buffers_before, strict=True):
-                buffer.copy_(torch.where(self.step.sound, buffer, before))
+                buffer.copy_(torch.where(self.step.is_finite, buffer, before))
 
     def _restore_buffers(self, kept: list[torch.Tensor]) -> None:
         for buffer, before in zip(self._buffers, kept, strict=True):

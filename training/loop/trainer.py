@@ -177,7 +177,7 @@ class Trainer:
             # Only a model with batch statistics has buffers that differ between ranks: rank 0's are taken.
             if buffer.is_floating_point():
                 self.ranks.broadcast_(buffer)
-        with self._sections.evaluate, self.flat.using(self._loop.step.average):
+        with self._sections.evaluate, self.flat.temporarily(self._loop.step.average):
             metrics, self._evaluation_batch_size = evaluate(
                 self.task,
                 self.model,
@@ -187,7 +187,7 @@ class Trainer:
                 share_weights=self.plan.share_weights,
                 batch_size=self._evaluation_batch_size,
                 forward=self._loop.step.forward,
-                in_step=self.flat.is_sharded,
+                equal_passes=self.flat.is_sharded,
                 on_batch=self._watchdog.beat,
                 observer=self.observer,
             )
@@ -365,6 +365,6 @@ class Trainer:
         return Snapshot(values.clone(), tuple(buffer.clone() for buffer in self._buffers))
 
     def _restore(self, snapshot: Snapshot) -> None:
-        self.flat.load(snapshot.values)
+        self.flat.set_values(snapshot.values)
         for buffer, kept in zip(self._buffers, snapshot.buffers, strict=True):
             buffer.copy_(kept)

@@ -17,7 +17,7 @@ from torch import nn
 
 from ..batches.loader import Loader
 from ..config.recipe import MixedPrecision, Stage
-from ..devices.memory import words_of_out_of_memory
+from ..devices.memory import out_of_memory_message
 from ..devices.ranks import Ranks
 from ..observers.events import Decision
 from ..step.compilation import uncompiled
@@ -132,7 +132,7 @@ def _count_flops_per_sample(
                     total -= again.get_total_flops()
     except Exception as error:
         # A figure for the screen ends no run: some models cannot be counted, and what is wrong with one its first step tells.
-        logger.info("model FLOPs cannot be counted: %s", words_of_out_of_memory(error) or error)
+        logger.info("model FLOPs cannot be counted: %s", out_of_memory_message(error) or error)
         return None
     finally:
         with torch.no_grad():

@@ -41,7 +41,7 @@ class WeightFiles:
     def save(self, kind: str, values: torch.Tensor) -> None:
         """Write the folder `kind`; called on every rank, so that none takes the time that a disk needs for a hang."""
         with self._watchdog.paused(), self._sections.save:
-            with self._flat.using(values):
+            with self._flat.temporarily(values):
                 self._save_here(kind, self._flat.state_dict(self._model))
             self._ranks.barrier()
 

@@ -11,7 +11,7 @@ from typing import TextIO
 
 from rich.console import Console
 
-from .console_base import QuietConsole, say
+from .console_base import QuietConsole, print_message
 from .console_live import LiveConsole
 from .console_plain import PlainConsole
 
@@ -101,6 +101,6 @@ class _ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            say(self._console, record.levelno, "log", self.format(record))
+            print_message(self._console, record.levelno, "log", self.format(record))
         except Exception:
             self.handleError(record)

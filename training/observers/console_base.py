@@ -39,7 +39,7 @@ def _value(value: Any) -> str:
     return text if plain else json.dumps(text, ensure_ascii=False)
 
 
-def say(console: Console, level: int, kind: str, text: str) -> None:
+def print_message(console: Console, level: int, kind: str, text: str) -> None:
     """Write a message: on a terminal in the colour of its level and above the bars, else as a `key=value` line."""
     if console.is_terminal:
         style = next((style for least, style in reversed(_STYLES.items()) if level >= least), "dim")
@@ -69,7 +69,7 @@ class QuietConsole(Observer):
         if level < self._level or (event.warning and (event.kind, event.reason) in self._said):
             return
         self._said.add((event.kind, event.reason))
-        say(self.console, level, event.kind, event.reason)
+        print_message(self.console, level, event.kind, event.reason)
 
     def on_profile(self, event: ProfileEnd) -> None:
         """Show where the time went."""
@@ -88,7 +88,7 @@ class QuietConsole(Observer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class ProgressCounts:
     """Where a run stands."""
 
     stage_number: int
@@ -166,7 +166,7 @@ class ProgressConsole(QuietConsole):
         if event.kind == "model_flops" and event.fields["flops_per_sample"]:
             self._peak_samples_per_second = event.fields["peak_flops_per_second"] / event.fields["flops_per_sample"]
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: ProgressCounts) -> None:
         """Show where the run stands."""
         raise NotImplementedError
 
@@ -175,7 +175,7 @@ class ProgressConsole(QuietConsole):
         self._samples = 0
         self._data_wait_seconds = 0.0
 
-    def _progress(self, event: StepEnd, now: float) -> Progress:
+    def _progress(self, event: StepEnd, now: float) -> ProgressCounts:
         assert self._run is not None
         assert self._stage is not None
         run, stage, recipe = self._run, self._stage, self._run.recipe
@@ -192,7 +192,7 @@ class ProgressConsole(QuietConsole):
         seconds_per_step = (now - self._started) / self._steps
         epoch_seconds = max(now - self._epoch_started, 1e-9)
         rate, peak_rate = self._samples / epoch_seconds, self._peak_samples_per_second
-        return Progress(
+        return ProgressCounts(
             stage_number=event.stage_number,
             num_stages=run.num_stages,
             stage_name=stage.stage.name,

@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from .console_base import Progress, ProgressConsole
+from .console_base import ProgressConsole, ProgressCounts
 from .events import EpochEnd, RunEnd, RunStart, StageEnd, StageStart
 from .tables import (
     WARNING_STYLE,
@@ -37,7 +37,7 @@ class ProgressView:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._started = clock()
-        self.progress: Progress | None = None
+        self.progress: ProgressCounts | None = None
         self.activity = "preparing"
         """What goes on where it is not steps."""
 
@@ -69,7 +69,7 @@ class ProgressView:
             grid.add_row(label, bar, note)
         yield grid
 
-    def _stage_notes(self, progress: Progress, elapsed: str) -> list[tuple[int, str, str]]:
+    def _stage_notes(self, progress: ProgressCounts, elapsed: str) -> list[tuple[int, str, str]]:
         left = format_duration(progress.run_seconds_left)
         notes = [
             (0, progress.stage_name, "bold"),
@@ -80,7 +80,7 @@ class ProgressView:
             notes.append((3, f"MFU {format_percent(progress.model_flop_utilisation)}", ""))
         return notes
 
-    def _step_notes(self, progress: Progress) -> list[tuple[int, str, str]]:
+    def _step_notes(self, progress: ProgressCounts) -> list[tuple[int, str, str]]:
         if self.activity:
             return [(0, self.activity, "dim")]
         # The learning rate yields to the waiting, about which something can be done.
@@ -151,7 +151,7 @@ class LiveConsole(ProgressConsole):
         text = Text(f"  epoch {event.epoch_in_stage + 1:>{digits}}/{num_epochs}  {label} {event.train_loss:<#7.4g}")
         metrics = [
             f"{name.replace('_', ' ')} {format_metric(name, event.validation[name]):<6}"
-            for name in self._shown_metrics(wide)
+            for name in self._format_metrics(wide)
             if name in event.validation
         ]
         if metrics:
@@ -179,7 +179,7 @@ class LiveConsole(ProgressConsole):
         self._live.stop()
         super().on_run_end(event)
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: ProgressCounts) -> None:
         """Hand the bars what to draw next."""
         self.view.progress, self.view.activity = progress, ""
 
@@ -193,6 +193,6 @@ class LiveConsole(ProgressConsole):
     def _num_stages(self) -> int:
         return self._run.num_stages if self._run else 1
 
-    def _shown_metrics(self, wide: bool) -> list[str]:
+    def _format_metrics(self, wide: bool) -> list[str]:
         monitored = self._run.recipe.monitor if self._run else "accuracy"
         return list(dict.fromkeys(["loss", "accuracy", monitored] if wide else [monitored]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .console_base import Progress, ProgressConsole, key_values
+from .console_base import ProgressConsole, ProgressCounts, key_values
 from .events import EpochEnd, RunStart, StageEnd, StageStart
 from .tables import data_name, is_synthetic
 
@@ -89,7 +89,7 @@ class PlainConsole(ProgressConsole):
         name = row.pop("stage", None)
         self._write("stage_end", **{**row, "stage": self._stage_label(event.number), "name": name})
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: ProgressCounts) -> None:
         """Write where the run stands."""
         self._write(
             "progress",

@@ -43,7 +43,7 @@ def announce_run(trainer: Trainer, name: str) -> None:
         trainer.observer.on_decision(remark)
 
 
-def tell_decisions(
+def report_decisions(
     observer: Observer,
     config: TrainingConfig,
     recipe: Recipe,

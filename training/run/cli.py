@@ -110,12 +110,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted:
         return EXIT_RESUMABLE
     except TrainingFailed as error:
-        _tell(error)
+        _print_error(error)
         return EXIT_FAILED
     except UserError as error:
         if debug:
             raise
-        _tell(error)
+        _print_error(error)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         if _speaks():
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _tell(error: UserError | TrainingFailed) -> None:
+def _print_error(error: UserError | TrainingFailed) -> None:
     if error.is_alone and os.environ.get("RANK") != "0":
         print(f"error: rank {os.environ.get('RANK')}: {error}", file=sys.stderr)
     elif _speaks() or (error.is_alone is None and os.environ.get("LOCAL_RANK") == "0"):

@@ -16,7 +16,7 @@ from ..config.options import TrainingConfig
 from ..config.plan import Plan
 from ..config.recipe import MixedPrecision, Recipe
 from ..devices.ranks import Ranks
-from ..loop.state import share_checkpoint
+from ..loop.state import broadcast_checkpoint
 from ..loop.trainer import Trainer
 from ..observers.events import Decision, Observer
 from ..storage.checkpoint import Manifest
@@ -73,8 +73,8 @@ def open_run(
             found = _find_and_lock(config.resume, Path(config.runs_dir), name, stack)
         except UserError as caught:
             error = caught
-    ranks.agree_on_error(error)
-    record = json.loads(ranks.agree_on_text(json.dumps(found.record if found else None)))
+    ranks.raise_on_all_ranks(error)
+    record = json.loads(ranks.broadcast_text(json.dumps(found.record if found else None)))
     recipe = base.resolve(ranks.size, mixed_precision)
     differences: list[str] = []
     if record:
@@ -99,8 +99,8 @@ def open_run(
             folder = found.folder if found else _new_folder(config, name, stack)
         except UserError as caught:
             error = caught
-    ranks.agree_on_error(error)
-    shared_folder = Path(ranks.agree_on_text(str(folder.resolve() if folder else "")))
+    ranks.raise_on_all_ranks(error)
+    shared_folder = Path(ranks.broadcast_text(str(folder.resolve() if folder else "")))
     if not finished:
         _link_log(shared_folder, ranks.rank)
     return OpenRun(
@@ -139,14 +139,14 @@ def _new_folder(config: TrainingConfig, name: str, stack: ExitStack) -> Path:
 def _compare_ranks(recipe: Recipe, ranks: Ranks) -> None:
     """Agree that all ranks train the same: each may have read other files, or another environment. Raises `UserError`."""
     own = recipe.as_dict()
-    main = json.loads(ranks.agree_on_text(json.dumps(own)))
+    main = json.loads(ranks.broadcast_text(json.dumps(own)))
     error = None
     if differences := [one for one in differences_of(main, own) if not one.startswith("data.source ")]:
         error = UserError(
             f"rank {ranks.rank} is to train another recipe than rank 0: {', '.join(differences)}; give every process the "
             "same options, files and environment"
         )
-    ranks.agree_on_error(error)
+    ranks.raise_on_all_ranks(error)
 
 
 def _fingerprint(description: Mapping[str, Any]) -> Any:
@@ -174,7 +174,7 @@ def _log_name(rank: int, number: int) -> str:
     return f"rank_{rank}.log" if number == 1 else f"rank_{rank}.{number}.log"
 
 
-def take_up(run: OpenRun, trainer: Trainer, observer: Observer, ranks: Ranks) -> None:
+def restore_run(run: OpenRun, trainer: Trainer, observer: Observer, ranks: Ranks) -> None:
     """Put the trainer where the run's checkpoint was taken, and tell what that supersedes."""
     if not run.is_resumed:
         return
@@ -182,7 +182,7 @@ def take_up(run: OpenRun, trainer: Trainer, observer: Observer, ranks: Ranks) ->
         observer.on_decision(
             Decision(kind="damaged_checkpoint", reason=f"{problem}: the one before is used", warning=True, fields={})
         )
-    checkpoint = share_checkpoint(run.manifest, ranks)
+    checkpoint = broadcast_checkpoint(run.manifest, ranks)
     if checkpoint is not None:
         trainer.restore(*checkpoint)
         _move_cursor(trainer, checkpoint[0])
@@ -205,4 +205,4 @@ def _move_cursor(trainer: Trainer, state: Mapping[str, Any]) -> None:
     now = trainer.recipe.resolved.global_batch_size
     if before != now:
         trainer.progress.step_in_epoch = trainer.progress.step_in_epoch * before // now
-        trainer.progress.passed_over.clear()
+        trainer.progress.skipped_batches.clear()

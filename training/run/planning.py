@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from ..common.apportion import share_counts
+from ..common.apportion import apportion
 from ..common.errors import UserError
 from ..config.options import TrainingConfig
 from ..config.plan import MemoryFormat, Plan
@@ -161,7 +161,7 @@ def plan_micro_batches(
 
     With a global batch of 64 on two ranks: accumulation 4 gives a micro-batch of 8, a micro-batch of 5 accumulation 7.
     """
-    largest_share = int(share_counts(global_batch_size, share_weights).max())
+    largest_share = int(apportion(global_batch_size, share_weights).max())
     if gradient_accumulation is not None:
         if gradient_accumulation > largest_share:
             raise UserError(

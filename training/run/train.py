@@ -15,10 +15,10 @@ from ..config.intervals import Interval
 from ..config.options import TrainingConfig
 from ..config.plan import Plan
 from ..config.recipe import DataSpec, MixedPrecision
-from ..data.prepared.shared_data import share_data
+from ..data.prepared.shared_data import prepare_data_once
 from ..devices.interruption import Interrupted, StopRequest
 from ..devices.manager import DeviceManager, make_accelerator
-from ..devices.rank_failure import share_failure
+from ..devices.rank_failure import decide_reporter
 from ..devices.ranks import Ranks
 from ..devices.watchdog import Watchdog
 from ..devices.world import check_world, launched_world, leave_group
@@ -33,9 +33,9 @@ from ..observers.record import RunRecord
 from ..storage.run_folder import RUN_SCHEMA_VERSION, folder_name
 from ..tasks.sign import SignTask
 from ..tasks.task import Task
-from .announce import announce_run, describe_preparation, tell_decisions
+from .announce import announce_run, describe_preparation, report_decisions
 from .launched_plan import launched_plan
-from .open_run import OpenRun, open_run, take_up
+from .open_run import OpenRun, open_run, restore_run
 from .planning import is_set, make_plan
 from .provenance import git_commit, versions
 
@@ -73,7 +73,7 @@ def train(config: TrainingConfig, task: Task | None = None) -> dict[str, Any]:
                 planned.check_world(ranks.size, ranks.device.type)
             return _train(config, asked, task, accelerator.mixed_precision, ranks, observers, stop)
         except Exception as error:
-            share_failure(error, ranks)
+            decide_reporter(error, ranks)
             raise
         finally:
             observers.close()
@@ -133,7 +133,7 @@ def _train(
     notes: tuple[str, ...] = ()
     prepared: tuple[Decision, ...] = ()
     if task is None:
-        data, preparation = share_data(base, ranks, use_cache=config.data_cache)
+        data, preparation = prepare_data_once(base, ranks, use_cache=config.data_cache)
         if preparation is not None:
             prepared = describe_preparation(preparation, base.data.source)
         notes = data.facts.notes
@@ -181,8 +181,8 @@ def _train(
             announce_run(trainer, run.name)
             for decision in prepared:
                 observers.on_decision(decision)
-            tell_decisions(observers, config, run.recipe, plan, settings, notes)
-            take_up(run, trainer, observers, ranks)
+            report_decisions(observers, config, run.recipe, plan, settings, notes)
+            restore_run(run, trainer, observers, ranks)
             return trainer.run()
         except BaseException as error:
             if record:
@@ -206,7 +206,7 @@ def _keep_record(run: OpenRun, content: dict[str, Any], observers: Observers, ra
             error = caught
             if record is not None:
                 record.end("failed", error=str(caught))
-    ranks.agree_on_error(error)
+    ranks.raise_on_all_ranks(error)
     return record
 
 
@@ -231,7 +231,7 @@ def _data_name(task: Task) -> str:
 def make_task(config: TrainingConfig) -> Task:
     """Return the task of a config in one process, its data read and split."""
     recipe = config.make_recipe()
-    data, _ = share_data(recipe, Ranks.alone(), use_cache=config.data_cache)
+    data, _ = prepare_data_once(recipe, Ranks.alone(), use_cache=config.data_cache)
     return SignTask(data, recipe.model)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..devices.memory import words_of_out_of_memory
+from ..devices.memory import out_of_memory_message
 from ..observers.events import Decision, Observer
 from ..tasks.task import Batch, Task
 
@@ -102,7 +102,7 @@ class CompiledForward:
             return self(model, batch)
         except self._compiler.error as error:
             self._before.restore()
-            if (words := _words_of_out_of_memory(error)) is not None:
+            if (words := _out_of_memory_message(error)) is not None:
                 raise torch.OutOfMemoryError(words) from None
             self._give_up(error)
             return self._as_written(model, batch)
@@ -197,10 +197,10 @@ class _Before:
             module.set_rng_state(state)
 
 
-def _words_of_out_of_memory(error: BaseException | None) -> str | None:
+def _out_of_memory_message(error: BaseException | None) -> str | None:
     """Return what an allocator said, also where the compiler wrapped it."""
     while isinstance(error, Exception):
-        if (words := words_of_out_of_memory(error)) is not None:
+        if (words := out_of_memory_message(error)) is not None:
             return words
         error = error.__cause__ or error.__context__
     return None

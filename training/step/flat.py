@@ -115,10 +115,10 @@ class FlatParameters:
         """Begin a step: gradients and ledger are zero."""
         self.all_gradients.zero_()
 
-    def publish(self) -> None:
+    def sync_model(self) -> None:
         """Let the model compute with `values` after they changed: it does, its parameters are views of them."""
 
-    def whole(self, own: torch.Tensor) -> torch.Tensor:
+    def to_checkpoint(self, own: torch.Tensor) -> torch.Tensor:
         """Return a vector such as `values` as checkpoints hold it: whole, each parameter contiguous.
 
         It is the vector itself, or a copy on the host where parameters lie otherwise.
@@ -131,7 +131,7 @@ class FlatParameters:
             whole[place].view(shape).copy_(channels_last_view(own[place], shape))
         return whole
 
-    def own(self, whole: torch.Tensor) -> torch.Tensor:
+    def from_checkpoint(self, whole: torch.Tensor) -> torch.Tensor:
         """Return a copy of what this process holds of a vector that a checkpoint held, on the device, laid out as `values`."""
         own = whole.to(self.device, copy=True)
         for place, shape in self._images:
@@ -146,21 +146,21 @@ class FlatParameters:
         """Set the model from a state. Raises `RuntimeError` where that is of another one."""
         module.load_state_dict(dict(state))
 
-    def load(self, values: torch.Tensor) -> None:
+    def set_values(self, values: torch.Tensor) -> None:
         """Set all parameters from a snapshot of `values`."""
         with torch.no_grad():
             self.values.copy_(values)
-        self.publish()
+        self.sync_model()
 
     @contextmanager
-    def using(self, values: torch.Tensor | None) -> Iterator[None]:
+    def temporarily(self, values: torch.Tensor | None) -> Iterator[None]:
         """Compute with other values for a while, such as a moving average; none: with one's own."""
         if values is None:
             yield
             return
         own = self.values.clone()
-        self.load(values)
+        self.set_values(values)
         try:
             yield
         finally:
-            self.load(own)
+            self.set_values(own)

@@ -25,13 +25,13 @@ class LossScale:
         """Return a factor of the gradients that takes the scale out of them too."""
         return factor / self.scale if self.enabled else factor
 
-    def update(self, sound: torch.Tensor, counts: torch.Tensor | None = None) -> None:
+    def update(self, is_finite: torch.Tensor, counts: torch.Tensor | None = None) -> None:
         """Adapt the scale after an update; not where `counts` is false: a step that ran out of memory tells nothing."""
         if not self.enabled:
             return
-        counts = torch.ones_like(sound) if counts is None else counts
-        quiet = (self.quiet_updates + 1.0) * sound
+        counts = torch.ones_like(is_finite) if counts is None else counts
+        quiet = (self.quiet_updates + 1.0) * is_finite
         grows = quiet >= self._growth_interval
-        factor = torch.where(sound, torch.where(grows, 2.0, 1.0), 0.5)
+        factor = torch.where(is_finite, torch.where(grows, 2.0, 1.0), 0.5)
         self.scale.mul_(torch.where(counts, factor, 1.0))
         self.quiet_updates.copy_(torch.where(counts, quiet * grows.logical_not(), self.quiet_updates))

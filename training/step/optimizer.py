@@ -72,16 +72,16 @@ class FlatOptimizer:
         for updates in self._counts:
             updates.fill_(count)
 
-    def update(self, learning_rate: float, weight_decay: float, sound: torch.Tensor | None = None) -> None:
-        """Update the parameters by their gradients; not where `sound`, a scalar truth value on the device, is false."""
+    def update(self, learning_rate: float, weight_decay: float, is_finite: torch.Tensor | None = None) -> None:
+        """Update the parameters by their gradients; not where `is_finite`, a scalar truth value on the device, is false."""
         if not self._fused:
-            if sound is None or bool(sound):
+            if is_finite is None or bool(is_finite):
                 self._update_in_chunks(learning_rate, weight_decay)
             return
         if not self._decays_in_kernel:
-            self._decay(learning_rate, weight_decay, sound)
+            self._decay(learning_rate, weight_decay, is_finite)
         # As a GradScaler tells it; a kernel told so writes nothing.
-        found_inf = None if sound is None else sound.logical_not().to(torch.float32)
+        found_inf = None if is_finite is None else is_finite.logical_not().to(torch.float32)
         boundary = self._flat.decayed_values.numel()
         for chunk, place in enumerate(self._places):
             decays = self._decays_in_kernel and place.start < boundary
@@ -130,12 +130,12 @@ class FlatOptimizer:
             maximize=False,
         )
 
-    def _decay(self, learning_rate: float, weight_decay: float, sound: torch.Tensor | None) -> None:
+    def _decay(self, learning_rate: float, weight_decay: float, is_finite: torch.Tensor | None) -> None:
         if weight_decay == 0.0:
             return
         with torch.no_grad():
             if self._spec.name == "adamw":
-                applies = 1.0 if sound is None else sound.to(self._flat.dtype)
+                applies = 1.0 if is_finite is None else is_finite.to(self._flat.dtype)
                 self._flat.decayed_values.mul_(1.0 - learning_rate * weight_decay * applies)
             else:
                 self._flat.decayed_gradients.add_(self._flat.decayed_values, alpha=weight_decay)

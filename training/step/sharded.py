@@ -54,7 +54,7 @@ class ShardedParameters(FlatParameters):
         ):
             raise RuntimeError("a parameter was replaced after it was sharded")
 
-    def publish(self) -> None:
+    def sync_model(self) -> None:
         """Let the model compute with `values`."""
         self._reshard()
         with torch.no_grad():
@@ -84,7 +84,7 @@ class ShardedParameters(FlatParameters):
                 self.gradients[start : start + gradient.numel()].copy_(gradient.flatten())
                 parameter.grad = None
 
-    def whole(self, own: torch.Tensor) -> torch.Tensor:
+    def to_checkpoint(self, own: torch.Tensor) -> torch.Tensor:
         """Return all ranks' parts of a vector such as `values`, on the host of rank 0; elsewhere an empty one."""
         whole = torch.zeros(self._whole.size if self._ranks.is_main else 0, dtype=own.dtype)
         for start, place, mine in zip(self.starts, self._whole.places, self._rows, strict=True):
@@ -96,7 +96,7 @@ class ShardedParameters(FlatParameters):
                 whole[place].copy_(summed)
         return whole
 
-    def own(self, whole: torch.Tensor) -> torch.Tensor:
+    def from_checkpoint(self, whole: torch.Tensor) -> torch.Tensor:
         """Return this rank's part of a whole vector, on its device."""
         own = torch.zeros(self.values.numel(), dtype=whole.dtype, device=self.device)
         for start, place, mine in zip(self.starts, self._whole.places, self._rows, strict=True):

@@ -17,7 +17,7 @@ from torch import nn
 
 from ..common.errors import TrainingFailed
 from ..config.recipe import Recipe, Stage
-from ..devices.memory import CANNOT_TRY_AGAIN, MemoryReserve, release_memory, words_of_out_of_memory
+from ..devices.memory import CANNOT_TRY_AGAIN, MemoryReserve, out_of_memory_message, release_memory
 from ..devices.ranks import Ranks
 from ..observers.profiling.sections import UNMARKED, Sections
 from ..tasks.task import Batch, Task
@@ -28,7 +28,7 @@ from .optimizer import FlatOptimizer
 from .reduction import make_reduction
 
 
-class Word(NamedTuple):
+class StepFlags(NamedTuple):
     """What a rank tells all others with a step, and what came together of it: whether any of them said so."""
 
     stop: bool = False
@@ -41,11 +41,11 @@ class Word(NamedTuple):
     """One of twice the size could not be planned."""
 
 
-_SILENCE = Word()
+_NO_FLAGS = StepFlags()
 
-LEDGER_SIZE = 3 + len(Word._fields)
+LEDGER_SIZE = 3 + len(StepFlags._fields)
 """What the ranks sum beside the gradients: the weight of the samples, the sum of their losses, infinity where a rank ran
-out of memory, and for each part of a `Word` the ranks that said so."""
+out of memory, and for each part of a `StepFlags` the ranks that said so."""
 
 
 class Failure(NamedTuple):
@@ -68,7 +68,7 @@ class StepOutcome(NamedTuple):
     """Before clipping."""
     out_of_memory: bool
     """Some rank ran out of memory: nothing was updated, and the same global batch is to be computed again."""
-    word: Word
+    word: StepFlags
 
     @property
     def is_sound(self) -> bool:
@@ -102,7 +102,7 @@ class PendingStep:
             loss=loss_sum / weight if weight else math.nan,
             gradient_norm=norm,
             out_of_memory=out_of_memory != 0.0,
-            word=Word(*(ranks > 0.0 for ranks in said)),
+            word=StepFlags(*(ranks > 0.0 for ranks in said)),
         )
 
 
@@ -137,7 +137,7 @@ class TrainStep:
         self.loss_scale = LossScale(65536.0 / rows, ranks.device, enabled=recipe.resolved.mixed_precision == "fp16")
         self.optimizer = FlatOptimizer(self._spec, flat)
         self.average: torch.Tensor | None = None
-        self.sound = torch.ones((), dtype=torch.bool, device=flat.device)
+        self.is_finite = torch.ones((), dtype=torch.bool, device=flat.device)
         """Whether the last step updated anything; on the device."""
         self._halted = torch.zeros((), dtype=flat.dtype, device=flat.device)
         """Infinite from a step that ran out of memory until `resume`: steps queued behind it update nothing."""
@@ -170,7 +170,7 @@ class TrainStep:
         learning_rate: float,
         ema_decay: float,
         overlapped: bool = False,
-        word: Word = _SILENCE,
+        word: StepFlags = _NO_FLAGS,
     ) -> PendingStep:
         """Do one optimizer step. A rank with no micro-batch, or out of memory, takes part in the reduction all the same.
 
@@ -188,7 +188,7 @@ class TrainStep:
                 self.accumulate(batch, stage, overlapped=overlapped and is_last, counts=done < num_counted)
                 done += 1
         except Exception as error:
-            message = words_of_out_of_memory(error)
+            message = out_of_memory_message(error)
             if message is None:
                 raise
             if self.flat.is_sharded:
@@ -239,13 +239,13 @@ class TrainStep:
             factor = factor * (self._spec.clip_norm / (norm + 1e-6)).clamp(max=1.0)
         self._halted.add_(self._out_of_memory)
         # An infinite loss times zero is not a number, which nothing added to it mends.
-        sound = self.sound = (norm + self._halted + self._loss_sum * 0.0).isfinite() & (self._weight > 0.0)
+        is_finite = self.is_finite = (norm + self._halted + self._loss_sum * 0.0).isfinite() & (self._weight > 0.0)
         flat.gradients.mul_(factor)
-        self.optimizer.update(learning_rate, weight_decay, sound)
-        flat.publish()
-        self.loss_scale.update(sound, counts=self._halted.isfinite())
+        self.optimizer.update(learning_rate, weight_decay, is_finite)
+        flat.sync_model()
+        self.loss_scale.update(is_finite, counts=self._halted.isfinite())
         if self.average is not None:
-            self.average.lerp_(flat.values, (1.0 - ema_decay) * sound.to(flat.dtype))
+            self.average.lerp_(flat.values, (1.0 - ema_decay) * is_finite.to(flat.dtype))
         return torch.cat([flat.ledger, norm.view(1)])
 
     def _update_on_host(self, learning_rate: float, weight_decay: float, ema_decay: float) -> list[float]:
@@ -255,14 +255,14 @@ class TrainStep:
         weight, loss_sum, out_of_memory = ledger[:3]
         factor = 1.0 / weight if weight else 0.0
         norm = float(self._reduction.gradient_norm()) * factor
-        sound = math.isfinite(norm + out_of_memory + loss_sum * 0.0) and weight > 0.0
-        self.sound.fill_(sound)
-        if sound:
+        is_finite = math.isfinite(norm + out_of_memory + loss_sum * 0.0) and weight > 0.0
+        self.is_finite.fill_(is_finite)
+        if is_finite:
             if self._spec.clip_norm is not None:
                 factor *= min(1.0, self._spec.clip_norm / (norm + 1e-6))
             flat.gradients.mul_(factor)
             self.optimizer.update(learning_rate, weight_decay)
-            flat.publish()
+            flat.sync_model()
             if self.average is not None:
                 self.average.lerp_(flat.values, 1.0 - ema_decay)
         return [*ledger, norm]

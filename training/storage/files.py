@@ -121,7 +121,7 @@ def flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def told(error: OSError) -> str:
+def describe_os_error(error: OSError) -> str:
     """Return an error as a person would say it: `No space left on device (runs/signs/run.json)`."""
     what = error.strerror or str(error) or type(error).__name__
     return f"{what} ({os.fsdecode(error.filename)})" if error.filename else what

@@ -39,7 +39,7 @@ class SignTask(ClassificationTask):
         self._spec = spec
 
     @property
-    def cuts(self) -> bool:
+    def can_split_batches(self) -> bool:
         """Whether all is drawn by keys."""
         return self.keyed_randomness
 
@@ -87,7 +87,7 @@ class SignTask(ClassificationTask):
             return {**tensors, "landmarks": landmarks}
         return {**tensors, "landmarks": landmarks, "lengths": lengths, "real": real_frames(lengths)}
 
-    def cut(self, tensors: dict[str, torch.Tensor], sizes: Sequence[int]) -> list[dict[str, torch.Tensor]]:
+    def split_batch(self, tensors: dict[str, torch.Tensor], sizes: Sequence[int]) -> list[dict[str, torch.Tensor]]:
         """Return the clips in groups: `real` is as wide as the longest of each."""
         lengths = tensors["lengths"].split(list(sizes))
         landmarks = tensors["landmarks"].split([int(part.sum()) for part in lengths])

@@ -57,7 +57,7 @@ class Task(abc.ABC):
     keyed_randomness: bool = True
 
     @property
-    def cuts(self) -> bool:
+    def can_split_batches(self) -> bool:
         """Whether several micro-batches may be fetched and augmented in one call, and be parted by `cut`.
 
         It costs less where samples are small. Not where a call pads its samples to the longest of them, or draws from a
@@ -97,7 +97,7 @@ class Task(abc.ABC):
         """Return training samples changed at random, keyed by `keys`, int64 [samples]. On the host."""
         return tensors
 
-    def cut(self, tensors: dict[str, torch.Tensor], sizes: Sequence[int]) -> list[dict[str, torch.Tensor]]:
+    def split_batch(self, tensors: dict[str, torch.Tensor], sizes: Sequence[int]) -> list[dict[str, torch.Tensor]]:
         """Return what `augment` returned as micro-batches of `sizes` samples, in their order.
 
         Here along the first dimension of each tensor; a task whose first dimension is not the samples overrides this.

@@ -43,7 +43,7 @@ class TensorTask(ClassificationTask):
         self.class_names = list(class_names) if class_names else [str(number) for number in range(num_classes)]
 
     @property
-    def cuts(self) -> bool:
+    def can_split_batches(self) -> bool:
         """Whether `fetch` is this one, and nothing is drawn but by keys."""
         is_keyed = self.keyed_randomness or type(self).augment is Task.augment
         return type(self).fetch is TensorTask.fetch and is_keyed

@@ -107,14 +107,14 @@ def describe(outcome: Outcome) -> list[str]:
         return [f"no process was started; the log of Accelerate's launcher, {outcome.log}, ends:", *outcome.last_lines]
     # What rank 0 said is on the terminal already, or where its output went.
     shown = () if outcome.failed_rank == 0 else outcome.last_lines
-    who = culprit(outcome)
+    who = failed_rank_name(outcome)
     failed = "failed" if who is None else f"{who} failed first"
     killed_hard = outcome.failure in ("signal", "agent signal") and outcome.code == signal.SIGKILL
     hint = " (as the kernel does when memory runs out)" if killed_hard else ""
-    return [f"{failed}: {told_reason(outcome)}{hint}{killed}; log {outcome.log}", *shown]
+    return [f"{failed}: {failed_rank_error(outcome)}{hint}{killed}; log {outcome.log}", *shown]
 
 
-def culprit(outcome: Outcome) -> str | None:
+def failed_rank_name(outcome: Outcome) -> str | None:
     """Return who failed first, in words; None where there is one process only."""
     if outcome.failed_rank is None:
         return "Accelerate's launcher"
@@ -122,7 +122,7 @@ def culprit(outcome: Outcome) -> str | None:
     return None if alone else f"rank {outcome.failed_rank}"
 
 
-def told_reason(outcome: Outcome) -> str:
+def failed_rank_error(outcome: Outcome) -> str:
     """Return in a few words why a run failed."""
     if outcome.failure == "agent":
         return "no process was started"

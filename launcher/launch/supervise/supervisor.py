@@ -36,7 +36,7 @@ _TAIL_BYTES = 1 << 15
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class GroupStart:
     """What to start. `direct`: the process is the training itself, not an agent that starts it."""
 
     argv: tuple[str, ...]
@@ -47,7 +47,7 @@ class Run:
     grace_seconds: float
 
 
-def run(what: Run, inbox: Inbox) -> Outcome:
+def run(what: GroupStart, inbox: Inbox) -> Outcome:
     """Run the processes to their end and return how they ended; call it in the main thread, with the inbox entered.
 
     SIGTERM and SIGINT to this process stop them: they get the signal, and SIGKILL after the grace time. SIGHUP, SIGUSR1
@@ -65,7 +65,7 @@ def run(what: Run, inbox: Inbox) -> Outcome:
     return supervisor.outcome()
 
 
-def say(text: str) -> None:
+def print_status(text: str) -> None:
     """Tell a person, on stderr."""
     try:
         print(f"slipway launch: {text}", file=sys.stderr, flush=True)
@@ -74,7 +74,7 @@ def say(text: str) -> None:
 
 
 class _Supervisor:
-    def __init__(self, what: Run) -> None:
+    def __init__(self, what: GroupStart) -> None:
         self._what = what
         # In the terminal's foreground a training may read it, as for a debugger. Elsewhere nobody but this process
         # sends it signals, so that it gets each of them once.
@@ -145,7 +145,7 @@ class _Supervisor:
         self._ended |= self._read_states()  # a rank may have come up since
         if signum in STOPS:
             if self._stopped_by == signum == signal.SIGINT:
-                say("interrupted again: killing what is left")
+                print_status("interrupted again: killing what is left")
                 self._give_until(time.monotonic())
                 return
             if self._stopped_by is not None:
@@ -155,7 +155,7 @@ class _Supervisor:
             self._family |= processes.family([self._process, *self._ranks.values()])
             if signum == signal.SIGINT and sys.stderr.isatty():
                 print(file=sys.stderr)  # past the terminal's ^C
-                say(f"stopping, for at most {self._what.grace_seconds:g} s; Ctrl-C again kills at once")
+                print_status(f"stopping, for at most {self._what.grace_seconds:g} s; Ctrl-C again kills at once")
         if received.to_group and self._shares_group:
             return
         if self._what.direct:
@@ -168,7 +168,7 @@ class _Supervisor:
             self._agent_was_told = True
             processes.send(self._process, signal.SIGTERM)
         elif not told:
-            say(f"{signal.Signals(signum).name} came before any process was up: not passed on")
+            print_status(f"{signal.Signals(signum).name} came before any process was up: not passed on")
 
     def _kill_all(self) -> None:
         everything = self._family | processes.family([self._process, *self._ranks.values()])
@@ -195,7 +195,7 @@ class _Supervisor:
         copiers = self._copiers()
         num_left = sum(process.pid not in copiers for process in left)
         if num_left and self._deadline is None:
-            say(f"{counted(num_left, 'process', 'processes')} left running: ended with the script")
+            print_status(f"{counted(num_left, 'process', 'processes')} left running: ended with the script")
         remaining = self._what.grace_seconds if self._deadline is None else self._deadline - time.monotonic()
         self._num_killed += processes.end(left, copiers, max(0.0, remaining))
 

@@ -10,7 +10,7 @@ import pytest
 from slipway.launcher.doctor import clock as clock_checks
 from slipway.launcher.doctor import process as process_checks
 from slipway.launcher.doctor.clock import Clock
-from slipway.launcher.doctor.processes import Outcome
+from slipway.launcher.doctor.processes import MembersOutcome
 from tests.launcher.doctor_situations import GIB, situation, with_memory
 from tests.launcher.machines import machines
 
@@ -69,8 +69,8 @@ def member(rank: int, world_size: int = 2, **changes: Any) -> dict[str, Any]:
     return {**usual, **changes}
 
 
-def outcome(*reports: dict[str, Any], problem: str | None = None, timed_out: bool = False) -> Outcome:
-    return Outcome(reports=reports, problem=problem, timed_out=timed_out, seconds=1.0)
+def outcome(*reports: dict[str, Any], problem: str | None = None, timed_out: bool = False) -> MembersOutcome:
+    return MembersOutcome(reports=reports, problem=problem, timed_out=timed_out, seconds=1.0)
 
 
 @pytest.mark.parametrize(

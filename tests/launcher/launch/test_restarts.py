@@ -26,7 +26,7 @@ from slipway.launcher.launch.restarts import (
 )
 from slipway.launcher.launch.state_files import PROGRESS_FILE
 from slipway.launcher.launch.supervise.outcome import Outcome
-from slipway.launcher.launch.supervise.supervisor import Run
+from slipway.launcher.launch.supervise.supervisor import GroupStart
 from slipway.launcher.plan.replan import EarlierRun
 from slipway.training.observers.launch_mark import MARK, LaunchMark
 from tests.launcher.machines import machines
@@ -155,14 +155,14 @@ def test_it_goes_on_from_the_newest_checkpoint_of_the_newest_run(tmp_path: Path)
 
 
 @pytest.fixture
-def ends(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Run]]:
+def ends(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[GroupStart]]:
     """Return what makes the processes of a launch end in these ways, one after the other; it returns what was started."""
-    started: list[Run] = []
+    started: list[GroupStart] = []
 
-    def set_up(*outcomes: Outcome | Callable[[Run], Outcome]) -> list[Run]:
+    def set_up(*outcomes: Outcome | Callable[[GroupStart], Outcome]) -> list[GroupStart]:
         left = list(outcomes)
 
-        def run(what: Run, inbox: object) -> Outcome:
+        def run(what: GroupStart, inbox: object) -> Outcome:
             started.append(what)
             end = left.pop(0)
             return end if isinstance(end, Outcome) else end(what)
@@ -181,10 +181,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def training(step: int, run_folder: Path, outcome: Outcome) -> Callable[[Run], Outcome]:
+def training(step: int, run_folder: Path, outcome: Outcome) -> Callable[[GroupStart], Outcome]:
     """Return processes that train a run up to a step."""
 
-    def end(what: Run) -> Outcome:
+    def end(what: GroupStart) -> Outcome:
         mark = LaunchMark(str(what.folder), run_folder)
         mark.on_step(SimpleNamespace(step=step))  # type: ignore[arg-type]
         mark.close()
@@ -194,7 +194,10 @@ def training(step: int, run_folder: Path, outcome: Outcome) -> Callable[[Run], O
 
 
 def test_with_a_gpu_lost_it_goes_on_with_seven(
-    ends: Callable[..., list[Run]], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ends: Callable[..., list[GroupStart]],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     whole = machines()["8xh100"]
     there = [whole, without(whole, 3)]
@@ -218,7 +221,10 @@ def test_with_a_gpu_lost_it_goes_on_with_seven(
 
 
 def test_with_no_gpu_left_it_gives_up_with_the_exit_code_of_the_crash(
-    ends: Callable[..., list[Run]], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ends: Callable[..., list[GroupStart]],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     whole = machines()["8xh100"]
     there = [whole, without(whole, *range(8))]
@@ -230,7 +236,7 @@ def test_with_no_gpu_left_it_gives_up_with_the_exit_code_of_the_crash(
 
 
 def test_the_same_step_twice_for_the_same_reason_is_given_up(
-    ends: Callable[..., list[Run]], folder: Path, capsys: pytest.CaptureFixture[str]
+    ends: Callable[..., list[GroupStart]], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_folder = folder / "runs" / "mine"
     crashes = [
@@ -247,10 +253,10 @@ def test_the_same_step_twice_for_the_same_reason_is_given_up(
     assert "4 starts:\n" in said
 
 
-def test_a_script_of_several_runs_finds_each_by_its_name(ends: Callable[..., list[Run]], folder: Path) -> None:
+def test_a_script_of_several_runs_finds_each_by_its_name(ends: Callable[..., list[GroupStart]], folder: Path) -> None:
     one, two = folder / "runs" / "fold-1", folder / "runs" / "fold-2"
 
-    def both(what: Run) -> Outcome:
+    def both(what: GroupStart) -> Outcome:
         training(9, one, failed())(what)
         return training(4, two, failed())(what)
 
@@ -261,7 +267,7 @@ def test_a_script_of_several_runs_finds_each_by_its_name(ends: Callable[..., lis
 
 
 def test_a_resumed_run_that_crashes_before_it_begins_is_resumed_again(
-    ends: Callable[..., list[Run]], folder: Path
+    ends: Callable[..., list[GroupStart]], folder: Path
 ) -> None:
     from slipway.launcher.common.parser import make_parser
     from slipway.launcher.launch.command import add_launch_options, start
@@ -280,7 +286,7 @@ def test_a_resumed_run_that_crashes_before_it_begins_is_resumed_again(
 def test_a_signal_between_two_starts_ends_it_at_once(
     is_known: bool,
     code: int,
-    ends: Callable[..., list[Run]],
+    ends: Callable[..., list[GroupStart]],
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

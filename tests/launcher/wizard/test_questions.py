@@ -18,11 +18,11 @@ from slipway.launcher.wizard.conversation import machine_lines
 from slipway.launcher.wizard.destination import ask_where
 from slipway.launcher.wizard.dialogue import INTRODUCTION
 from slipway.launcher.wizard.questions import QUESTIONS, next_question
-from slipway.launcher.wizard.remarks import cut, remarks, share_counts
+from slipway.launcher.wizard.remarks import apportion, describe_split, remarks
 from slipway.launcher.wizard.script import script_of
-from slipway.launcher.wizard.situation import Question, Situation, new_warnings, resolve, situation
+from slipway.launcher.wizard.situation import Question, WizardState, new_warnings, resolve, situation
 from slipway.training.batches.share import micro_batches
-from slipway.training.common.apportion import share_counts as training_share_counts
+from slipway.training.common.apportion import apportion as training_share_counts
 from slipway.training.common.errors import UserError
 from slipway.training.run.cli import parse_config
 from tests.conftest import ROOT
@@ -33,7 +33,7 @@ MACHINES = machines()
 PLANS = golden_plans()
 
 
-def start(name: str, **fixed: Any) -> Situation:
+def start(name: str, **fixed: Any) -> WizardState:
     return situation(MACHINES[name], Answers(intent=Intent(**fixed)))
 
 
@@ -41,9 +41,9 @@ def question(name: str) -> Question:
     return next(one for one in QUESTIONS if one.name == name)
 
 
-def walk(now: Situation) -> list[tuple[Question, Situation]]:
+def walk(now: WizardState) -> list[tuple[Question, WizardState]]:
     """Return the questions that somebody is asked who takes every recommendation."""
-    met: list[tuple[Question, Situation]] = []
+    met: list[tuple[Question, WizardState]] = []
     settled = list(said(now.answers))
     while one := next_question(now, [*settled, *(question.name for question, _ in met)]):
         met.append((one, now))
@@ -184,14 +184,16 @@ def test_what_is_no_number_of_parameters_is_refused(text: str) -> None:
 def test_shares_are_told_as_the_training_cuts_them(samples: int, weights: list[float]) -> None:
     if sum(weights) == 0:
         weights[0] = 1.0
-    assert share_counts(samples, weights) == training_share_counts(samples, weights).tolist()
+    assert apportion(samples, weights) == training_share_counts(samples, weights).tolist()
 
 
 def test_an_uneven_batch_is_told_as_it_is_cut() -> None:
     hardware = MACHINES["8xh100"]
 
     def told(processes: int, **intent: int) -> str:
-        return cut(make_plan(hardware, Intent(num_processes=processes, **intent)), intent["global_batch_size"])
+        return describe_split(
+            make_plan(hardware, Intent(num_processes=processes, **intent)), intent["global_batch_size"]
+        )
 
     assert told(2, global_batch_size=64) == told(2, global_batch_size=64, micro_batch_size=8) == ""
     assert told(3, global_batch_size=100).startswith(

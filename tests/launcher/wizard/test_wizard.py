@@ -16,7 +16,7 @@ from slipway.launcher.common.parser import make_parser, parse
 from slipway.launcher.plan import accelerate_config
 from slipway.launcher.plan.make_plan import Intent, make_plan
 from slipway.launcher.plan.options import add_intent, intent_of
-from slipway.launcher.wizard.actions import Run
+from slipway.launcher.wizard.actions import WizardActions
 from slipway.launcher.wizard.answers import Answers, plan_flags, read_answers, to_yaml
 from slipway.launcher.wizard.answers import given as said
 from slipway.launcher.wizard.conversation import converse
@@ -231,7 +231,7 @@ def test_after_the_file_nothing_is_launched_without_a_yes(
         SimpleNamespace(launch=lambda flags: calls.append(flags[-1]) or 42),
     )
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(["mine.py", *[""] * 6, *last_replies, ""])))
-    run = Run(dialogue=Dialogue(), elsewhere=False, overwrite=False, answers_from=None, save_to="a.yaml")
+    run = WizardActions(dialogue=Dialogue(), elsewhere=False, overwrite=False, answers_from=None, save_to="a.yaml")
     assert converse(run, MACHINES["t4"], Answers()) == code
     assert run.outcome == "accelerate_configs/cuda.yaml is written"
     assert calls == ["mine.py"] * launched
@@ -243,7 +243,7 @@ def test_what_a_flag_brings_is_told_at_the_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("quit\n"))
-    run = Run(dialogue=Dialogue(), elsewhere=True, overwrite=False, answers_from=None, save_to=None)
+    run = WizardActions(dialogue=Dialogue(), elsewhere=True, overwrite=False, answers_from=None, save_to=None)
     with pytest.raises(Quit):
         converse(run, MACHINES["t4"], Answers(intent=Intent(mixed_precision="bf16", global_batch_size=9)))
     told = capsys.readouterr().err

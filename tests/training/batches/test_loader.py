@@ -63,7 +63,7 @@ def test_small_steps_are_prepared_together_and_get_what_each_gets_alone(
     works = make_works([3, 2], [4], [], [1, 1, 1], *([2] for _ in range(12)))
     task, alone = make_task(), make_task()
     with monkeypatch.context() as patched:
-        patched.setattr(type(alone), "cuts", False)
+        patched.setattr(type(alone), "can_split_batches", False)
         expected = list(batches_of(make_loader(alone), works))
     fetches = Fetches(task, monkeypatch)
     loader = make_loader(task, num_workers=num_workers)

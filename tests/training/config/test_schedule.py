@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from slipway.training.config.recipe import Schedule
-from slipway.training.config.schedule import ema_decay, learning_rate, learning_rate_factor
+from slipway.training.config.schedule import batch_size_factor, ema_decay, learning_rate
 
 
 def rates(schedule: str, num_steps: int, warmup_steps: int, final_fraction: float = 0.0) -> list[float]:
@@ -52,11 +52,11 @@ def test_the_peak_is_reached_at_the_last_step_of_warm_up_and_never_passed(schedu
 
 
 def test_the_learning_rate_follows_the_batch_by_its_rule() -> None:
-    assert learning_rate_factor(128, 32, "linear") == 4.0
-    assert learning_rate_factor(128, 32, "sqrt") == pytest.approx(math.sqrt(4.0))
-    assert learning_rate_factor(128, 32, "none") == 1.0
+    assert batch_size_factor(128, 32, "linear") == 4.0
+    assert batch_size_factor(128, 32, "sqrt") == pytest.approx(math.sqrt(4.0))
+    assert batch_size_factor(128, 32, "none") == 1.0
     with pytest.raises(ValueError, match="unknown"):
-        learning_rate_factor(128, 32, "cubic")
+        batch_size_factor(128, 32, "cubic")
 
 
 def test_the_average_forgets_the_first_weights_fast_and_then_slowly() -> None:

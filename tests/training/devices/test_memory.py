@@ -17,7 +17,7 @@ from benchmarks.exactness import make_data
 from benchmarks.exactness import make_recipe as make_sign_recipe
 from slipway.training.batches.loader import Loader
 from slipway.training.devices import memory
-from slipway.training.devices.memory import MemoryReserve, MemoryWatch, is_out_of_memory, words_of_out_of_memory
+from slipway.training.devices.memory import MemoryReserve, MemoryWatch, is_out_of_memory, out_of_memory_message
 from slipway.training.devices.world import leave_group
 from slipway.training.loop.trainer import Trainer
 from slipway.training.step.micro_batch.limit import MicroBatchLimit
@@ -98,7 +98,7 @@ def test_types_that_mean_it_need_no_message() -> None:
 @pytest.mark.parametrize("error", SOMETHING_ELSE, ids=str)
 def test_an_error_that_means_something_else_is_not_taken_for_it(error: Exception) -> None:
     assert not is_out_of_memory(error)
-    assert words_of_out_of_memory(error) is None
+    assert out_of_memory_message(error) is None
 
 
 def test_a_failed_pass_lets_its_tensors_go() -> None:
@@ -122,7 +122,7 @@ def test_a_failed_pass_lets_its_tensors_go() -> None:
         try:
             call()
         except Exception as error:
-            said = words_of_out_of_memory(error)
+            said = out_of_memory_message(error)
             held = [tensor() for tensor in tensors]
         assert said == words
         assert held == [None] * len(tensors)
@@ -130,8 +130,8 @@ def test_a_failed_pass_lets_its_tensors_go() -> None:
 
 def test_the_words_are_the_allocators() -> None:
     message = OUT_OF_MEMORY["CPU"]
-    assert words_of_out_of_memory(RuntimeError(message)) == message.split(". ", 1)[1]
-    assert words_of_out_of_memory(MemoryError()) == "MemoryError"
+    assert out_of_memory_message(RuntimeError(message)) == message.split(". ", 1)[1]
+    assert out_of_memory_message(MemoryError()) == "MemoryError"
 
 
 def test_the_reserve_does_without_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

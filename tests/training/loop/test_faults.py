@@ -11,7 +11,7 @@ from slipway.training.loop.faults import FaultDetector, Position
 
 
 def observe(detector: FaultDetector, losses: list[float], start: int = 0, **options: bool) -> list[list[Position]]:
-    """Return what a detector says of each loss; one that is not finite is not sound."""
+    """Return what a detector says of each loss; one that is not finite is not is_finite."""
     return [
         detector.observe(Position(0, start + step), loss, is_sound=math.isfinite(loss), **options)
         for step, loss in enumerate(losses)

@@ -94,7 +94,7 @@ def check_fields(runs_dir: Path) -> None:
 
 
 def skipped_without_a_trace(**options: Any) -> tuple[list[bool], list[bool]]:
-    """Return which steps changed anything of weights, average, moments and count, and which were sound."""
+    """Return which steps changed anything of weights, average, moments and count, and which were is_finite."""
     recipe = make_recipe(Stage(name="only", epochs=2, weight_decay=0.3), learning_rate=0.05, ema_decay=0.9, **options)
     trainer, recorder = make_trainer(ActingTask(None, with_infinity), recipe)
     step = trainer._loop.step
@@ -123,9 +123,9 @@ def skipped_without_a_trace(**options: Any) -> tuple[list[bool], list[bool]]:
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_an_update_of_bad_numbers_leaves_weights_average_moments_and_count_as_they_were(optimizer: str) -> None:
-    changed, sound = skipped_without_a_trace(optimizer=optimizer)
+    changed, is_finite = skipped_without_a_trace(optimizer=optimizer)
     expected = [step != step_of_sample(epoch) for epoch in (0, 1) for step in range(4)]
-    assert changed == sound == expected
+    assert changed == is_finite == expected
 
 
 def test_an_infinity_in_one_sample_is_passed_over_in_every_epoch_and_harms_nothing_else(tmp_path: Path) -> None:
@@ -321,18 +321,18 @@ def test_what_cannot_go_on_is_no_bad_input(tmp_path: Path) -> None:
 
 def test_the_loss_scale_halves_at_an_overflow_and_doubles_after_a_quiet_time() -> None:
     scale = LossScale(1024.0, torch.device("cpu"), enabled=True, growth_interval=3)
-    sound, unsound = torch.tensor(True), torch.tensor(False)
+    is_finite, unsound = torch.tensor(True), torch.tensor(False)
 
     def after(*steps: torch.Tensor) -> float:
         for step in steps:
             scale.update(step)
         return float(scale.scale)
 
-    assert after(sound, sound) == 1024.0
-    assert after(sound) == 2048.0
-    assert after(sound, sound, unsound) == 1024.0
-    assert after(sound, sound) == 1024.0
-    assert after(sound) == 2048.0
+    assert after(is_finite, is_finite) == 1024.0
+    assert after(is_finite) == 2048.0
+    assert after(is_finite, is_finite, unsound) == 1024.0
+    assert after(is_finite, is_finite) == 1024.0
+    assert after(is_finite) == 2048.0
     # A step that ran out of memory says nothing of the numbers.
     scale.update(unsound, torch.tensor(False))
     assert float(scale.scale) == 2048.0

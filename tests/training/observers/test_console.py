@@ -14,7 +14,7 @@ from rich.console import Console
 
 from slipway.training.config.recipe import Recipe, Stage
 from slipway.training.observers.console import configure_logging, is_live_terminal, make_console, make_console_observer
-from slipway.training.observers.console_base import Progress, key_values
+from slipway.training.observers.console_base import ProgressCounts, key_values
 from slipway.training.observers.console_live import ProgressView
 from slipway.training.observers.console_plain import PlainConsole
 from slipway.training.observers.events import Decision, EpochEnd, RunEnd, SectionTime
@@ -144,10 +144,10 @@ def test_the_time_left_stops_at_the_most_steps_of_the_run() -> None:
 
 class _ProgressOnly(PlainConsole):
     def on_run_start(self, event: object) -> None:
-        self.shown: list[Progress] = []
+        self.shown: list[ProgressCounts] = []
         super().on_run_start(event)
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: ProgressCounts) -> None:
         self.shown.append(progress)
 
 
@@ -212,7 +212,7 @@ def test_a_failed_run_gives_the_terminal_back_and_leaves_how_far_it_came(capsys:
 def test_the_bars_fit_the_width_and_keep_the_loss(width: int) -> None:
     view = ProgressView(lambda: 0.0)
     view.activity = ""
-    view.progress = Progress(
+    view.progress = ProgressCounts(
         stage_number=2,
         num_stages=5,
         stage_name="regularization",

@@ -47,7 +47,7 @@ def test_other_values_are_used_for_a_while_only() -> None:
     model = Model()
     flat = FlatParameters(model, 2)
     own = flat.values.clone()
-    with flat.using(torch.full_like(own, 7.0)):
+    with flat.temporarily(torch.full_like(own, 7.0)):
         assert model.first.weight[0, 0] == 7.0
     assert torch.equal(flat.values, own)
 

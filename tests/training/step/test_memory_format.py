@@ -163,15 +163,15 @@ def test_a_vector_leaves_and_comes_back_in_the_order_of_contiguous_parameters() 
     contiguous, flat = FlatParameters(plain, 2), FlatParameters(model, 2, channels_last=True)
     before = flat.values.clone()
     assert not torch.equal(flat.values, contiguous.values)
-    assert torch.equal(flat.whole(flat.values), contiguous.values)
+    assert torch.equal(flat.to_checkpoint(flat.values), contiguous.values)
     assert torch.equal(flat.values, before)
-    assert torch.equal(flat.own(contiguous.values), flat.values)
+    assert torch.equal(flat.from_checkpoint(contiguous.values), flat.values)
     assert contiguous.whole(contiguous.values) is contiguous.values
     changed = {name: tensor + 1.0 for name, tensor in plain.state_dict().items()}
     for one, of in ((flat, model), (contiguous, plain)):
         one.load_state_dict(of, changed)
     check_strides(flat)
-    assert torch.equal(flat.whole(flat.values), contiguous.values)
+    assert torch.equal(flat.to_checkpoint(flat.values), contiguous.values)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_auto_leaves_a_model_without_convolutions_as_it_was() -> None:
     trainer, before = trained("auto", make_task()), trained("contiguous", make_task())
     assert (trainer.plan.memory_format, reason_of(trainer)) == ("contiguous", "the model has no 2-D convolution")
     assert torch.equal(trainer.flat.values, before.flat.values)
-    assert trainer.flat.whole(trainer.flat.values) is trainer.flat.values
+    assert trainer.flat.to_checkpoint(trainer.flat.values) is trainer.flat.values
 
 
 @pytest.mark.parametrize(("kind", "reason"), [(Viewing, "view size is not compatible"), (InMemory, "other numbers")])

@@ -32,9 +32,9 @@ def gradients(flat: FlatParameters, step: int) -> torch.Tensor:
     return torch.randn(flat.gradients.shape, dtype=flat.dtype, generator=generator)
 
 
-def update(flat: FlatParameters, own: FlatOptimizer, step: int, *, sound: bool = True) -> None:
+def update(flat: FlatParameters, own: FlatOptimizer, step: int, *, is_finite: bool = True) -> None:
     flat.gradients.copy_(gradients(flat, step))
-    own.update(RATES[step], DECAY, torch.tensor(sound))
+    own.update(RATES[step], DECAY, torch.tensor(is_finite))
 
 
 @pytest.fixture(params=["fused", "decayed in the kernel", "chunked"])
@@ -120,7 +120,7 @@ def test_a_reset_or_a_checkpoint_sets_the_count_that_the_bias_is_corrected_by(pa
     assert torch.equal(other.values, whole)
     # A new stage is a new optimizer.
     own.reset()
-    flat.load(first)
+    flat.set_values(first)
     for step in range(len(RATES)):
         update(flat, own, step)
     assert torch.allclose(parameters_of(flat), reference_of("adamw"), rtol=0, atol=1e-14)

@@ -145,18 +145,18 @@ def check_parts(size: int) -> int:
     rows = [len(one.to_local()) for one in sharded.parameters]  # type: ignore[attr-defined]
     assert rows == {0: [2, 1, 1], 1: [2, 1, 1], 2: [1, 0, 0]}[ranks.rank]
     assert sharded.num_parameters == flat.num_parameters
-    together = sharded.whole(sharded.values)
+    together = sharded.to_checkpoint(sharded.values)
     assert torch.equal(together, flat.values if ranks.is_main else torch.empty(0))
-    assert torch.equal(sharded.own(flat.values), sharded.values)
+    assert torch.equal(sharded.from_checkpoint(flat.values), sharded.values)
     state = sharded.state_dict(model)
     assert state.keys() == (plain.state_dict().keys() if ranks.is_main else set())
     assert all(torch.equal(state[name], plain.state_dict()[name]) for name in state)
     changed = {name: tensor + 1.0 for name, tensor in plain.state_dict().items()}
     sharded.load_state_dict(model, changed)
     flat.load_state_dict(plain, changed)
-    assert torch.equal(sharded.own(flat.values), sharded.values)
+    assert torch.equal(sharded.from_checkpoint(flat.values), sharded.values)
     assert torch.equal(dict(model.named_buffers())["scale"], changed["scale"])
-    sharded.load(sharded.own(flat.values * 2.0))
+    sharded.set_values(sharded.from_checkpoint(flat.values * 2.0))
     doubled = sharded.state_dict(model)
     assert not ranks.is_main or torch.equal(doubled["layers.0.weight"], changed["layers.0.weight"] * 2.0)
     for wrong in ({}, {**changed, "scale": torch.zeros(3)}):
@@ -191,7 +191,7 @@ def check_few_rows(size: int) -> int:
         one.gradients.fill_(1.0)
         optimizer.update(0.1, 0.5)
         one.publish()
-    together = sharded.whole(sharded.values)
+    together = sharded.to_checkpoint(sharded.values)
     assert not ranks.is_main or torch.equal(together[:6], flat.values[:6])
     layer = nn.Linear(3, 3)
     tied = nn.ModuleDict({"layers": nn.ModuleList([layer, nn.Linear(3, 3)]), "head": nn.Linear(3, 3)})

@@ -177,5 +177,5 @@ def test_a_file_in_the_place_of_the_folder_is_an_error_that_names_it(tmp_path: P
     (tmp_path / "checkpoints").write_text("")
     with pytest.raises(OSError, match="File exists") as caught:
         write_checkpoint(tmp_path, content(10), keep=1)
-    assert durable.told(caught.value) == f"File exists ({tmp_path / 'checkpoints'})"
+    assert durable.describe_os_error(caught.value) == f"File exists ({tmp_path / 'checkpoints'})"
     assert newest_checkpoint(tmp_path) == (None, [])

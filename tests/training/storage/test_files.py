@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from slipway.training.storage import files as durable
-from slipway.training.storage.files import flush_folder, sha256_of, told, write_durably, write_tensors
+from slipway.training.storage.files import describe_os_error, flush_folder, sha256_of, write_durably, write_tensors
 
 
 def test_what_is_written_in_pieces_is_hashed_as_a_whole(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_folder_that_cannot_be_flushed_is_no_failure_but_a_broken_disk_is(
 
 
 def test_an_error_is_told_in_words_not_in_numbers() -> None:
-    assert told(OSError(28, "No space left on device", "/runs/a")) == "No space left on device (/runs/a)"
-    assert told(OSError(28, "No space left on device")) == "No space left on device"
-    assert told(OSError("odd")) == "odd"
-    assert told(TimeoutError()) == "TimeoutError"
+    assert describe_os_error(OSError(28, "No space left on device", "/runs/a")) == "No space left on device (/runs/a)"
+    assert describe_os_error(OSError(28, "No space left on device")) == "No space left on device"
+    assert describe_os_error(OSError("odd")) == "odd"
+    assert describe_os_error(TimeoutError()) == "TimeoutError"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...common.errors import UserError
-from ...storage.files import Written, flush_folder, sha256_of, told, user_cache_folder, write_durably
+from ...storage.files import Written, describe_os_error, flush_folder, sha256_of, user_cache_folder, write_durably
 from .content import FileDigests, NotCacheable
 from .prepared import PreparedData
 
@@ -81,7 +81,7 @@ class DataCache:
         except _DAMAGE as error:
             if not os.path.lexists(folder):
                 return None  # never was there, or went to make room for another
-            what = told(error) if isinstance(error, OSError) else str(error)
+            what = describe_os_error(error) if isinstance(error, OSError) else str(error)
             if _is_in_use(folder):
                 raise DamagedEntry(f"{folder}: {what}; it stays while a run uses it") from None
             self._remove(folder)
@@ -119,7 +119,7 @@ class DataCache:
                 shutil.rmtree(partial, ignore_errors=True)
         except OSError as error:
             # What numpy raises where a disk fills up has no number, and tells only of items.
-            what = told(error) if error.errno else f"a file could be written only in part ({self._folder})"
+            what = describe_os_error(error) if error.errno else f"a file could be written only in part ({self._folder})"
             raise NotCacheable(what) from None
         return Entry(folder=folder, data=saved)
 

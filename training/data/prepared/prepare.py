@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ...config.recipe import DataSpec
-from ...storage.files import told
+from ...storage.files import describe_os_error
 from ..landmarks import SPLITS, LandmarkData, ragged_values
 from .cache import DamagedEntry, DataCache
 from .content import NotCacheable, data_key
@@ -111,7 +111,7 @@ def _path(spec: DataSpec) -> Path:
 
 
 def _reason(error: NotCacheable | OSError) -> str:
-    return told(error) if isinstance(error, OSError) else str(error)
+    return describe_os_error(error) if isinstance(error, OSError) else str(error)
 
 
 def _read(spec: DataSpec) -> LandmarkData:

@@ -19,7 +19,7 @@ from .prepare import Preparation, find_or_prepare
 from .prepared import PreparedData
 
 
-def share_data(recipe: Recipe, ranks: Ranks, *, use_cache: bool) -> tuple[PreparedData, Preparation | None]:
+def prepare_data_once(recipe: Recipe, ranks: Ranks, *, use_cache: bool) -> tuple[PreparedData, Preparation | None]:
     """Return a recipe's data, mapped by all processes of a host where there are several, and how this rank prepared them.
 
     Without the cache, or where it does not serve, they lie in a temporary folder until all have mapped them. Raises
@@ -29,7 +29,7 @@ def share_data(recipe: Recipe, ranks: Ranks, *, use_cache: bool) -> tuple[Prepar
     if ranks.size == 1:
         alone = find_or_prepare(recipe.data, recipe.seed, cache)
         return alone.data, alone
-    token = ranks.agree_on_text(uuid.uuid4().hex)
+    token = ranks.broadcast_text(uuid.uuid4().hex)
     # Of each host its own, though they may share their temporary folder: a cache may be one host's.
     folder = Path(tempfile.gettempdir()) / f"slipway-{token}-{_first_of_host(ranks)}"
     own: Preparation | None = None
@@ -43,7 +43,7 @@ def share_data(recipe: Recipe, ranks: Ranks, *, use_cache: bool) -> tuple[Prepar
                 error = caught
             except OSError as caught:
                 error = UserError(f"{folder}: {caught.strerror or caught}; point TMPDIR at a folder with room")
-        ranks.agree_on_error(error)
+        ranks.raise_on_all_ranks(error)
         # What is in the cache its finder has mapped, and keeps it from being removed.
         data = own.data if own is not None and own.folder is not None else PreparedData.open_shared(folder)
         # Unlinked once every process has it mapped: the pages live as long as the processes do.
@@ -81,6 +81,6 @@ def _check_hosts(data: PreparedData, recipe: Recipe, ranks: Ranks) -> None:
     """Raise `UserError` on every rank where one has other data than rank 0."""
     fingerprint = data.facts.fingerprint
     error = None
-    if fingerprint != ranks.agree_on_text(fingerprint):
+    if fingerprint != ranks.broadcast_text(fingerprint):
         error = UserError(f"{recipe.data.source}: rank {ranks.rank}'s host reads other samples than rank 0's")
-    ranks.agree_on_error(error)
+    ranks.raise_on_all_ranks(error)

@@ -139,12 +139,12 @@ class Profiler(Observer):
             self._trace.parent.mkdir(parents=True, exist_ok=True)
             profiler.export_chrome_trace(str(self._trace))
             if self._is_main:
-                self._tell(steps, now - self._begun_at)
+                self._report_profile(steps, now - self._begun_at)
         except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
             # torch tells of a full disk, and of a device that failed, by RuntimeError; Kineto has written broken JSON.
             logger.warning("--profile: %s cannot be written or read, training goes on: %s", self._trace, error)
 
-    def _tell(self, steps: int, seconds: float) -> None:
+    def _report_profile(self, steps: int, seconds: float) -> None:
         with gzip.open(self._trace, "rt", encoding="utf-8") as file:
             trace = json.load(file)
         before = self._seconds_before

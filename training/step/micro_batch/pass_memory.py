@@ -20,14 +20,14 @@ _LOOK_SECONDS = 0.001
 
 
 def bytes_of_pass(
-    compute: Callable[[int], None], size: int, device: torch.device, standing: Collection[int]
+    compute: Callable[[int], None], size: int, device: torch.device, persistent_storages: Collection[int]
 ) -> int | None:
     """Return the memory that `compute(size)` takes beyond what stood before it; none where the device does not tell.
 
-    `standing` are the addresses of storages that it needs and does not take, such as the parameters'.
+    `persistent_storages` are the addresses of storages that it needs and does not take, such as the parameters'.
     """
     if device.type == "cpu":
-        return _host_bytes_of(compute, size, standing)
+        return _host_bytes_of(compute, size, persistent_storages)
     module = getattr(torch, device.type)
     if not hasattr(module, "max_memory_allocated"):
         compute(size)
@@ -38,7 +38,7 @@ def bytes_of_pass(
     return int(module.max_memory_allocated(device)) - int(before)
 
 
-def _host_bytes_of(compute: Callable[[int], None], size: int, standing: Collection[int]) -> int:
+def _host_bytes_of(compute: Callable[[int], None], size: int, persistent_storages: Collection[int]) -> int:
     """Estimate the host memory of a pass: from what autograd saves, or from how far the process grows where that is more.
 
     It is more where activations are computed again: autograd then saves little at once. But memory that the process had
@@ -48,7 +48,7 @@ def _host_bytes_of(compute: Callable[[int], None], size: int, standing: Collecti
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in standing:
+        if storage.data_ptr() not in persistent_storages:
             saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 

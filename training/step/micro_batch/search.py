@@ -21,10 +21,10 @@ from ...config.recipe import Recipe, Stage
 from ...devices.memory import (
     CANNOT_TRY_AGAIN,
     free_bytes,
+    out_of_memory_message,
     release_memory,
     synchronise,
     usable_bytes,
-    words_of_out_of_memory,
 )
 from ...devices.ranks import Ranks
 from ...devices.world import launched_world
@@ -71,7 +71,9 @@ class SizeSearch:
         self._largest_share = sampler.micro_batch_size
         self._longest = np.argsort(-costs, kind="stable")
         # A host's memory is that of all its ranks.
-        self._sharers = (launched_world().local_size or ranks.size) if ranks.device.type == "cpu" else 1
+        self._processes_sharing_memory = (
+            (launched_world().local_size or ranks.size) if ranks.device.type == "cpu" else 1
+        )
         self._cache = SizeCache.of_user()
         sample = task.fetch("train", torch.from_numpy(self._longest[:1]))
         self.key = key_of(
@@ -96,7 +98,7 @@ class SizeSearch:
         """Return size, bytes that one of the longest samples needs where that is known, and in words where it is from."""
         started = time.perf_counter()
         known = self._cache.get(self.key) if self._ranks.is_main else None
-        cached = json.loads(self._ranks.agree_on_text(json.dumps(known)))
+        cached = json.loads(self._ranks.broadcast_text(json.dumps(known)))
         if cached is not None and self._holds(cached):
             return cached["size"], cached["bytes_per_sample"], "as measured here before"
         with uncompiled(self._step.forward):  # a compilation takes longer than all of this
@@ -110,7 +112,7 @@ class SizeSearch:
         free, needed = free_bytes(self._ranks.device), cached["bytes_per_sample"]
         holds = True
         if free is not None and needed is not None:
-            fits = usable_bytes(free // self._sharers, self._ranks.device) // needed
+            fits = usable_bytes(free // self._processes_sharing_memory, self._ranks.device) // needed
             holds = fits >= cached["size"] and not (cached["is_limited"] and fits >= 2 * cached["size"])
         return bool(self._ranks.minimum(int(holds)))
 
@@ -126,9 +128,9 @@ class SizeSearch:
             lambda count: self._step.accumulate(self._loader.training_batch(self._longest[:count], 0, stage), stage),
             largest,
             device,
-            sharers=self._sharers,
-            standing=self._standing(),
-            agree=ranks.minimum if self._step.flat.is_sharded else None,
+            processes_sharing_memory=self._processes_sharing_memory,
+            persistent_storages=self._persistent_storages(),
+            min_over_ranks=ranks.minimum if self._step.flat.is_sharded else None,
         )
         fits = ranks.minimum(fits if fits < largest else self._largest_share)
         needed = -ranks.minimum(-(needed or 0)) or None
@@ -141,7 +143,7 @@ class SizeSearch:
         release_memory(device)
         return size, needed, fits < self._largest_share
 
-    def _standing(self) -> set[int]:
+    def _persistent_storages(self) -> set[int]:
         """Return the addresses of the parameters' storages; sharded ones are gathered for a pass, so it takes them."""
         if self._step.flat.is_sharded:
             return set()
@@ -230,23 +232,23 @@ def largest_that_fits(
     largest: int,
     device: torch.device,
     *,
-    sharers: int = 1,
-    standing: Collection[int] = (),
-    agree: Callable[[int], int] | None = None,
+    processes_sharing_memory: int = 1,
+    persistent_storages: Collection[int] = (),
+    min_over_ranks: Callable[[int], int] | None = None,
 ) -> tuple[int, int | None]:
     """Return the largest micro-batch that is expected to fit, and the bytes that a sample needs where that is known.
 
     `compute(n)` does a forward and a backward pass of the n longest samples. n doubles only while what was measured says
-    that the double fits, so that nothing fails; and it stops as soon as `largest` clearly fits. `sharers` processes share
-    the memory; `standing` are the addresses of storages that a pass needs and does not take, such as the parameters'. With
-    `agree`, which returns the least of the ranks' numbers, all ranks do the same passes, as sharded parameters need it; then
-    memory that runs out raises `TrainingFailed`.
+    that the double fits, so that nothing fails; and it stops as soon as `largest` clearly fits. The memory is divided by
+    `processes_sharing_memory`. `persistent_storages` are the addresses of storages that a pass needs and does not take, such
+    as the parameters'. With `min_over_ranks`, which returns the least of the ranks' numbers, all ranks do the same passes, as
+    sharded parameters need it; then memory that runs out raises `TrainingFailed`.
     """
 
     def fits_here(compute: Callable[[int], None], count: int) -> bool:
         if _fits(compute, count, device):
             return True
-        if agree is not None:
+        if min_over_ranks is not None:
             raise TrainingFailed(f"memory ran out where the micro-batch size was looked for: {CANNOT_TRY_AGAIN}")
         return False
 
@@ -259,7 +261,7 @@ def largest_that_fits(
 
         def measure(count: int) -> None:
             nonlocal used
-            used = bytes_of_pass(compute, count, device, standing)
+            used = bytes_of_pass(compute, count, device, persistent_storages)
 
         if not fits_here(measure, size):
             return max(1, size // 2), bytes_per_sample
@@ -269,9 +271,9 @@ def largest_that_fits(
             fits = largest if device.type == "cpu" else 2 * size
         else:
             bytes_per_sample = max(1, -(-used // size))
-            fits = usable_bytes(available // sharers, device) // bytes_per_sample
-        if agree is not None:
-            fits = agree(fits)
+            fits = usable_bytes(available // processes_sharing_memory, device) // bytes_per_sample
+        if min_over_ranks is not None:
+            fits = min_over_ranks(fits)
         if fits >= 2 * largest or size >= largest:
             return min(largest, max(fits, size)), bytes_per_sample
         if fits < 2 * size:
@@ -285,7 +287,7 @@ def _fits(compute: Callable[[_Work], None], work: _Work, device: torch.device) -
         compute(work)
         return True
     except Exception as error:
-        if words_of_out_of_memory(error) is None:
+        if out_of_memory_message(error) is None:
             raise
     release_memory(device)
     return False

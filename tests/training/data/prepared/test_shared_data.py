@@ -94,7 +94,7 @@ def share(source: Path, output: Path, use_cache: bool) -> int:
     """Train a step in this rank, and write what the rank has mapped."""
     import slipway.training.run.train
 
-    own = slipway.training.run.train.share_data
+    own = slipway.training.run.train.prepare_data_once
 
     def recorded(*arguments: Any, **options: Any) -> Any:
         data, told = own(*arguments, **options)
@@ -105,7 +105,7 @@ def share(source: Path, output: Path, use_cache: bool) -> int:
         (output / f"{os.environ['RANK']}.json").write_text(text, encoding="utf-8")
         return data, told
 
-    slipway.training.run.train.share_data = recorded
+    slipway.training.run.train.prepare_data_once = recorded
     options = {**SMALL, "data": str(source), "runs_dir": str(output / "runs"), "data_cache": use_cache}
     slipway.training.run.train.train(TrainingConfig(**options))
     return 0

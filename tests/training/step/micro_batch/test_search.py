@@ -45,7 +45,7 @@ class Memory:
         self.total, self.fixed, self.each = total, fixed, each
         self.tried: list[int] = []
 
-        def bytes_of(compute: Callable[[int], None], size: int, device: Any, standing: Any) -> int | None:
+        def bytes_of(compute: Callable[[int], None], size: int, device: Any, persistent_storages: Any) -> int | None:
             compute(size)
             return self.fixed + self.each * size if told else None
 
@@ -89,14 +89,14 @@ def test_the_first_size_fits(total: int, fixed: int, each: int, largest: int, to
 def test_ranks_that_share_the_memory_of_a_host_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = Memory(monkeypatch, 1000, 0, 10)
     assert largest_that_fits(alone.compute, 64, CPU)[0] == 50
-    assert largest_that_fits(alone.compute, 64, CPU, sharers=5)[0] == 10
+    assert largest_that_fits(alone.compute, 64, CPU, processes_sharing_memory=5)[0] == 10
 
 
 def test_the_host_memory_of_a_pass_is_measured() -> None:
     layers = nn.Sequential(*(nn.Sequential(nn.Linear(256, 256), nn.ReLU()) for _ in range(20)))
     inputs = torch.randn(2048, 256)
     activations = 20 * 2 * inputs.nbytes
-    standing = {parameter.untyped_storage().data_ptr() for parameter in layers.parameters()}
+    persistent_storages = {parameter.untyped_storage().data_ptr() for parameter in layers.parameters()}
 
     def whole(size: int) -> None:
         layers(inputs[:size]).sum().backward()
@@ -107,10 +107,10 @@ def test_the_host_memory_of_a_pass_is_measured() -> None:
 
     for compute in (whole, in_segments):
         compute(2)
-    needed = bytes_of_pass(whole, len(inputs), CPU, standing)
+    needed = bytes_of_pass(whole, len(inputs), CPU, persistent_storages)
     assert needed is not None
     assert 0.5 * activations < needed < 3 * activations
-    again = bytes_of_pass(in_segments, len(inputs), CPU, standing)
+    again = bytes_of_pass(in_segments, len(inputs), CPU, persistent_storages)
     assert again is not None
     between_segments = 4 * inputs.nbytes
     assert 3 * between_segments < again < 3 * activations
@@ -124,8 +124,8 @@ def test_the_parameters_of_a_large_model_are_no_part_of_what_a_sample_needs() ->
 
     compute(1)
 
-    standing = {parameter.untyped_storage().data_ptr() for parameter in wide.parameters()}
-    with_them, without = (bytes_of_pass(compute, 1, CPU, known) for known in ((), standing))
+    persistent_storages = {parameter.untyped_storage().data_ptr() for parameter in wide.parameters()}
+    with_them, without = (bytes_of_pass(compute, 1, CPU, known) for known in ((), persistent_storages))
     assert with_them is not None
     assert without is not None
     assert with_them >= 2 * wide.weight.nbytes > without
