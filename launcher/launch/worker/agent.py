@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-# The package may not be installed. Ahead of this file's own folder, whose modules have common names.
+# The package may not be installed. Imports below are absolute, for a file that is run by path belongs to no package.
 sys.path.insert(
     0, next(str(top) for top in Path(__file__).absolute().parents if (top / "slipway/__init__.py").is_file())
 )
@@ -19,7 +19,7 @@ import json
 import signal
 import traceback
 
-from ..state_files import (
+from slipway.launcher.launch.state_files import (
     AGENT_FILE,
     AGENT_LOG,
     FOLDER_VARIABLE,
@@ -28,7 +28,7 @@ from ..state_files import (
     AgentReport,
     write_record,
 )
-from .lifeline import end_with_parent
+from slipway.launcher.launch.worker.lifeline import end_with_parent
 
 _CHILD = str(Path(__file__).with_name("child.py"))
 

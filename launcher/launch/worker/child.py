@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-# The package may not be installed. Ahead of this file's own folder, whose modules have common names.
+# The package may not be installed. Imports below are absolute, for a file that is run by path belongs to no package.
 sys.path.insert(
     0, next(str(top) for top in Path(__file__).absolute().parents if (top / "slipway/__init__.py").is_file())
 )
@@ -29,7 +29,7 @@ import types
 from collections.abc import Callable
 from types import TracebackType
 
-from ..state_files import (
+from slipway.launcher.launch.state_files import (
     FOLDER_VARIABLE,
     LAUNCH_FILE,
     PARENT_VARIABLE,
@@ -39,8 +39,8 @@ from ..state_files import (
     read_states,
     write_state,
 )
-from .lifeline import end_with_parent
-from .output import route_output
+from slipway.launcher.launch.worker.lifeline import end_with_parent
+from slipway.launcher.launch.worker.output import route_output
 
 EXIT_RESUMABLE = 75
 _LONGEST_TRACEBACK = 20_000  # characters
@@ -77,7 +77,7 @@ def _bind(folder: Path, local_rank: int) -> None:
     """Keep this process on the CPUs of the plan."""
     planned = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))["cpu_affinity"]
     if planned and hasattr(os, "sched_setaffinity"):
-        from ...hardware.probes.sources import cpu_list
+        from slipway.launcher.hardware.probes.sources import cpu_list
 
         try:
             os.sched_setaffinity(0, cpu_list(planned[local_rank]))

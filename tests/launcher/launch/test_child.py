@@ -21,7 +21,7 @@ from slipway.launcher.plan.make_plan import Intent, make_plan
 from tests.conftest import ROOT
 from tests.launcher.machines import machine
 
-CHILD = str(ROOT / "launcher" / "child.py")
+CHILD = str(child.__file__)
 
 
 class Wrapped:

@@ -31,7 +31,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def on(monkeypatch: pytest.MonkeyPatch, hardware: Any) -> None:
-    monkeypatch.setattr("slipway.launcher.common.parser.hardware_of", lambda path: hardware)
+    monkeypatch.setattr("slipway.launcher.hardware.detect.hardware_of", lambda path: hardware)
 
 
 def test_multi_gpu_starts_the_script_with_its_arguments_on_all_devices(started: list[list[str]]) -> None:
@@ -104,7 +104,7 @@ def test_it_imports_nothing_where_it_is_not_asked_for() -> None:
     program = (
         "import sys; before = set(sys.modules); from slipway.launcher.launch.self_launch import start_itself\n"
         "start_itself('bin/train.py', ['--epochs', '3'])\n"
-        "print(sorted(name for name in set(sys.modules) - before if name.partition('.')[0] == 'launcher'))"
+        "print(sorted(name for name in set(sys.modules) - before if name.startswith('slipway.')))"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == "['launcher', 'slipway.launcher.launch.self_launch']\n"
+    assert done.stdout == "['slipway.launcher', 'slipway.launcher.launch', 'slipway.launcher.launch.self_launch']\n"
