@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ..hardware.record import Hardware
 from ..hardware.show import size
-from ..plan.host import SMALLEST_SHM_BYTES
 from ..plan.records import LaunchPlan
 from .check import Check, DoctorContext, failed, passed, skipped, warned
 
@@ -20,6 +19,7 @@ _GIB = 1 << 30
 _SMALL_DISK_BYTES, _SMALLEST_DISK_BYTES = 5 * _GIB, _GIB
 # A process that has imported torch and Accelerate holds 225 MiB (CPU build) before it has any data.
 _SMALL_MEMORY_BYTES, _SMALLEST_MEMORY_BYTES = _GIB, 256 * _MIB
+_SMALL_SHM_BYTES = _GIB
 _FEW_FILES = 4096  # each worker holds descriptors for every tensor it hands over
 
 
@@ -84,26 +84,29 @@ def available_bytes(hardware: Hardware) -> int:
 
 
 def check_shared_memory(situation: DoctorContext) -> Check:
-    """Warn where `/dev/shm` has less than 1 GiB: data-loader workers hand batches over in it, and NCCL uses it."""
-    return judge_shared_memory(situation.hardware, situation.plan)
+    """Warn where `/dev/shm` has less than 1 GiB: worker processes of a script hand batches over in it, and NCCL uses it.
 
-
-def judge_shared_memory(hardware: Hardware, plan: LaunchPlan) -> Check:
-    """Return the check of shared memory."""
-    total, free = hardware.memory.shm_total_bytes, hardware.memory.shm_free_bytes
+    Slipway's own training prepares batches in threads, which need none of it.
+    """
+    memory = situation.hardware.memory
+    total, free = memory.shm_total_bytes, memory.shm_free_bytes
     if total is None:
         return skipped("shared_memory", "no /dev/shm here")
     left = total if free is None else free
-    workers = f"{plan.num_workers} workers planned" if plan.num_workers else "no workers planned"
-    evidence = f"/dev/shm: {size(left)} free of {size(total)}, {workers}"
+    evidence = f"/dev/shm: {size(left)} free of {size(total)}"
     measured = {"shm_total_bytes": float(total), "shm_free_bytes": float(left)}
-    if total < SMALLEST_SHM_BYTES:
+    if total < _SMALL_SHM_BYTES:
         remedy = (
             "mount -o remount,size=8g /dev/shm; for a container docker run --shm-size=8g, "
             "in Kubernetes a Memory emptyDir at /dev/shm"
         )
-        return warned("shared_memory", f"{evidence}: workers can die of a bus error", remedy, **measured)
-    if left < SMALLEST_SHM_BYTES:
+        return warned(
+            "shared_memory",
+            f"{evidence}: worker processes of a script's DataLoader can die of a bus error",
+            remedy,
+            **measured,
+        )
+    if left < _SMALL_SHM_BYTES:
         return warned(
             "shared_memory", f"{evidence}: nearly full", "ls -lS /dev/shm and remove what is stale", **measured
         )

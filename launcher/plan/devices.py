@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ...training.common.errors import UserError
+from ...training.common.errors import UserError, flag_of
 from ..hardware.probes.torch_build import serves
 from ..hardware.record import Accelerator, Hardware
 from .records import Device, Intent, PlannedDevice, Reasoned, default, fixed
@@ -98,7 +98,10 @@ def _given(value: int | None, otherwise: int, reason: str, count: int) -> Reason
     if value is None:
         return default(otherwise, reason)
     if not 0 <= value < count:
-        raise UserError(f"--machine-rank {value}: {count} machine{'s' * (count > 1)} count from 0 to {count - 1}")
+        raise UserError(
+            f"--machine-rank {value}: {count} machine{'s' * (count > 1)} count from 0 to {count - 1}",
+            option="machine_rank",
+        )
     return fixed(value)
 
 
@@ -131,7 +134,7 @@ def choose_device(hardware: Hardware, intent: Intent) -> Reasoned[Device]:
     if intent.device is not None:
         if intent.device in usable:
             return fixed(intent.device, _described(slots(hardware, intent.device)))
-        raise UserError(f"--device {intent.device}: {_why_not(hardware, intent.device)}")
+        raise UserError(f"--device {intent.device}: {_why_not(hardware, intent.device)}", option="device")
     if usable:
         return Reasoned(
             value=usable[0],
@@ -201,9 +204,12 @@ def choose_processes(hardware: Hardware, intent: Intent, device: Device, machine
     """
     processes = _processes(hardware, intent, device, machines)
     if processes.value > _MOST_PROCESSES:
-        flag = "--num-machines" if intent.num_processes is None else "--num-processes"
+        option = "num_machines" if intent.num_processes is None else "num_processes"
         number = machines if intent.num_processes is None else intent.num_processes
-        raise UserError(f"{flag} {number}: a launch has at most {_MOST_PROCESSES} processes, not {processes.value}")
+        raise UserError(
+            f"{flag_of(option)} {number}: a launch has at most {_MOST_PROCESSES} processes, not {processes.value}",
+            option=option,
+        )
     return processes
 
 
@@ -222,7 +228,8 @@ def _processes(hardware: Hardware, intent: Intent, device: Device, machines: int
     if wanted % machines:
         raise UserError(
             f"--num-processes {wanted}: not divisible by {machines} machines; give a multiple, "
-            f"such as {machines * max(1, wanted // machines)}"
+            f"such as {machines * max(1, wanted // machines)}",
+            option="num_processes",
         )
     local = wanted // machines
     if device == "cpu":
@@ -234,7 +241,8 @@ def _processes(hardware: Hardware, intent: Intent, device: Device, machines: int
         hint = f"give at most {len(found) * machines}, or --device cpu"
         raise UserError(
             f"--num-processes {wanted}: {local} processes{where}, but {len(found)} {device} "
-            f"device{'s' * (len(found) != 1)} ({_described(found)}); {hint}"
+            f"device{'s' * (len(found) != 1)} ({_described(found)}); {hint}",
+            option="num_processes",
         )
     return fixed(wanted, _described(found), _mig_note(found))
 

@@ -10,7 +10,6 @@ from .records import Device, Intent, Reasoned, default, fixed
 
 _MOST_WORKERS = 8
 _P2P_DRIVER = (550, 40, 7)  # the first with which Accelerate lets GPUs of the RTX 40 series talk by P2P
-SMALLEST_SHM_BYTES = 1 << 30  # below it the plan takes no data-loader workers
 _MOST_CPUS = 1 << 20  # beyond what a kernel counts; keeps a broken record from planning absurd numbers
 
 
@@ -26,17 +25,11 @@ def cores_of(hardware: Hardware) -> tuple[int, str]:
 
 
 def choose_workers(hardware: Hardware, intent: Intent, device: Device, local_processes: int) -> Reasoned[int]:
-    """Return data-loader workers of a process: half of its cores, at most 8; none on the CPU or without shared memory."""
-    shm = hardware.memory.shm_total_bytes
-    small = shm is not None and shm < SMALLEST_SHM_BYTES
-    shown = f"/dev/shm has {(shm or 0) >> 20} MiB"
+    """Return the threads of a process that prepare batches: half of its cores, at most 8; none on the CPU."""
     if intent.num_workers is not None:
-        note = (f"{shown}: {intent.num_workers} workers may fail with a bus error; run with --shm-size",)
-        return fixed(intent.num_workers, shown if small else "", note if small and intent.num_workers else ())
+        return fixed(intent.num_workers)
     if device == "cpu":
         return default(0, "loading would take cores from computing")
-    if small:
-        return Reasoned(value=0, reason="workers hand batches over in shared memory", fact=shown)
     cores, fact = cores_of(hardware)
     value = min(_MOST_WORKERS, cores // max(1, local_processes) // 2)
     return Reasoned(value=value, reason=f"half of a process's cores, at most {_MOST_WORKERS}", fact=fact)

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...training.common.errors import UserError
+from ...training.common.errors import UserError, flag_of
 from ..hardware.record import Hardware
 from .devices import Slot, choose_device, choose_machines, choose_processes, slots
 from .host import choose_affinity, choose_environment, choose_threads, choose_workers
 from .model import choose_batches, choose_compile, choose_precision, choose_sharding, choose_shares
-from .records import PLAN_SCHEMA_VERSION, Intent, LaunchPlan, Reasoned, choice
+from .records import PLAN_SCHEMA_VERSION, Intent, LaunchPlan, Reasoned, Setting, choice
 
 __all__ = ["Intent", "LaunchPlan", "make_plan"]
 
@@ -37,7 +37,8 @@ def make_plan(hardware: Hardware, intent: Intent | None = None) -> LaunchPlan:
     try:
         return _make_plan(hardware, intent)
     except UserError as error:
-        raise UserError(_placed(str(error), intent)) from None
+        setting = intent.setting(error.option) if error.option else None
+        raise UserError(_placed(str(error), setting), option=error.option) from None
 
 
 def _make_plan(hardware: Hardware, intent: Intent) -> LaunchPlan:
@@ -99,14 +100,12 @@ def _traced(name: str, decision: Reasoned[Any], intent: Intent) -> Reasoned[Any]
     setting = intent.setting(name)
     if decision.origin != "user" or setting is None:
         return decision
-    warnings = tuple(_placed(warning, intent) for warning in decision.warnings)
+    warnings = tuple(_placed(warning, setting) for warning in decision.warnings)
     return replace(decision, origin=setting.origin, reason=setting.reason, warnings=warnings)
 
 
-def _placed(message: str, intent: Intent) -> str:
-    """Return a message that names a flag with the file or variable that holds its value, if it is no flag."""
-    name = message.split(" ", 1)[0].rstrip(":").removeprefix("--").replace("-", "_")
-    setting = intent.setting(name) if message.startswith("--") else None
+def _placed(message: str, setting: Setting | None) -> str:
+    """Return a message about a value with the file or variable that holds it before it, if it is no flag."""
     return f"{setting.place}: {message}" if setting and setting.place else message
 
 
@@ -114,15 +113,15 @@ def _check(intent: Intent) -> None:
     for name in _POSITIVE:
         value = getattr(intent, name)
         if value is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+            raise UserError(f"{flag_of(name)} {value}: must be at least 1", option=name)
     if intent.num_workers is not None and intent.num_workers < 0:
-        raise UserError(f"--num-workers {intent.num_workers}: must be at least 0")
+        raise UserError(f"--num-workers {intent.num_workers}: must be at least 0", option="num_workers")
     port = intent.main_process_port
     if port is not None and not 0 <= port < 1 << 16:
-        raise UserError(f"--main-process-port {port}: must be below 65536")
+        raise UserError(f"--main-process-port {port}: must be below 65536", option="main_process_port")
     ip = intent.main_process_ip
     if ip is not None and (not ip or not ip.isprintable() or " " in ip):
-        raise UserError(f"--main-process-ip {ip!r}: must be a host name or an address")
+        raise UserError(f"--main-process-ip {ip!r}: must be a host name or an address", option="main_process_ip")
 
 
 def _busy(used: Sequence[Slot]) -> Iterator[str]:

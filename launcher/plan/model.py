@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ...training.common.apportion import apportion, plan_micro_batches
 from ...training.common.errors import UserError
 from ..hardware.record import Hardware
 from .devices import Slot
@@ -45,14 +46,17 @@ def _asked_precision(hardware: Hardware, asked: Precision, device: Device, used:
         if asked == "bf16":
             slow = f"{where}: {hardware.cpu.model} has no bf16 instructions, so it is emulated and slow; use no"
             return fixed(asked, hardware.cpu.model, () if hardware.cpu.bf16 else (slow,))
-        raise UserError(f"{where}: a CPU does not train in {asked} (it would silently be fp32); use no or bf16")
+        raise UserError(
+            f"{where}: a CPU does not train in {asked} (it would silently be fp32); use no or bf16",
+            option="mixed_precision",
+        )
     lacking = sorted({slot.device.name for slot in used if not getattr(slot.accelerator, asked)})
     if not lacking:
         needs = f"{where} needs torchao, Transformer Engine or MS-AMP installed" if asked == "fp8" else ""
         return fixed(asked, f"native {asked}: {used[0].device.name}", (needs,) if needs else ())
     names = ", ".join(lacking)
     if asked == "fp8":
-        raise UserError(f"{where}: {names} cannot compute fp8; use bf16, fp16 or no")
+        raise UserError(f"{where}: {names} cannot compute fp8; use bf16, fp16 or no", option="mixed_precision")
     instead = "fp16" if device in ("cuda", "rocm", "xpu") and all(slot.accelerator.fp16 for slot in used) else "no"
     slow = f"{where}: {names} has no native {asked}, so it is emulated and slow or refused; use {instead}"
     return fixed(asked, f"no native {asked}: {names}", (slow,))
@@ -67,10 +71,14 @@ def choose_sharding(
         if device not in _SHARDED:
             hint = ", or give the training script --sharding fsdp" if asked == "fsdp" else ""
             raise UserError(
-                f"--sharding {asked}: not on {device} (it would silently be replicated); use replicate{hint}"
+                f"--sharding {asked}: not on {device} (it would silently be replicated); use replicate{hint}",
+                option="sharding",
             )
         if world < 2:
-            raise UserError(f"--sharding {asked}: one process has nothing to share; use replicate or more processes")
+            raise UserError(
+                f"--sharding {asked}: one process has nothing to share; use replicate or more processes",
+                option="sharding",
+            )
     if intent.parameters is None:
         if asked is not None:
             return fixed(asked)
@@ -122,14 +130,16 @@ def choose_compile(hardware: Hardware, intent: Intent, device: Device, used: Seq
             return default(False, "compiling costs minutes and again for each new shape; ask for it for long runs")
         return fixed(False)
     if device not in _COMPILED:
-        raise UserError(f"--compile: torch.compile has no proven backend on {device}; leave it out")
+        raise UserError(f"--compile: torch.compile has no proven backend on {device}; leave it out", option="compile")
     if hardware.platform == "win32":
-        raise UserError("--compile: Inductor needs Linux here; leave it out")
+        raise UserError("--compile: Inductor needs Linux here; leave it out", option="compile")
     for slot in used:
         capability = slot.accelerator.compute_capability
         if device == "cuda" and capability is not None and capability < _TRITON_CAPABILITY:
             shown = ".".join(map(str, capability))
-            raise UserError(f"--compile: {slot.device.name} has compute capability {shown}, Triton needs 7.0")
+            raise UserError(
+                f"--compile: {slot.device.name} has compute capability {shown}, Triton needs 7.0", option="compile"
+            )
     return fixed(True, "Inductor" if device != "hpu" else "the backend of Gaudi")
 
 
@@ -142,9 +152,12 @@ def choose_shares(intent: Intent, used: Sequence[Slot], machines: int, world: in
     if intent.share_weights is not None:
         weights = intent.share_weights
         if len(weights) != world:
-            raise UserError(f"--share-weights: {len(weights)} weights for {world} processes; give one for each")
+            raise UserError(
+                f"--share-weights: {len(weights)} weights for {world} processes; give one for each",
+                option="share_weights",
+            )
         if not all(math.isfinite(one) and one >= 0 for one in weights) or sum(weights) <= 0:
-            raise UserError("--share-weights: must be at least 0 and not all 0")
+            raise UserError("--share-weights: must be at least 0 and not all 0", option="share_weights")
         return fixed(weights)
     names = {slot.device.name for slot in used}
     memories = [slot.total_bytes or 0 for slot in used]
@@ -168,27 +181,27 @@ def choose_batches(intent: Intent, weights: tuple[float, ...]) -> tuple[Reasoned
     """
     micro, accumulation, batch = intent.micro_batch_size, intent.gradient_accumulation, intent.global_batch_size
     if micro is not None and accumulation is not None:
-        raise UserError("--micro-batch-size and --gradient-accumulation set each other: give one of them")
+        raise UserError(
+            "--micro-batch-size and --gradient-accumulation set each other: give one of them",
+            option="micro_batch_size",
+        )
     whole: Reasoned[int | None] = default(None, "a process computes its whole share at once")
     if batch is None:
         if micro is not None:
             return fixed(micro), default(1, "follows from the batch, which is not given")
         return whole, default(1, "whole shares") if accumulation is None else fixed(accumulation)
-    largest = math.ceil(batch * (max(weights) / sum(weights)) - 1e-9)
+    # As the training will: it refuses what cannot be cut.
+    planned_size, planned_accumulation = plan_micro_batches(batch, weights, micro, accumulation)
+    largest = max(apportion(batch, weights))
     note = f"global batch {batch}, largest share {largest}"
     idle = batch < sum(one > 0 for one in weights)
     warnings = (f"a global batch of {batch} leaves some of {len(weights)} processes without a sample",) if idle else ()
     if micro is not None:
-        number = Reasoned(value=-(-largest // micro), reason="follows from the micro-batch size", fact=note)
-        return fixed(micro, note, warnings), number
+        reason = "follows from the micro-batch size"
+        return fixed(micro, note), Reasoned(value=planned_accumulation, reason=reason, fact=note, warnings=warnings)
     if accumulation is not None:
-        if accumulation > largest:
-            raise UserError(
-                f"--gradient-accumulation {accumulation}: a process has {largest} samples a step; "
-                f"give at most {largest}"
-            )
-        value = -(-largest // accumulation)
-        size_ = Reasoned[int | None](value=value, reason="follows from the accumulation", fact=note, warnings=warnings)
+        reason = "follows from the accumulation"
+        size_ = Reasoned[int | None](value=planned_size, reason=reason, fact=note, warnings=warnings)
         return size_, fixed(accumulation, note)
     return Reasoned(value=None, reason=whole.reason, fact=note, origin="default", warnings=warnings), default(
         1, "whole shares"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from ...training.common.errors import flag_of
 from ..common.parser import Parser
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _HELP = {
 
 def add_intent(parser: Parser) -> None:
     """Add an option for each field of `Intent`, and `--config FILE`."""
-    from .settings import choices_of, flag_of, intent_types, reader
+    from .settings import choices_of, intent_types, reader
 
     group = parser.add_argument_group(
         "what you fix",

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from ...training.common.errors import UserError, nearest
+from ...training.common.errors import UserError, flag_of, nearest
 from ...training.common.settings_files import format_path, project_file, user_file
 from ..common.records import from_data
 from .records import Intent, MergedIntent, Origin, Setting
@@ -62,16 +62,11 @@ def _put_over(merged: Layer, layer: Layer) -> None:
         if len(given) == len(pair):
             place = layer[pair[0]].place
             flags = " and ".join(map(flag_of, pair))
-            raise UserError(f"{place}{': ' if place else ''}{flags} set each other: give one of them")
+            raise UserError(f"{place}{': ' if place else ''}{flags} set each other: give one of them", option=pair[0])
         if given:
             for name in pair:
                 merged.pop(name, None)
     merged.update(layer)
-
-
-def flag_of(name: str) -> str:
-    """Return the flag of a field."""
-    return f"--{name.replace('_', '-')}"
 
 
 def _of_environment(environment: Mapping[str, str]) -> Layer:

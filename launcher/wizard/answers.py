@@ -9,9 +9,9 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from ...training.common.errors import UserError, nearest
+from ...training.common.errors import UserError, flag_of, nearest
 from ..plan.records import Intent
-from ..plan.settings import choices_of, flag_of
+from ..plan.settings import choices_of
 
 _SCALES = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 _MOST_PROCESSES = 1 << 16

@@ -184,7 +184,7 @@ QUESTIONS = (
     Question(
         name="sharding",
         title="Sharding",
-        more="Replicas are fastest where the training state fits one device. Slipway's own training loop trains replicas only.",
+        more="Replicas are fastest where the training state fits one device. Slipway's own training loop shards by FSDP2.",
         worth=lambda now: (
             now.answers.intent.parameters is not None
             and any(option.possible for option in _named("sharding", _SHARDINGS)(now)[1:])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
+from ...training.common.apportion import apportion
 from ..plan.records import LaunchPlan
 from .script import batch_flags, is_own, script_name
 from .situation import WizardState
@@ -17,15 +18,15 @@ def remarks(now: WizardState) -> Iterator[str]:
     flags = batch_flags(now.answers)
     if flags:
         yield f"{script_name(now.answers)} is started with {' '.join(flags)}, for a config carries no batch"
-    if now.plan.sharding != "replicate" and is_own(now.answers):
-        yield "Slipway's own training trains replicas only and refuses a sharded plan; name a script that can shard"
+    if now.plan.sharding in ("zero2", "zero3") and is_own(now.answers):
+        yield "Slipway's own training shards by FSDP2 and refuses DeepSpeed's ZeRO; name a script that uses DeepSpeed"
 
 
 def describe_split(plan: LaunchPlan, global_batch_size: int | None) -> str:
     """Return how a step's samples are cut where that is uneven, else an empty string."""
     if global_batch_size is None:
         return ""
-    counts = share_counts(global_batch_size, plan.share_weights)
+    counts = apportion(global_batch_size, plan.share_weights)
     micro = plan.micro_batch_size or max(counts)
     shares = f"{global_batch_size} samples on {len(counts)} process{'es' * (len(counts) > 1)}"
     if len(set(counts)) > 1:
@@ -43,13 +44,3 @@ def describe_split(plan: LaunchPlan, global_batch_size: int | None) -> str:
         if passes > 1:
             shares += f"; the largest is cut into {passes} micro-batches of {sizes}"
     return f"{shares}. Slipway's loop weighs every sample alike, so the step stays exact; another may pad or drop some"
-
-
-def share_counts(num_samples: int, weights: Sequence[float]) -> list[int]:
-    """Return each process's samples by largest remainders, as the training shares them."""
-    ideal = [weight * (num_samples / sum(weights)) for weight in weights]
-    counts = [int(one + 1e-9) for one in ideal]
-    by_remainder = sorted(range(len(ideal)), key=lambda rank: counts[rank] - ideal[rank])
-    for rank in by_remainder[: num_samples - sum(counts)]:
-        counts[rank] += 1
-    return counts

@@ -5,8 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from ...training.common.errors import UserError
-from ..plan.settings import flag_of
+from ...training.common.errors import UserError, flag_of
 from .answers import Answers
 
 DEFAULT_SCRIPT = "bin/train.py"

@@ -78,5 +78,5 @@ class EpochSampler:
 
     def _samples_per_rank(self, num_samples: int) -> list[int]:
         if num_samples not in self._counts:
-            self._counts[num_samples] = apportion(num_samples, self._share_weights).tolist()
+            self._counts[num_samples] = apportion(num_samples, self._share_weights)
         return self._counts[num_samples]

@@ -9,7 +9,17 @@ class UserError(Exception):
     """Bad input, exit code 2. The message is one line: what is wrong, where (file, key, row), what to do."""
 
     is_alone: bool | None = None
-    """Whether only this rank of several has it, and has to tell it; none: the ranks have not met."""
+    """Whether only this rank of several has it, and has to tell it; None: the ranks have not met."""
+
+    def __init__(self, message: str, *, option: str | None = None) -> None:
+        super().__init__(message)
+        self.option = option
+        """The option whose value is wrong, by its name with underscores, where one is: who read it knows its place."""
+
+
+def flag_of(option: str) -> str:
+    """Return the flag of an option: `batch_size` gives `--batch-size`."""
+    return f"--{option.replace('_', '-')}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -77,7 +77,7 @@ def evaluate(
             forward=forward or task.forward,
             ranks=ranks,
             batch_size=batch_size,
-            passes=-(-int(apportion(count, share_weights).max()) // batch_size) if equal_passes else None,
+            passes=-(-max(apportion(count, share_weights)) // batch_size) if equal_passes else None,
             on_batch=on_batch,
         )
     finally:

@@ -95,7 +95,7 @@ class StepLoop:
         self._buffers = [buffer for buffer in model.buffers() if buffer.numel()]
         self._buffers_before: list[torch.Tensor] = []
         self._buffer_versions: list[int] = []
-        largest = int(apportion(recipe.resolved.global_batch_size, plan.share_weights).max())
+        largest = max(apportion(recipe.resolved.global_batch_size, plan.share_weights))
         ceiling = min(largest, plan.micro_batch_size or largest)
         self.sampler = EpochSampler(
             seed=recipe.seed,

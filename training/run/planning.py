@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from ..common.apportion import apportion
+from ..common.apportion import plan_micro_batches
 from ..common.errors import UserError
 from ..config.options import TrainingConfig
 from ..config.plan import MemoryFormat, Plan
@@ -149,29 +149,6 @@ def plan_shares(share_weights: tuple[float, ...] | None, world_size: int) -> tup
             f"process{'es' if world_size > 1 else ''}; give one for each"
         )
     return share_weights
-
-
-def plan_micro_batches(
-    global_batch_size: int,
-    share_weights: tuple[float, ...],
-    micro_batch_size: int | None,
-    gradient_accumulation: int | None,
-) -> tuple[int | None, int]:
-    """Return micro-batch size and gradient accumulation; what was given sets the other, by the largest share.
-
-    With a global batch of 64 on two ranks: accumulation 4 gives a micro-batch of 8, a micro-batch of 5 accumulation 7.
-    """
-    largest_share = int(apportion(global_batch_size, share_weights).max())
-    if gradient_accumulation is not None:
-        if gradient_accumulation > largest_share:
-            raise UserError(
-                f"--gradient-accumulation: {gradient_accumulation} micro-batches from {largest_share} samples "
-                f"a process; give at most {largest_share}"
-            )
-        micro_batch_size = -(-largest_share // gradient_accumulation)
-    if micro_batch_size is None:
-        return None, 1
-    return micro_batch_size, -(-largest_share // micro_batch_size)
 
 
 def planned_memory_format(

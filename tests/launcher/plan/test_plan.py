@@ -15,7 +15,7 @@ from slipway.launcher.plan.make_plan import Intent, LaunchPlan, make_plan
 from slipway.launcher.plan.model import STATE_BYTES_PER_PARAMETER
 from slipway.launcher.plan.records import PLAN_SCHEMA_VERSION, Choice
 from slipway.training.common.errors import UserError
-from tests.launcher.machines import GIB, machine, machines, memory
+from tests.launcher.machines import GIB, machine, machines
 from tests.launcher.plans import golden_plans, texts
 
 MACHINES = machines()
@@ -123,12 +123,11 @@ def test_threads_and_workers_together_never_outnumber_the_cores() -> None:
     assert make_plan(machine(cpu=half)).threads_per_process == 1
 
 
-def test_workers_stay_off_where_shared_memory_is_small() -> None:
-    hardware = replace(MACHINES["t4"], memory=memory(16, limit_gib=8))
-    plan = make_plan(hardware)
-    assert plan.num_workers == 0
-    assert of(plan, "num_workers").fact == "/dev/shm has 64 MiB"
-    assert any("--shm-size" in warning for warning in make_plan(hardware, Intent(num_workers=2)).warnings)
+def test_the_size_of_shared_memory_takes_no_workers_away_for_they_are_threads() -> None:
+    small = replace(MACHINES["t4"], memory=replace(MACHINES["t4"].memory, shm_total_bytes=64 << 20))
+    for intent in (Intent(), Intent(num_workers=2)):
+        assert make_plan(small, intent) == make_plan(MACHINES["t4"], intent)
+        assert make_plan(small, intent).num_workers > 0
 
 
 def test_each_process_gets_whole_cores_next_to_its_device() -> None:
@@ -284,7 +283,11 @@ def test_a_batch_gives_the_accumulation_by_the_largest_share() -> None:
         ("8xh100", Intent(share_weights=(1.0, 2.0)), "2 weights for 8 processes"),
         ("8xh100", Intent(share_weights=(0.0,) * 8), "must be at least 0 and not all 0"),
         ("8xh100", Intent(micro_batch_size=1, gradient_accumulation=1), "set each other"),
-        ("8xh100", Intent(global_batch_size=8, gradient_accumulation=2), "a process has 1 samples a step"),
+        (
+            "8xh100",
+            Intent(global_batch_size=8, gradient_accumulation=2),
+            "a process has 1 samples a step at most; give at most 1",
+        ),
         ("8xh100", Intent(main_process_port=65536), "must be below 65536"),
         ("8xh100", Intent(num_workers=-1), "--num-workers -1: must be at least 0"),
         (

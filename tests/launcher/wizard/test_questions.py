@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from slipway.launcher.plan import accelerate_config
 from slipway.launcher.plan.make_plan import Intent, make_plan
@@ -18,11 +16,10 @@ from slipway.launcher.wizard.conversation import machine_lines
 from slipway.launcher.wizard.destination import ask_where
 from slipway.launcher.wizard.dialogue import INTRODUCTION
 from slipway.launcher.wizard.questions import QUESTIONS, next_question
-from slipway.launcher.wizard.remarks import apportion, describe_split, remarks
+from slipway.launcher.wizard.remarks import describe_split, remarks
 from slipway.launcher.wizard.script import script_of
 from slipway.launcher.wizard.situation import Question, WizardState, new_warnings, resolve, situation
 from slipway.training.batches.share import micro_batches
-from slipway.training.common.apportion import apportion as training_share_counts
 from slipway.training.common.errors import UserError
 from slipway.training.run.cli import parse_config
 from tests.conftest import ROOT
@@ -179,14 +176,6 @@ def test_what_is_no_number_of_parameters_is_refused(text: str) -> None:
         count_of(text)
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.integers(1, 500), st.lists(st.sampled_from([0.0, 0.46, 0.5, 1.0, 3.0]), min_size=1, max_size=9))
-def test_shares_are_told_as_the_training_cuts_them(samples: int, weights: list[float]) -> None:
-    if sum(weights) == 0:
-        weights[0] = 1.0
-    assert apportion(samples, weights) == training_share_counts(samples, weights).tolist()
-
-
 def test_an_uneven_batch_is_told_as_it_is_cut() -> None:
     hardware = MACHINES["8xh100"]
 
@@ -209,9 +198,11 @@ def test_an_uneven_batch_is_told_as_it_is_cut() -> None:
     )
 
 
-def test_a_sharded_plan_is_said_to_be_too_much_for_slipways_own_loop() -> None:
-    now = start("8xh100", sharding="fsdp")
-    assert [line.split(" and ")[0] for line in remarks(now)] == ["Slipway's own training trains replicas only"]
+def test_deepspeed_is_said_to_be_too_much_for_slipways_own_loop_and_fsdp_is_not() -> None:
+    assert list(remarks(start("8xh100", sharding="fsdp"))) == []
+    now = start("8xh100", sharding="zero3")
+    (line,) = remarks(now)
+    assert line.startswith("Slipway's own training shards by FSDP2 and refuses DeepSpeed's ZeRO")
     assert list(remarks(now.asked("script", "mine.py --deep"))) == []
 
 

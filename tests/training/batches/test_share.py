@@ -17,7 +17,7 @@ weights_strategy = st.lists(st.floats(0, 10), min_size=1, max_size=6).filter(lam
 def test_every_position_has_exactly_one_owner(num_samples: int, weights: list[float]) -> None:
     parts = [rank_positions(num_samples, rank, tuple(weights)) for rank in range(len(weights))]
     assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(num_samples))
-    assert [len(part) for part in parts] == apportion(num_samples, weights).tolist()
+    assert [len(part) for part in parts] == apportion(num_samples, weights)
 
 
 @settings(max_examples=100, deadline=None)

@@ -287,7 +287,10 @@ def test_runs_of_different_precision_follow_each_other_in_one_process(clips: Pat
     ("options", "message"),
     [
         ({"share_weights": (1.0, 1.0)}, "--share-weights: 2 weights for 1 process"),
-        ({"gradient_accumulation": 9}, "--gradient-accumulation: 9 micro-batches from 8 samples"),
+        (
+            {"gradient_accumulation": 9},
+            "--gradient-accumulation 9: a process has 8 samples a step at most; give at most 8",
+        ),
         ({"data": "nowhere.npz", "data_format": "npz"}, "nowhere.npz: no such file"),
         ({"experiment_name": "../up"}, "--experiment-name: '../up' is not a folder's name"),
     ],
