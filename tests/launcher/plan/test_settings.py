@@ -303,8 +303,8 @@ def test_the_file_of_the_documentation_does_what_it_says(home: Path) -> None:
 
 def test_a_plan_without_settings_files_loads_no_yaml() -> None:
     code = (
-        "import sys, launcher.cli\n"
-        "assert launcher.cli.main(['plan', '--json', '--device', 'cpu']) == 0\n"
+        "import sys, slipway.launcher.cli\n"
+        "assert slipway.launcher.cli.main(['plan', '--json', '--device', 'cpu']) == 0\n"
         "sys.exit('yaml' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
