@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from slipway.training.batches import loader as loader_module
+from slipway.training.batches import prefetcher, wait_clock
 from slipway.training.batches.loader import Loader
 from slipway.training.batches.sampler import StepWork
+from slipway.training.batches.wait_clock import WaitClock
 from slipway.training.config.recipe import Stage
 from slipway.training.tasks.task import Batch, Task
 from slipway.training.tasks.tensors import TensorTask
@@ -87,7 +89,7 @@ def test_small_steps_are_prepared_together_and_get_what_each_gets_alone(
 
 def test_what_many_steps_wait_for_together_is_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(loader_module, "time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(wait_clock, "time", SimpleNamespace(perf_counter=lambda: now))
     task = make_blobs()
     fetch = task.fetch
 
@@ -120,7 +122,7 @@ def test_what_draws_otherwise_than_by_keys_is_prepared_step_by_step(monkeypatch:
 
 
 def test_large_steps_are_prepared_one_micro_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loader_module, "_BYTES_TOGETHER", 16)
+    monkeypatch.setattr(prefetcher, "_BYTES_TOGETHER", 16)
     task = make_blobs()
     fetches = Fetches(task, monkeypatch)
     for step, batches in enumerate(
@@ -141,8 +143,26 @@ def test_a_step_that_stops_early_leaves_nothing_to_the_next() -> None:
     assert seen == [True, True, True]
 
 
-def test_a_batch_is_not_kept_by_the_loader_once_it_is_handed_over() -> None:
-    steps = make_loader(make_blobs()).steps(make_works([2, 2]), 0, STAGE)
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_batch_is_not_kept_by_the_loader_once_it_is_handed_over(num_workers: int) -> None:
+    loader = make_loader(make_blobs(), num_workers=num_workers)
+    steps = loader.steps(make_works([2, 2]), 0, STAGE)
     _, batches = next(steps)
     kept = weakref.ref(next(batches).tensors["inputs"])
+    loader.close()
     assert kept() is None
+
+
+def test_what_a_call_for_several_steps_costs_is_charged_to_the_steps_from_the_first_with_samples_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(wait_clock, "time", SimpleNamespace(perf_counter=lambda: now))
+    clock, charged = WaitClock(nullcontext()), []
+    for num_sharing in (None, 2, None, None):
+        clock.start_step()
+        if num_sharing is not None:
+            with clock.shared_by(num_sharing):
+                now += 6.0
+        charged.append(clock.take_seconds())
+    assert charged == [0.0, 3.0, 3.0, 0.0]

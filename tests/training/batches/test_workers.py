@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from slipway.training.batches import loader as loader_module
-from slipway.training.batches import workers
+from slipway.training.batches import wait_clock, workers
 from slipway.training.batches.loader import Loader
 from slipway.training.batches.sampler import StepWork
 from slipway.training.batches.workers import WorkerCount
@@ -110,7 +109,7 @@ class SlowClock:
 
 def test_the_time_to_make_a_batch_is_waiting_where_no_thread_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SlowClock()
-    monkeypatch.setattr(loader_module, "time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr(wait_clock, "time", SimpleNamespace(perf_counter=clock))
     task = make_task()
     fetch = task.fetch
 

@@ -1,0 +1,136 @@
+"""The batches of the next steps, made ahead in threads; those of several small steps are made in one call."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import NamedTuple
+
+from ..config.recipe import Stage
+from ..tasks.task import Batch
+from .batch_maker import BatchMaker
+from .sampler import StepWork
+from .wait_clock import WaitClock
+
+_BYTES_TOGETHER = 1 << 20
+"""The samples of several steps are made in one call until they are as large as this: what a core's cache holds."""
+
+_STEPS_TOGETHER = 8
+
+
+class _Call:
+    """Batches that are made in one call: by a thread or, without threads, when the first of them is wanted."""
+
+    def __init__(self, make: Callable[[], list[Batch]], pool: ThreadPoolExecutor | None) -> None:
+        self._make = make
+        self._future: Future[list[Batch]] | None = None if pool is None else pool.submit(make)
+        self.is_done = False
+        self.batches: dict[int, Batch] = {}
+        """By their number, once the call is done; whoever takes one takes it out, so that its memory can be freed."""
+
+    def wait(self) -> float:
+        """Wait for the batches, or make them; return the bytes of a sample."""
+        made = self._make() if self._future is None else self._future.result()
+        # The future would keep every batch.
+        self.is_done, self._future, self.batches = True, None, dict(enumerate(made))
+        num_bytes = sum(tensor.nbytes for batch in made for tensor in batch.tensors.values())
+        return num_bytes / sum(len(batch.indices) for batch in made)
+
+    def cancel(self) -> None:
+        """Do not begin the call, if no thread has begun it."""
+        if self._future is not None:
+            self._future.cancel()
+
+
+class _Part(NamedTuple):
+    """A micro-batch: the call that makes it and its number there."""
+
+    call: _Call
+    number: int
+
+
+class Prefetcher:
+    """Makes the batches of steps in order, and with threads those of the next steps meanwhile."""
+
+    def __init__(self, maker: BatchMaker, clock: WaitClock) -> None:
+        self._maker = maker
+        self._clock = clock
+        self._pool: ThreadPoolExecutor | None = None
+        self._lookahead = 0
+        """Groups of steps, those of one call, that are made ahead of the one that is computed."""
+        self._bytes_per_sample: float = _BYTES_TOGETHER
+        """Not known before the first call: as large as can be."""
+
+    def start_threads(self, count: int) -> None:
+        """Have `count` threads from now on; those before end once they have done what was handed to them."""
+        self.close(wait=False)
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="loader") if count else None
+        self._lookahead = count + 1 if count else 0
+
+    def close(self, *, wait: bool = True) -> None:
+        """Stop the threads; with `wait` at once, and what they have not begun is dropped."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=wait, cancel_futures=wait)
+
+    def steps(
+        self, works: Iterable[StepWork], epoch: int, stage: Stage
+    ) -> Generator[tuple[StepWork, Iterator[Batch]], None, None]:
+        """Yield each step's work with an iterator over its batches, on the device. It waits where a batch is taken."""
+        remaining = iter(works)
+        ahead: deque[list[tuple[StepWork, list[_Part]]]] = deque()
+        try:
+            while True:
+                while len(ahead) <= self._lookahead and (group := self._draw(remaining)):
+                    ahead.append(self._start(group, epoch, stage))
+                if not ahead:
+                    return
+                steps = ahead.popleft()
+                for number, (work, parts) in enumerate(steps):
+                    self._clock.start_step()
+                    yield work, self._batches(parts, num_sharing=len(steps) - number)
+        finally:
+            # Where micro-batches get another size nobody waits for these.
+            for call in {part.call for steps in ahead for _, parts in steps for part in parts}:
+                call.cancel()
+
+    def _draw(self, works: Iterator[StepWork]) -> list[StepWork]:
+        """Return the next steps, those whose batches are made in one call; at the end of the epoch an empty list.
+
+        A call for the samples of many steps costs little more than one for those of a single small step.
+        """
+        most = _STEPS_TOGETHER if self._maker.can_split_batches else 1
+        group: list[StepWork] = []
+        num_samples = 0
+        while len(group) < most and num_samples * self._bytes_per_sample < _BYTES_TOGETHER:
+            with self._clock:
+                work = next(works, None)
+            if work is None:
+                break
+            group.append(work)
+            num_samples += sum(map(len, work.micro_batches))
+        return group
+
+    def _start(self, works: list[StepWork], epoch: int, stage: Stage) -> list[tuple[StepWork, list[_Part]]]:
+        """Start the calls for a group: one for each micro-batch of a single step, or one for all of several steps."""
+        indices = [part for work in works for part in work.micro_batches]
+        groups = [[part] for part in indices] if len(works) == 1 else [indices] if indices else []
+        parts: list[_Part] = []
+        for group in groups:
+            call = _Call(partial(self._maker.make_training, group, epoch, stage), self._pool)
+            parts += [_Part(call, number) for number in range(len(group))]
+        in_turn = iter(parts)
+        return [(work, [next(in_turn) for _ in work.micro_batches]) for work in works]
+
+    def _batches(self, parts: list[_Part], num_sharing: int) -> Iterator[Batch]:
+        for part in parts:
+            # Handed over, not kept: the step frees a batch when memory is short.
+            yield self._take(part, num_sharing)
+
+    def _take(self, part: _Part, num_sharing: int) -> Batch:
+        if not part.call.is_done:
+            with self._clock.shared_by(num_sharing):
+                self._bytes_per_sample = part.call.wait()
+        with self._clock:
+            return self._maker.move(part.call.batches.pop(part.number))
