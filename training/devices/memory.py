@@ -63,18 +63,18 @@ CANNOT_TRY_AGAIN = (
 
 
 def out_of_memory_message(error: BaseException) -> str | None:
-    """Return what an error says of the memory that ran out, in one line; none where it means something else.
-
-    It then lets go of the tensors of the pass that failed, which its traceback holds.
-    """
+    """Return the allocator's message, in one line; `None` where the error means something else."""
     if not is_out_of_memory(error):
         return None
-    words = _ENFORCED.sub("", str(error).strip().split("\n")[0]) or type(error).__name__
+    return _ENFORCED.sub("", str(error).strip().split("\n")[0]) or type(error).__name__
+
+
+def drop_traceback(error: BaseException) -> None:
+    """Drop the tracebacks of an error and its causes: they hold the tensors of the pass that failed."""
     link: BaseException | None = error
     while link is not None and link.__traceback__ is not None:
         link.__traceback__ = None
         link = link.__cause__ or link.__context__
-    return words
 
 
 def release_memory(device: torch.device) -> None:
@@ -149,7 +149,7 @@ class MemoryReserve:
             try:
                 self._held = torch.empty(_RESERVE_BYTES, dtype=torch.uint8, device=self._device)
             except Exception as error:
-                if out_of_memory_message(error) is None:
+                if not is_out_of_memory(error):
                     raise
 
     def release(self) -> None:

@@ -13,7 +13,7 @@ from ..batches.loader import Loader
 from ..batches.share import rank_positions
 from ..common.apportion import apportion
 from ..common.errors import UserError
-from ..devices.memory import CANNOT_TRY_AGAIN, out_of_memory_message, release_memory
+from ..devices.memory import CANNOT_TRY_AGAIN, drop_traceback, out_of_memory_message, release_memory
 from ..devices.ranks import Ranks
 from ..observers.events import Decision, Observer
 from ..step.compilation import Forward
@@ -119,7 +119,7 @@ def _measure(
         )
     while done < len(samples):
         part = samples[done : done + batch_size]
-        words = None
+        message = None
         try:
             with torch.no_grad():
                 rows = _measure_part(task, model, loader, split, part, forward)
@@ -128,13 +128,14 @@ def _measure(
                     table = torch.zeros(shape, dtype=rows.dtype, device=ranks.device)
                 table[torch.from_numpy(part).to(ranks.device)] = rows
         except Exception as caught:
-            words = out_of_memory_message(caught)
-            if words is None:
+            message = out_of_memory_message(caught)
+            if message is None:
                 raise
+            drop_traceback(caught)
             if passes is not None:
                 where = f"in the evaluation of the {split} split on rank {ranks.rank}"
-                raise UserError(f"memory ran out {where} ({words}): {CANNOT_TRY_AGAIN}") from None
-        if words is None:
+                raise UserError(f"memory ran out {where} ({message}): {CANNOT_TRY_AGAIN}") from None
+        if message is None:
             done += len(part)
             on_batch()
             continue
@@ -142,7 +143,7 @@ def _measure(
         failures += 1
         if len(part) == 1:
             error = UserError(
-                f"sample {part[0]} of the {split} split does not fit in memory by itself on rank {ranks.rank} ({words}): try "
+                f"sample {part[0]} of the {split} split does not fit in memory by itself on rank {ranks.rank} ({message}): try "
                 "shorter or cropped samples, a smaller model, or a device with more memory"
             )
             return _Measured(table, 1, failures, error)

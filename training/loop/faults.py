@@ -41,15 +41,15 @@ class FaultDetector:
         self.furthest: Position | None = None
         """The last of all steps, in the order of the run, whose numbers were good."""
 
-    def observe(self, position: Position, loss: float, *, is_sound: bool, is_overflow: bool = False) -> list[Position]:
+    def observe(self, position: Position, loss: float, *, is_finite: bool, is_overflow: bool = False) -> list[Position]:
         """Take in a step; return the positions to pass over, if it is time to go back.
 
-        `is_overflow`: it is not is_finite only because the scaled gradient was too large for fp16.
+        `is_overflow`: it is not finite only because the scaled gradient was too large for fp16.
         """
         self._overflows = self._overflows + 1 if is_overflow else 0
         if is_overflow and self._overflows <= _MOST_OVERFLOWS:
             return []
-        if not is_sound:
+        if not is_finite:
             self._bad.append(position)
             return list(self._bad) if len(self._bad) >= self._patience else []
         self._bad.clear()

@@ -215,7 +215,7 @@ class StepLoop:
         self._note_buffers()
         rate = self._learning_rate(stage, step_in_stage)
         room = self._memory.look(self.limit.bytes_per_sample, self.limit.limit)
-        word = StepFlags(
+        flags = StepFlags(
             stop=self._stop.name is not None,
             # After the step that is issued when the ranks have heard it.
             save=self._saver.is_due(step + 1 + self._lag),
@@ -230,7 +230,7 @@ class StepLoop:
             learning_rate=rate,
             ema_decay=ema_decay(step_in_stage, self.recipe.optimizer.ema_decay or 0.0),
             overlapped=self.plan.reduction == "overlap" and self.limit.is_proven(*self._size_and_cost(work)),
-            word=word,
+            flags=flags,
         )
         self._undo_buffers()
         return _Issued(work, rate, pending, self._buffers_before, self._loader.take_waited_seconds())
@@ -268,8 +268,8 @@ class StepLoop:
         self._advance(work.step_in_epoch + 1)
         progress = self.progress
         progress.samples_seen += len(work.global_batch)
-        self._stop_agreed = self._stop_agreed or outcome.word.stop
-        if outcome.word.save and self._save_at is None:
+        self._stop_agreed = self._stop_agreed or outcome.flags.stop
+        if outcome.flags.save and self._save_at is None:
             self._save_at = progress.step + self._lag
         self._watchdog.beat()
         self._observer.on_step(
@@ -287,33 +287,33 @@ class StepLoop:
             )
         )
         is_overflow = self._is_overflow(outcome)
-        if outcome.is_sound:
+        if outcome.is_finite:
             progress.weight += outcome.weight
             progress.loss_sum += outcome.loss * outcome.weight
         elif not is_overflow:
             reason = "a loss or gradient that is not finite: the update is skipped on every rank"
             at = {"step": progress.step, "epoch": epoch, "step_in_epoch": work.step_in_epoch}
             self._decide("skipped_update", reason, warning=True, **at)
-        self._adapt_limit(work, outcome.word)
+        self._adapt_limit(work, outcome.flags)
         position = Position(epoch, work.step_in_epoch)
-        offending = self.faults.observe(position, outcome.loss, is_sound=outcome.is_sound, is_overflow=is_overflow)
+        offending = self.faults.observe(position, outcome.loss, is_finite=outcome.is_finite, is_overflow=is_overflow)
         if offending:
             raise Rewind(offending)
 
-    def _adapt_limit(self, work: StepWork, word: StepFlags) -> None:
+    def _adapt_limit(self, work: StepWork, flags: StepFlags) -> None:
         """Let the limit grow back after a long quiet time, or halve it before memory runs out."""
         limit = self.limit
-        if limit.succeed(*self._size_and_cost(work), has_room=not word.memory_is_tight):
+        if limit.succeed(*self._size_and_cost(work), has_room=not flags.memory_is_tight):
             reason = f"memory was enough for a long time: micro-batches of up to {limit.limit}"
             self._decide("micro_batch", reason, micro_batch_size=limit.limit)
-        if word.memory_is_short and limit.limit > 1:
+        if flags.memory_is_short and limit.limit > 1:
             limit.shrink(limit.limit)
             reason = f"little memory is left, another process may use it: micro-batches of at most {limit.limit}"
             self._decide("memory_pressure", reason, warning=True, micro_batch_size=limit.limit)
 
     def _is_overflow(self, outcome: StepOutcome) -> bool:
         """Return whether only the scaled fp16 gradient was too large: the scale is lowered, and it is no fault."""
-        return self.step.loss_scale.enabled and not outcome.is_sound and math.isfinite(outcome.loss)
+        return self.step.loss_scale.enabled and not outcome.is_finite and math.isfinite(outcome.loss)
 
     def _advance(self, step_in_epoch: int) -> None:
         progress = self.progress

@@ -17,7 +17,7 @@ from torch import nn
 
 from ..common.errors import TrainingFailed
 from ..config.recipe import Recipe, Stage
-from ..devices.memory import CANNOT_TRY_AGAIN, MemoryReserve, out_of_memory_message, release_memory
+from ..devices.memory import CANNOT_TRY_AGAIN, MemoryReserve, drop_traceback, out_of_memory_message, release_memory
 from ..devices.ranks import Ranks
 from ..observers.profiling.sections import UNMARKED, Sections
 from ..tasks.task import Batch, Task
@@ -29,7 +29,7 @@ from .reduction import make_reduction
 
 
 class StepFlags(NamedTuple):
-    """What a rank tells all others with a step, and what came together of it: whether any of them said so."""
+    """Flags a rank adds to the step's all-reduce; afterwards, whether any rank raised them."""
 
     stop: bool = False
     """It was asked to stop."""
@@ -45,7 +45,7 @@ _NO_FLAGS = StepFlags()
 
 LEDGER_SIZE = 3 + len(StepFlags._fields)
 """What the ranks sum beside the gradients: the weight of the samples, the sum of their losses, infinity where a rank ran
-out of memory, and for each part of a `StepFlags` the ranks that said so."""
+out of memory, and for each of the `StepFlags` how many ranks raised it."""
 
 
 class Failure(NamedTuple):
@@ -68,10 +68,10 @@ class StepOutcome(NamedTuple):
     """Before clipping."""
     out_of_memory: bool
     """Some rank ran out of memory: nothing was updated, and the same global batch is to be computed again."""
-    word: StepFlags
+    flags: StepFlags
 
     @property
-    def is_sound(self) -> bool:
+    def is_finite(self) -> bool:
         """Whether loss and gradient are finite; if not, the update was skipped."""
         return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
 
@@ -96,13 +96,13 @@ class PendingStep:
         if self._event is not None:
             self._event.synchronize()
         facts = self._facts.tolist() if isinstance(self._facts, torch.Tensor) else self._facts
-        weight, loss_sum, out_of_memory, *said, norm = facts
+        weight, loss_sum, out_of_memory, *raised, norm = facts
         return StepOutcome(
             weight=weight,
             loss=loss_sum / weight if weight else math.nan,
             gradient_norm=norm,
             out_of_memory=out_of_memory != 0.0,
-            word=StepFlags(*(ranks > 0.0 for ranks in said)),
+            flags=StepFlags(*(ranks > 0.0 for ranks in raised)),
         )
 
 
@@ -127,7 +127,7 @@ class TrainStep:
         self._model = model
         self._sections = sections
         self._device, self._rank = ranks.device, ranks.rank
-        self._weight, self._loss_sum, self._out_of_memory, *self._said = flat.ledger.unbind()
+        self._weight, self._loss_sum, self._out_of_memory, *self._flags = flat.ledger.unbind()
         self._reduction = make_reduction(flat, ranks, bucket_bytes)
         self._reserve = MemoryReserve(ranks.device)
         self._spec = recipe.optimizer
@@ -170,12 +170,12 @@ class TrainStep:
         learning_rate: float,
         ema_decay: float,
         overlapped: bool = False,
-        word: StepFlags = _NO_FLAGS,
+        flags: StepFlags = _NO_FLAGS,
     ) -> PendingStep:
         """Do one optimizer step. A rank with no micro-batch, or out of memory, takes part in the reduction all the same.
 
         The last `num_padding` of the micro-batches count for nothing. With `overlapped` gradients are reduced while the last
-        backward pass goes on. `word` is this rank's to all. Raises `TrainingFailed` where memory runs out with sharded
+        backward pass goes on. `flags` are this rank's. Raises `TrainingFailed` where memory runs out with sharded
         parameters.
         """
         num_counted = num_micro_batches - num_padding
@@ -193,15 +193,16 @@ class TrainStep:
                 raise
             if self.flat.is_sharded:
                 raise TrainingFailed(f"memory ran out on rank {self._rank} ({message}): {CANNOT_TRY_AGAIN}") from None
+            drop_traceback(error)
             failure = Failure(done, message)
         if failure is not None:
             del batch  # a whole micro-batch of inputs
             self._reserve.release()
             release_memory(self._device)
             self._out_of_memory.fill_(math.inf)
-        for ranks, is_said in zip(self._said, word, strict=True):
-            if is_said:
-                ranks.fill_(1.0)
+        for entry, is_raised in zip(self._flags, flags, strict=True):
+            if is_raised:
+                entry.fill_(1.0)
         with self._sections.reduce:
             self._reduction.finish(overlapped=overlapped)
         update = self._update if self.queues or self.loss_scale.enabled else self._update_on_host

@@ -17,7 +17,13 @@ from benchmarks.exactness import make_data
 from benchmarks.exactness import make_recipe as make_sign_recipe
 from slipway.training.batches.loader import Loader
 from slipway.training.devices import memory
-from slipway.training.devices.memory import MemoryReserve, MemoryWatch, is_out_of_memory, out_of_memory_message
+from slipway.training.devices.memory import (
+    MemoryReserve,
+    MemoryWatch,
+    drop_traceback,
+    is_out_of_memory,
+    out_of_memory_message,
+)
 from slipway.training.devices.world import leave_group
 from slipway.training.loop.trainer import Trainer
 from slipway.training.step.micro_batch.limit import MicroBatchLimit
@@ -123,6 +129,7 @@ def test_a_failed_pass_lets_its_tensors_go() -> None:
             call()
         except Exception as error:
             said = out_of_memory_message(error)
+            drop_traceback(error)
             held = [tensor() for tensor in tensors]
         assert said == words
         assert held == [None] * len(tensors)

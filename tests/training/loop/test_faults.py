@@ -13,7 +13,7 @@ from slipway.training.loop.faults import FaultDetector, Position
 def observe(detector: FaultDetector, losses: list[float], start: int = 0, **options: bool) -> list[list[Position]]:
     """Return what a detector says of each loss; one that is not finite is not is_finite."""
     return [
-        detector.observe(Position(0, start + step), loss, is_sound=math.isfinite(loss), **options)
+        detector.observe(Position(0, start + step), loss, is_finite=math.isfinite(loss), **options)
         for step, loss in enumerate(losses)
     ]
 
@@ -76,10 +76,10 @@ def test_an_overflow_of_the_loss_scale_is_no_fault_unless_it_never_ends() -> Non
 
     def overflow(count: int, start: int) -> list[list[Position]]:
         return [
-            detector.observe(Position(0, start + step), 1.0, is_sound=False, is_overflow=True) for step in range(count)
+            detector.observe(Position(0, start + step), 1.0, is_finite=False, is_overflow=True) for step in range(count)
         ]
 
     assert overflow(30, 0) == [[]] * 30
-    detector.observe(Position(0, 30), 1.0, is_sound=True)
+    detector.observe(Position(0, 30), 1.0, is_finite=True)
     assert overflow(31, 31) == [[]] * 31
     assert overflow(1, 62) == [at(61, 62)]

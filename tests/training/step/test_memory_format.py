@@ -166,7 +166,7 @@ def test_a_vector_leaves_and_comes_back_in_the_order_of_contiguous_parameters() 
     assert torch.equal(flat.to_checkpoint(flat.values), contiguous.values)
     assert torch.equal(flat.values, before)
     assert torch.equal(flat.from_checkpoint(contiguous.values), flat.values)
-    assert contiguous.whole(contiguous.values) is contiguous.values
+    assert contiguous.to_checkpoint(contiguous.values) is contiguous.values
     changed = {name: tensor + 1.0 for name, tensor in plain.state_dict().items()}
     for one, of in ((flat, model), (contiguous, plain)):
         one.load_state_dict(of, changed)

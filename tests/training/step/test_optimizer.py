@@ -112,7 +112,7 @@ def test_a_reset_or_a_checkpoint_sets_the_count_that_the_bias_is_corrected_by(pa
     update(flat, own, 0)
     whole = flat.values.clone()
     other, again = make_flat(OptimizerSpec())
-    other.load(kept[0])
+    other.set_values(kept[0])
     for name, moment in kept[1].items():
         again.moments[name].copy_(moment)
     again.set_updates(2)

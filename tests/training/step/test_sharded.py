@@ -190,7 +190,7 @@ def check_few_rows(size: int) -> int:
         optimizer = FlatOptimizer(OptimizerSpec(), one)
         one.gradients.fill_(1.0)
         optimizer.update(0.1, 0.5)
-        one.publish()
+        one.sync_model()
     together = sharded.to_checkpoint(sharded.values)
     assert not ranks.is_main or torch.equal(together[:6], flat.values[:6])
     layer = nn.Linear(3, 3)

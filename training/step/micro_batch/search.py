@@ -20,8 +20,9 @@ from ...config.plan import Plan
 from ...config.recipe import Recipe, Stage
 from ...devices.memory import (
     CANNOT_TRY_AGAIN,
+    drop_traceback,
     free_bytes,
-    out_of_memory_message,
+    is_out_of_memory,
     release_memory,
     synchronise,
     usable_bytes,
@@ -287,8 +288,9 @@ def _fits(compute: Callable[[_Work], None], work: _Work, device: torch.device) -
         compute(work)
         return True
     except Exception as error:
-        if out_of_memory_message(error) is None:
+        if not is_out_of_memory(error):
             raise
+        drop_traceback(error)
     release_memory(device)
     return False
 
