@@ -11,7 +11,10 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+# The package may not be installed: the folder that holds it, then the top of a clone, comes first.
+_TOP = next(str(top) for top in Path(__file__).resolve().parents if (top / "slipway/__init__.py").is_file())
+if _TOP not in sys.path:
+    sys.path.insert(0, _TOP)
 
 from rich.console import Console
 

@@ -59,13 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(arguments: list[str]) -> int:
-    from .launch.self_launch import start_itself
+    from .common.paths import TRAIN_SCRIPT
 
-    code = start_itself("slipway.training", arguments)
-    if code is None:
-        # Replaces this process, so signals and exit code are the training's own.
-        os.execv(sys.executable, [sys.executable, "-m", "slipway.training", *arguments])
-    return code
+    # Replaces this process, so signals and exit code are the training's own. By its path: with `-m`, Python would look
+    # for every module in the working folder first, and take a `datasets.py` or `slipway.py` of the user's own.
+    os.execv(sys.executable, [sys.executable, str(TRAIN_SCRIPT), *arguments])
 
 
 def _detect(arguments: list[str]) -> int:

@@ -11,6 +11,15 @@ import slipway
 IMPORT_ROOT = Path(slipway.__file__).resolve().parents[1]
 """The folder in which `import slipway` finds the package: the top of a clone, or `site-packages`."""
 
+TRAIN_SCRIPT = Path(slipway.__file__).resolve().parent / "bin" / "train.py"
+"""Slipway's own training script, as an installed package has it; in a clone a link leads to `bin/`."""
+
+
+def train_script() -> str:
+    """Return how a command names Slipway's own training: `bin/train.py` in a clone, elsewhere its full path."""
+    in_clone = "bin/train.py"
+    return in_clone if Path(in_clone).is_file() else str(TRAIN_SCRIPT)
+
 
 def python_path(environment: Mapping[str, str]) -> str:
     """Return the `PYTHONPATH` of a process of ours: the package's folder before what the environment names."""

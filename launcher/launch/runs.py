@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...training.common.errors import UserError, nearest
 from ..common.parser import make_parser, parse
+from ..common.paths import TRAIN_SCRIPT
 
 if TYPE_CHECKING:
     from ..plan.replan import EarlierRun
@@ -230,6 +231,8 @@ def _how_it_was_started(folder: Path, record: dict[str, Any]) -> tuple[EarlierRu
         return earlier, ["-m", str(module), *words], where
     if not script:
         raise UserError(f"{folder}: it was started from no script; start it again there, with resume={str(folder)!r}")
+    if Path(script).parts[-3:] == TRAIN_SCRIPT.parts[-3:] and not Path(script).is_file():
+        script = TRAIN_SCRIPT  # it was that of an environment which is gone
     if not Path(script).is_file():
         raise UserError(
             f"{folder}: its script {script} is not there any more; use its own command with --resume {folder}"

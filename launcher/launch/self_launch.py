@@ -9,8 +9,8 @@ _LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLIPWAY_PLAN")
 _TRUE = ("1", "true", "yes", "on")
 
 
-def start_itself(script_or_module: str, arguments: Sequence[str]) -> int | None:
-    """Start a script (`*.py`) or module with its arguments on all devices; return its exit code.
+def start_itself(script: str, arguments: Sequence[str]) -> int | None:
+    """Start a script with its arguments on all devices; return its exit code.
 
     None where there is nothing to start and this process goes on: `--multi-gpu` is not asked for (which is all that is
     looked at then), the process was launched already, or the machine has one device.
@@ -35,17 +35,16 @@ def start_itself(script_or_module: str, arguments: Sequence[str]) -> int | None:
                 return None
         except UserError:
             return None  # the training says in its own words what cannot work
-        return _launch(script_or_module, arguments, device)
+        return _launch(script, arguments, device)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def _launch(script_or_module: str, arguments: Sequence[str], device: str) -> int:
+def _launch(script: str, arguments: Sequence[str], device: str) -> int:
     from .command import launch
 
-    command = [script_or_module] if script_or_module.endswith(".py") else ["-m", script_or_module]
-    return launch(["--device", device, *command, *arguments])
+    return launch(["--device", device, script, *arguments])
 
 
 def _is_wanted(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...training.common.errors import UserError
 from ..common.parser import Parser, make_parser, parse
+from ..common.paths import train_script
 from ..hardware.detect import hardware_of
 from .options import add_intent, intent_of
 from .records import LaunchPlan
@@ -51,7 +52,7 @@ def config(arguments: list[str]) -> int:
     parser = _with_hardware("config", "Write an Accelerate config for this machine and print the command to start it.")
     parser.add_argument("--out", metavar="FILE", help="where to; accelerate_configs/<name>.yaml unless given")
     parser.add_argument("--yes", action="store_true", help="overwrite without asking")
-    parser.add_argument("--script", default="bin/train.py", help="the script of the printed command")
+    parser.add_argument("--script", help="the script of the printed command; Slipway's own training unless given")
     options = parse(parser, arguments)
 
     from .accelerate_config import launch_command
@@ -65,7 +66,7 @@ def config(arguments: list[str]) -> int:
     for warning in made.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{path}: Accelerate reads it as planned. Start with:", file=sys.stderr)
-    print(launch_command(made, path, [options.script]))
+    print(launch_command(made, path, [options.script or train_script()]))
     return 0
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _LEFT_EARLY = 1
 _ACTIONS = {
     "out": "where to write; accelerate_configs/<name>.yaml unless given",
-    "script": "the script to start, with its arguments in one text; bin/train.py unless given",
+    "script": "the script to start, with its arguments in one text; Slipway's own training unless given",
     "write": "write the config",
     "self_test": "run the self-test (slipway doctor) afterwards",
     "launch": "launch afterwards",

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from ...training.common.errors import UserError, flag_of
+from ..common.paths import train_script
 from .answers import Answers
 
 DEFAULT_SCRIPT = "bin/train.py"
@@ -24,7 +25,7 @@ def read_script(text: str) -> str:
 
 def script_of(answers: Answers) -> list[str]:
     """Return the script and its arguments. Raises `UserError`, see `read_script`."""
-    words = shlex.split(read_script(answers.script or DEFAULT_SCRIPT))
+    words = shlex.split(read_script(answers.script)) if answers.script else [train_script()]
     return [*words, *batch_flags(answers)]
 
 
