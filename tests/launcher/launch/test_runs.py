@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from slipway.launcher import cli
+from slipway.launcher.common.paths import TRAIN_SCRIPT
 from tests.conftest import ROOT
 from tests.launcher.helpers import assert_one_line_error
 from tests.launcher.launches import SLIPWAY, Launches, launches
@@ -196,6 +197,14 @@ def test_a_finished_run_stays_untouched(project: Path, capsys: pytest.CaptureFix
     assert capsys.readouterr() == ("", "mine is finished: nothing is left to train\n")
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in run.iterdir()} == before
     assert sorted(path.name for path in (project / "runs").iterdir()) == ["mine"]
+
+
+def test_a_run_of_an_environment_that_is_gone_goes_on_with_this_ones_training(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(project, script=Path("/gone/site-packages/slipway/bin/train.py"))
+    assert cli.main(["resume", "--dry-run", "--json", "mine"]) == 0
+    assert str(TRAIN_SCRIPT) in json.loads(capsys.readouterr().out)["argv"]
 
 
 def test_what_cannot_be_resumed_is_said_in_one_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from slipway.launcher import cli
+from slipway.launcher.common.paths import TRAIN_SCRIPT
 from slipway.launcher.common.records import json_schema
 from slipway.launcher.plan import accelerate_config
 from slipway.launcher.plan import commands as plan_commands
@@ -113,7 +114,7 @@ def test_config_writes_a_checked_file_and_prints_only_the_command(
     path = Path("accelerate_configs/cuda_2_processes.yaml")
     assert captured.out == (
         "OMP_NUM_THREADS=4 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True NCCL_P2P_DISABLE=1 "
-        f"accelerate launch --config_file {path} bin/train.py\n"
+        f"accelerate launch --config_file {path} {TRAIN_SCRIPT}\n"
     )
     assert path.read_text(encoding="utf-8") == accelerate_config.to_yaml(make_plan(machines()["2xrtx4090"]))
     assert [file.name for file in path.parent.iterdir()] == [path.name]

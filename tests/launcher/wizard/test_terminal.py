@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from slipway.launcher.common.paths import TRAIN_SCRIPT
 from slipway.launcher.wizard.answers import read_answers
 from tests.conftest import ROOT
 from tests.launcher.machines import FOLDER
@@ -127,7 +128,7 @@ def test_processes_and_precision_are_changed_and_no_file_is_written(
         assert re.search(row, plan)
     said, code = typist.end()
     flags = "--num-processes 4 --mixed-precision fp16 --parameters 300000 --compile --global-batch-size 30"
-    script = "bin/train.py --batch-size 30 --batch-rule fixed --micro-batch-size 4"
+    script = f"{TRAIN_SCRIPT} --batch-size 30 --batch-rule fixed --micro-batch-size 4"
     assert f"slipway launch {flags} --micro-batch-size 4 {script}\n" in said
     assert code == 0
     assert files(tmp_path) == []
