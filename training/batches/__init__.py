@@ -1,1 +1,1 @@
-"""Which samples each rank computes in each step, and how they are made ready."""
+"""Which samples each rank computes in each step, and how their batches are prepared."""

@@ -64,7 +64,7 @@ class Order:
             raise ValueError(f"an order needs between 1 and 2**62 samples, got {self.num_samples}")
 
     def indices(self, epoch: int, start: int, stop: int) -> np.ndarray:
-        """Return the sample indices at positions [start, stop) of an epoch, cut at its end, int64."""
+        """Return the sample indices at positions [start, stop) of an epoch, or up to its end, int64."""
         positions = np.arange(start, min(stop, self.num_samples), dtype=np.int64)
         return permute(positions, self.num_samples, fold(self.seed, epoch))
 
@@ -78,10 +78,10 @@ class Order:
 
 
 class BatchReader:
-    """Reads the global batches of an epoch in turn, computing the order a block at a time.
+    """Reads the global batches of an epoch in turn, computing the order one block at a time.
 
-    A block holds a bounded number of positions whatever the data set's size, so that the cost per batch is small and
-    the memory constant. After a jump the first block is small, so that any batch is near.
+    A block holds a bounded number of positions, whatever the size of the data set: the cost per batch is small and the
+    memory constant. After a jump the first block is small, so that a seek is cheap.
     """
 
     def __init__(self, order: Order, batch_size: int, block_size: int = 8192, first_block_size: int = 512) -> None:
@@ -93,7 +93,7 @@ class BatchReader:
         self._block = np.empty(0, dtype=np.int64)
 
     def batch(self, epoch: int, step: int) -> np.ndarray:
-        """Return what `Order.batch` returns, from the block at hand where it holds the step."""
+        """Return what `Order.batch` returns, from the present block where it holds the step."""
         if epoch != self._epoch or not 0 <= step - self._first_step < self._num_batches:
             self._read(epoch, step)
         start = (step - self._first_step) * self._batch_size

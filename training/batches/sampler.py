@@ -1,4 +1,4 @@
-"""Which samples this rank computes in each step of an epoch: pure functions of the recipe and the plan."""
+"""Which samples this rank computes in each step of an epoch: a pure function of the recipe and the plan."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class StepWork:
     """Sample indices of all ranks, longest first."""
     samples_per_rank: list[int]
     num_padding: int = 0
-    """So many of the last micro-batches only keep step with the other ranks, and count for nothing."""
+    """How many of the last micro-batches only make this rank's passes as many as the others'; they have weight 0."""
 
 
 class EpochSampler:
-    """Which samples this rank computes in each step of an epoch: pure functions of the recipe and the plan."""
+    """Draws the samples of each step of an epoch and splits this rank's share into micro-batches."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class EpochSampler:
         batch = self._reader.batch(epoch, step)
         if self._costs is None:
             return batch
-        # By length, so that a micro-batch pads little; the longest first, so that a lack of memory shows early.
+        # By length, so that a micro-batch pads little; the longest first, so that a lack of memory is found early.
         return batch[np.argsort(-self._costs[batch], kind="stable")]
 
     def _samples_per_rank(self, num_samples: int) -> list[int]:

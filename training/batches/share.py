@@ -1,4 +1,4 @@
-"""Who computes what: a global batch is shared over ranks, a rank's share is cut into micro-batches. Pure functions."""
+"""Splits a global batch over ranks, and a rank's share into micro-batches. Pure functions."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ def _owned_positions(num_samples: int, weights: tuple[float, ...]) -> tuple[np.n
 def rank_positions(num_samples: int, rank: int, weights: tuple[float, ...]) -> np.ndarray:
     """Return the positions of a global batch that `rank` computes, increasing, int64.
 
-    The ranks take turns in proportion to their weights, so that in a batch sorted by length each gets short and long
-    samples alike. Every position has one owner; a rank of weight zero owns none.
+    The ranks take turns in proportion to their weights, so that of a batch sorted by length each gets both short and long
+    samples. Every position has one owner; a rank of weight zero owns none.
     """
     return _owned_positions(num_samples, weights)[rank]
 
 
 def micro_batches(num_samples: int, limit: int | None) -> list[slice]:
-    """Cut a share into the fewest runs of at most `limit` samples, as equal as can be; an empty share has none.
+    """Return the fewest slices of at most `limit` samples that make up a share, as equal as possible; `None`: no limit.
+
+    An empty share has none.
 
     >>> micro_batches(10, 4)
     [slice(0, 4, None), slice(4, 7, None), slice(7, 10, None)]
@@ -40,7 +42,7 @@ def micro_batches(num_samples: int, limit: int | None) -> list[slice]:
 
 
 def split_evenly(num_samples: int, count: int) -> list[slice]:
-    """Cut a share into `count` runs, as equal as can be."""
+    """Return `count` slices that make up a share, as equal as possible."""
     size, longer = divmod(num_samples, count)
     edges = [number * size + min(number, longer) for number in range(count + 1)]
     return [slice(start, stop) for start, stop in itertools.pairwise(edges)]

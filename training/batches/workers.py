@@ -1,4 +1,4 @@
-"""How many threads prepare micro-batches: the planned number, and more where the loop is seen to wait for data."""
+"""How many threads prepare micro-batches: the planned number, and more where the loop waits for data."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from collections.abc import Callable
 from ..observers.events import Decision
 
 _LEAST_STEPS, _LEAST_SECONDS = 50, 5.0
-"""Over which a share of waiting is taken: more than a passing hiccup."""
+"""Over which the share of waiting is measured: longer than a short disturbance."""
 
 _TOLERATED_SHARE = 0.05
-"""Of the time; below it more threads would win little."""
+"""Of the time; below it more threads would gain little."""
 
 _LEAST_GAIN = 0.03
-"""Of the time a step takes. More threads that bring less only take cores and memory: the number before is put back."""
+"""Of the time of a step. More threads that gain less only take cores and memory: the number before comes back."""
 
 
 class WorkerCount:
-    """The number of threads: doubled while waiting is seen and each doubling makes steps faster, then left alone.
+    """The number of threads: doubled while the loop waits and each doubling makes steps faster, then left alone.
 
     From 1 with at most 6 it goes 1, 2, 4, 6; where 4 is no faster than 2, it goes 1, 2, 4, 2 and stays. What a micro-batch
     holds is a function of its indices, so the number changes no result, and each rank has its own.
     """
 
-    def __init__(self, planned: int, most: int | None, tell: Callable[[Decision], None]) -> None:
+    def __init__(self, planned: int, most: int | None, report: Callable[[Decision], None]) -> None:
         self.count = planned
         self._most = planned if most is None else most
-        self._tell = tell
+        self._report = report
         self._is_warm = False
         self._steps = 0
         self._seconds = self._waited_seconds = 0.0
@@ -36,17 +36,14 @@ class WorkerCount:
         """Whether it stays as it is for the rest of the run."""
 
     def note(self, seconds: float, waited_seconds: float) -> bool:
-        """Count a step that took `seconds`, of which the loop waited for data for `waited_seconds`.
-
-        Returns whether `count` is another one now.
-        """
+        """Count a step of `seconds`, of which the loop waited `waited_seconds` for data; return whether `count` changed."""
         self._steps += 1
         self._seconds += seconds
         self._waited_seconds += waited_seconds
         if self._steps < _LEAST_STEPS or self._seconds < _LEAST_SECONDS:
             return False
         before = self.count
-        # The first steps of a process are slow for reasons of their own.
+        # The first steps of a process are slow for other reasons.
         if self._is_warm:
             self._correct(self._seconds / self._steps, self._waited_seconds / self._seconds)
         self._is_warm, self._steps = True, 0
@@ -67,8 +64,10 @@ class WorkerCount:
             more = min(self._most, max(1, 2 * self.count))
             self._change(more, share, f"{more} instead of {self.count}")
 
-    def _change(self, count: int, share: float, words: str) -> None:
+    def _change(self, count: int, share: float, change: str) -> None:
         before, self.count = self.count, count
-        reason = f"threads that prepare micro-batches: {words}; the loop waits for data {100 * share:.0f} % of the time"
+        reason = (
+            f"threads that prepare micro-batches: {change}; the loop waits for data {100 * share:.0f} % of the time"
+        )
         fields = {"num_workers": count, "before": before, "data_wait_share": round(share, 4)}
-        self._tell(Decision(kind="num_workers", reason=reason, fields=fields))
+        self._report(Decision(kind="num_workers", reason=reason, fields=fields))

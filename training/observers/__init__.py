@@ -1,1 +1,1 @@
-"""What watches a run: the console and the journal. Observers never touch the math and never force a device sync."""
+"""What watches a run: console, journal, `run.json`, profiler. No observer changes the math or forces a device sync."""

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: which console fits the streams, and log messages on the same console."""
+"""The console of a run: which one fits the streams, and log messages on the same one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PIPE_COLUMNS = 100
 def is_live_terminal(stream: TextIO, environment: Mapping[str, str]) -> bool:
     """Return whether a stream is a terminal that can redraw lines: not a pipe, not CI, not `TERM=dumb`.
 
-    `FORCE_COLOR` has no say: it would animate in a pipe.
+    `FORCE_COLOR` does not count: it would animate in a pipe.
     """
     if environment.get("TERM") in ("dumb", "unknown") or environment.get("CI", "") not in ("", "0", "false"):
         return False
@@ -34,7 +34,7 @@ def make_console(*, stderr: bool = True, stream_is_terminal: bool | None = None)
         stream_is_terminal = is_live_terminal(sys.stderr if stderr else sys.stdout, os.environ)
     stream = sys.stderr if stderr else sys.stdout
     if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-        # A stage's name in another script must not end a run where stdout is ASCII.
+        # A stage's name in another alphabet must not end a run where stdout is ASCII.
         stream.reconfigure(errors="backslashreplace")
     return _SteadyConsole(
         stderr=stderr,
@@ -53,10 +53,10 @@ def make_console(*, stderr: bool = True, stream_is_terminal: bool | None = None)
 def make_console_observer(
     *, log_level: str, stream_is_terminal: bool | None = None, console: Console | None = None
 ) -> QuietConsole:
-    """Return the observer that shows a run: progress on stderr, the result table on stdout.
+    """Return the observer that prints a run: progress on stderr, the result table on stdout.
 
-    `log_level` is `debug`, `info`, `warning` or `error`: above info no progress is shown, above warning no warnings.
-    `stream_is_terminal` decides for stderr, instead of looking at it; `console` is used instead of a new one.
+    `log_level` is `debug`, `info`, `warning` or `error`: above info no progress is printed, above warning no warnings.
+    `stream_is_terminal` says whether stderr is one; `None`: find out. `console` is used instead of a new one.
     """
     level = level_of(log_level)
     if console is None:
@@ -68,7 +68,7 @@ def make_console_observer(
 
 
 def configure_logging(log_level: str, console: Console) -> None:
-    """Send the messages of the `slipway` logger to a console, the observer's own so that they do not tear its bars."""
+    """Send the messages of the `slipway` logger to the observer's console, so that they do not tear its bars."""
     logger = logging.getLogger("slipway")
     for handler in list(logger.handlers):
         if isinstance(handler, _ConsoleHandler):

@@ -1,4 +1,4 @@
-"""What the consoles share: how a message is said, the quiet console, and the counts from which progress is shown."""
+"""What the consoles share: the format of a message, the quiet console, and the counts behind the progress."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _value(value: Any) -> str:
 
 
 def print_message(console: Console, level: int, kind: str, text: str) -> None:
-    """Write a message: on a terminal in the colour of its level and above the bars, else as a `key=value` line."""
+    """Print a message: on a terminal in the colour of its level and above the bars, else as a `key=value` line."""
     if console.is_terminal:
         style = next((style for least, style in reversed(_STYLES.items()) if level >= least), "dim")
         label = f"{logging.getLevelName(level).lower()}: " if level >= logging.WARNING else f"{kind}: "
@@ -50,13 +50,13 @@ def print_message(console: Console, level: int, kind: str, text: str) -> None:
 
 
 class QuietConsole(Observer):
-    """Says warnings, each once, and shows the result table; no progress."""
+    """Prints decisions, each warning once, and the result table; no progress."""
 
     def __init__(self, console: Console, results: Console, level: int) -> None:
         self.console = console
         self._results = results
         self._level = level
-        self._said: set[tuple[str, str]] = set()
+        self._printed: set[tuple[str, str]] = set()
         self._synthetic = False
 
     def on_run_start(self, event: RunStart) -> None:
@@ -64,23 +64,23 @@ class QuietConsole(Observer):
         self._synthetic = is_synthetic(event)
 
     def on_decision(self, event: Decision) -> None:
-        """Say what was decided, if its level is shown."""
+        """Print what was decided, if its level is printed."""
         level = logging.WARNING if event.warning else logging.INFO
-        if level < self._level or (event.warning and (event.kind, event.reason) in self._said):
+        if level < self._level or (event.warning and (event.kind, event.reason) in self._printed):
             return
-        self._said.add((event.kind, event.reason))
+        self._printed.add((event.kind, event.reason))
         print_message(self.console, level, event.kind, event.reason)
 
     def on_profile(self, event: ProfileEnd) -> None:
-        """Show where the time went."""
+        """Print where the time went."""
         self._results.print()
         self._results.print(ProfileTable(event))
-        # Whole, in however narrow a terminal: it is there to be copied.
+        # Never broken over lines: it is there to be copied.
         self._results.out(f"trace, for {TRACE_VIEWER}: {event.trace}", highlight=False)
         self._results.print()
 
     def on_run_end(self, event: RunEnd) -> None:
-        """Show the result table and where the run is kept."""
+        """Print the result table and the run's folder."""
         self._results.print()
         self._results.print(ResultTable(event, self._synthetic))
         self._results.print()
@@ -89,7 +89,7 @@ class QuietConsole(Observer):
 
 @dataclass(frozen=True, kw_only=True)
 class ProgressCounts:
-    """Where a run stands."""
+    """How far a run is."""
 
     stage_number: int
     num_stages: int
@@ -104,9 +104,9 @@ class ProgressCounts:
     learning_rate: float
     samples_per_second: float
     data_wait_share: float
-    """Of the time of the epoch so far: rank 0 waited for its micro-batches, or made them itself."""
+    """Share of the epoch's time in which rank 0 waited for its micro-batches, or made them itself."""
     model_flop_utilisation: float | None
-    """Share of what the devices could compute; none where that is not known."""
+    """Share of what the devices could compute; `None` where that is not known."""
     stage_seconds_left: float
     """As long as the stage is not stopped early."""
     run_seconds_left: float
@@ -114,12 +114,12 @@ class ProgressCounts:
 
     @property
     def stages_done(self) -> float:
-        """Stages that are done, the present one as the share of its steps."""
+        """Return the number of stages done; the present one counts as the share of its steps."""
         return self.stage_number + min(1.0, self.step / max(1, self.num_steps))
 
 
 class ProgressConsole(QuietConsole):
-    """Counts steps and samples, and from time to time shows where the run stands."""
+    """Counts steps and samples, and from time to time reports how far the run is."""
 
     interval_seconds = 5.0
 
@@ -130,7 +130,7 @@ class ProgressConsole(QuietConsole):
         self._clock = clock
         self._run: RunStart | None = None
         self._stage: StageStart | None = None
-        self._started = self._epoch_started = self._next_show = clock()
+        self._started = self._epoch_started = self._next_report = clock()
         self._steps = self._samples = 0
         self._data_wait_seconds = 0.0
         self._peak_samples_per_second: float | None = None
@@ -142,32 +142,32 @@ class ProgressConsole(QuietConsole):
         self._started = self._epoch_started = self._clock()
 
     def on_stage_start(self, event: StageStart) -> None:
-        """Take the size of the stage."""
+        """Remember the size of the stage."""
         self._stage = event
         self._begin_epoch()
 
     def on_step(self, event: StepEnd) -> None:
-        """Count a step; show it only when it is time."""
+        """Count a step; report the progress only when it is time."""
         self._steps += 1
         self._samples += sum(event.samples_per_rank)
         self._data_wait_seconds += event.data_wait_seconds
         now = self._clock()
-        if now >= self._next_show:
-            self._next_show = now + self.interval_seconds
-            self.show(self._progress(event, now))
+        if now >= self._next_report:
+            self._next_report = now + self.interval_seconds
+            self.report_progress(self._count_progress(event, now))
 
     def on_epoch_end(self, event: EpochEnd) -> None:
-        """Measure the rate of the next epoch afresh: validation does not count."""
+        """Start to measure the rate of the next epoch: validation does not count."""
         self._begin_epoch()
 
     def on_decision(self, event: Decision) -> None:
-        """Say it; and learn what the devices could do of this model."""
+        """Print it; and remember how many samples a second the devices could compute of this model."""
         super().on_decision(event)
         if event.kind == "model_flops" and event.fields["flops_per_sample"]:
             self._peak_samples_per_second = event.fields["peak_flops_per_second"] / event.fields["flops_per_sample"]
 
-    def show(self, progress: ProgressCounts) -> None:
-        """Show where the run stands."""
+    def report_progress(self, progress: ProgressCounts) -> None:
+        """Report how far the run is."""
         raise NotImplementedError
 
     def _begin_epoch(self) -> None:
@@ -175,7 +175,7 @@ class ProgressConsole(QuietConsole):
         self._samples = 0
         self._data_wait_seconds = 0.0
 
-    def _progress(self, event: StepEnd, now: float) -> ProgressCounts:
+    def _count_progress(self, event: StepEnd, now: float) -> ProgressCounts:
         assert self._run is not None
         assert self._stage is not None
         run, stage, recipe = self._run, self._stage, self._run.recipe

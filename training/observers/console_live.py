@@ -32,14 +32,14 @@ _MUCH_WAITING = 0.05
 
 
 class ProgressView:
-    """The two bars: stages of the run, steps of the stage. Draws what it was last given, fitted to the width."""
+    """The two bars: stages of the run, steps of the stage. Draws the last progress it was given, fitted to the width."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._started = clock()
         self.progress: ProgressCounts | None = None
         self.activity = "preparing"
-        """What goes on where it is not steps."""
+        """What is done at present, if not steps."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         progress = self.progress
@@ -56,7 +56,7 @@ class ProgressView:
         notes = [_fitted(self._stage_notes(progress, elapsed), room), _fitted(self._step_notes(progress), room)]
         note_columns = max(note.cell_len for note in notes)
         bar_columns = min(LARGEST_BAR_COLUMNS, options.max_width - label_columns - note_columns - 2)
-        bar_columns -= bar_columns % 5  # else a digit more or less in the notes makes it jitter
+        bar_columns -= bar_columns % 5  # else one digit more in the notes would change the bar's width
         grid = Table.grid(padding=(0, 2, 0, 0))
         grid.add_column(no_wrap=True, style="cyan")
         grid.add_column(no_wrap=True)
@@ -83,7 +83,7 @@ class ProgressView:
     def _step_notes(self, progress: ProgressCounts) -> list[tuple[int, str, str]]:
         if self.activity:
             return [(0, self.activity, "dim")]
-        # The learning rate yields to the waiting, about which something can be done.
+        # The learning rate is left out before the waiting, which the user can do something about.
         waiting = WARNING_STYLE if progress.data_wait_share > _MUCH_WAITING else ""
         return [
             (1, f"step {progress.step:>{len(str(progress.num_steps))}}/{progress.num_steps}", ""),
@@ -96,7 +96,7 @@ class ProgressView:
 
 
 def _fitted(notes: list[tuple[int, str, str]], columns: int) -> Text:
-    """Return the notes (priority, text, style) in their order; the least important are left out until they fit."""
+    """Return the notes (priority, text, style) in their order, without the least important ones if they do not fit."""
     kept = sorted(range(len(notes)), key=lambda position: notes[position][0])
     while len(kept) > 1 and sum(len(notes[position][1]) + 2 for position in kept) - 2 > columns:
         kept.pop()
@@ -123,18 +123,18 @@ class LiveConsole(ProgressConsole):
             console=console,
             refresh_per_second=2,
             transient=True,
-            # Output that was piped elsewhere stays where it belongs.
+            # Output that goes to a pipe must stay there.
             redirect_stdout=results.is_terminal,
         )
 
     def on_run_start(self, event: RunStart) -> None:
-        """Show the header, start the bars."""
+        """Print the header, start the bars."""
         super().on_run_start(event)
         self.console.print(RunHeader(event))
         self._live.start()
 
     def on_stage_start(self, event: StageStart) -> None:
-        """Say what the stage is."""
+        """Print the stage's name and size."""
         super().on_stage_start(event)
         size = f"{plural(event.num_epochs, 'epoch')} x {plural(event.steps_per_epoch, 'step')}"
         title = (f"stage {event.number + 1}/{self._num_stages}  {event.stage.name}", "bold")
@@ -142,7 +142,7 @@ class LiveConsole(ProgressConsole):
         self.console.print(Text.assemble(title, note))
 
     def on_epoch_end(self, event: EpochEnd) -> None:
-        """Leave a line for the epoch."""
+        """Print a line for the epoch."""
         super().on_epoch_end(event)
         num_epochs = self._stage.num_epochs if self._stage else event.epoch_in_stage + 1
         digits = len(str(num_epochs))
@@ -162,7 +162,7 @@ class LiveConsole(ProgressConsole):
         self.console.print(text)
 
     def on_stage_end(self, event: StageEnd) -> None:
-        """Leave a line for the stage."""
+        """Print a line for the stage."""
         row = event.row
         parts = [f"  {plural(int(row['epochs']), 'epoch')}"] if "epochs" in row else ["  done"]
         if row.get("validation_accuracy") is not None:
@@ -175,16 +175,16 @@ class LiveConsole(ProgressConsole):
         self.view.activity = "preparing the next stage" if event.number + 1 < self._num_stages else "testing"
 
     def on_run_end(self, event: RunEnd) -> None:
-        """Take the bars away and show the result."""
+        """Remove the bars and print the result."""
         self._live.stop()
         super().on_run_end(event)
 
-    def show(self, progress: ProgressCounts) -> None:
-        """Hand the bars what to draw next."""
+    def report_progress(self, progress: ProgressCounts) -> None:
+        """Give the bars what to draw next."""
         self.view.progress, self.view.activity = progress, ""
 
     def close(self) -> None:
-        """Give the terminal back. After a failure the bars stay, to show how far the run came."""
+        """Stop drawing. After a failure the bars stay, to show how far the run came."""
         if self._live.is_started:
             self._live.transient = False
             self._live.stop()

@@ -15,7 +15,7 @@ class PlainConsole(ProgressConsole):
     interval_seconds = 5.0
 
     def on_run_start(self, event: RunStart) -> None:
-        """Write what is about to be trained, in a few lines."""
+        """Write recipe, plan and data, in a few lines."""
         super().on_run_start(event)
         recipe, plan, resolved = event.recipe, event.plan, event.recipe.resolved
         samples = event.description.get("samples", {})
@@ -89,8 +89,8 @@ class PlainConsole(ProgressConsole):
         name = row.pop("stage", None)
         self._write("stage_end", **{**row, "stage": self._stage_label(event.number), "name": name})
 
-    def show(self, progress: ProgressCounts) -> None:
-        """Write where the run stands."""
+    def report_progress(self, progress: ProgressCounts) -> None:
+        """Write a line with the progress."""
         self._write(
             "progress",
             stage=self._stage_label(progress.stage_number),

@@ -1,23 +1,8 @@
-"""What a run tells its observers, and when.
-
-    on_run_start
-    for each stage:
-        on_stage_start
-        for each epoch:
-            for each optimizer step:
-                on_step
-                on_save         before a checkpoint
-            on_epoch_end        after validation
-        on_stage_end            after the stage's best weights were restored
-    on_run_end                  after the test
-
-`on_decision` comes at any time: a choice made for the user, with its reason. `on_profile` comes once, where it was asked
-for. A step is told once its outcome is known, on an accelerator while the next one is computed.
-"""
+"""The events of a run, and `Observer`, which receives them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,14 +13,14 @@ from ..config.recipe import Recipe, Stage
 
 @dataclass(frozen=True, kw_only=True)
 class RunStart:
-    """What is about to be trained, on what, and where it is kept."""
+    """What is trained, how, and the folder of the run."""
 
     name: str
     folder: Path
     recipe: Recipe
     plan: Plan
     description: Mapping[str, Any]
-    """What the task says of its data and model: `data`, `classes`, `samples` by split, `synthetic`, ..."""
+    """`Task.describe()`, data and model: `data`, `classes`, `samples` by split, `synthetic`, ..."""
     num_parameters: int
     num_stages: int
 
@@ -93,7 +78,7 @@ class EpochEnd:
 
 @dataclass(frozen=True, kw_only=True)
 class StageEnd:
-    """A stage's own row of results, as it stands in `run.json`."""
+    """A stage's row of results, as in `run.json`."""
 
     number: int
     row: Mapping[str, Any]
@@ -102,7 +87,7 @@ class StageEnd:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """A choice made for the user, or something worth a warning."""
+    """A choice that the program made for the user, or a warning."""
 
     kind: str
     """The name of the journal event, such as `batch_rule`, `fallback`, `early_stop`, `small_data`."""
@@ -114,16 +99,16 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True)
 class SectionTime:
-    """What a part of the work took in the steps that were profiled."""
+    """The time of a section in the profiled steps."""
 
     name: str
     """Of `slipway.training.observers.profiling.sections.Sections`, or `other`."""
     times: int | None
-    """How often it was entered; none for what is left beside all sections."""
+    """How often it was entered; `None` for `other`, the time outside of all sections."""
     seconds: float
-    """Of the training thread, in all."""
+    """Of the training thread, in total."""
     device_seconds: float | None
-    """What the device computed of it, in all; none on a CPU."""
+    """Of the device that computed it, in total; `None` on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,20 +116,20 @@ class ProfileEnd:
     """Where the time of some steps of rank 0 went."""
 
     trace: Path
-    """For Perfetto; the other ranks' stand beside it."""
+    """For Perfetto; those of the other ranks are in the same folder."""
     first_step: int
     """The first of the profiled steps, counted over the run from 1."""
     steps: int
     seconds: float
-    """They took in all, with the profiler."""
+    """Of all these steps, with the profiler."""
     seconds_per_step_before: float | None
-    """What a step took before the profiler was started: the median; none where there were too few."""
+    """Median time of a step before the profiler was started; `None` after too few steps."""
     sections: Sequence[SectionTime]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunEnd:
-    """The result of a run, as it stands in `run.json`."""
+    """The result of a run, as in `run.json`."""
 
     result: Mapping[str, Any]
     """`test_accuracy`, `test_macro_f1`, `test_top5_accuracy`, `test_loss`, `stages` (the rows), `steps`, `seconds`, ..."""
@@ -152,7 +137,27 @@ class RunEnd:
 
 
 class Observer:
-    """Watches a run; overrides what it cares about."""
+    """Receives the events of a run. Override what you need, and give it to `train(config, task, observers=[...])`.
+
+    When each method is called::
+
+        on_run_start                    # also when a run is resumed
+        for each stage:
+            on_stage_start
+            for each epoch:
+                for each optimizer step:
+                    on_step
+                    on_save             # if a checkpoint is taken after this step: just before it
+                on_epoch_end            # after the validation
+            on_stage_end                # after the best weights of the stage were restored
+        on_run_end                      # after the test
+        close                           # at the very end, also after a failure
+
+    `on_decision` comes at any time, `on_profile` once, with `--profile`. A resumed run continues with the stage, epoch and
+    step of its checkpoint. Rank 0 calls the methods, in the thread that trains: a method must not change the model or wait
+    for a device, and what it raises ends the run. A step is reported once its outcome is known; on an accelerator the next
+    step is computed meanwhile.
+    """
 
     def on_run_start(self, event: RunStart) -> None:
         """Before the first stage."""
@@ -176,75 +181,43 @@ class Observer:
         """After the last profiled step."""
 
     def on_save(self) -> None:
-        """Before a checkpoint is taken: write what is held back, for the checkpoint will count it as done."""
+        """Before a checkpoint is taken: write what is buffered, since the checkpoint counts it as done."""
 
     def on_run_end(self, event: RunEnd) -> None:
         """After the test."""
 
     def close(self) -> None:
-        """At the very end, also after a failure: write what is held back, give the terminal back."""
+        """At the very end, also after a failure: write what is buffered, release what is held."""
 
 
 class Observers(Observer):
-    """Several observers as one, called in turn."""
+    """Several observers as one: passes each event on to all of them, in turn."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = list(observers)
 
     def add(self, observer: Observer) -> None:
-        """Have one more observer from now on."""
+        """Add an observer, from the next event on."""
         self._observers.append(observer)
 
     def remove(self, observer: Observer) -> None:
-        """Have one less from the next event on: what has seen enough shall cost nothing."""
+        """Remove an observer, from the next event on."""
         self._observers = [one for one in self._observers if one is not observer]
 
-    def on_run_start(self, event: RunStart) -> None:
-        """Pass the event on."""
-        for observer in self._observers:
-            observer.on_run_start(event)
-
-    def on_stage_start(self, event: StageStart) -> None:
-        """Pass the event on."""
-        for observer in self._observers:
-            observer.on_stage_start(event)
-
-    def on_step(self, event: StepEnd) -> None:
-        """Pass the event on."""
-        for observer in self._observers:
-            observer.on_step(event)
-
-    def on_epoch_end(self, event: EpochEnd) -> None:
-        """Pass the event on."""
-        for observer in self._observers:
-            observer.on_epoch_end(event)
-
-    def on_stage_end(self, event: StageEnd) -> None:
-        """Pass the event on."""
-        for observer in self._observers:
-            observer.on_stage_end(event)
-
-    def on_decision(self, event: Decision) -> None:
-        """Pass the event on."""
-        for observer in self._observers:
-            observer.on_decision(event)
-
-    def on_profile(self, event: ProfileEnd) -> None:
-        """Pass the event on."""
-        for observer in self._observers:
-            observer.on_profile(event)
-
-    def on_save(self) -> None:
-        """Pass it on."""
-        for observer in self._observers:
-            observer.on_save()
-
-    def on_run_end(self, event: RunEnd) -> None:
-        """Pass the event on."""
-        for observer in self._observers:
-            observer.on_run_end(event)
-
     def close(self) -> None:
-        """Close them all, the newest first: what one has to say at its end is heard by those before it."""
+        """Close all of them, the newest first: what one reports at its end reaches those before it."""
         for observer in reversed(self._observers):
             observer.close()
+
+
+def _pass_on(name: str) -> Callable[..., None]:
+    def method(self: Observers, *event: Any) -> None:
+        for observer in self._observers:
+            getattr(observer, name)(*event)
+
+    return method
+
+
+for _name in vars(Observer):
+    if _name.startswith("on_"):
+        setattr(Observers, _name, _pass_on(_name))

@@ -1,4 +1,4 @@
-"""The journal: every step and every decision of a run as one JSON object a line, in the schema of `journal_schema`."""
+"""The journal: every step and every decision of a run, one JSON object per line, in the schema of `journal_schema`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FLUSH_STEPS = 200
 FLUSH_SECONDS = 10.0
 
 _MOST_HELD_BYTES = 16 << 20
-"""Of lines that wait for a full disk to have room again."""
+"""Of lines that wait until a full disk has room again."""
 
 _TAIL_BYTES = 1 << 16
 
@@ -32,16 +32,16 @@ _TAIL_BYTES = 1 << 16
 class Journal(Observer):
     """Appends the events of a run to a file of JSON lines, in order.
 
-    Steps are held back until `FLUSH_STEPS` of them or `FLUSH_SECONDS` have come together, another event is written, or the
-    run is saved. A torn last line, left by a process that was killed, is cut off first. What a full disk has no room for is
-    kept and written when there is some. Raises `UserError` where the file cannot be opened.
+    Steps are buffered until there are `FLUSH_STEPS` of them, `FLUSH_SECONDS` are over, another event is written, or the run
+    is saved. An incomplete last line, left by a process that was killed, is removed first. What a full disk has no room for
+    is kept and written later. Raises `UserError` if the file cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._unwritten = bytearray(_mend_tail(path))
-            # Without a buffer of its own: what a failed write has written and what not must be known.
+            self._unwritten = bytearray(_fix_tail(path))
+            # Unbuffered: after a failed write it must be known what was written and what not.
             self._file = path.open("ab", buffering=0)
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}; choose a folder that can be written") from None
@@ -53,7 +53,7 @@ class Journal(Observer):
         self._data_wait_seconds = 0.0
 
     def on_run_start(self, event: RunStart) -> None:
-        """Write what is trained and how."""
+        """Write recipe, plan and task."""
         self._write(
             "run",
             {
@@ -83,7 +83,7 @@ class Journal(Observer):
         )
 
     def on_step(self, event: StepEnd) -> None:
-        """Hold a step back until the next flush."""
+        """Buffer a step until the next flush."""
         now = time.perf_counter()
         self._steps.append((now, event))
         self._data_wait_seconds += event.data_wait_seconds
@@ -91,7 +91,7 @@ class Journal(Observer):
             self.flush()
 
     def on_epoch_end(self, event: EpochEnd) -> None:
-        """Write an epoch; of its validation the plain numbers, not such things as a confusion matrix."""
+        """Write an epoch; of its validation only single numbers, not such things as a confusion matrix."""
         validation = {name: value for name, value in event.validation.items() if _is_scalar(value)}
         self._write(
             "epoch",
@@ -134,13 +134,13 @@ class Journal(Observer):
         self.flush()
 
     def flush(self) -> None:
-        """Write the steps held back."""
+        """Write the buffered steps."""
         self._flush_at = time.perf_counter() + FLUSH_SECONDS
         steps, self._steps = self._steps, []
         self._append(_step_line(issued - self._start, event) for issued, event in steps)
 
     def close(self) -> None:
-        """Write what is held back and close the file. Never raises, so as not to hide the failure that led here."""
+        """Write what is buffered and close the file. Never raises, so as not to hide the failure that led here."""
         if self._file.closed:
             return
         self.flush()
@@ -172,7 +172,7 @@ class Journal(Observer):
             self._write_out()
 
     def _write_out(self) -> None:
-        """Write what waits. Of a write that stops half-way the rest is kept, and ends the torn line later."""
+        """Write what waits. If a write stops half-way, the rest is kept and completes the line later."""
         try:
             while self._unwritten:
                 written = self._file.write(self._unwritten)
@@ -180,13 +180,13 @@ class Journal(Observer):
             self._is_stuck = False
         except OSError as error:
             if not self._is_stuck:
-                told = f"{self._path} cannot be written ({error.strerror})"
-                logger.warning("%s: training goes on, and what it has to say is kept for later", told)
+                problem = f"{self._path} cannot be written ({error.strerror})"
+                logger.warning("%s: training goes on, and its events are kept for later", problem)
             self._is_stuck = True
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a journal. A torn last line, of a run that is going on or was killed, is left out.
+    """Return the lines of a journal. An incomplete last line, of a run that goes on or was killed, is left out.
 
     Raises `UserError` for a missing file and, with its number, for any other line that is not a JSON object.
     """
@@ -199,7 +199,7 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         event = _parsed(line)
         if event is None:
-            raise UserError(f"{path}: line {number} is not a JSON object; mend or delete that line")
+            raise UserError(f"{path}: line {number} is not a JSON object; fix or delete that line")
         events.append(event)
     last = _parsed(tail)
     return events if last is None else [*events, last]
@@ -208,8 +208,8 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
 def lineage(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the `step` events that led to the final weights, each step once, in order.
 
-    A `resume` or `rewind` event supersedes the steps above its own that were done before it, and a batch that a `rewind`
-    passes over is none of them.
+    A `resume` or `rewind` event supersedes the steps before it whose number is above its `step`, and the batches that a
+    `rewind` skips do not count.
     """
     steps: list[Mapping[str, Any]] = []
     for event in events:
@@ -218,15 +218,15 @@ def lineage(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         elif event["event"] in ("resume", "rewind"):
             while steps and steps[-1]["step"] > event["step"]:
                 steps.pop()
-            passed_over = {(one["epoch"], one["step_in_epoch"]) for one in event.get("passed_over", ())}
-            if passed_over:
-                # Of a bad batch that the checkpoint counts as done the update was skipped.
-                steps = [step for step in steps if (step["epoch"], step["step_in_epoch"]) not in passed_over]
+            skipped = {(one["epoch"], one["step_in_epoch"]) for one in event.get("passed_over", ())}
+            if skipped:
+                # A bad batch that the checkpoint counts as done changed no weight.
+                steps = [step for step in steps if (step["epoch"], step["step_in_epoch"]) not in skipped]
     return steps
 
 
 def _step_line(seconds: float, event: StepEnd) -> str:
-    """Return the line of a step. Formatted by hand, as it is written for every step: half the time of `json.dumps`."""
+    """Return the line of a step. Formatted by hand, since there is one for every step: half the time of `json.dumps`."""
     rate, loss, gradient_norm = event.learning_rate, event.loss, event.gradient_norm
     note = "" if math.isfinite(loss + gradient_norm + rate) else _non_finite_note(rate, loss, gradient_norm)
     return (
@@ -268,8 +268,8 @@ def _line(name: str, seconds: float, fields: Mapping[str, Any]) -> str:
     return json.dumps(line, allow_nan=False) + "\n"
 
 
-def _mend_tail(path: Path) -> bytes:
-    """Cut a torn last line off an existing journal; return what must come first: the end of a line that is whole."""
+def _fix_tail(path: Path) -> bytes:
+    """Remove an incomplete last line of an existing journal; return the line end that a complete one lacks."""
     if not path.exists():
         return b""
     with path.open("r+b") as file:
@@ -282,7 +282,7 @@ def _mend_tail(path: Path) -> bytes:
 
 
 def _last_line(file: BinaryIO) -> bytes:
-    """Return what stands behind the last end of a line, read from the end."""
+    """Return what follows the last line end, read from the end of the file."""
     size = file.seek(0, os.SEEK_END)
     tail = b""
     while len(tail) < size and b"\n" not in tail:

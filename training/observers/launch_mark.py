@@ -1,4 +1,4 @@
-"""Tells the launcher which run this is and which step it has done, also when this process is killed the next moment."""
+"""Reports to the launcher which run this is and which step it has done, even if this process is killed the next moment."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ MARK = "progress"
 
 
 class LaunchMark(Observer):
-    """Keeps `progress` in the folder of the launch; does nothing where there is none, or where it cannot be written.
+    """Keeps the file `progress` in the folder of the launch; does nothing if there is no launch, or no room.
 
-    The kernel has a step as soon as it is written, so that nothing is lost with the process. A write costs microseconds.
+    The kernel has a step as soon as it is written, so nothing is lost with the process. A write costs microseconds.
     """
 
     def __init__(self, launch_folder: str | None, run_folder: Path) -> None:
         self._file: int | None = None
         if launch_folder:
             with suppress(OSError):
-                # No folder is made here: a launch that ended has taken its own away.
+                # No folder is made here: a launch removes its folder when it ends.
                 self._file = os.open(Path(launch_folder) / MARK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
                 self._write(0)
                 run = json.dumps(str(run_folder.resolve())) + "\n"
@@ -34,7 +34,7 @@ class LaunchMark(Observer):
         self._write(event.step)
 
     def on_decision(self, event: Decision) -> None:
-        """Note the step from which a resumed run goes on."""
+        """Note the step from which a resumed run continues."""
         if event.kind == "resume":
             self._write(int(event.fields["step"]))
 

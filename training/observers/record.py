@@ -1,4 +1,4 @@
-"""Keeps `run.json`: what a run is, its state, how far it came, and its result."""
+"""Keeps `run.json`: recipe, plan, state, progress and result of a run."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .events import Decision, EpochEnd, Observer, RunEnd, RunStart, StageStart, 
 logger = logging.getLogger("slipway")
 
 _LEAST_SECONDS = 2.0
-"""Between two notes of how far a run is: writing waits for the disk, which short epochs should not."""
+"""Between two writes of the progress: a write waits for the disk, which short epochs should not."""
 
 
 class RunRecord(Observer):
-    """Writes `run.json` when something is known that a reader of the run's folder would ask for.
+    """Writes `run.json` at the start, at the end and from time to time between.
 
-    Raises `UserError` where it cannot be written at the start; later it is a warning.
+    Raises `UserError` if it cannot be written at the start; later that is a warning.
     """
 
     def __init__(self, path: Path, record: Mapping[str, Any]) -> None:
@@ -31,13 +31,13 @@ class RunRecord(Observer):
         self._has_warned = False
         self._next_write = time.monotonic() + _LEAST_SECONDS
         try:
-            # Refused here, a folder that cannot be written is refused before anything is computed.
+            # Here, so that a folder that cannot be written is refused before anything is computed.
             write_json(path, self._record)
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}; choose a --runs-dir that can be written and has room") from None
 
     def on_run_start(self, event: RunStart) -> None:
-        """Note the plan, which may wait for the model to decide."""
+        """Note the plan, of which a part is only decided with the model."""
         plan = event.plan.as_dict()
         if plan != self._record.get("plan"):
             self._record["plan"] = plan
@@ -63,7 +63,7 @@ class RunRecord(Observer):
             self._write_at_times()
 
     def on_run_end(self, event: RunEnd) -> None:
-        """Write the result. Raises `TrainingFailed` where it cannot be written: the run is not finished then."""
+        """Write the result. Raises `TrainingFailed` if it cannot be written: the run is not finished then."""
         try:
             write_json(self._path, {**self._content(), "state": "finished", "result": event.result})
         except OSError as error:
@@ -73,7 +73,7 @@ class RunRecord(Observer):
             ) from None
 
     def end(self, state: str, **fields: Any) -> None:
-        """Write how the run stopped short of its end: `interrupted`, `failed`."""
+        """Write the state of a run that stopped before its end: `interrupted` or `failed`."""
         self._record.update(state=state, **fields)
         self._write()
 

@@ -1,4 +1,4 @@
-"""What a person reads of a run: the header and the result table, records that draw themselves, and how numbers look."""
+"""The header, the result table and the profile of a run, which draw themselves, and the formats of their numbers."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .events import ProfileEnd, RunEnd, RunStart, SectionTime
 
 NOTHING = "-"
 WIDE_COLUMNS = 80
-"""Below it, what matters less is left out."""
+"""In a narrower terminal, what matters less is left out."""
 WARNING_STYLE = "yellow"
 
 _OWN_ROWS = ("device", "micro_batch_size", "compile_backend")
-_AS_USUAL = {"sharding": "replicate", "memory_format": "contiguous"}
-"""What the header leaves out of a plan, the fields with rows of their own beside."""
+_USUAL_VALUES = {"sharding": "replicate", "memory_format": "contiguous"}
+"""Fields of a plan that the header leaves out: those with their own rows, and those with these values."""
 
 
 def format_duration(seconds: float) -> str:
@@ -52,7 +52,7 @@ def format_percent(value: float) -> str:
 
 
 def format_metric(name: str, value: Any) -> str:
-    """Return a metric as it is read: accuracies in percent, everything else in four digits; `-` where there is none."""
+    """Return a metric as text: accuracies in percent, everything else in four digits; `-` for `None`."""
     if value is None:
         return NOTHING
     if not isinstance(value, (int, float)):
@@ -76,7 +76,7 @@ def data_name(event: RunStart) -> str:
 
 
 def explain_batch(recipe: Recipe) -> str:
-    """Return the global batch and how it came about."""
+    """Return the global batch and how it was computed."""
     resolved = recipe.resolved
     if recipe.batch_rule == "fixed":
         return f"{resolved.global_batch_size} (fixed: the base batch, however many processes)"
@@ -98,7 +98,7 @@ def explain_learning_rate(recipe: Recipe) -> str:
 
 @dataclass(frozen=True)
 class RunHeader:
-    """What is about to be trained, how, and why so."""
+    """What is trained, how, and why so."""
 
     event: RunStart
 
@@ -106,7 +106,7 @@ class RunHeader:
         """Return labels and values, top to bottom."""
         event, recipe, plan = self.event, self.event.recipe, self.event.plan
         reasons = dict(plan.reasons)
-        micro_batch = "a rank's whole share"
+        micro_batch = "a rank's share"
         if plan.micro_batch_size is not None:
             micro_batch = plural(plan.micro_batch_size, "sample")
         micro_batch += f", gradient accumulation {plan.gradient_accumulation}"
@@ -131,7 +131,7 @@ class RunHeader:
         if plan.compile_backend is not None:
             rows.append(("torch.compile", self._with_reason(plan.compile_backend, reasons.get("compile_backend"))))
         for name, reason in reasons.items():
-            if name not in _OWN_ROWS and getattr(plan, name, "") != _AS_USUAL.get(name):
+            if name not in _OWN_ROWS and getattr(plan, name, "") != _USUAL_VALUES.get(name):
                 value = getattr(plan, name, None)
                 rows.append((name.replace("_", " "), self._with_reason("" if value is None else str(value), reason)))
         return [*rows, ("run folder", Text(str(event.folder)))]
@@ -167,7 +167,7 @@ class RunHeader:
 class _Column:
     heading: str
     key: str
-    show: Callable[[Any], str] = str
+    format: Callable[[Any], str] = str
     number: bool = True
     optional: bool = False
     wide_only: bool = False
@@ -216,14 +216,13 @@ class ResultTable:
 
 
 def _table(columns: Sequence[_Column], rows: Sequence[Mapping[str, Any]]) -> Table:
-    shown = [column for column in columns if not column.optional or any(column.key in row for row in rows)]
+    columns = [column for column in columns if not column.optional or any(column.key in row for row in rows)]
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for column in shown:
+    for column in columns:
         justify: JustifyMethod = "right" if column.number else "left"
         table.add_column(column.heading, justify=justify, overflow="fold", no_wrap=column.number)
     for row in rows:
-        values = [row.get(column.key) for column in shown]
-        cells = [NOTHING if value is None else column.show(value) for column, value in zip(shown, values, strict=True)]
+        cells = [NOTHING if row.get(column.key) is None else column.format(row[column.key]) for column in columns]
         table.add_row(*map(Text, cells))
     return table
 

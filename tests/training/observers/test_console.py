@@ -147,7 +147,7 @@ class _ProgressOnly(PlainConsole):
         self.shown: list[ProgressCounts] = []
         super().on_run_start(event)
 
-    def show(self, progress: ProgressCounts) -> None:
+    def report_progress(self, progress: ProgressCounts) -> None:
         self.shown.append(progress)
 
 
@@ -255,7 +255,7 @@ def test_the_header_of_a_fixed_batch_leaves_batch_and_rate_and_says_so() -> None
     text = drawn(RunHeader(make_run_start(recipe, plan=plan, description={"data": "real"})))
     assert "32 (fixed: the base batch, however many processes)" in text
     assert "0.002 (the global batch is the base batch)" in text
-    assert "a rank's whole share, gradient accumulation 1, shares 3:1" in text
+    assert "a rank's share, gradient accumulation 1, shares 3:1" in text
     assert "float32, mixed with bf16" in text
     # The recipe's source is the embedded default, so it is marked although the task did not say so.
     assert "synthetic data" in text

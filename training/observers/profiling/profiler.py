@@ -1,4 +1,4 @@
-"""`--profile`: a trace of some steps by torch.profiler on every rank, and where their time went by rank 0's."""
+"""`--profile`: a trace of some steps by torch.profiler on every rank, and a table of where the time went on rank 0."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ FOLDER = "profile"
 """In the run's folder."""
 
 _WARM_UP_STEPS = 10
-"""Before the window: caches, memory and threads have settled by then. A short run is warm after a third of it."""
+"""Before the profiled steps, so that caches, memory and threads are warm. A short run warms up for a third of its steps."""
 
 _SLOW_STEPS = 2
-"""The first, which are left out of what a step takes without the profiler."""
+"""The first ones, which do not count for the time of a step without the profiler."""
 
 _ACTIVITIES = {"cuda": ProfilerActivity.CUDA, "xpu": ProfilerActivity.XPU}
 
 
 class Profiler(Observer):
-    """Profiles `num_steps` steps after a warm-up, once, on this rank; rank 0 tells `observer` where the time went.
+    """Profiles `num_steps` steps after a warm-up, once, on this rank; rank 0 reports to `observer` where the time went.
 
-    The steps are of one stage, the first that has some after the warm-up; where it ends sooner, so does the window. What the
-    run computes is not touched. A trace that cannot be written is a warning.
+    The steps are of one stage, the first that has some after the warm-up; if the stage ends sooner, so does the profile.
+    What the run computes stays the same. A trace that cannot be written is a warning.
     """
 
     def __init__(self, folder: Path, *, rank: int, device: torch.device, num_steps: int, observer: Observer) -> None:
@@ -60,16 +60,16 @@ class Profiler(Observer):
         self._seconds_before: list[float] = []
 
     def on_run_start(self, event: RunStart) -> None:
-        """Remember how many steps the run may have."""
+        """Remember the limit of the run's steps."""
         self._most_steps = event.recipe.max_steps
 
     def on_decision(self, event: Decision) -> None:
-        """Take off what a resumed run has done."""
+        """Subtract the steps that a resumed run has done."""
         if event.kind == "resume" and self._most_steps is not None:
             self._most_steps -= event.fields["step"]
 
     def on_stage_start(self, event: StageStart) -> None:
-        """Place the window; begin at once where there is no step to warm up on."""
+        """Choose the steps to profile; begin at once if there is no step to warm up on."""
         if self._is_done or self._profile is not None:
             return
         most = event.num_epochs * event.steps_per_epoch
@@ -84,18 +84,18 @@ class Profiler(Observer):
             self._begin()
 
     def on_stage_end(self, event: StageEnd) -> None:
-        """End a window that the stage did not fill."""
+        """End a profile for which the stage had too few steps."""
         if self._profile is None:
             return
         if self._seen > self._warm_up:
             self._end(time.perf_counter())
         else:
-            # It stopped early, before the window's first step: a later stage may have one.
+            # It stopped early, before the first profiled step: a later stage may have one.
             self._profile.stop()
             self._profile = None
 
     def on_step(self, event: StepEnd) -> None:
-        """Count a step; begin or end the window behind it."""
+        """Count a step; begin or end the profile after it."""
         if self._is_done:
             return
         self._seen, self._last_step = self._seen + 1, event.step
@@ -110,12 +110,12 @@ class Profiler(Observer):
             self._end(now)
 
     def close(self) -> None:
-        """End a window in which the run broke off."""
+        """End a profile in which the run stopped."""
         if not self._is_done:
             self._end(time.perf_counter())
 
     def _begin(self) -> None:
-        # Else Kineto, the tracer, writes its own marks to stderr.
+        # Else Kineto, the tracer, writes its log to stderr.
         os.environ.setdefault("KINETO_LOG_LEVEL", "6")
         profiler = profile(activities=self._activities)
         try:
@@ -141,7 +141,7 @@ class Profiler(Observer):
             if self._is_main:
                 self._report_profile(steps, now - self._begun_at)
         except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
-            # torch tells of a full disk, and of a device that failed, by RuntimeError; Kineto has written broken JSON.
+            # torch reports a full disk, and a device that failed, by RuntimeError; Kineto has written broken JSON before.
             logger.warning("--profile: %s cannot be written or read, training goes on: %s", self._trace, error)
 
     def _report_profile(self, steps: int, seconds: float) -> None:

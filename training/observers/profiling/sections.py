@@ -1,4 +1,4 @@
-"""The parts of a run's time by name, for a profiler to mark; where none is asked for, entering one does nothing."""
+"""The sections of a step's time, which a profiler marks; without a profiler, entering one does nothing."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sections:
-    """A context for each part, entered again and again, never one within another."""
+    """A context for each section, entered again and again, never one within another."""
 
     data_wait: AbstractContextManager[Any]
     """The loop waits for its next micro-batch, or makes it where no thread does."""
     forward: AbstractContextManager[Any]
     backward: AbstractContextManager[Any]
     reduce: AbstractContextManager[Any]
-    """The ranks sum their gradients, and wait for the slowest; of an overlapped reduction what is left after the backward."""
+    """The ranks sum their gradients, and wait for the slowest; of an overlapped reduction only the end after the backward."""
     optimizer: AbstractContextManager[Any]
     device_wait: AbstractContextManager[Any]
     """The host waits until an accelerator has computed an earlier step."""
@@ -27,7 +27,7 @@ class Sections:
 
     @classmethod
     def of(cls, make: Callable[[str], AbstractContextManager[Any]]) -> Sections:
-        """Return a context for each part, made from its name."""
+        """Return a context for each section, made from its name."""
         return cls(**{field.name: make(field.name) for field in fields(cls)})
 
 

@@ -1,7 +1,7 @@
-"""What a trace of torch.profiler says of the sections of a run: how long the host and the device were busy with each.
+"""Reads from a trace of torch.profiler how long the host and the device were busy with each section.
 
 The format is Chrome's (docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU): events with `cat`, `name`,
-`ts` and `dur` in microseconds; what the device did names in `correlation` the call of the host that queued it.
+`ts` and `dur` in microseconds; an event of the device names in `correlation` the call of the host that queued it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _OTHER = "other"
 _DEVICE_CATEGORIES = ("kernel", "gpu_memcpy", "gpu_memset")
 _QUEUING_CATEGORIES = ("cuda_runtime", "cuda_driver", "xpu_runtime", "xpu_driver")
 _COMMUNICATION = ("nccl", "rccl", "onecclkernel", "ccl_")
-"""How the names of kernels begin that sum gradients, whichever section queued them."""
+"""Prefixes of the kernels that sum gradients, whichever section queued them."""
 
 
 def section_times(events: Iterable[Mapping[str, Any]], seconds: float, *, has_device: bool) -> list[SectionTime]:
-    """Return the time of each section and of what is left of `seconds`, in the order of `Sections`.
+    """Return the time of each section, in the order of `Sections`, and of the rest of `seconds` as `other`.
 
-    A device's work belongs to the section that queued it, from any thread: the backward pass is queued by autograd's own.
-    Communication is `reduce`, also where it goes on beside the backward pass.
+    A device's work belongs to the section that queued it, from any thread: autograd queues the backward pass from its own.
+    Communication is `reduce`, also while the backward pass goes on.
     """
     spans: list[tuple[float, float, str]] = []
     queued_at: dict[int, float] = {}
