@@ -32,7 +32,7 @@ from slipway.training.config.plan import Plan
 from slipway.training.devices.ranks import Ranks
 from slipway.training.loop.saver import CheckpointSaver
 from slipway.training.loop.trainer import Trainer
-from slipway.training.observers.events import Decision, Observer, StepEnd
+from slipway.training.observers.events import CheckpointSaved, Decision, Observer, StepEnd
 from slipway.training.storage.checkpoint import Content
 from slipway.training.tasks.tensors import TensorTask
 
@@ -77,9 +77,12 @@ class Watch(Observer):
         self._last = None
 
     def on_decision(self, event: Decision) -> None:
-        """Count what was written; stop where it could not be."""
+        """Stop where a checkpoint could not be written."""
         assert event.kind != "checkpoint_failed", event.reason
-        self.num_written += event.kind == "checkpoint"
+
+    def on_checkpoint_saved(self, event: CheckpointSaved) -> None:
+        """Count what was written."""
+        self.num_written += 1
 
 
 class TimedSaver(CheckpointSaver):

@@ -114,13 +114,13 @@ def step_time(case: Case, setting: Setting) -> Part:
     found = find_model_flops(ours.loop, ours.trainer._loader, Ranks.alone(device))
     if found is not None and case.model == "encoder":
         # Where lengths differ the count is of typical samples, not of these.
-        flops = found.fields["flops_per_sample"] * case.batch_size * case.steps
-        peak = found.fields["peak_flops_per_second"]
+        flops = found.flops_per_sample * case.batch_size * case.steps
+        peak = found.peak_flops_per_second
         for side in (SLIPWAY, BY_HAND):
             used = [flops / seconds / peak for seconds in wall(costs[side])]
             ratios.append(Ratio.of(f"{words}: MFU, {side}", used, [1.0] * len(used)))
     ours.close()
-    return Part(ratios=ratios, figures={**_figures(case, costs), "model_flops": found.fields if found else None})
+    return Part(ratios=ratios, figures={**_figures(case, costs), "model_flops": asdict(found) if found else None})
 
 
 def _figures(case: Case, costs: dict[str, list[Cost]]) -> dict[str, Any]:

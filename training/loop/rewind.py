@@ -8,7 +8,7 @@ from typing import Any
 
 from ..common.errors import TrainingFailed
 from ..devices.ranks import Ranks
-from ..observers.events import Decision, Observer
+from ..observers.events import Decision, Observer, RunRewound, SkippedBatch
 from ..storage.checkpoint import newest_checkpoint
 from .faults import Position
 from .progress import Progress
@@ -62,15 +62,14 @@ class Rewinder:
             raise TrainingFailed(f"{what}, and there is no checkpoint to go back to: {advice}, or use --save-every")
         progress = restore(*found)
         progress.skipped_batches |= known | set(positions)
-        passed = [
-            {"epoch": one.epoch, "step_in_epoch": one.step_in_epoch, "samples": samples_of(one)} for one in positions
+        skipped = [
+            SkippedBatch(epoch=one.epoch, step_in_epoch=one.step_in_epoch, samples=samples_of(one)) for one in positions
         ]
-        self._observer.on_decision(
-            Decision(
-                kind="rewind",
+        self._observer.on_run_rewound(
+            RunRewound(
+                step=progress.step,
+                skipped_batches=tuple(skipped),
                 reason=f"bad numbers up to step {failed}: back to step {progress.step}, passing over {told}",
-                warning=True,
-                fields={"step": progress.step, "passed_over": passed},
             )
         )
 

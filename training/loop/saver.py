@@ -8,12 +8,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
 
 from ..common.errors import UserError
 from ..config.intervals import Interval, IntervalClock
 from ..devices.memory import is_out_of_memory
-from ..observers.events import Decision, Observer
+from ..observers.events import CheckpointSaved, Decision, Observer
 from ..storage.checkpoint import Content, Manifest, write_checkpoint
 from ..storage.files import describe_os_error
 from ..storage.host_copy import HostCopy
@@ -80,10 +79,9 @@ class SavedStep(Observer):
 
     step: int | None = None
 
-    def on_decision(self, event: Decision) -> None:
-        """Take the step."""
-        if event.kind == "checkpoint":
-            self.step = event.fields["step"]
+    def on_checkpoint_saved(self, event: CheckpointSaved) -> None:
+        """Note the step."""
+        self.step = event.step
 
 
 class Saver:
@@ -179,9 +177,9 @@ class CheckpointSaver(Saver):
     def _report_outcome(self, outcome: Manifest | str | None, now: float) -> None:
         if isinstance(outcome, Manifest):
             self._pause = _FIRST_PAUSE_SECONDS
-            name = outcome.folder.name
-            fields: dict[str, Any] = {"step": outcome.step, "checkpoint": name, "bytes": outcome.num_bytes}
-            self._observer.on_decision(Decision(kind="checkpoint", reason=f"checkpoint {name}", fields=fields))
+            self._observer.on_checkpoint_saved(
+                CheckpointSaved(step=outcome.step, name=outcome.folder.name, num_bytes=outcome.num_bytes)
+            )
         elif outcome is not None:
             reason = (
                 f"this checkpoint could not be written, older ones stay: {outcome}; tried again in {self._pause:.0f} s"

@@ -155,7 +155,7 @@ class Trainer:
         try:
             with self._watchdog:
                 if (model_flops := find_model_flops(self._loop, self._loader, self.ranks)) is not None:
-                    self.observer.on_decision(model_flops)
+                    self.observer.on_model_flops(model_flops)
                 while True:
                     try:
                         self._run_stages()

@@ -19,7 +19,7 @@ from ..batches.loader import Loader
 from ..config.recipe import MixedPrecision, Stage
 from ..devices.memory import out_of_memory_message
 from ..devices.ranks import Ranks
-from ..observers.events import Decision
+from ..observers.events import ModelFlops
 from ..step.compilation import uncompiled
 from ..step.train_step import TrainStep
 from ..tasks.task import Task
@@ -84,7 +84,7 @@ def peak_of_ranks(ranks: Ranks, mixed_precision: MixedPrecision, dtype: torch.dt
     return total if math.isfinite(total) else None
 
 
-def find_model_flops(loop: StepLoop, loader: Loader, ranks: Ranks) -> Decision | None:
+def find_model_flops(loop: StepLoop, loader: Loader, ranks: Ranks) -> ModelFlops | None:
     """Return, on rank 0, what is needed to tell the utilisation; none where the peak is not known or memory is too short.
 
     Called on every rank before the first step. Gradients are left behind; buffers and torch's random state are put back.
@@ -100,12 +100,7 @@ def find_model_flops(loop: StepLoop, loader: Loader, ranks: Ranks) -> Decision |
     )
     if flops is None:
         return None
-    shown = "fp32" if precision == "no" else precision
-    return Decision(
-        kind="model_flops",
-        reason=f"{flops / 1e9:.4g} GFLOP a sample; the devices' peak in {shown} is {peak / 1e12:.4g} TFLOP/s",
-        fields={"flops_per_sample": flops, "peak_flops_per_second": peak, "mixed_precision": precision},
-    )
+    return ModelFlops(flops_per_sample=flops, peak_flops_per_second=peak, mixed_precision=precision)
 
 
 def _count_flops_per_sample(

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from .events import Decision, EpochEnd, Observer, ProfileEnd, RunEnd, RunStart, StageStart, StepEnd
+from .events import Decision, EpochEnd, ModelFlops, Observer, ProfileEnd, RunEnd, RunStart, StageStart, StepEnd
 from .tables import WARNING_STYLE, ProfileTable, ResultTable, is_synthetic
 
 TRACE_VIEWER = "https://ui.perfetto.dev"
@@ -160,11 +160,11 @@ class ProgressConsole(QuietConsole):
         """Start to measure the rate of the next epoch: validation does not count."""
         self._begin_epoch()
 
-    def on_decision(self, event: Decision) -> None:
-        """Print it; and remember how many samples a second the devices could compute of this model."""
-        super().on_decision(event)
-        if event.kind == "model_flops" and event.fields["flops_per_sample"]:
-            self._peak_samples_per_second = event.fields["peak_flops_per_second"] / event.fields["flops_per_sample"]
+    def on_model_flops(self, event: ModelFlops) -> None:
+        """Note how many samples of this model the devices could compute in a second; show it."""
+        super().on_model_flops(event)
+        if event.flops_per_sample:
+            self._peak_samples_per_second = event.peak_flops_per_second / event.flops_per_sample
 
     def report_progress(self, progress: ProgressCounts) -> None:
         """Report how far the run is."""

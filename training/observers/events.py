@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..config.plan import Plan
-from ..config.recipe import Recipe, Stage
+from ..config.recipe import MixedPrecision, Recipe, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +98,90 @@ class Decision:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckpointSaved:
+    """A checkpoint is complete on the disk."""
+
+    step: int
+    """The step after which it was taken."""
+    name: str
+    """Of its folder in `checkpoints/`."""
+    num_bytes: int
+
+    def to_decision(self) -> Decision:
+        """Return what the console and the journal show of it."""
+        fields = {"step": self.step, "checkpoint": self.name, "bytes": self.num_bytes}
+        return Decision(kind="checkpoint", reason=f"checkpoint {self.name}", fields=fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResumed:
+    """A run goes on: the steps after `step` that were reported before do not count."""
+
+    step: int
+    """The step of the checkpoint; 0 where it starts again."""
+    processes: int
+    recipe_changes: tuple[str, ...] = ()
+    """What differs from the recipe before, where a change was allowed."""
+    reason: str
+    """One sentence for a person."""
+
+    def to_decision(self) -> Decision:
+        """Return what the console and the journal show of it."""
+        fields: dict[str, Any] = {"step": self.step, "processes": self.processes}
+        if self.recipe_changes:
+            fields["recipe_changes"] = list(self.recipe_changes)
+        return Decision(kind="resume", reason=self.reason, fields=fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkippedBatch:
+    """A global batch that is left out of the training because of bad numbers."""
+
+    epoch: int
+    """Of the run, from 0."""
+    step_in_epoch: int
+    samples: list[int]
+    """Indices in the training split."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRewound:
+    """Numbers went bad, and the run goes on from an older checkpoint: the steps after `step` do not count."""
+
+    step: int
+    """The step of the checkpoint."""
+    skipped_batches: tuple[SkippedBatch, ...]
+    """The batches that are left out from now on."""
+    reason: str
+    """One sentence for a person."""
+
+    def to_decision(self) -> Decision:
+        """Return what the console and the journal show of it."""
+        fields = {"step": self.step, "passed_over": [asdict(one) for one in self.skipped_batches]}
+        return Decision(kind="rewind", reason=self.reason, warning=True, fields=fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFlops:
+    """What a model computes for a sample, and what all devices of the run can compute."""
+
+    flops_per_sample: float
+    """Floating-point operations of a forward and backward pass."""
+    peak_flops_per_second: float
+    """Of all devices in this precision, by their data sheets."""
+    mixed_precision: MixedPrecision
+
+    def to_decision(self) -> Decision:
+        """Return what the console and the journal show of it."""
+        precision = "fp32" if self.mixed_precision == "no" else self.mixed_precision
+        reason = (
+            f"{self.flops_per_sample / 1e9:.4g} GFLOP a sample; the devices' peak in {precision} is "
+            f"{self.peak_flops_per_second / 1e12:.4g} TFLOP/s"
+        )
+        return Decision(kind="model_flops", reason=reason, fields=asdict(self))
+
+
+@dataclass(frozen=True, kw_only=True)
 class SectionTime:
     """The time of a section in the profiled steps."""
 
@@ -153,10 +237,11 @@ class Observer:
         on_run_end                      # after the test
         close                           # at the very end, also after a failure
 
-    `on_decision` comes at any time, `on_profile` once, with `--profile`. A resumed run continues with the stage, epoch and
-    step of its checkpoint. Rank 0 calls the methods, in the thread that trains: a method must not change the model or wait
-    for a device, and what it raises ends the run. A step is reported once its outcome is known; on an accelerator the next
-    step is computed meanwhile.
+    `on_decision` comes at any time, and so do the events for code that acts on them: `on_checkpoint_saved`, `on_run_resumed`,
+    `on_run_rewound` and `on_model_flops`. Each is passed to `on_decision` where it is not overridden. `on_profile` comes once,
+    with `--profile`. A resumed run continues with the stage, epoch and step of its checkpoint. Rank 0 calls the methods, in
+    the thread that trains: a method must not change the model or wait for a device, and what it raises ends the run. A step
+    is reported once its outcome is known; on an accelerator the next step is computed meanwhile.
     """
 
     def on_run_start(self, event: RunStart) -> None:
@@ -176,6 +261,22 @@ class Observer:
 
     def on_decision(self, event: Decision) -> None:
         """At any time."""
+
+    def on_checkpoint_saved(self, event: CheckpointSaved) -> None:
+        """When a checkpoint is complete on the disk; by default as a decision."""
+        self.on_decision(event.to_decision())
+
+    def on_run_resumed(self, event: RunResumed) -> None:
+        """Before the first step of a resumed run; by default as a decision."""
+        self.on_decision(event.to_decision())
+
+    def on_run_rewound(self, event: RunRewound) -> None:
+        """After bad numbers, before the next step; by default as a decision."""
+        self.on_decision(event.to_decision())
+
+    def on_model_flops(self, event: ModelFlops) -> None:
+        """Before the first step, where the devices' peak is known; by default as a decision."""
+        self.on_decision(event.to_decision())
 
     def on_profile(self, event: ProfileEnd) -> None:
         """After the last profiled step."""

@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from .events import Decision, Observer, StepEnd
+from .events import Observer, RunResumed, StepEnd
 
 MARK = "progress"
 """The file's name in the launch folder: the step, then a line of JSON for each run of this launch, the newest last."""
@@ -33,10 +33,9 @@ class LaunchMark(Observer):
         """Note the step."""
         self._write(event.step)
 
-    def on_decision(self, event: Decision) -> None:
+    def on_run_resumed(self, event: RunResumed) -> None:
         """Note the step from which a resumed run continues."""
-        if event.kind == "resume":
-            self._write(int(event.fields["step"]))
+        self._write(event.step)
 
     def _write(self, step: int) -> None:
         if self._file is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..common.errors import TrainingFailed, UserError
 from ..storage.files import write_json
-from .events import Decision, EpochEnd, Observer, RunEnd, RunStart, StageStart, StepEnd
+from .events import CheckpointSaved, EpochEnd, Observer, RunEnd, RunStart, StageStart, StepEnd
 
 logger = logging.getLogger("slipway")
 
@@ -56,11 +56,10 @@ class RunRecord(Observer):
         self._progress.update(epoch=event.epoch, best=event.best)
         self._write_at_times()
 
-    def on_decision(self, event: Decision) -> None:
-        """Note the name of a checkpoint."""
-        if event.kind == "checkpoint":
-            self._progress["checkpoint"] = event.fields["checkpoint"]
-            self._write_at_times()
+    def on_checkpoint_saved(self, event: CheckpointSaved) -> None:
+        """Note the name of the newest checkpoint."""
+        self._progress["checkpoint"] = event.name
+        self._write_at_times()
 
     def on_run_end(self, event: RunEnd) -> None:
         """Write the result. Raises `TrainingFailed` if it cannot be written: the run is not finished then."""

@@ -18,7 +18,7 @@ from ..config.recipe import MixedPrecision, Recipe
 from ..devices.ranks import Ranks
 from ..loop.state import broadcast_checkpoint
 from ..loop.trainer import Trainer
-from ..observers.events import Decision, Observer
+from ..observers.events import Decision, Observer, RunResumed
 from ..storage.checkpoint import Manifest
 from ..storage.run_folder import create_run_folder
 from ..storage.run_lock import lock_run
@@ -192,11 +192,8 @@ def restore_run(run: OpenRun, trainer: Trainer, observer: Observer, ranks: Ranks
         # Before the journal says so: whoever takes the newest checkpoint from now on goes on from this one.
         trainer.save_as_newest()
     step = trainer.progress.step
-    fields: dict[str, Any] = {"step": step, "processes": ranks.size}
-    if run.differences:
-        fields["recipe_changes"] = list(run.differences)
     reason = f"{run.name}: goes on after step {step}" if checkpoint else f"{run.name}: no checkpoint, so from the start"
-    observer.on_decision(Decision(kind="resume", reason=reason, fields=fields))
+    observer.on_run_resumed(RunResumed(step=step, processes=ranks.size, recipe_changes=run.differences, reason=reason))
 
 
 def _move_cursor(trainer: Trainer, state: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from slipway.training.config.recipe import Stage
 from slipway.training.loop import utilisation
 from slipway.training.loop.utilisation import find_model_flops, peak_flops_per_second
 from slipway.training.observers.console_plain import PlainConsole
-from slipway.training.observers.events import Decision
+from slipway.training.observers.events import ModelFlops
 from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import PLAN, make_recipe, make_task, make_trainer
 from tests.training.observers import make_run_start, make_stage_start, make_step
@@ -95,9 +95,9 @@ def test_padding_and_recomputing_are_no_useful_work() -> None:
     for recomputes in (False, True):
         trainer, _ = make_trainer(RaggedTask(lambda: nn.Linear(8, 4), splits), recipe)
         trainer._loop.plan = replace(PLAN, gradient_checkpointing=recomputes)
-        decision = find_model_flops(trainer._loop, trainer._loader, trainer.ranks)
-        assert decision is not None
-        found.append(decision.fields["flops_per_sample"])
+        event = find_model_flops(trainer._loop, trainer._loader, trainer.ranks)
+        assert event is not None
+        found.append(event.flops_per_sample)
     lengths = np.array([1, 2, 3, 4, 6, 7, 8, 9])  # eight at even distances
     forward = 2 * 8 * 4 * lengths.mean()
     assert found[0] == pytest.approx(2 * forward, rel=0.05)
@@ -124,8 +124,7 @@ def test_the_console_shows_the_share_of_the_peak_and_of_waiting() -> None:
     console = Console(file=io.StringIO(), width=200)
     observer = PlainConsole(console, Console(file=io.StringIO()), logging.INFO, lambda: now[0])
     observer.on_run_start(make_run_start())
-    fields = {"flops_per_sample": 2e9, "peak_flops_per_second": 1e12, "mixed_precision": "bf16"}
-    observer.on_decision(Decision(kind="model_flops", reason="counted", fields=fields))
+    observer.on_model_flops(ModelFlops(flops_per_sample=2e9, peak_flops_per_second=1e12, mixed_precision="bf16"))
     observer.on_stage_start(make_stage_start())
     now[0] += 0.5
     observer.on_step(replace(make_step(1), data_wait_seconds=0.05))

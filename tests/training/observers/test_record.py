@@ -12,7 +12,7 @@ import pytest
 from slipway.training.common.errors import TrainingFailed
 from slipway.training.config.recipe import Stage
 from slipway.training.observers import record as module
-from slipway.training.observers.events import Decision, EpochEnd, RunEnd, StageStart, StepEnd
+from slipway.training.observers.events import CheckpointSaved, Decision, EpochEnd, RunEnd, StageStart, StepEnd
 from slipway.training.observers.record import RunRecord
 from tests.training.disks import fill, read_only, small_disk
 from tests.training.helpers import catch
@@ -64,8 +64,8 @@ def epoch(number: int) -> EpochEnd:
     )
 
 
-def checkpoint(name: str) -> Decision:
-    return Decision(kind="checkpoint", reason="saved", fields={"checkpoint": name})
+def checkpoint(name: str) -> CheckpointSaved:
+    return CheckpointSaved(step=4, name=name, num_bytes=1)
 
 
 def test_it_says_how_far_the_run_is_and_how_it_ended(tmp_path: Path, at_once: None) -> None:
@@ -78,7 +78,7 @@ def test_it_says_how_far_the_run_is_and_how_it_ended(tmp_path: Path, at_once: No
     progress = {"stage": 0, "stage_name": "s0", "step": 3, "epoch": 0, "best": 0.25}
     assert read(path) == {"name": "signs", "state": "running", "progress": progress}
     record.on_step(step(4))
-    record.on_decision(checkpoint("000001-step-4"))
+    record.on_checkpoint_saved(checkpoint("000001-step-4"))
     assert read(path)["progress"] == {**progress, "step": 4, "checkpoint": "000001-step-4"}
     record.on_decision(Decision(kind="early_stop", reason="enough", fields={}))
     record.on_run_end(RESULT)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from ..events import Decision, Observer, ProfileEnd, RunStart, StageEnd, StageStart, StepEnd
+from ..events import Observer, ProfileEnd, RunResumed, RunStart, StageEnd, StageStart, StepEnd
 from .sections import Sections
 from .trace import section_times
 
@@ -63,10 +63,10 @@ class Profiler(Observer):
         """Remember the limit of the run's steps."""
         self._most_steps = event.recipe.max_steps
 
-    def on_decision(self, event: Decision) -> None:
+    def on_run_resumed(self, event: RunResumed) -> None:
         """Subtract the steps that a resumed run has done."""
-        if event.kind == "resume" and self._most_steps is not None:
-            self._most_steps -= event.fields["step"]
+        if self._most_steps is not None:
+            self._most_steps -= event.step
 
     def on_stage_start(self, event: StageStart) -> None:
         """Choose the steps to profile; begin at once if there is no step to warm up on."""
