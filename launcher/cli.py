@@ -109,7 +109,7 @@ def _schema(arguments: list[str]) -> int:
     options = parse(parser, arguments)
     import json
 
-    from .common.records import json_schema
+    from ..training.common.json_records import json_schema
     from .doctor.check import DOCTOR_SCHEMA_VERSION, Report
     from .hardware.record import SCHEMA_VERSION, Hardware
     from .plan.records import PLAN_SCHEMA_VERSION, LaunchPlan

@@ -19,7 +19,7 @@ _TIME_LIMIT_SECONDS = 60.0  # a slow disk; it imports no torch
 
 def ask_training() -> Command:
     """Return what `slipway train` takes. Raises `UserError` where the training package cannot be asked."""
-    from ..common.records import from_data
+    from ...training.common.conversion import from_mapping
     from .command import Command
 
     environment = {
@@ -41,8 +41,7 @@ def ask_training() -> Command:
     except subprocess.CalledProcessError as error:
         last = (error.stderr.strip().splitlines() or [f"exit code {error.returncode}"])[-1]
         raise UserError(f"`slipway train` cannot list its options: {last}") from None
-    command: Command = from_data(Command, json.loads(done.stdout), "slipway train")
-    return command
+    return from_mapping(Command, json.loads(done.stdout), "slipway train")
 
 
 def _main() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ..common import records
+from ...training.common.json_records import from_json, to_json
 from ..hardware.record import Hardware
 from ..plan.records import LaunchPlan
 
@@ -48,12 +48,12 @@ class Report:
 
     def to_json(self) -> str:
         """Return the report as JSON text that `from_json` turns into an equal report."""
-        return records.to_json(self)
+        return to_json(self)
 
     @classmethod
     def from_json(cls, text: str, where: str = "report") -> Report:
         """Return the report written in `text`; `where` (a file) begins the message of a `UserError`."""
-        return records.from_json(cls, DOCTOR_SCHEMA_VERSION, text, where, remake="slipway doctor --json")
+        return from_json(cls, DOCTOR_SCHEMA_VERSION, text, where, remake="slipway doctor --json")
 
 
 def report_of(checks: tuple[Check, ...]) -> Report:

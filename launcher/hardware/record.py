@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..common import records
+from ...training.common.json_records import from_json, to_json
 
 SCHEMA_VERSION = 1
 Kind = Literal["cuda", "rocm", "xpu", "mps", "npu", "hpu"]
@@ -238,9 +238,9 @@ class Hardware:
 
     def to_json(self) -> str:
         """Return the record as JSON text that `from_json` turns into an equal record."""
-        return records.to_json(self)
+        return to_json(self)
 
     @classmethod
     def from_json(cls, text: str, where: str = "hardware") -> Hardware:
         """Return the record written in `text`; `where` (a file) begins the message of a `UserError`."""
-        return records.from_json(cls, SCHEMA_VERSION, text, where, remake="slipway detect --json")
+        return from_json(cls, SCHEMA_VERSION, text, where, remake="slipway detect --json")

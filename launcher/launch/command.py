@@ -221,7 +221,7 @@ class _Launch:
         self, plan: LaunchPlan, folder: Path, runs: Sequence[Path], variables: Mapping[str, str] | None = None
     ) -> _Prepared:
         """Return what is started and written to go on with these runs, or to begin; do neither."""
-        from ..common.records import to_json
+        from ...training.common.json_records import to_json
         from ..plan.accelerate_config import launch_command, to_yaml
         from .environment import environment_of, starts_directly
         from .restarts import going_on

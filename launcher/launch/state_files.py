@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...training.common.errors import UserError
-from ..common import records
+from ...training.common.json_records import from_json, to_json
 
 PLAN_FILE = "plan.json"
 CONFIG_FILE = "config.yaml"
@@ -67,7 +67,7 @@ def log_path(folder: Path, rank: int) -> Path:
 def write_record(path: Path, record: object) -> None:
     """Write a record so that a reader finds the old or the new one, never a part."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(records.to_json(record) + "\n", encoding="utf-8")
+    partial.write_text(to_json(record) + "\n", encoding="utf-8")
     os.replace(partial, path)
 
 
@@ -92,7 +92,7 @@ def read_states(folder: Path) -> dict[int, RankState]:
     found: dict[int, RankState] = {}
     for path in sorted(folder.glob("rank_*.json")):
         with contextlib.suppress(OSError, UserError):
-            state = records.from_json(RankState, 1, path.read_text(encoding="utf-8"), str(path), remake="")
+            state = from_json(RankState, 1, path.read_text(encoding="utf-8"), str(path), remake="")
             found[state.rank] = state
     return found
 
@@ -101,6 +101,6 @@ def read_agent_report(folder: Path) -> dict[int, int]:
     """Return what the agent saw, by rank; nothing where it left no report."""
     path = folder / AGENT_FILE
     with contextlib.suppress(OSError, UserError, ValueError):
-        report = records.from_json(AgentReport, 1, path.read_text(encoding="utf-8"), str(path), remake="")
+        report = from_json(AgentReport, 1, path.read_text(encoding="utf-8"), str(path), remake="")
         return {int(rank): code for rank, code in report.exit_codes.items()}
     return {}

@@ -7,7 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import yaml
 
 from ...training.common.errors import UserError, nearest
 from ..common.paths import python_path
-from .records import Intent, LaunchPlan
+from .records import LaunchPlan
 
 _CHECK_SECONDS = 120.0  # an import of torch and Accelerate on a slow disk
 _SEVERAL = {"cpu": "MULTI_GPU", "cuda": "MULTI_GPU", "rocm": "MULTI_GPU"}  # MULTI_CPU starts one process without mpirun
@@ -133,14 +133,11 @@ def _sections(plan: LaunchPlan) -> dict[str, dict[str, Any]]:
     return found
 
 
-def intent_from_yaml(text: str, where: str) -> Intent:
-    """Return what a config fixes, for `make_plan`; raises `UserError` for what is no config written by `to_yaml`."""
-    try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise UserError(f"{where}: not YAML: {_one_line(str(error))}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{where}: the top level must be keys and values")
+def fixed_by_config(data: Mapping[Any, Any], where: str) -> dict[str, Any]:
+    """Return what the keys and values of a config fix, by option of a plan.
+
+    Raises `UserError` for what is no config written by `to_yaml`.
+    """
     for key in data:
         if key not in _KEYS:
             raise UserError(f"{where}: unknown key {key!r}{nearest(str(key), _KEYS)}")
@@ -166,11 +163,7 @@ def intent_from_yaml(text: str, where: str) -> Intent:
         "sharding": sharding,
         "compile": bool(sections["dynamo_config"].get("dynamo_backend")),
     }
-    from ..common.records import from_data
-
-    unset = dict.fromkeys(Intent.__dataclass_fields__)
-    intent: Intent = from_data(Intent, {**unset, **values}, where)
-    return intent
+    return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

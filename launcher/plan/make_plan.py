@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from ...training.common.errors import UserError, flag_of
+from ...training.common.settings import Setting
 from ..hardware.record import Hardware
 from .devices import Slot, choose_device, choose_machines, choose_processes, slots
 from .host import choose_affinity, choose_environment, choose_threads, choose_workers
 from .model import choose_batches, choose_compile, choose_precision, choose_sharding, choose_shares
-from .records import PLAN_SCHEMA_VERSION, Intent, LaunchPlan, Reasoned, Setting, choice
+from .records import PLAN_SCHEMA_VERSION, Intent, LaunchPlan, Reasoned, choice, reason_of
 
 __all__ = ["Intent", "LaunchPlan", "make_plan"]
 
@@ -101,7 +102,7 @@ def _traced(name: str, decision: Reasoned[Any], intent: Intent) -> Reasoned[Any]
     if decision.origin != "user" or setting is None:
         return decision
     warnings = tuple(_placed(warning, setting) for warning in decision.warnings)
-    return replace(decision, origin=setting.origin, reason=setting.reason, warnings=warnings)
+    return replace(decision, origin=setting.origin, reason=reason_of(setting), warnings=warnings)
 
 
 def _placed(message: str, setting: Setting | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from ...training.common.errors import flag_of
 from ..common.parser import Parser
@@ -35,7 +35,7 @@ _HELP = {
 
 def add_intent(parser: Parser) -> None:
     """Add an option for each field of `Intent`, and `--config FILE`."""
-    from .settings import choices_of, intent_types, reader
+    from .settings import intent_types, words_of
 
     group = parser.add_argument_group(
         "what you fix",
@@ -45,12 +45,12 @@ def add_intent(parser: Parser) -> None:
     group.add_argument("--config", metavar="FILE", help="YAML file with any of these options, or an Accelerate config")
     for name, kind in intent_types().items():
         settings: dict[str, Any] = {"dest": name, "default": None, "help": _HELP[name]}
-        if kind is bool:
+        if bool in get_args(kind):
             group.add_argument(flag_of(name), action=argparse.BooleanOptionalAction, **settings)
-        elif choices_of(name):
-            group.add_argument(flag_of(name), choices=choices_of(name), **settings)
+        elif words := words_of(name):
+            group.add_argument(flag_of(name), choices=words, **settings)
         else:
-            group.add_argument(flag_of(name), type=reader(name), metavar=name.rsplit("_", 1)[-1].upper(), **settings)
+            group.add_argument(flag_of(name), metavar=name.rsplit("_", 1)[-1].upper(), **settings)
 
 
 def intent_of(options: argparse.Namespace) -> MergedIntent:

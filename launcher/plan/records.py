@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Generic, Literal, TypeVar
 
-from ..common import records
+from ...training.common.json_records import from_json, to_json
+from ...training.common.settings import Origin, Setting
 
 T = TypeVar("T")
 PLAN_SCHEMA_VERSION = 1
@@ -14,23 +15,7 @@ Device = Literal["cpu", "cuda", "rocm", "xpu", "mps", "npu", "hpu"]
 Precision = Literal["no", "fp16", "bf16", "fp8"]
 Sharding = Literal["replicate", "fsdp", "zero2", "zero3"]
 Rendezvous = Literal["static", "c10d"]
-# From weak to strong. `environment` is also a variable that is not Slipway's, `user` an intent made in Python.
-Origin = Literal["default", "detected", "user file", "project file", "environment", "--config", "flag", "user"]
 _FIXED = "fixed by "
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """A value that was fixed, at which level, and the place: a file, a variable, or nothing for a flag."""
-
-    value: Any
-    origin: Origin
-    place: str = ""
-
-    @property
-    def reason(self) -> str:
-        """Why the plan has the value."""
-        return _FIXED + (self.place or "you")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,12 +133,17 @@ class LaunchPlan:
 
     def to_json(self) -> str:
         """Return the plan as JSON text that `from_json` turns into an equal plan."""
-        return records.to_json(self)
+        return to_json(self)
 
     @classmethod
     def from_json(cls, text: str, where: str = "plan") -> LaunchPlan:
         """Return the plan written in `text`; `where` (a file) begins the message of a `UserError`."""
-        return records.from_json(cls, PLAN_SCHEMA_VERSION, text, where, remake="slipway plan --json")
+        return from_json(cls, PLAN_SCHEMA_VERSION, text, where, remake="slipway plan --json")
+
+
+def reason_of(setting: Setting) -> str:
+    """Return why a plan has a value that was fixed."""
+    return _FIXED + (setting.place or "you")
 
 
 def fixed(value: T, fact: str = "", warnings: tuple[str, ...] = ()) -> Reasoned[T]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .records import Choice, LaunchPlan, Setting
+from ...training.common.settings import Setting
+from .records import Choice, LaunchPlan, reason_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -40,7 +41,7 @@ def draw(
     if explain:
         shown = {choice.field for choice in plan.choices}
         rows += [
-            (name, f"{text_of(setting.value)} (you)", setting.origin, setting.reason, "")
+            (name, f"{text_of(setting.value)} (you)", setting.origin, reason_of(setting), "")
             for name, setting in (settings or {}).items()
             if name not in shown and setting.value is not None
         ]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import typing
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from ...training.common.errors import UserError, flag_of, nearest
+from ...training.common.conversion import field_types
+from ...training.common.errors import UserError, flag_of
+from ...training.common.settings import SettingsReader, mapping_of, read_yaml
 from ..plan.records import Intent
-from ..plan.settings import choices_of
+from ..plan.settings import AUTOMATIC, intent_types
 
 _SCALES = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 _MOST_PROCESSES = 1 << 16
@@ -86,39 +87,17 @@ def read_answers(path: str) -> dict[str, Any]:
 
     Raises `UserError` for what is not YAML, an unknown key, a wrong value.
     """
-    import yaml
-
-    from ..common.records import from_data
-
-    try:
-        with open(path, encoding="utf-8") as file:
-            data = yaml.safe_load(file.read())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--answers {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"--answers {path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict | None):
-        raise UserError(f"--answers {path}: the top level must be keys and values, such as `num_processes: 2`")
-    actions = {name: hint for name, hint in typing.get_type_hints(Answers).items() if name != "intent"}
-    hints = {**typing.get_type_hints(Intent), **actions}
-    for key in data or {}:
-        if key not in hints:
-            raise UserError(f"{path}: unknown key {key!r}{nearest(str(key), hints)}")
-    read = {key: from_data(hints[key], _as_meant(key, value, path), path, key) for key, value in (data or {}).items()}
-    return {key: value for key, value in read.items() if value is not None}
-
-
-def _as_meant(key: str, value: Any, path: str) -> Any:
-    if key == "mixed_precision" and value is False:
-        return "no"  # YAML reads an unquoted `no` as false
-    if value == "auto" and "auto" in choices_of(key):
-        return None
-    if key == "parameters" and isinstance(value, str | float):
+    place = f"--answers {path}"
+    data = mapping_of(read_yaml(Path(path), place), place)
+    if isinstance(count := data.get("parameters"), str | float):
         try:
-            return count_of(str(value))  # YAML reads 7e9 as text
+            data["parameters"] = count_of(str(count))  # YAML reads 7e9 as text
         except UserError as error:
-            raise UserError(f"{path}: parameters: {error}") from None
-    return value
+            raise UserError(f"{place}: parameters: {error}") from None
+    actions = {name: hint for name, hint in field_types(Answers).items() if name in ACTIONS}
+    reader = SettingsReader(section="", types={**intent_types(), **actions})
+    level = reader.read_mapping(data, place, "--config", place)
+    return {name: one.value for name, one in level.items() if one.value not in (None, "auto")}
 
 
 def to_yaml(answers: Answers) -> str:
@@ -147,6 +126,6 @@ def plan_flags(intent: Intent) -> list[str]:
             flags.append(flag if value else flag.replace("--", "--no-", 1))
         elif value is not None:
             flags += [flag, ",".join(str(part) for part in value) if isinstance(value, tuple) else str(value)]
-        elif setting and "auto" in choices_of(name):
+        elif setting and name in AUTOMATIC:
             flags += [flag, "auto"]  # it was said over a settings file, which would else count again
     return flags

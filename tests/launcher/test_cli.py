@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from slipway.launcher import cli
-from slipway.launcher.common.records import json_schema
 from slipway.launcher.hardware.record import SCHEMA_VERSION, DeviceProcess, Environment, Fault, Hardware, Mask
 from slipway.launcher.hardware.show import warnings
+from slipway.training.common.json_records import json_schema
 from tests.conftest import ROOT
 from tests.launcher.helpers import assert_one_line_error
 from tests.launcher.machines import FOLDER, machines

@@ -1,8 +1,9 @@
-"""Strict conversion between frozen dataclasses and plain mappings (JSON, YAML, command line, environment)."""
+"""Conversion between frozen dataclasses and plain values (JSON, YAML, command line, environment), every key checked."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import os
 import types
@@ -16,66 +17,75 @@ from .errors import UserError, nearest
 T = TypeVar("T")
 
 
-@cache
 def field_types(cls: type) -> dict[str, Any]:
     """Return the resolved type of each field of a dataclass."""
+    return _field_types(cls)
+
+
+@cache
+def _field_types(cls: type) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
 def choices_of(annotation: Any) -> tuple[Any, ...]:
-    """Return the values a `Literal` (or an optional one) admits, or an empty tuple."""
+    """Return the values that a type made of `Literal` and None alone admits beside None, else an empty tuple."""
     if get_origin(annotation) is typing.Literal:
         return get_args(annotation)
-    parts = [part for part in get_args(annotation) if part is not type(None)]
-    return choices_of(parts[0]) if len(parts) == 1 else ()
+    if get_origin(annotation) not in (Union, types.UnionType):
+        return ()
+    choices = [choices_of(part) for part in get_args(annotation) if part is not type(None)]
+    return tuple(itertools.chain(*choices)) if all(choices) else ()
 
 
-def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
+def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str, path: str = "") -> T:
     """Build a dataclass from a mapping, checking every key and value.
 
-    Raises `UserError` that names the place, the key and the nearest right one.
+    `where` (a file, a flag) begins the message of a `UserError`, and `path` (of keys in it) stands before each key. It
+    names the key and the nearest right one.
     """
     if not isinstance(mapping, Mapping):
-        raise UserError(f"{where}: expected keys and values, got {_kind(mapping)}")
-    known = field_types(cls)  # type: ignore[arg-type]  # a type is hashable
+        raise _wrong(where, path, "keys and values", mapping)
+    known = field_types(cls)
+    inside = f"{path}." if path else ""
     for key in mapping:
         if key not in known:
-            raise UserError(f"{where}: unknown key {key!r}{nearest(str(key), known)}")
-    values = {key: convert(value, known[key], f"{where}: {key}") for key, value in mapping.items()}
-    missing = [
-        field.name
-        for field in dataclasses.fields(cls)  # type: ignore[arg-type]
-        if field.name not in values
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise UserError(f"{where}: missing {', '.join(missing)}")
-    return cls(**values)
+            raise UserError(f"{where}: unknown key {f'{inside}{key}'!r}{nearest(str(key), known)}")
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        is_needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if is_needed and field.name not in mapping:
+            raise UserError(f"{where}: missing key {f'{inside}{field.name}'!r}")
+    return cls(**{key: convert(value, known[key], where, f"{inside}{key}") for key, value in mapping.items()})
 
 
-def convert(value: Any, annotation: Any, where: str) -> Any:
-    """Return `value` as the annotated type, or raise `UserError` saying what was expected."""
+def convert(value: Any, annotation: Any, where: str, path: str = "") -> Any:
+    """Return `value` as the annotated type; text and numbers may stand for each other, as they do in variables and YAML.
+
+    Raises `UserError` that says what was expected, see `from_mapping`.
+    """
     origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is typing.Literal:
-        if value not in arguments:
-            hint = nearest(str(value), map(str, arguments))
-            raise UserError(f"{where}: {value!r} is none of {', '.join(map(str, arguments))}{hint}")
+    if value is None and type(None) in arguments:
+        return None
+    if choices := choices_of(annotation):
+        if value not in choices:
+            hint = nearest(str(value), map(str, choices))
+            raise UserError(f"{_place(where, path)}: {value!r} is none of {', '.join(map(str, choices))}{hint}")
         return value
     if origin in (Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        if any(value in get_args(part) for part in arguments if get_origin(part) is typing.Literal):
+        if any(value in choices_of(part) for part in arguments):
             return value
-        return convert(value, next(part for part in arguments if part is not type(None)), where)
+        kinds = [part for part in arguments if part is not type(None) and not choices_of(part)]
+        return convert(value, kinds[0], where, path)
     if origin is tuple:
-        return _convert_tuple(value, arguments, where)
+        return _convert_tuple(value, arguments, where, path)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise _wrong(where, path, "keys and values", value)
+        return {str(key): convert(item, arguments[1], where, f"{path}.{key}") for key, item in value.items()}
     if dataclasses.is_dataclass(annotation):
-        if isinstance(value, typing.cast(type, annotation)):
-            return value
-        return from_mapping(typing.cast(type, annotation), value, where)
-    return _convert_scalar(value, annotation, where)
+        kind = typing.cast(type, annotation)
+        return value if isinstance(value, kind) else from_mapping(kind, value, where, path)
+    return _convert_scalar(value, annotation, where, path)
 
 
 def plain_values(value: Any, name: str, non_finite: list[str]) -> Any:
@@ -97,19 +107,19 @@ def plain_values(value: Any, name: str, non_finite: list[str]) -> Any:
     return str(value)
 
 
-def _convert_tuple(value: Any, arguments: tuple[Any, ...], where: str) -> tuple[Any, ...]:
+def _convert_tuple(value: Any, arguments: tuple[Any, ...], where: str, path: str) -> tuple[Any, ...]:
     items = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-    if not isinstance(items, list | tuple):
-        raise UserError(f"{where}: expected a list, got {_kind(value)}")
-    if len(arguments) == 2 and arguments[1] is not Ellipsis and len(items) != 2:
-        raise UserError(f"{where}: expected two values, got {len(items)}")
-    kinds = [arguments[0]] * len(items) if arguments[-1] is Ellipsis else arguments
+    length = None if arguments[-1] is Ellipsis else len(arguments)
+    if not isinstance(items, list | tuple) or length not in (None, len(items)):
+        raise _wrong(where, path, "a list" if length is None else f"a list of {length}", value)
+    kinds = [arguments[0]] * len(items) if length is None else arguments
     return tuple(
-        convert(item, kind, f"{where}[{number}]") for number, (item, kind) in enumerate(zip(items, kinds, strict=True))
+        convert(item, kind, where, f"{path}[{number}]")
+        for number, (item, kind) in enumerate(zip(items, kinds, strict=True))
     )
 
 
-def _convert_scalar(value: Any, kind: type, where: str) -> Any:
+def _convert_scalar(value: Any, kind: type, where: str, path: str) -> Any:
     try:
         if kind is bool:
             return value if isinstance(value, bool) else _BOOLEANS[str(value).lower()]
@@ -127,7 +137,7 @@ def _convert_scalar(value: Any, kind: type, where: str) -> Any:
     except (ValueError, TypeError, KeyError, OverflowError):
         pass
     expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
-    raise UserError(f"{where}: expected {expected}, got {value!r}")
+    raise _wrong(where, path, expected, value)
 
 
 def _whole_number(value: Any) -> int:
@@ -143,5 +153,10 @@ def _whole_number(value: Any) -> int:
 _BOOLEANS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False, "on": True, "off": False}
 
 
-def _kind(value: Any) -> str:
-    return "nothing" if value is None else f"{type(value).__name__} {value!r}"[:80]
+def _place(where: str, path: str) -> str:
+    return f"{where}{'' if path.startswith('[') else ': '}{path}" if path else where
+
+
+def _wrong(where: str, path: str, expected: str, value: Any) -> UserError:
+    shown = "nothing" if value is None else f"{value!r}"[:60]
+    return UserError(f"{_place(where, path)}: expected {expected}, got {shown}")

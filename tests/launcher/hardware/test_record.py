@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slipway.launcher.common.records import json_schema
 from slipway.launcher.hardware.record import SCHEMA_VERSION, Hardware
 from slipway.training.common.errors import UserError
+from slipway.training.common.json_records import json_schema
 from tests.launcher.machines import FOLDER, machines
 
 MACHINES = machines()
@@ -79,17 +79,20 @@ def broken(change: object) -> str:
         (lambda d: d["cpu"].update(modle="x"), "unknown key 'cpu.modle' (did you mean 'model'?)"),
         (lambda d: d["cpu"].pop("model"), "missing key 'cpu.model'"),
         (lambda d: d["accelerators"][3].pop("uuid"), "missing key 'accelerators[3].uuid'"),
-        (lambda d: d["accelerators"][0].update(index="0"), "accelerators[0].index must be a whole number, got '0'"),
-        (lambda d: d["accelerators"][0].update(index=True), "accelerators[0].index must be a whole number, got True"),
-        (lambda d: d["accelerators"][0].update(index=None), "accelerators[0].index must be a whole number, got null"),
-        (lambda d: d["accelerators"][0].update(kind="gpu"), "accelerators[0].kind must be one of cuda, rocm"),
-        (lambda d: d["accelerators"][0].update(kind=["cuda"]), "accelerators[0].kind must be one of"),
-        (lambda d: d["accelerators"][0].update(compute_capability=[9]), "compute_capability must be a list of 2"),
-        (lambda d: d["cpu"].update(usable_cpus=float("nan")), "cpu.usable_cpus must be a finite number, got nan"),
-        (lambda d: d["cpu"].update(usable_cpus=10**400), "cpu.usable_cpus must be a finite number"),
-        (lambda d: d["environment"]["variables"].update(A=1), "environment.variables.A must be text, got 1"),
-        (lambda d: d.update(links={}), "links must be a list, got {}"),
-        (lambda d: d.update(memory=[]), "memory must be an object, got []"),
+        (lambda d: d["accelerators"][0].update(index="x"), "accelerators[0].index: expected a whole number, got 'x'"),
+        (lambda d: d["accelerators"][0].update(index=True), "accelerators[0].index: expected a whole number, got True"),
+        (
+            lambda d: d["accelerators"][0].update(index=None),
+            "accelerators[0].index: expected a whole number, got nothing",
+        ),
+        (lambda d: d["accelerators"][0].update(kind="gpu"), "accelerators[0].kind: 'gpu' is none of cuda, rocm"),
+        (lambda d: d["accelerators"][0].update(kind=["cuda"]), "accelerators[0].kind: ['cuda'] is none of cuda"),
+        (lambda d: d["accelerators"][0].update(compute_capability=[9]), "compute_capability: expected a list of 2"),
+        (lambda d: d["cpu"].update(usable_cpus=float("nan")), "cpu.usable_cpus: expected a number, got nan"),
+        (lambda d: d["cpu"].update(usable_cpus=10**400), "cpu.usable_cpus: expected a number"),
+        (lambda d: d["environment"]["variables"].update(A=[]), "environment.variables.A: expected text, got []"),
+        (lambda d: d.update(links={}), "links: expected a list, got {}"),
+        (lambda d: d.update(memory=[]), "memory: expected keys and values, got []"),
         (lambda d: d.update(schema_version=2), "schema_version is 2, this slipway reads 1"),
     ],
 )

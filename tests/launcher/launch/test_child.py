@@ -14,10 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
-from slipway.launcher.common.records import to_json
 from slipway.launcher.launch.state_files import LaunchRecord, read_agent_report, read_states
 from slipway.launcher.launch.worker import child
 from slipway.launcher.plan.make_plan import Intent, make_plan
+from slipway.training.common.json_records import to_json
 from tests.conftest import ROOT
 from tests.launcher.machines import machine
 

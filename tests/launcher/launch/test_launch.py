@@ -50,7 +50,7 @@ def test_a_wrong_script_names_the_nearest_file(tmp_path: Path, capsys: pytest.Ca
     ("arguments", "message"),
     [
         (["--num-proceses", "2", "x.py"], "did you mean '--num-processes'?"),
-        (["--num-processes", "two", "x.py"], "--num-processes"),
+        (["--num-processes", "two", __file__], "--num-processes: expected a whole number"),
         (["--hardware", str(FOLDER / "t4.json"), __file__], "add --dry-run"),
         (["--json", __file__], "add --dry-run"),
         (["--grace-seconds", "-1", __file__], "must be 0 or more"),

@@ -18,11 +18,11 @@ from slipway.launcher.hardware.record import Accelerator, Hardware, NetworkInter
 from slipway.launcher.plan.accelerate_config import (
     check_configs,
     distributed_type,
-    intent_from_yaml,
     launch_command,
     to_yaml,
 )
 from slipway.launcher.plan.make_plan import Intent, LaunchPlan, make_plan
+from slipway.launcher.plan.settings import read_intent
 from slipway.training.common.errors import UserError
 from tests.conftest import ROOT
 from tests.launcher.machines import machine, machines
@@ -87,24 +87,23 @@ def test_a_config_read_back_plans_the_same_world(name: str) -> None:
         "slurm_4_machines": "slurm_step_4_nodes",
     }
     here = hardware.get(name) or (MACHINES[recorded[name]] if name in recorded else machine())
-    again = make_plan(here, intent_from_yaml((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"), name))
+    again = make_plan(here, read_intent({}, str(CONFIGS / f"{name}.yaml"), {}))
     assert replace(again, choices=(), warnings=()) == replace(plan, choices=(), warnings=())
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [", "c.yaml: not YAML"),
-        ("- 1", "c.yaml: the top level must be keys and values"),
-        ("num_proceses: 2", "unknown key 'num_proceses' (did you mean 'num_processes'?)"),
+        ("distributed_type: 'NO'\nnum_proceses: 2", "unknown key 'num_proceses' (did you mean 'num_processes'?)"),
         ("distributed_type: NO", "distributed_type is False; quote it: 'NO'"),
-        ("distributed_type: 'NO'\nnum_processes: two", "num_processes must be a whole number, got 'two'"),
-        ("distributed_type: DEEPSPEED", "sharding must be one of"),
+        ("distributed_type: 'NO'\nnum_processes: two", "num_processes: expected a whole number, got 'two'"),
+        ("distributed_type: DEEPSPEED", "sharding: 'zeroNone' is none of replicate, fsdp, zero2, zero3"),
     ],
 )
-def test_a_file_that_is_no_config_of_ours_is_refused_in_one_line(text: str, message: str) -> None:
+def test_a_file_that_is_no_config_of_ours_is_refused_in_one_line(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(UserError) as raised:
-        intent_from_yaml(text, "c.yaml")
+        read_intent({}, str(tmp_path / "c.yaml"), {})
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -195,9 +194,9 @@ def test_any_hardware_gives_a_plan_or_one_line_and_accelerate_reads_its_config_a
         text = to_yaml(plan)
         data = yaml.safe_load(text)
         assert {key: data[key] for key in expected_in_yaml(plan)} == expected_in_yaml(plan)
-        assert distributed_type(make_plan(hardware, intent_from_yaml(text, "c.yaml"))) == distributed_type(plan)
         path = tmp_path / f"{len(plans)}.yaml"
         path.write_text(text, encoding="utf-8")
+        assert distributed_type(make_plan(hardware, read_intent({}, str(path), {}))) == distributed_type(plan)
         plans[str(path)] = plan
 
     each()

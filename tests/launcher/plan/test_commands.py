@@ -10,12 +10,12 @@ import pytest
 
 from slipway.launcher import cli
 from slipway.launcher.common.paths import TRAIN_SCRIPT
-from slipway.launcher.common.records import json_schema
 from slipway.launcher.plan import accelerate_config
 from slipway.launcher.plan import commands as plan_commands
 from slipway.launcher.plan.make_plan import Intent, LaunchPlan, make_plan
 from slipway.launcher.plan.records import PLAN_SCHEMA_VERSION
 from slipway.training.common.errors import UserError
+from slipway.training.common.json_records import json_schema
 from tests.launcher.helpers import assert_one_line_error
 from tests.launcher.machines import FOLDER, machines
 from tests.launcher.plans import golden_plans
@@ -90,9 +90,9 @@ def test_every_field_of_an_intent_has_an_option(capsys: pytest.CaptureFixture[st
     ("arguments", "message"),
     [
         (["plan", "--num-procesess", "2"], "(did you mean '--num-processes'?)"),
-        (["plan", "--num-processes", "two"], "argument --num-processes: invalid int value: 'two'"),
-        (["plan", "--parameters", "many"], "argument --parameters: invalid number of parameters value: 'many'"),
-        (["plan", "--share-weights", "1,x"], "argument --share-weights: invalid list of weights value: '1,x'"),
+        (["plan", "--num-processes", "two"], "--num-processes: expected a whole number, got 'two'"),
+        (["plan", "--parameters", "many"], "--parameters: expected a whole number, got 'many'"),
+        (["plan", "--share-weights", "1,x"], "--share-weights[1]: expected a number, got 'x'"),
         (["plan", "--mixed-precision", "bf8"], "invalid choice: 'bf8'"),
         (["plan", *of("2xrtx4090"), "--num-processes", "3"], "3 processes, but 2 cuda devices"),
         (["plan", "--hardware", "/nowhere.json"], "--hardware /nowhere.json: No such file or directory"),

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from slipway.launcher.common.records import json_schema
 from slipway.launcher.hardware.record import DeviceProcess, Hardware, NetworkInterface, NumaNode, Slurm, VisibleDevice
 from slipway.launcher.plan.devices import first_host
 from slipway.launcher.plan.make_plan import Intent, LaunchPlan, make_plan
 from slipway.launcher.plan.model import STATE_BYTES_PER_PARAMETER
 from slipway.launcher.plan.records import PLAN_SCHEMA_VERSION, Choice
 from slipway.training.common.errors import UserError
+from slipway.training.common.json_records import json_schema
 from tests.launcher.machines import GIB, machine, machines
 from tests.launcher.plans import golden_plans, texts
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from slipway.launcher import cli
-from slipway.launcher.plan import settings
 from slipway.launcher.plan.make_plan import Intent, make_plan
 from slipway.launcher.plan.records import MergedIntent
+from slipway.launcher.plan.settings import read_intent
 from slipway.training.common.errors import UserError
-from slipway.training.config import settings as training_settings
+from slipway.training.common.settings_files import project_file, user_file
 from slipway.training.run.cli import parse_config
 from tests.conftest import ROOT
 from tests.launcher.helpers import assert_one_line_error
@@ -56,12 +55,12 @@ def fix(home: Path, level: str, values: dict[str, str], told: dict[str, object])
     elif level == "--config":
         told["config"] = str(write(home / "c.yaml", "".join(f"{name}: {value}\n" for name, value in values.items())))
     else:
-        told["flags"] = {name: settings.reader(name)(value) for name, value in values.items()}
+        told["flags"] = values
 
 
 def read(home: Path, told: dict[str, object]) -> MergedIntent:
     environment = {"HOME": str(home), **told.get("environment", {})}  # type: ignore[dict-item]
-    return settings.read_intent(told.get("flags", {}), told.get("config"), environment)  # type: ignore[arg-type]
+    return read_intent(told.get("flags", {}), told.get("config"), environment)  # type: ignore[arg-type]
 
 
 def test_a_stronger_level_wins_and_the_others_keep_what_only_they_say(home: Path) -> None:
@@ -176,13 +175,13 @@ def test_a_value_that_was_changed_since_is_not_said_to_come_from_a_file(home: Pa
         ("launch: {num_procesess: 2}", "unknown key 'launch.num_procesess' (did you mean 'num_processes'?)"),
         ("lunch: {num_processes: 2}", "unknown section 'lunch' (did you mean 'launch'?); there are launch and train"),
         ("num_processes: 2", "unknown section 'num_processes'; there are launch and train"),
-        ("launch: {num_processes: two}", "launch.num_processes must be a whole number, got 'two'"),
-        ("launch: {num_processes: 2.5}", "launch.num_processes must be a whole number, got 2.5"),
-        ("launch: {num_processes: true}", "launch.num_processes must be a whole number, got True"),
-        ("launch: {compile: maybe}", "launch.compile must be true or false, got 'maybe'"),
-        ("launch: {device: cdua}", "launch.device is 'cdua', none of auto, cpu, cuda"),
-        ("launch: {share_weights: [3, x]}", "launch.share_weights[1] must be a finite number, got 'x'"),
-        ("launch: {main_process_ip: 10}", "launch.main_process_ip must be text, got 10"),
+        ("launch: {num_processes: two}", "launch.num_processes: expected a whole number, got 'two'"),
+        ("launch: {num_processes: 2.5}", "launch.num_processes: expected a whole number, got 2.5"),
+        ("launch: {num_processes: true}", "launch.num_processes: expected a whole number, got True"),
+        ("launch: {compile: maybe}", "launch.compile: expected true or false, got 'maybe'"),
+        ("launch: {device: cdua}", "launch.device: 'cdua' is none of auto, cpu, cuda"),
+        ("launch: {share_weights: [3, x]}", "launch.share_weights[1]: expected a number, got 'x'"),
+        ("launch: {main_process_ip: [10]}", "launch.main_process_ip: expected text, got [10]"),
         ("launch: 3", "launch: expected keys and values, got '3'"),
         ("[launch]", "expected keys and values, got"),
         ("launch: [1", "not readable YAML: while parsing a flow sequence"),
@@ -211,10 +210,10 @@ def test_a_warning_about_a_value_in_a_file_names_the_file(home: Path, capsys: py
 @pytest.mark.parametrize(
     ("variable", "text", "message"),
     [
-        ("SLIPWAY_NUM_PROCESSES", "two", "environment: SLIPWAY_NUM_PROCESSES must be a whole number, got 'two'"),
-        ("SLIPWAY_DEVICE", "cdua", "environment: SLIPWAY_DEVICE is 'cdua', none of auto, cpu"),
-        ("SLIPWAY_COMPILE", "maybe", "environment: SLIPWAY_COMPILE must be true or false, got 'maybe'"),
-        ("SLIPWAY_SHARE_WEIGHTS", "3,x", "environment: SLIPWAY_SHARE_WEIGHTS must be a list, got '3,x'"),
+        ("SLIPWAY_NUM_PROCESSES", "two", "SLIPWAY_NUM_PROCESSES: expected a whole number, got 'two'"),
+        ("SLIPWAY_DEVICE", "cdua", "SLIPWAY_DEVICE: 'cdua' is none of auto, cpu"),
+        ("SLIPWAY_COMPILE", "maybe", "SLIPWAY_COMPILE: expected true or false, got 'maybe'"),
+        ("SLIPWAY_SHARE_WEIGHTS", "3,x", "SLIPWAY_SHARE_WEIGHTS[1]: expected a number, got 'x'"),
         ("SLIPWAY_NUM_PROCESSES", "9", "SLIPWAY_NUM_PROCESSES: --num-processes 9: 9 processes, but 8 cuda devices"),
     ],
 )
@@ -241,7 +240,7 @@ def test_config_reads_flat_options_a_settings_file_or_an_accelerate_config(home:
         ("num_worker: 2", "unknown key 'num_worker' (did you mean 'num_workers'?)"),
         ("lanch: {}", "unknown key 'lanch' (did you mean 'launch'?)"),
         ("launch: {}\nnum_workers: 2", "unknown section 'num_workers'"),
-        ("launch: {device: 3}", "launch.device is 3, none of auto, cpu"),
+        ("launch: {device: 3}", "launch.device: 3 is none of auto, cpu"),
         ("num_workers: -1", "--num-workers -1: must be at least 0"),
         ("distributed_type: NO", "distributed_type is False; quote it: 'NO'"),
         ("distributed_type: 'NO'\nzz: 1", "unknown key 'zz'"),
@@ -257,40 +256,35 @@ def test_a_mistake_in_the_file_of_config_names_it(
     assert_one_line_error(["plan", *H100, "--config", "c.yaml"], f"error: --config c.yaml: {message}", capsys)
 
 
-Finder = Callable[[Path | None, dict[str, str]], Path | None]
-
-
-@pytest.mark.parametrize("find", [settings.project_file, training_settings.project_file])
-def test_the_project_file_is_the_nearest_one_up_to_the_repository_and_below_home(home: Path, find: Finder) -> None:
+def test_the_project_file_is_the_nearest_one_up_to_the_repository_and_below_home(home: Path) -> None:
     environment = {"HOME": str(home)}
     deep, top = home / "project/deep", home / "project"
-    assert find(None, environment) is None
+    assert project_file(None, environment) is None
     write(home / "slipway.yaml", "")  # all of a home folder is no project
-    assert find(deep, environment) is None
-    assert find(home, environment) == home / "slipway.yaml"
+    assert project_file(deep, environment) is None
+    assert project_file(home, environment) == home / "slipway.yaml"
     write(top / "slipway.yaml", "")
-    assert find(None, environment) == find(top, environment) == top / "slipway.yaml"
+    assert project_file(None, environment) == project_file(top, environment) == top / "slipway.yaml"
     (deep / ".git").mkdir()
-    assert find(deep, environment) is None
+    assert project_file(deep, environment) is None
     write(deep / "slipway.yaml", "")
-    assert find(deep, environment) == deep / "slipway.yaml"
+    assert project_file(deep, environment) == deep / "slipway.yaml"
     (deep / "slipway.yaml").unlink()
     (deep / ".git").rmdir()
     top.chmod(0o777)
-    assert find(deep, environment) is None, "anybody may write there, as in /tmp"
-    assert find(top, environment) == top / "slipway.yaml"
+    assert project_file(deep, environment) is None, "anybody may write there, as in /tmp"
+    assert project_file(top, environment) == top / "slipway.yaml"
 
 
-@pytest.mark.parametrize("find", [settings.user_file, training_settings.user_file])
-def test_the_user_file_follows_the_xdg_specification(home: Path, find: Callable[[dict[str, str]], Path | None]) -> None:
+def test_the_user_file_follows_the_xdg_specification(home: Path) -> None:
     default = write(home / ".config/slipway/config.yaml", "")
     other = write(home / "xdg/slipway/config.yaml", "")
-    assert find({"HOME": str(home)}) == default
-    assert find({"HOME": str(home), "XDG_CONFIG_HOME": str(home / "xdg")}) == other
-    assert find({"HOME": str(home), "XDG_CONFIG_HOME": ""}) == default
-    assert find({"HOME": str(home), "XDG_CONFIG_HOME": "xdg"}) == default
-    assert find({"HOME": str(home), "XDG_CONFIG_HOME": str(home / "none")}) is None
-    assert find({}) is None
+    assert user_file({"HOME": str(home)}) == default
+    assert user_file({"HOME": str(home), "XDG_CONFIG_HOME": str(home / "xdg")}) == other
+    assert user_file({"HOME": str(home), "XDG_CONFIG_HOME": ""}) == default
+    assert user_file({"HOME": str(home), "XDG_CONFIG_HOME": "xdg"}) == default
+    assert user_file({"HOME": str(home), "XDG_CONFIG_HOME": str(home / "none")}) is None
+    assert user_file({}) is None
 
 
 def test_the_file_of_the_documentation_does_what_it_says(home: Path) -> None:

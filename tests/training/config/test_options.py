@@ -226,7 +226,7 @@ def test_stages_come_from_a_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"stage 1: unknown key 'epoch' \(did you mean 'epochs'\?\)"):
         load_stages(str(file))
     file.write_text("- {name: first}\n", encoding="utf-8")
-    with pytest.raises(UserError, match="stage 1: missing epochs"):
+    with pytest.raises(UserError, match="stage 1: missing key 'epochs'"):
         load_stages(str(file))
     file.write_text("- {name: a, epochs: 1}\n- {name: a, epochs: 1}\n", encoding="utf-8")
     with pytest.raises(UserError, match="same name"):

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
-from ....common.records import from_data
+from .....training.common.conversion import from_mapping
 from ...record import Accelerator, DeviceProcess, Driver, Link, MigSlice
 from ..sources import ProbeError, Sources, numa_node, read_text
 
@@ -63,7 +63,7 @@ def detect(sources: Sources) -> NvidiaReport:
         if sources.platform == "win32" or not (on_pci_bus(sources) or sources.path("/dev/nvidiactl").exists()):
             return NOTHING
         raise
-    report: NvidiaReport = from_data(NvidiaReport, answer, "NVML")
+    report = from_mapping(NvidiaReport, answer, "NVML")
     placed = tuple(
         replace(accelerator, numa_node=numa_node(sources.path("/sys/bus/pci/devices", accelerator.pci_address or "-")))
         for accelerator in report.accelerators

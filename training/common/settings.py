@@ -1,0 +1,163 @@
+"""The levels of the settings, read for either package: files, environment, `--config`, flags. See docs/settings.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from .conversion import choices_of, convert
+from .errors import UserError, flag_of, nearest
+from .settings_files import format_path, project_file, user_file
+
+ENVIRONMENT_PREFIX = "SLIPWAY_"
+SECTIONS = ("launch", "train")
+"""Of a settings file: the options of the launcher, and those of the training."""
+
+Origin = Literal[
+    "default", "detected", "user file", "project file", "environment", "launch plan", "run", "--config", "flag", "user"
+]
+"""Where a value comes from. `environment` is also a variable that is not Slipway's, `user` a value given in Python."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """The value of an option, the level it comes from, and the place there: a file, a variable, or nothing for a flag."""
+
+    value: Any
+    origin: Origin
+    place: str = ""
+    reason: str = ""
+    """Why it was chosen, where a program did."""
+
+    def __str__(self) -> str:
+        """Return where the value comes from, for a person: `environment SLIPWAY_SEED`."""
+        if self.reason:
+            return f"{self.origin}: {self.reason}"
+        return self.place if self.place.startswith(self.origin) else f"{self.origin} {self.place}".rstrip()
+
+
+Level = dict[str, Setting]
+"""What one level, or several together, set: by option."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingsReader:
+    """Reads the options of one part of the program from each level."""
+
+    section: str
+    """Of the settings files."""
+    types: Mapping[str, Any]
+    """The type of each option by its name."""
+    spellings: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """What else an option's value may be called, by option and word."""
+
+    def read_files(self, environment: Mapping[str, str], folder: Path | None) -> list[Level]:
+        """Return what the user's file and the project's set; `folder` is the working folder unless given.
+
+        Raises `UserError` that names the file and key, as all methods do for their place.
+        """
+        files: tuple[tuple[Origin, Path | None], ...] = (
+            ("user file", user_file(environment)),
+            ("project file", project_file(folder, environment)),
+        )
+        return [{} if path is None else self._read_file(path, origin) for origin, path in files]
+
+    def read_environment(self, environment: Mapping[str, str]) -> Level:
+        """Return what the variables `SLIPWAY_<OPTION>` set; an empty one counts as unset."""
+        found: Level = {}
+        for name in self.types:
+            variable = ENVIRONMENT_PREFIX + name.upper()
+            if text := environment.get(variable):
+                found[name] = Setting(value=self.convert(name, text, variable), origin="environment", place=variable)
+        return found
+
+    def read_config(self, name: str | None) -> Level:
+        """Return what the file of `--config` sets: options alone, or this part's section of a settings file."""
+        if name is None:
+            return {}
+        place = f"--config {name}"
+        data = mapping_of(read_yaml(Path(name), place), place)
+        if any(key in data for key in SECTIONS):
+            return self.read_mapping(self._section_of(data, place), place, "--config", place, f"{self.section}.")
+        return self.read_mapping(data, place, "--config", place)
+
+    def read_flags(self, flags: Mapping[str, Any]) -> Level:
+        """Return what flags set, as text or typed; None is no flag."""
+        return {
+            name: Setting(value=self.convert(name, value, flag_of(name)), origin="flag")
+            for name, value in flags.items()
+            if value is not None
+        }
+
+    def read_mapping(self, data: Mapping[Any, Any], where: str, origin: Origin, place: str, path: str = "") -> Level:
+        """Return what keys and values set; `where` and `path`, before each key, are for errors."""
+        for key in data:
+            if key not in self.types:
+                known = (*self.types, *(() if path else SECTIONS))
+                raise UserError(f"{where}: unknown key {f'{path}{key}'!r}{nearest(str(key), known)}")
+        return {
+            key: Setting(value=self.convert(key, value, where, path + key), origin=origin, place=place)
+            for key, value in data.items()
+        }
+
+    def convert(self, name: str, value: Any, where: str, path: str = "") -> Any:
+        """Return the value of an option as its type."""
+        if value is False and "no" in choices_of(self.types[name]):
+            value = "no"  # what YAML makes of an unquoted no
+        if isinstance(value, str):
+            value = self.spellings.get((name, value), value)
+        return convert(value, self.types[name], where, path)
+
+    def _read_file(self, path: Path, origin: Origin) -> Level:
+        where = format_path(path)
+        section = self._section_of(mapping_of(read_yaml(path, where), where), where)
+        return self.read_mapping(section, where, origin, where, f"{self.section}.")
+
+    def _section_of(self, data: Mapping[Any, Any], where: str) -> dict[Any, Any]:
+        for key in data:
+            if key not in SECTIONS:
+                raise UserError(
+                    f"{where}: unknown section {key!r}{nearest(str(key), SECTIONS)}; there are {' and '.join(SECTIONS)}"
+                )
+        return mapping_of(data.get(self.section), f"{where}: {self.section}")
+
+
+def merge_levels(
+    levels: Iterable[Level], set_each_other: Sequence[tuple[str, str]], check: Callable[[Level], object]
+) -> Level:
+    """Return what levels, from weak to strong, set together; each must pass the `check` by itself.
+
+    Of options that set each other, the one that a stronger level sets drops what weaker ones say of both.
+    """
+    merged: Level = {}
+    for level in levels:
+        check(level)
+        for pair in set_each_other:
+            if any(name in level and level[name].value not in (None, "auto") for name in pair):
+                for name in pair:
+                    merged.pop(name, None)
+        merged.update(level)
+    return merged
+
+
+def read_yaml(path: Path, where: str) -> Any:
+    """Return the content of a YAML file; `where` begins the message of a `UserError`."""
+    import yaml  # only where there is a file: a plan is made in less time than this import takes
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{where}: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not readable YAML: {' '.join(str(error).split())}") from None
+
+
+def mapping_of(data: Any, where: str) -> dict[Any, Any]:
+    """Return YAML content that has to be keys and values; an empty file has none. Raises `UserError`."""
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise UserError(f"{where}: expected keys and values, got {str(data)[:40]!r}")
+    return data
