@@ -15,6 +15,7 @@ import pytest
 
 from slipway.training.config.options import TrainingConfig
 from slipway.training.observers.journal import read_journal
+from slipway.training.run.announce import describe_preparation
 from slipway.training.run.train import make_task, train
 from tests.training.clip_sources import write_folder
 from tests.training.processes import run_group
@@ -97,13 +98,14 @@ def share(source: Path, output: Path, use_cache: bool) -> int:
     own = slipway.training.run.train.prepare_data_once
 
     def recorded(*arguments: Any, **options: Any) -> Any:
-        data, told = own(*arguments, **options)
+        data, preparation = own(*arguments, **options)
+        told = () if preparation is None else describe_preparation(preparation, str(source))
         maps = Path("/proc/self/maps").read_text(encoding="utf-8")
         mapped = {line.split()[-1] for line in maps.splitlines() if "values.npy" in line}
         values = data.store.values.nan_to_num().sum().item()
         text = json.dumps({"mapped": sorted(mapped), "sum": values, "told": [one.reason for one in told]})
         (output / f"{os.environ['RANK']}.json").write_text(text, encoding="utf-8")
-        return data, told
+        return data, preparation
 
     slipway.training.run.train.prepare_data_once = recorded
     options = {**SMALL, "data": str(source), "runs_dir": str(output / "runs"), "data_cache": use_cache}
