@@ -11,7 +11,7 @@ import torch
 from ..common.conversion import plain_values
 from ..common.errors import UserError
 from ..devices.ranks import Ranks
-from ..step.flat import FlatParameters
+from ..step.parameters import ParameterStore
 from ..storage.checkpoint import Content, Manifest, read_state, read_tensors
 from .best import Best, Snapshot
 from .progress import Progress
@@ -84,7 +84,7 @@ def restore(loop: StepLoop, state: Mapping[str, Any], tensors: Tensors) -> None:
     loop.limit.restore(state["memory"])
 
 
-def _snapshot_tensors(best: Best, flat: FlatParameters) -> dict[str, torch.Tensor]:
+def _snapshot_tensors(best: Best, flat: ParameterStore) -> dict[str, torch.Tensor]:
     """Return the tensors of the best weights by name; none where nothing is best yet. They never change."""
     if best.snapshot is None:
         return {}
@@ -92,7 +92,7 @@ def _snapshot_tensors(best: Best, flat: FlatParameters) -> dict[str, torch.Tenso
     return {"values": flat.to_checkpoint(best.snapshot.values), **buffers}
 
 
-def _to_snapshot(tensors: Mapping[str, torch.Tensor], flat: FlatParameters) -> Snapshot | None:
+def _to_snapshot(tensors: Mapping[str, torch.Tensor], flat: ParameterStore) -> Snapshot | None:
     """Return what `_snapshot_tensors` was given, on the device."""
     if not tensors:
         return None

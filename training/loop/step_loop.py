@@ -25,9 +25,9 @@ from ..devices.watchdog import Watchdog
 from ..observers.events import Decision, Observer, StepEnd
 from ..observers.profiling.sections import UNMARKED, Sections
 from ..step.compilation import make_forward
-from ..step.flat import FlatParameters
 from ..step.micro_batch.limit import MicroBatchLimit
 from ..step.micro_batch.search import SizeSearch
+from ..step.parameters import ParameterStore
 from ..step.train_step import Failure, PendingStep, StepFlags, StepOutcome, TrainStep
 from ..tasks.task import Task
 from .faults import FaultDetector, Position
@@ -62,7 +62,7 @@ class StepLoop:
         *,
         task: Task,
         model: torch.nn.Module,
-        flat: FlatParameters,
+        flat: ParameterStore,
         recipe: Recipe,
         plan: Plan,
         ranks: Ranks,
@@ -105,7 +105,7 @@ class StepLoop:
             rank=ranks.rank,
             share_weights=plan.share_weights,
             micro_batch_size=ceiling,
-            equal_passes=flat.is_sharded,
+            equal_passes=flat.passes_are_collective,
         )
         self._search = SizeSearch(
             task=task,

@@ -124,7 +124,7 @@ class Trainer:
     def _make_saver(self, save_every: Interval | None, keep: int) -> Saver:
         """Return what saves the run on this rank. Without an interval a run is saved when it is stopped."""
         if self.folder is None:
-            return JoiningSaver(self._capture) if self.flat.is_sharded else Saver()
+            return JoiningSaver(self._capture) if self.flat.checkpoints_are_collective else Saver()
         return CheckpointSaver(
             self.folder,
             interval=save_every,
@@ -132,7 +132,7 @@ class Trainer:
             steps_per_epoch=-(-self.task.num_samples("train") // self.recipe.resolved.global_batch_size),
             observer=Observers([self.observer, self._saved]),
             capture=self._capture,
-            together=self.flat.is_sharded,
+            together=self.flat.checkpoints_are_collective,
         )
 
     @property
@@ -187,7 +187,7 @@ class Trainer:
                 share_weights=self.plan.share_weights,
                 batch_size=self._evaluation_batch_size,
                 forward=self._loop.step.forward,
-                equal_passes=self.flat.is_sharded,
+                equal_passes=self.flat.passes_are_collective,
                 on_batch=self._watchdog.beat,
                 observer=self.observer,
             )

@@ -93,7 +93,7 @@ def find_model_flops(loop: StepLoop, loader: Loader, ranks: Ranks) -> ModelFlops
     precision = loop.recipe.resolved.mixed_precision
     peak = peak_of_ranks(ranks, precision, step.flat.dtype)
     # Sharded parameters are gathered by all ranks together, which one alone cannot do.
-    if peak is None or not ranks.is_main or step.flat.is_sharded:
+    if peak is None or not ranks.is_main or step.flat.passes_are_collective:
         return None
     flops = _count_flops_per_sample(
         loop.task, loop.model, step, loader, stage, recomputes=loop.plan.gradient_checkpointing

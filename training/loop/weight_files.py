@@ -12,7 +12,7 @@ from ..devices.ranks import Ranks
 from ..devices.watchdog import Watchdog
 from ..observers.events import Decision, Observer
 from ..observers.profiling.sections import UNMARKED, Sections
-from ..step.flat import FlatParameters
+from ..step.parameters import ParameterStore
 from ..storage.run_folder import save_weights
 from ..tasks.task import Task
 
@@ -26,7 +26,7 @@ class WeightFiles:
         *,
         task: Task,
         model: nn.Module,
-        flat: FlatParameters,
+        flat: ParameterStore,
         ranks: Ranks,
         observer: Observer,
         watchdog: Watchdog,

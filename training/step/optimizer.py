@@ -9,7 +9,7 @@ from torch.optim.sgd import sgd
 
 from ..config.recipe import OptimizerSpec
 from ..devices.memory import is_out_of_memory, release_memory
-from .flat import FlatParameters
+from .parameters import ParameterStore
 
 _FUSED_DEVICES = ("cpu", "cuda", "xpu", "mps")
 """Where torch has optimizers that update a tensor in one kernel, which allocates nothing and can be told to do nothing."""
@@ -29,31 +29,33 @@ class FlatOptimizer:
     only.
     """
 
-    def __init__(self, spec: OptimizerSpec, flat: FlatParameters) -> None:
+    def __init__(self, spec: OptimizerSpec, parameters: ParameterStore) -> None:
         self._spec = spec
-        self._flat = flat
-        self._fused = flat.device.type in _FUSED_DEVICES
+        self._parameters = parameters
+        self._fused = parameters.device.type in _FUSED_DEVICES
         names = ("exp_avg", "exp_avg_sq") if spec.name == "adamw" else ("momentum_buffer",)
-        self.moments = {name: torch.zeros_like(flat.values) for name in names}
-        self._decays_in_kernel = self._fused and spec.name == "adamw" and flat.values.numel() >= _DECAYED_APART_ELEMENTS
+        self.moments = {name: torch.zeros_like(parameters.values) for name in names}
+        self._decays_in_kernel = (
+            self._fused and spec.name == "adamw" and parameters.values.numel() >= _DECAYED_APART_ELEMENTS
+        )
         self._places = self._chunks()
-        self._counts = [torch.zeros((), device=flat.device if self._fused else "cpu") for _ in self._places]
+        self._counts = [torch.zeros((), device=parameters.device if self._fused else "cpu") for _ in self._places]
         """Updates of each chunk, as the kernels want to be told; SGD does not ask."""
         self._parts = [self._part(place) for place in self._places]
         """Values, gradients and moments of each chunk, each as a list of one tensor, as torch's functions take them."""
         largest = 0 if self._fused else max(place.stop - place.start for place in self._places)
-        self._kept = [flat.values.new_empty(largest) for _ in (flat.values, *self.moments.values())]
+        self._kept = [parameters.values.new_empty(largest) for _ in (parameters.values, *self.moments.values())]
         """A chunk before its update, from the start: keeping it must not be what runs out of memory."""
 
     def _chunks(self) -> list[slice]:
-        size, boundary = self._flat.values.numel(), self._flat.decayed_values.numel()
+        size, boundary = self._parameters.values.numel(), self._parameters.decayed_values.numel()
         if self._decays_in_kernel:
             return [place for place in (slice(0, boundary), slice(boundary, size)) if place.start < place.stop]
         length = size if self._fused else _CHUNK_ELEMENTS
         return [slice(start, min(size, start + length)) for start in range(0, size, length)]
 
     def _part(self, place: slice) -> tuple[list[torch.Tensor], ...]:
-        tensors = (self._flat.values, self._flat.gradients, *self.moments.values())
+        tensors = (self._parameters.values, self._parameters.gradients, *self.moments.values())
         return tuple([tensor[place]] for tensor in tensors)
 
     def reset(self) -> None:
@@ -82,7 +84,7 @@ class FlatOptimizer:
             self._decay(learning_rate, weight_decay, is_finite)
         # As a GradScaler tells it; a kernel told so writes nothing.
         found_inf = None if is_finite is None else is_finite.logical_not().to(torch.float32)
-        boundary = self._flat.decayed_values.numel()
+        boundary = self._parameters.decayed_values.numel()
         for chunk, place in enumerate(self._places):
             decays = self._decays_in_kernel and place.start < boundary
             self._step(chunk, learning_rate, found_inf, weight_decay if decays else 0.0)
@@ -135,10 +137,10 @@ class FlatOptimizer:
             return
         with torch.no_grad():
             if self._spec.name == "adamw":
-                applies = 1.0 if is_finite is None else is_finite.to(self._flat.dtype)
-                self._flat.decayed_values.mul_(1.0 - learning_rate * weight_decay * applies)
+                applies = 1.0 if is_finite is None else is_finite.to(self._parameters.dtype)
+                self._parameters.decayed_values.mul_(1.0 - learning_rate * weight_decay * applies)
             else:
-                self._flat.decayed_gradients.add_(self._flat.decayed_values, alpha=weight_decay)
+                self._parameters.decayed_gradients.add_(self._parameters.decayed_values, alpha=weight_decay)
 
     def _update_in_chunks(self, learning_rate: float, weight_decay: float) -> None:
         self._decay(learning_rate, weight_decay, None)
@@ -160,5 +162,5 @@ class FlatOptimizer:
                     for kept, tensor in zip(self._kept, touched, strict=True):
                         tensor.copy_(kept[: tensor.numel()])
                 count.fill_(updates)
-                release_memory(self._flat.device)
+                release_memory(self._parameters.device)
                 self._step(chunk, learning_rate)

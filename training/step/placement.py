@@ -13,6 +13,7 @@ from ..devices.ranks import Ranks
 from ..tasks.task import Task
 from .flat import FlatParameters
 from .memory_format import lay_out_model, settle_memory_format
+from .parameters import ParameterStore
 
 _NUM_BUCKETS = 8
 _LEAST_BUCKET_BYTES, _MOST_BUCKET_BYTES = 1 << 20, 25 << 20
@@ -24,7 +25,7 @@ def settle_plan(plan: Plan, task: Task, model: nn.Module, recipe: Recipe, ranks:
     return settle_bucket_bytes(settle_memory_format(plan, task, model, recipe, ranks), model)
 
 
-def place_model(model: nn.Module, plan: Plan, ranks: Ranks, ledger_size: int) -> FlatParameters:
+def place_model(model: nn.Module, plan: Plan, ranks: Ranks, ledger_size: int) -> ParameterStore:
     """Move a new model, made on the host, to the ranks' devices as the plan says; its weights are rank 0's.
 
     Raises `UserError` where its parameters are not alike, or torch cannot shard them.

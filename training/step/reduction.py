@@ -9,11 +9,11 @@ import torch
 import torch.distributed as dist
 
 from ..devices.ranks import Ranks
-from .flat import FlatParameters
+from .parameters import ParameterStore
 
 
 class Reduction(Protocol):
-    """How what the ranks computed becomes the same on all of them."""
+    """Sums what the ranks computed: afterwards all of them hold the same."""
 
     def overlap(self) -> None:
         """Reduce during the next backward pass, which is the step's last."""
@@ -26,16 +26,6 @@ class Reduction(Protocol):
         ...
 
 
-def make_reduction(flat: FlatParameters, ranks: Ranks, bucket_bytes: int | None = None) -> Reduction:
-    """Return the reduction that suits how the parameters are held; one in a single bucket without `bucket_bytes`."""
-    if not flat.is_sharded:
-        return GradientReduction(flat, ranks, bucket_bytes)
-    from .sharded import ShardedParameters, ShardedReduction  # FSDP2 takes long to import
-
-    assert isinstance(flat, ShardedParameters)
-    return ShardedReduction(flat, ranks)
-
-
 class GradientReduction:
     """Sums the flat gradients and the ledger behind them.
 
@@ -44,17 +34,17 @@ class GradientReduction:
     sample, leaves a parameter out or failed half-way takes part all the same.
     """
 
-    def __init__(self, flat: FlatParameters, ranks: Ranks, bucket_bytes: int | None = None) -> None:
-        self._flat = flat
+    def __init__(self, parameters: ParameterStore, ranks: Ranks, bucket_bytes: int | None = None) -> None:
+        self._parameters = parameters
         self._ranks = ranks
         self._work: list[dist.Work] = []
         self._armed = False
         self._launched = 0
-        self._buckets, owners = _cut(flat, bucket_bytes or flat.all_gradients.nbytes)
+        self._buckets, owners = _split_buckets(parameters, bucket_bytes or parameters.all_gradients.nbytes)
         self._missing_at_start = [owners.count(bucket) for bucket in range(len(self._buckets))]
         self._missing: list[int] = []
         if ranks.size > 1:
-            for parameter, bucket in zip(flat.parameters, owners, strict=True):
+            for parameter, bucket in zip(parameters.tensors, owners, strict=True):
                 parameter.register_post_accumulate_grad_hook(partial(self._on_gradient, bucket))
 
     def overlap(self) -> None:
@@ -71,7 +61,7 @@ class GradientReduction:
         if self._ranks.size == 1:
             return
         if not overlapped:
-            self._ranks.sum_(self._flat.all_gradients)
+            self._ranks.sum_(self._parameters.all_gradients)
             return
         while self._launched < len(self._buckets):
             self._launch()
@@ -81,7 +71,7 @@ class GradientReduction:
 
     def gradient_norm(self) -> torch.Tensor:
         """Return the norm of the reduced gradient, a scalar on the device."""
-        return torch.linalg.vector_norm(self._flat.gradients)
+        return torch.linalg.vector_norm(self._parameters.gradients)
 
     def _on_gradient(self, bucket: int, parameter: torch.Tensor) -> None:
         if not self._armed:
@@ -92,27 +82,27 @@ class GradientReduction:
             self._launch()
 
     def _launch(self) -> None:
-        work = dist.all_reduce(self._flat.all_gradients[self._buckets[self._launched]], async_op=True)
+        work = dist.all_reduce(self._parameters.all_gradients[self._buckets[self._launched]], async_op=True)
         assert work is not None
         self._work.append(work)
         self._launched += 1
 
 
-def _cut(flat: FlatParameters, bucket_bytes: int) -> tuple[list[slice], list[int]]:
+def _split_buckets(parameters: ParameterStore, bucket_bytes: int) -> tuple[list[slice], list[int]]:
     """Return the buckets in the order of their reduction, and the bucket of each parameter."""
-    decayed = flat.decayed_values.numel()
-    smallest = bucket_bytes // flat.values.element_size()
+    decayed = parameters.decayed_values.numel()
+    smallest = bucket_bytes // parameters.values.element_size()
     # Biases and norms, of all layers alike, are complete at the end only: they go with the ledger.
     edges = [decayed]
-    for start in reversed([start for start in flat.starts if start < decayed]):
+    for start in reversed([start for start in parameters.starts if start < decayed]):
         if edges[-1] - start >= smallest:
             edges.append(start)
     if edges[-1] != 0:
         edges.append(0)
     pairs = zip(edges[1:], edges[:-1], strict=True)
-    buckets = [slice(start, stop) for start, stop in pairs] + [slice(decayed, flat.all_gradients.numel())]
+    buckets = [slice(start, stop) for start, stop in pairs] + [slice(decayed, parameters.all_gradients.numel())]
     owners = [
         next(number for number, bucket in enumerate(buckets) if bucket.start <= start < bucket.stop)
-        for start in flat.starts
+        for start in parameters.starts
     ]
     return buckets, owners

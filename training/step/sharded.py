@@ -1,6 +1,6 @@
-"""Parameters sharded over the ranks by torch's FSDP2, behind the face of flat ones: each rank updates its own rows.
+"""Parameters sharded over the ranks by torch's FSDP2, each rank updates its own rows.
 
-Zhao et al., "PyTorch FSDP", VLDB 2023. Every pass gathers and scatters, so the ranks do equally many of them, in step.
+Zhao et al., "PyTorch FSDP", VLDB 2023. Every pass gathers and scatters: all ranks do equally many passes.
 """
 
 from __future__ import annotations
@@ -16,46 +16,48 @@ from torch.distributed.tensor import DTensor, Shard
 
 from ..common.errors import UserError
 from ..devices.ranks import Ranks
-from .flat import FlatLayout, FlatParameters
+from .parameters import FlatLayout, ParameterStore, trainable_parameters
 
 
-class ShardedParameters(FlatParameters):
-    """This rank's rows of the trainable parameters, end to end; `values` is copied into the model's shards by `publish`.
+class ShardedParameters(ParameterStore):
+    """This rank's rows of the trainable parameters; `sync_model` copies `values` into the model's shards.
 
-    Whole vectors, as checkpoints hold them, are laid out as `FlatParameters` does: any world, sharded or not, reads them.
+    Vectors in checkpoints are laid out as those of `FlatParameters`: any world, sharded or not, reads them.
     """
 
-    is_sharded = True
+    passes_are_collective = True
+    can_retry_after_out_of_memory = False
+    checkpoints_are_collective = True
 
     def __init__(self, module: nn.Module, ledger_size: int, ranks: Ranks) -> None:
         self._ranks = ranks
-        parameters = self._sorted(module)
-        self._whole = FlatLayout.of([parameter.shape for parameter in parameters])
+        parameters = trainable_parameters(module)
+        self._complete = FlatLayout.of([parameter.shape for parameter in parameters])
         before = len(parameters)
         self._modules = shard_module(module, ranks)
-        parameters = self._sorted(module)
+        parameters = trainable_parameters(module)
         if len(parameters) != before:
             raise UserError(
                 "--sharding fsdp: layers share a parameter, which would be untied; use --sharding replicate"
             )
         self._shards = [_local(parameter) for parameter in parameters]
         self._rows = [_rows_of(parameter, ranks) for parameter in parameters]
-        self._allocate(parameters, [shard.shape for shard in self._shards], ledger_size)
+        super().__init__(parameters, [shard.shape for shard in self._shards], ledger_size)
         self._places = [
             self.values[start : start + shard.numel()].view(shard.shape)
             for start, shard in zip(self.starts, self._shards, strict=True)
         ]
-        self._take_in()
+        self._read_shards()
 
     def check_attached(self) -> None:
-        """Raise `RuntimeError` where something replaced a shard."""
+        """Raise `RuntimeError` if something replaced a shard."""
         if any(
-            _local(one).data_ptr() != shard.data_ptr() for one, shard in zip(self.parameters, self._shards, strict=True)
+            _local(one).data_ptr() != shard.data_ptr() for one, shard in zip(self.tensors, self._shards, strict=True)
         ):
             raise RuntimeError("a parameter was replaced after it was sharded")
 
     def sync_model(self) -> None:
-        """Let the model compute with `values`."""
+        """Copy `values` into the model's shards."""
         self._reshard()
         with torch.no_grad():
             torch._foreach_copy_(self._shards, self._places)
@@ -65,56 +67,64 @@ class ShardedParameters(FlatParameters):
         for module in self._modules:
             module.reshard()
 
-    def _take_in(self) -> None:
+    def _read_shards(self) -> None:
         """Set `values` from the model's shards."""
         with torch.no_grad():
             torch._foreach_copy_(self._places, self._shards)
 
     def zero_gradients(self) -> None:
-        """Begin a step; a pass outside of one, such as a probe of the memory, may have left gradients in the shards."""
-        super().zero_gradients()
-        for parameter in self.parameters:
+        """Set gradients and ledger to zero; those too that a pass outside of a step left in the shards."""
+        self.all_gradients.zero_()
+        for parameter in self.tensors:
             parameter.grad = None
 
+    def make_reduction(self, ranks: Ranks, bucket_bytes: int | None) -> ShardedReduction:
+        """Return the sum of the ledger and of the gradients' norms: FSDP2 sums the gradients, in buckets of its own."""
+        return ShardedReduction(self, ranks)
+
+    def persistent_storages(self, module: nn.Module) -> set[int]:
+        """Return nothing: each pass allocates the parameters that it gathers."""
+        return set()
+
     def collect_gradients(self) -> None:
-        """Move what the backward passes left in the shards to `gradients`; a parameter that took no part has zero."""
-        for parameter, start in zip(self.parameters, self.starts, strict=True):
+        """Move the gradients from the shards to `gradients`; a parameter that took no part has zero."""
+        for parameter, start in zip(self.tensors, self.starts, strict=True):
             if parameter.grad is not None:
                 gradient = _local(parameter.grad)
                 self.gradients[start : start + gradient.numel()].copy_(gradient.flatten())
                 parameter.grad = None
 
     def to_checkpoint(self, own: torch.Tensor) -> torch.Tensor:
-        """Return all ranks' parts of a vector such as `values`, on the host of rank 0; elsewhere an empty one."""
-        whole = torch.zeros(self._whole.size if self._ranks.is_main else 0, dtype=own.dtype)
-        for start, place, mine in zip(self.starts, self._whole.places, self._rows, strict=True):
+        """Return all ranks' parts of a vector such as `values` on the host of rank 0, an empty one elsewhere. A collective."""
+        complete = torch.zeros(self._complete.size if self._ranks.is_main else 0, dtype=own.dtype)
+        for start, place, mine in zip(self.starts, self._complete.places, self._rows, strict=True):
             # One parameter at a time: no rank holds all of them on its device. Adding zero is exact.
             summed = own.new_zeros(place.stop - place.start)
             summed[mine].copy_(own[start : start + mine.stop - mine.start])
             self._ranks.sum_(summed)
             if self._ranks.is_main:
-                whole[place].copy_(summed)
-        return whole
+                complete[place].copy_(summed)
+        return complete
 
-    def from_checkpoint(self, whole: torch.Tensor) -> torch.Tensor:
-        """Return this rank's part of a whole vector, on its device."""
-        own = torch.zeros(self.values.numel(), dtype=whole.dtype, device=self.device)
-        for start, place, mine in zip(self.starts, self._whole.places, self._rows, strict=True):
-            own[start : start + mine.stop - mine.start].copy_(whole[place][mine])
+    def from_checkpoint(self, complete: torch.Tensor) -> torch.Tensor:
+        """Return a copy of this rank's part, on its device."""
+        own = torch.zeros(self.values.numel(), dtype=complete.dtype, device=self.device)
+        for start, place, mine in zip(self.starts, self._complete.places, self._rows, strict=True):
+            own[start : start + mine.stop - mine.start].copy_(complete[place][mine])
         return own
 
     def state_dict(self, module: nn.Module) -> dict[str, torch.Tensor]:
-        """Return the model's state, whole, on the host of rank 0; elsewhere none of it. A collective."""
+        """Return the complete model's state on the host of rank 0, nothing elsewhere. A collective."""
         self._reshard()
         state = {}
         for name, tensor in module.state_dict().items():
-            whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+            complete = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
             if self._ranks.is_main:
-                state[name] = whole.cpu()
+                state[name] = complete.cpu()
         return state
 
     def load_state_dict(self, module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-        """Set the model from a whole state. Raises `RuntimeError` where that is of another one."""
+        """Set the model from the state of a complete one. Raises `RuntimeError` if that is of another model."""
         self._reshard()
         own = module.state_dict()
         if own.keys() != state.keys():
@@ -129,37 +139,37 @@ class ShardedParameters(FlatParameters):
                     local.copy_(state[name].flatten()[mine].view(local.shape))
                 else:
                     tensor.copy_(state[name])
-        self._take_in()
+        self._read_shards()
 
 
 class ShardedReduction:
-    """Sums what FSDP2 leaves to do: the ledger, and the square of the gradient's norm."""
+    """Sums what FSDP2 does not: the ledger, and the square of the gradient's norm."""
 
-    def __init__(self, flat: ShardedParameters, ranks: Ranks) -> None:
-        self._flat, self._ranks = flat, ranks
-        self._facts = torch.zeros(flat.ledger.numel() + 1, dtype=flat.dtype, device=flat.device)
+    def __init__(self, parameters: ShardedParameters, ranks: Ranks) -> None:
+        self._parameters, self._ranks = parameters, ranks
+        self._facts = torch.zeros(parameters.ledger.numel() + 1, dtype=parameters.dtype, device=parameters.device)
 
     def overlap(self) -> None:
         """Do nothing: FSDP2 always reduces during the backward pass."""
 
     def finish(self, *, overlapped: bool) -> None:
-        """Take in the gradients of this rank's rows, which are summed already, and sum the ledger."""
-        flat = self._flat
-        flat.collect_gradients()
-        self._facts[:-1].copy_(flat.ledger)
-        self._facts[-1] = flat.gradients.square().sum()
-        flat.ledger.copy_(self._ranks.sum_(self._facts)[:-1])
+        """Collect the gradients of this rank's rows, which FSDP2 has summed, and sum the ledger over the ranks."""
+        parameters = self._parameters
+        parameters.collect_gradients()
+        self._facts[:-1].copy_(parameters.ledger)
+        self._facts[-1] = parameters.gradients.square().sum()
+        parameters.ledger.copy_(self._ranks.sum_(self._facts)[:-1])
 
     def gradient_norm(self) -> torch.Tensor:
-        """Return the norm of the whole gradient, over all ranks' rows."""
+        """Return the norm of the gradient of all ranks' rows."""
         return self._facts[-1].sqrt()
 
 
 def shard_module(module: nn.Module, ranks: Ranks) -> list[FSDPModule]:
     """Shard a module's parameters over the ranks: each element of its lists of layers by itself, then the rest.
 
-    Return the modules that are. Gradients are summed, not averaged. A module names in `forward_methods` what computes beside
-    its `forward`. Raises `UserError` where torch cannot shard it.
+    Return the sharded modules. Gradients are summed, not averaged. A module names in `forward_methods` its other methods that
+    compute. Raises `UserError` if torch cannot shard it.
     """
     if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
         raise UserError(f"--sharding fsdp: torch {torch.__version__} cannot sum sharded gradients; take a newer one")
@@ -180,7 +190,7 @@ def shard_module(module: nn.Module, ranks: Ranks) -> list[FSDPModule]:
 
 
 def _layers(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield the outermost repeated parts, each once: the elements of lists and sequences that have parameters."""
+    """Yield the outermost layers, each once: the elements of lists and sequences that have parameters."""
     for child in module.children():
         if isinstance(child, (nn.ModuleList, nn.Sequential)):
             yield from (layer for layer in dict.fromkeys(child) if any(True for _ in layer.parameters()))
@@ -196,7 +206,7 @@ def _local(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _rows_of(tensor: torch.Tensor, ranks: Ranks) -> slice:
-    """Return the elements of a flattened parameter that this rank holds: rows in chunks, as `torch.chunk` cuts them."""
+    """Return the elements of a flattened parameter that this rank holds: rows in chunks, as `torch.chunk` makes them."""
     assert isinstance(tensor, DTensor)
     assert tensor.placements == (Shard(0),)
     rows = tensor.shape[0]

@@ -22,10 +22,9 @@ from ..devices.ranks import Ranks
 from ..observers.profiling.sections import UNMARKED, Sections
 from ..tasks.task import Batch, Task
 from .compilation import Forward
-from .flat import FlatParameters
 from .loss_scale import LossScale
 from .optimizer import FlatOptimizer
-from .reduction import make_reduction
+from .parameters import ParameterStore
 
 
 class StepFlags(NamedTuple):
@@ -114,7 +113,7 @@ class TrainStep:
         *,
         task: Task,
         model: nn.Module,
-        flat: FlatParameters,
+        flat: ParameterStore,
         ranks: Ranks,
         recipe: Recipe,
         forward: Forward | None = None,
@@ -128,7 +127,7 @@ class TrainStep:
         self._sections = sections
         self._device, self._rank = ranks.device, ranks.rank
         self._weight, self._loss_sum, self._out_of_memory, *self._flags = flat.ledger.unbind()
-        self._reduction = make_reduction(flat, ranks, bucket_bytes)
+        self._reduction = flat.make_reduction(ranks, bucket_bytes)
         self._reserve = MemoryReserve(ranks.device)
         self._spec = recipe.optimizer
         self._autocast = self._make_autocast(recipe.resolved.mixed_precision)
@@ -191,7 +190,7 @@ class TrainStep:
             message = out_of_memory_message(error)
             if message is None:
                 raise
-            if self.flat.is_sharded:
+            if not self.flat.can_retry_after_out_of_memory:
                 raise TrainingFailed(f"memory ran out on rank {self._rank} ({message}): {CANNOT_TRY_AGAIN}") from None
             drop_traceback(error)
             failure = Failure(done, message)

@@ -130,8 +130,8 @@ def make_net() -> SmallNet:
 def check_strides(flat: FlatParameters) -> None:
     """Check that each parameter and its gradient lies as it should, in the buffers."""
     flat.check_attached()
-    assert sum(one.ndim == 4 for one in flat.parameters) == 5
-    for one, start in zip(flat.parameters, flat.starts, strict=True):
+    assert sum(one.ndim == 4 for one in flat.tensors) == 5
+    for one, start in zip(flat.tensors, flat.starts, strict=True):
         assert one.grad is not None
         for tensor, buffer in ((one, flat.values), (one.grad, flat.all_gradients)):
             assert tensor.data_ptr() == buffer[start:].data_ptr()

@@ -51,7 +51,7 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 def reference_of(name: str) -> torch.Tensor:
     """Return the parameters after torch's own optimizer, decaying matrices only, in the order of the flat buffer."""
     flat = FlatParameters(make_model().double(), ledger_size=2)
-    parameters = [nn.Parameter(one.detach().clone()) for one in flat.parameters]
+    parameters = [nn.Parameter(one.detach().clone()) for one in flat.tensors]
     groups = [
         {"params": [one for one in parameters if one.ndim >= 2], "weight_decay": DECAY},
         {"params": [one for one in parameters if one.ndim < 2], "weight_decay": 0.0},
@@ -73,7 +73,7 @@ def reference_of(name: str) -> torch.Tensor:
 
 
 def parameters_of(flat: FlatParameters) -> torch.Tensor:
-    return torch.cat([one.detach().flatten() for one in flat.parameters])
+    return torch.cat([one.detach().flatten() for one in flat.tensors])
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])

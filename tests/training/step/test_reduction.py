@@ -17,7 +17,7 @@ from torch import nn
 from slipway.training.devices.ranks import Ranks
 from slipway.training.step.flat import FlatParameters
 from slipway.training.step.placement import settle_bucket_bytes
-from slipway.training.step.reduction import GradientReduction, _cut
+from slipway.training.step.reduction import GradientReduction, _split_buckets
 from tests.training.helpers import PLAN
 from tests.training.processes import run_group
 
@@ -80,7 +80,7 @@ def compare(folder: Path, size: int) -> None:
                     "buckets": len(reduction._buckets),
                     "difference": float((results[0] - results[2]).abs().max() / results[0].abs().max()),
                     "repeated": torch.equal(results[1], results[2]),
-                    "unused": float(flat.parameters[0].grad.abs().max()),  # type: ignore[union-attr]
+                    "unused": float(flat.tensors[0].grad.abs().max()),  # type: ignore[union-attr]
                     "weight": float(results[2][-2]),
                     "sum": float(results[2].sum()),
                 }
@@ -110,12 +110,12 @@ def test_buckets_sum_what_one_reduction_sums(tmp_path: Path, size: int) -> None:
 @pytest.mark.parametrize("bucket_bytes", [1, 700, 2000, 10**6])
 def test_buckets_cover_the_buffer_once_from_its_end_and_hold_whole_parameters(bucket_bytes: int) -> None:
     flat = make_flat()
-    buckets, owners = _cut(flat, bucket_bytes)
+    buckets, owners = _split_buckets(flat, bucket_bytes)
     *matrices, last = buckets
     assert [bucket.stop for bucket in matrices[1:]] == [bucket.start for bucket in matrices[:-1]]
     assert (matrices[0].stop, matrices[-1].start) == (last.start, 0)
     assert last.stop == flat.all_gradients.numel()
-    for parameter, start, owner in zip(flat.parameters, flat.starts, owners, strict=True):
+    for parameter, start, owner in zip(flat.tensors, flat.starts, owners, strict=True):
         assert buckets[owner].start <= start
         assert start + parameter.numel() <= buckets[owner].stop
         assert (owner == len(matrices)) == (parameter.ndim < 2)
@@ -140,6 +140,6 @@ def test_alone_nothing_is_reduced() -> None:
     reduction = GradientReduction(flat, Ranks.alone(), 1)
     flat.all_gradients.fill_(3.0)
     reduction.overlap()
-    flat.parameters[0].sum().backward()
+    flat.tensors[0].sum().backward()
     reduction.finish(overlapped=True)
     assert float(flat.ledger[0]) == 3.0

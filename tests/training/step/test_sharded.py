@@ -142,7 +142,7 @@ def check_parts(size: int) -> int:
     ranks = Ranks(rank=dist.get_rank(), size=size, local_rank=dist.get_rank(), device=torch.device("cpu"))
     model, plain = make_tower(), make_tower()
     sharded, flat = ShardedParameters(model, 4, ranks), FlatParameters(plain, 4)
-    rows = [len(one.to_local()) for one in sharded.parameters]  # type: ignore[attr-defined]
+    rows = [len(one.to_local()) for one in sharded.tensors]  # type: ignore[attr-defined]
     assert rows == {0: [2, 1, 1], 1: [2, 1, 1], 2: [1, 0, 0]}[ranks.rank]
     assert sharded.num_parameters == flat.num_parameters
     together = sharded.to_checkpoint(sharded.values)

@@ -130,25 +130,19 @@ class SizeSearch:
             largest,
             device,
             processes_sharing_memory=self._processes_sharing_memory,
-            persistent_storages=self._persistent_storages(),
-            min_over_ranks=ranks.minimum if self._step.flat.is_sharded else None,
+            persistent_storages=self._step.flat.persistent_storages(self._model),
+            min_over_ranks=ranks.minimum if self._step.flat.passes_are_collective else None,
         )
         fits = ranks.minimum(fits if fits < largest else self._largest_share)
         needed = -ranks.minimum(-(needed or 0)) or None
         # Cutting a batch would change what batch statistics are taken of, and timings would let sharded ranks fall out of step.
-        is_largest = _has_batch_statistics(self._model) or self._step.flat.is_sharded
+        is_largest = _has_batch_statistics(self._model) or self._step.flat.passes_are_collective
         size = fits if is_largest else self._fastest(stage, fits)
         with torch.no_grad():
             for buffer, before in buffers:
                 buffer.copy_(before)
         release_memory(device)
         return size, needed, fits < self._largest_share
-
-    def _persistent_storages(self) -> set[int]:
-        """Return the addresses of the parameters' storages; sharded ones are gathered for a pass, so it takes them."""
-        if self._step.flat.is_sharded:
-            return set()
-        return {parameter.untyped_storage().data_ptr() for parameter in self._model.parameters()}
 
     def _fastest(self, stage: Stage, largest: int) -> int:
         """Return the size, at most `largest`, at which a typical share takes the least time; the ranks agree on it."""

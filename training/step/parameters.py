@@ -1,0 +1,145 @@
+"""The interface of a model's trainable parameters: flat vectors for the optimizer step, whatever holds the model's own."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import torch
+from torch import nn
+
+from ..common.errors import UserError
+from ..devices.ranks import Ranks
+
+if TYPE_CHECKING:
+    from .reduction import Reduction
+
+_ALIGNMENT = 16
+"""Elements to which each parameter's start is aligned: 64 bytes in float32, as kernels for matrices need it."""
+
+
+class FlatLayout(NamedTuple):
+    """The places of tensors in a flat vector."""
+
+    places: tuple[slice, ...]
+    size: int
+
+    @classmethod
+    def of(cls, shapes: Sequence[torch.Size]) -> FlatLayout:
+        """Return the layout of tensors one after another, each aligned."""
+        places, size = [], 0
+        for shape in shapes:
+            places.append(slice(size, size + math.prod(shape)))
+            size += -(-math.prod(shape) // _ALIGNMENT) * _ALIGNMENT
+        return cls(tuple(places), size)
+
+
+class ParameterStore(ABC):
+    """Trainable parameters and their gradients as flat vectors: weight-decayed ones first (matrices), then biases and norms.
+
+    After the gradients comes the ledger: a few numbers that ranks sum in the same reduction, such as the weight of the
+    samples of a step.
+    """
+
+    passes_are_collective: ClassVar[bool]
+    """Whether the ranks communicate within each forward and backward pass: all of them then do equally many passes."""
+    can_retry_after_out_of_memory: ClassVar[bool]
+    """Whether a rank that ran out of memory in a pass can do it again: no other rank waits for it within the pass."""
+    checkpoints_are_collective: ClassVar[bool]
+    """Whether all ranks take part in `to_checkpoint` and `state_dict`, which give the result to rank 0 only."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter], shapes: Sequence[torch.Size], ledger_size: int) -> None:
+        """Allocate the vectors for parameters of which this process holds tensors of these shapes."""
+        layout = FlatLayout.of(shapes)
+        self.dtype, self.device = parameters[0].dtype, parameters[0].device
+        self.tensors = list(parameters)
+        """The model's parameters, in their order in the vectors."""
+        self.num_parameters = sum(parameter.numel() for parameter in parameters)
+        self.starts = [place.start for place in layout.places]
+        # Of parameters with few rows a rank may hold none: kernels and loops need something all the same.
+        size = max(layout.size, _ALIGNMENT)
+        self.values = torch.zeros(size, dtype=self.dtype, device=self.device)
+        self.all_gradients = torch.zeros(size + ledger_size, dtype=self.dtype, device=self.device)
+        """The gradients and, at the end, the ledger: what is reduced."""
+        undecayed = [start for start, one in zip(self.starts, parameters, strict=True) if one.ndim < 2]
+        boundary = undecayed[0] if undecayed else size
+        self.gradients = self.all_gradients[:size]
+        self.ledger = self.all_gradients[size:]
+        self.decayed_values = self.values[:boundary]
+        self.decayed_gradients = self.gradients[:boundary]
+
+    @abstractmethod
+    def check_attached(self) -> None:
+        """Raise `RuntimeError` if something replaced a parameter or gradient of the model."""
+
+    @abstractmethod
+    def zero_gradients(self) -> None:
+        """Set gradients and ledger to zero at the start of a step."""
+
+    @abstractmethod
+    def sync_model(self) -> None:
+        """Give the model `values` after they changed."""
+
+    @abstractmethod
+    def make_reduction(self, ranks: Ranks, bucket_bytes: int | None) -> Reduction:
+        """Return how gradients and ledger are summed over the ranks; `None`: in a single bucket."""
+
+    @abstractmethod
+    def persistent_storages(self, module: nn.Module) -> set[int]:
+        """Return the addresses of the module's storages that exist before a pass: it does not allocate them."""
+
+    @abstractmethod
+    def to_checkpoint(self, own: torch.Tensor) -> torch.Tensor:
+        """Return a vector such as `values` as checkpoints hold it: of all ranks, each parameter contiguous."""
+
+    @abstractmethod
+    def from_checkpoint(self, complete: torch.Tensor) -> torch.Tensor:
+        """Return a copy of what this process holds of a checkpoint's vector, on the device, laid out as `values`."""
+
+    @abstractmethod
+    def state_dict(self, module: nn.Module) -> dict[str, torch.Tensor]:
+        """Return the state of the complete model."""
+
+    @abstractmethod
+    def load_state_dict(self, module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+        """Set the model from the state of a complete one. Raises `RuntimeError` if that is of another model."""
+
+    def set_values(self, values: torch.Tensor) -> None:
+        """Set all parameters from a snapshot of `values`."""
+        with torch.no_grad():
+            self.values.copy_(values)
+        self.sync_model()
+
+    @contextmanager
+    def temporarily(self, values: torch.Tensor | None) -> Iterator[None]:
+        """Let the model compute with other values within the block, such as a moving average; `None`: with its own."""
+        if values is None:
+            yield
+            return
+        own = self.values.clone()
+        self.set_values(values)
+        try:
+            yield
+        finally:
+            self.set_values(own)
+
+
+def trainable_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """Return a module's trainable parameters, weight-decayed ones first.
+
+    Raises `UserError` if there is none, or if they differ in dtype or device.
+    """
+    trained = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+    if not trained:
+        raise UserError("the model has no trainable parameter")
+    dtype, device = trained[0][1].dtype, trained[0][1].device
+    for name, parameter in trained:
+        if parameter.dtype != dtype or parameter.device != device:
+            raise UserError(
+                f"the model's parameter {name} is {parameter.dtype} on {parameter.device}, others are {dtype} "
+                f"on {device}: give them one dtype and device before training"
+            )
+    return sorted((parameter for _, parameter in trained), key=lambda parameter: parameter.ndim < 2)
