@@ -27,12 +27,12 @@ from torch import nn
 
 from benchmarks.measure import Ratio, console, finish, option_parser
 from slipway.training.config.intervals import Interval
-from slipway.training.config.options import TrainingConfig
 from slipway.training.config.plan import Plan
 from slipway.training.devices.ranks import Ranks
 from slipway.training.loop.saver import CheckpointSaver
 from slipway.training.loop.trainer import Trainer
 from slipway.training.observers.events import CheckpointSaved, Decision, Observer, StepEnd
+from slipway.training.run.training_config import TrainingConfig
 from slipway.training.storage.checkpoint import Content
 from slipway.training.tasks.tensors import TensorTask
 

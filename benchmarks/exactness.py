@@ -28,11 +28,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from slipway.training.batches.order import Order
 from slipway.training.common.keyed_random import fold, sample_keys
-from slipway.training.config.options import TrainingConfig
 from slipway.training.config.plan import Plan
-from slipway.training.config.recipe import ModelSpec, Recipe
+from slipway.training.config.recipe import Recipe
 from slipway.training.config.schedule import learning_rate
-from slipway.training.config.stages import AUGMENTATION
 from slipway.training.data.landmarks import LandmarkLayout
 from slipway.training.data.prepared.prepared import DataFacts, PreparedData
 from slipway.training.data.prepared.store import RaggedStore
@@ -41,7 +39,9 @@ from slipway.training.devices.ranks import Ranks
 from slipway.training.devices.world import leave_group
 from slipway.training.loop.trainer import MODEL_STREAM, Trainer
 from slipway.training.observers.events import Observer
+from slipway.training.run.training_config import TrainingConfig
 from slipway.training.tasks.sign import SignTask
+from slipway.training.tasks.sign_options import AUGMENTATION, ModelSpec
 from slipway.training.tasks.task import Batch
 
 BOUNDS = {"float64": 1e-10, "float32": 1e-5}
@@ -107,6 +107,9 @@ def make_data() -> PreparedData:
     )
 
 
+MODEL = ModelSpec(width=32, kernel_size=5)
+
+
 def make_recipe(precision: str, epochs: int) -> Recipe:
     """Return a recipe with everything on that could break exactness: augmentation, dropout, smoothing, clipping."""
     config = TrainingConfig(
@@ -118,10 +121,9 @@ def make_recipe(precision: str, epochs: int) -> Recipe:
         seed=11,
     )
     recipe = config.make_recipe()
-    stage = replace(
-        recipe.stages[0], augmentation=replace(AUGMENTATION, flip_probability=0.5), dropout=0.3, warmup_epochs=1.0
-    )
-    return replace(recipe, stages=(stage,), model=ModelSpec(width=32, kernel_size=5)).resolve(1, "no")
+    options = replace(recipe.stages[0].options, augmentation=replace(AUGMENTATION, flip_probability=0.5), dropout=0.3)
+    stage = replace(recipe.stages[0], warmup_epochs=1.0, options=options)
+    return replace(recipe, stages=(stage,)).resolve(1, "no")
 
 
 def train_reference(recipe: Recipe, task: SignTask) -> tuple[torch.Tensor, torch.Tensor]:
@@ -148,7 +150,7 @@ def train_reference(recipe: Recipe, task: SignTask) -> tuple[torch.Tensor, torch
         clips = task.augment(task.fetch("train", torch.from_numpy(indices)), keys, stage)
         landmarks = pad_sequence(list(clips["landmarks"].split(clips["lengths"].tolist())), batch_first=True)
         scores = model(landmarks.to(dtype), clips["lengths"], keys)
-        loss = torch.nn.functional.cross_entropy(scores, clips["labels"], label_smoothing=stage.label_smoothing)
+        loss = torch.nn.functional.cross_entropy(scores, clips["labels"], label_smoothing=stage.options.label_smoothing)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), optimizer_spec.clip_norm or torch.inf)
@@ -184,7 +186,7 @@ class CountingTask(SignTask):
 def run_case(case: Case, epochs: int, ranks: Ranks) -> tuple[torch.Tensor, list[int]]:
     """Train as a plan says; return the final weights, flattened, and the samples that each rank computed."""
     recipe = make_recipe(case.precision, epochs)
-    task = CountingTask(make_data(), recipe.model)
+    task = CountingTask(make_data(), MODEL)
     plan = replace(
         Plan.alone(),
         world_size=ranks.size,
@@ -223,7 +225,7 @@ def work(rank: int, world_size: int, port: int, cases: list[Case], epochs: int, 
             continue
         if case.precision not in references:
             recipe = make_recipe(case.precision, epochs)
-            references[case.precision] = train_reference(recipe, SignTask(make_data(), recipe.model))
+            references[case.precision] = train_reference(recipe, SignTask(make_data(), MODEL))
         first, final = references[case.precision]
         largest = final.abs().max()
         found.append(

@@ -28,7 +28,7 @@ from slipway.training.batches.loader import Loader
 from slipway.training.batches.sampler import EpochSampler, StepWork
 from slipway.training.common.keyed_random import fold
 from slipway.training.config.plan import Plan
-from slipway.training.config.recipe import MixedPrecision, ModelSpec, OptimizerSpec, Recipe, Stage
+from slipway.training.config.recipe import MixedPrecision, OptimizerSpec, Recipe, Stage, TaskSpec
 from slipway.training.data.prepared.store import RaggedStore
 from slipway.training.devices.memory import synchronise
 from slipway.training.devices.ranks import Ranks
@@ -39,6 +39,7 @@ from slipway.training.observers.journal import Journal
 from slipway.training.observers.profiling.sections import UNMARKED, Sections
 from slipway.training.run.announce import announce_run
 from slipway.training.tasks.sign import SignTask
+from slipway.training.tasks.sign_options import ModelSpec
 from slipway.training.tasks.task import Batch, Task
 from slipway.training.tasks.tensors import TensorTask
 
@@ -138,7 +139,7 @@ def make_recipe(case: Case, *, epochs: int = _MANY_EPOCHS) -> Recipe:
     """Return a recipe of one stage with AdamW, clipping and a constant learning rate."""
     stage = Stage(name="benchmark", epochs=epochs, schedule="constant", warmup_epochs=0.0)
     optimizer = OptimizerSpec(learning_rate=3e-4, clip_norm=1.0)
-    recipe = Recipe(optimizer=optimizer, stages=(stage,), batch_size=case.batch_size)
+    recipe = Recipe(task=TaskSpec(name="benchmark"), optimizer=optimizer, stages=(stage,), batch_size=case.batch_size)
     return recipe.resolve(1, case.mixed_precision)
 
 

@@ -58,10 +58,11 @@ def peak_bytes() -> int:
 
 def train(side: str, case: Case) -> None:
     """Train some steps in this process."""
-    from slipway.training.config.options import TrainingConfig
     from slipway.training.devices.ranks import Ranks
     from slipway.training.run.train import train
+    from slipway.training.run.training_config import TrainingConfig
     from slipway.training.tasks.sign import SignTask
+    from slipway.training.tasks.sign_options import ModelSpec
 
     makers: dict[str, Callable[[], sign_loops.Clips]] = {
         "real": sign_loops.real_clips,
@@ -77,13 +78,12 @@ def train(side: str, case: Case) -> None:
     with tempfile.TemporaryDirectory() as folder:
         config = TrainingConfig(
             micro_batch_size=BATCH_SIZE,
-            model_width=case.width,
             max_steps=len(kept) // BATCH_SIZE,
             device="cpu",
             runs_dir=folder,
             save_every="never" if side == SLIPWAY else "10min",
         )
-        train(config, SignTask(clips.data, config.make_recipe().model))
+        train(config, SignTask(clips.data, ModelSpec(width=case.width)))
 
 
 def measure(side: str, case_name: str) -> dict[str, int]:

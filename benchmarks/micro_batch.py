@@ -25,15 +25,16 @@ from rich.table import Table
 
 from benchmarks import sign_loops
 from benchmarks.measure import Clock, Cost, Ratio, console, finish, in_turn, option_parser, wall
-from slipway.training.config.options import TrainingConfig
 from slipway.training.config.plan import Plan
-from slipway.training.config.recipe import ModelSpec, Recipe, Stage
+from slipway.training.config.recipe import Recipe, Stage
 from slipway.training.devices.manager import DeviceManager
 from slipway.training.devices.ranks import Ranks
 from slipway.training.loop.trainer import Trainer
 from slipway.training.observers.events import Observer, StepEnd
+from slipway.training.run.training_config import TrainingConfig
 from slipway.training.step.micro_batch.search import SizeSearch
 from slipway.training.tasks.sign import SignTask
+from slipway.training.tasks.sign_options import ModelSpec
 
 TARGET = 0.95
 """Samples a second of auto over those of the best fixed size."""
@@ -108,11 +109,11 @@ class SteadyClock(Observer):
         self.cost = self._clock.read()
 
 
-def make_recipe(model: ModelSpec) -> Recipe:
-    """Return the default recipe with another model and an epoch of its longest stage."""
+def make_recipe() -> Recipe:
+    """Return the default recipe with an epoch of its longest stage."""
     recipe = TrainingConfig().make_recipe()
     longest = max(recipe.stages, key=lambda stage: stage.epochs)
-    return replace(recipe, model=model, stages=(replace(longest, epochs=1),)).resolve(1, "no")
+    return replace(recipe, stages=(replace(longest, epochs=1),)).resolve(1, "no")
 
 
 def powers_of_two(most: int) -> list[int]:
@@ -127,7 +128,7 @@ def powers_of_two(most: int) -> list[int]:
 def measure(case: Case) -> Found:
     """Train with each size in turn and with auto, in this process."""
     torch.set_num_threads(case.threads)
-    recipe = make_recipe(case.model)
+    recipe = make_recipe()
     batch = recipe.resolved.global_batch_size
     clips = sign_loops.whole_batches(sign_loops.default_clips(), batch, at_most=WARM_STEPS + case.num_batches)
     task = SignTask(clips.data, case.model)

@@ -26,9 +26,9 @@ from benchmarks.measure import Clock
 from benchmarks.slipway_side import flatten, train_with_slipway
 from benchmarks.workers import serve
 from slipway.training.batches.order import Order
-from slipway.training.config.options import TrainingConfig
 from slipway.training.config.plan import Plan
 from slipway.training.devices.ranks import Ranks
+from slipway.training.run.training_config import TrainingConfig
 from slipway.training.tasks.tensors import TensorTask
 
 BATCH_SIZE, NUM_FEATURES, NUM_CLASSES = 32, 64, 10
@@ -196,7 +196,7 @@ def train_slipway(samples: Samples, order: Sequence[int] | None) -> torch.Tensor
         seed=SEED,
     )
     recipe = config.make_recipe().resolve(1, "no")
-    recipe = replace(recipe, stages=(replace(recipe.stages[0], label_smoothing=0.0),))
+    recipe = replace(recipe, stages=(replace(recipe.stages[0], options=None),))
     task = TensorTask(make_model, {"train": samples}, keyed_randomness=True)
     plan = replace(Plan.alone(), micro_batch_size=BATCH_SIZE)
     return train_with_slipway(task, recipe, plan, Ranks.alone()).weights

@@ -28,9 +28,9 @@ from benchmarks.measure import Clock, Cost, Ratio, console, cpu, finish, in_turn
 from benchmarks.slipway_side import train_with_slipway
 from slipway.training.batches.loader import Loader
 from slipway.training.batches.sampler import EpochSampler
-from slipway.training.config.options import TrainingConfig
 from slipway.training.config.plan import Plan
 from slipway.training.devices.ranks import Ranks
+from slipway.training.run.training_config import TrainingConfig
 from slipway.training.tasks.tensors import TensorTask
 
 SIZES = (10**4, 10**5, 10**6, 10**7)

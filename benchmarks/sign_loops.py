@@ -25,21 +25,22 @@ from benchmarks.padded_encoder import PaddedEncoder
 from benchmarks.slipway_side import Trained, flatten, train_with_slipway
 from slipway.training.batches.order import Order
 from slipway.training.common.keyed_random import fold, sample_keys
-from slipway.training.config.options import TrainingConfig
 from slipway.training.config.plan import Plan
-from slipway.training.config.recipe import DataSpec, ModelSpec, Recipe, Stage
+from slipway.training.config.recipe import Recipe, Stage
 from slipway.training.config.schedule import learning_rate
-from slipway.training.config.stages import AUGMENTATION
 from slipway.training.data.augment import augment_clips
 from slipway.training.data.landmarks import SPLITS
 from slipway.training.data.layouts import one_hand
 from slipway.training.data.prepared.prepare import prepare_data
 from slipway.training.data.prepared.prepared import DataFacts, PreparedData
 from slipway.training.data.prepared.store import RaggedStore
+from slipway.training.data.specs import DataSpec
 from slipway.training.devices.ranks import Ranks
 from slipway.training.loop.trainer import MODEL_STREAM
+from slipway.training.run.training_config import TrainingConfig
 from slipway.training.tasks.sign import SignTask
 from slipway.training.tasks.sign_encoder import SignEncoder
+from slipway.training.tasks.sign_options import AUGMENTATION, ModelSpec
 
 _REAL_DATA = "asl_boston104_hands"
 _SHORTEST, _MEDIAN, _LONGEST, _SPREAD = 3, 10.0, 30, 0.5
@@ -129,8 +130,13 @@ def make_recipe(
     """Return the default recipe's first stage, or its second, which augments."""
     recipe = TrainingConfig(epochs=epochs, batch_size=batch_size, model_width=width).make_recipe()
     stage = replace(recipe.stages[1 if augments else 0], patience=None)
-    assert (stage.augmentation == AUGMENTATION) == augments
+    assert (stage.options.augmentation == AUGMENTATION) == augments
     return replace(recipe, stages=(stage,)).resolve(num_ranks, "no")
+
+
+def model_of(recipe: Recipe) -> ModelSpec:
+    """Return the size of a recipe's encoder."""
+    return ModelSpec(**recipe.task.options["model"])
 
 
 class ClipDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
@@ -154,7 +160,7 @@ class ClipDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         clip, key = self._clips[index], self._keys[index]
-        if self._stage.augmentation == AUGMENTATION:
+        if self._stage.options.augmentation == AUGMENTATION:
             lengths = torch.tensor([len(clip)])
             clip, _ = augment_clips(clip, lengths, key[None], AUGMENTATION, self._layout)
         return clip, self._labels[index], key
@@ -184,7 +190,7 @@ def train_by_hand(clips: Clips, recipe: Recipe, ranks: Ranks, *, accumulation: i
     order = Order(seed=recipe.seed, num_samples=len(dataset))
     steps = order.num_steps(batch)
     torch.manual_seed(fold(recipe.seed, MODEL_STREAM) % 2**63)
-    task = SignTask(clips.data, recipe.model)
+    task = SignTask(clips.data, model_of(recipe))
     encoder = task.build_model()
     assert isinstance(encoder, SignEncoder)
     task.begin_stage(encoder, stage)
@@ -195,7 +201,7 @@ def train_by_hand(clips: Clips, recipe: Recipe, ranks: Ranks, *, accumulation: i
         {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, betas=(spec.beta1, spec.beta2), eps=spec.eps)
-    criterion = nn.CrossEntropyLoss(label_smoothing=stage.label_smoothing)
+    criterion = nn.CrossEntropyLoss(label_smoothing=stage.options.label_smoothing)
     replica.train()
     step = 0
     ranks.barrier()
@@ -245,7 +251,7 @@ def train_by_slipway(
         gradient_accumulation=accumulation,
         threads_per_process=torch.get_num_threads(),
     )
-    return train_with_slipway(SignTask(clips.data, recipe.model), recipe, plan, ranks)
+    return train_with_slipway(SignTask(clips.data, model_of(recipe)), recipe, plan, ranks)
 
 
 def difference(first: Trained, second: Trained) -> float:

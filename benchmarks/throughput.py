@@ -29,12 +29,13 @@ from benchmarks.side_by_side import BY_HAND, SLIPWAY, Case, Found, measure
 from benchmarks.slipway_side import train_with_slipway
 from slipway.training.batches.loader import Loader
 from slipway.training.batches.sampler import StepWork
-from slipway.training.config.options import TrainingConfig
 from slipway.training.config.plan import Plan
 from slipway.training.config.recipe import Stage
 from slipway.training.devices.host import usable_cores
 from slipway.training.devices.ranks import Ranks
+from slipway.training.run.training_config import TrainingConfig
 from slipway.training.tasks.sign import SignTask
+from slipway.training.tasks.sign_options import ModelSpec
 from slipway.training.tasks.task import Batch
 
 TARGETS = {1: 1.3, 2: 1.2}
@@ -91,7 +92,7 @@ def measure_waiting(clips: sign_loops.Clips, threads: int) -> Waiting:
         patch.dict(os.environ, XDG_CACHE_HOME=cache),
         patch.object(Loader, "steps", timed),
     ):
-        train_with_slipway(SignTask(clips.data, recipe.model), recipe, Plan.alone(), Ranks.alone())
+        train_with_slipway(SignTask(clips.data, ModelSpec()), recipe, Plan.alone(), Ranks.alone())
     return found
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from slipway.training.common.errors import TrainingFailed, UserError
-    from slipway.training.config.options import AdvancedTrainingConfig, TrainingConfig
-    from slipway.training.config.recipe import Augmentation, Recipe, Stage
+    from slipway.training.config.recipe import Recipe, Stage
+    from slipway.training.data.specs import Augmentation
     from slipway.training.devices.interruption import Interrupted
     from slipway.training.devices.manager import DeviceManager
     from slipway.training.observers.events import (
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from slipway.training.observers.journal import read_journal
     from slipway.training.run.train import train
+    from slipway.training.run.training_config import AdvancedTrainingConfig, TrainingConfig
     from slipway.training.tasks.classification import ClassificationTask
     from slipway.training.tasks.predict import SignPredictor
     from slipway.training.tasks.task import Batch, Task
@@ -44,8 +45,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "training.common.errors": ("TrainingFailed", "UserError"),
-    "training.config.options": ("AdvancedTrainingConfig", "TrainingConfig"),
-    "training.config.recipe": ("Augmentation", "Recipe", "Stage"),
+    "training.config.recipe": ("Recipe", "Stage"),
+    "training.data.specs": ("Augmentation",),
     "training.devices.interruption": ("Interrupted",),
     "training.devices.manager": ("DeviceManager",),
     "training.observers.events": (
@@ -67,6 +68,7 @@ _HOMES = {
     ),
     "training.observers.journal": ("read_journal",),
     "training.run.train": ("train",),
+    "training.run.training_config": ("AdvancedTrainingConfig", "TrainingConfig"),
     "training.tasks.classification": ("ClassificationTask",),
     "training.tasks.predict": ("SignPredictor",),
     "training.tasks.task": ("Batch", "Task"),

@@ -35,7 +35,7 @@ def test_help_lists_the_options_without_loading_torch() -> None:
     assert "usage: train.py" in done.stdout
     assert "--no-data-parallel" in done.stdout
     loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
-    assert "slipway.training.config.options" in loaded
+    assert "slipway.training.run.training_config" in loaded
     assert "torch" not in loaded
 
 

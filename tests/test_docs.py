@@ -8,8 +8,9 @@ import pytest
 import torch
 import yaml
 
-from slipway.training.common.conversion import from_mapping
 from slipway.training.config.recipe import Stage
+from slipway.training.config.stages import read_stage
+from slipway.training.tasks.sign_options import SignStage
 from tests.conftest import ROOT
 from tests.training.helpers import make_recipe, make_trainer
 
@@ -45,7 +46,7 @@ def test_the_task_of_the_readme_trains() -> None:
 
 def test_the_stages_file_of_the_documentation_is_one() -> None:
     entries = yaml.safe_load(blocks("docs/stages.md", "yaml")[0])
-    stages = [from_mapping(Stage, entry, "docs") for entry in entries]
+    stages = [read_stage(entry, SignStage, "docs") for entry in entries]
     assert [stage.name for stage in stages] == ["warm", "settle"]
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slipway.training.config.options import TrainingConfig
 from slipway.training.devices.manager import DeviceManager
 from slipway.training.observers.journal import read_journal
+from slipway.training.run.training_config import TrainingConfig
 from tests.conftest import ROOT
 
 NUM_CLIPS = 46

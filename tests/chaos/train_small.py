@@ -21,13 +21,14 @@ from torch import nn
 
 from slipway import Batch, TrainingConfig, train
 from slipway.training.common.errors import TrainingFailed, UserError
-from slipway.training.config.recipe import ModelSpec, Stage
+from slipway.training.config.recipe import Stage
 from slipway.training.data.landmarks import SPLITS, LandmarkLayout
 from slipway.training.data.prepared.prepared import DataFacts, PreparedData
 from slipway.training.data.prepared.store import RaggedStore
 from slipway.training.devices.interruption import EXIT_RESUMABLE, Interrupted
 from slipway.training.tasks.classification import ClassificationTask
 from slipway.training.tasks.sign import SignTask
+from slipway.training.tasks.sign_options import ModelSpec
 from slipway.training.tasks.tensors import TensorTask
 
 NUM_SAMPLES = {"train": 300, "validation": 60, "test": 60}

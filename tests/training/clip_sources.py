@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from slipway.training.config.recipe import DataSpec
 from slipway.training.data.landmarks import SPLITS
 from slipway.training.data.prepared.cache import DataCache
 from slipway.training.data.prepared.prepare import Preparation, find_or_prepare
 from slipway.training.data.prepared.prepared import PreparedData
+from slipway.training.data.specs import DataSpec
 
 LONG_AGO = 1_500_000_000
 

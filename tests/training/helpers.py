@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from slipway.training.common.errors import UserError
-from slipway.training.config.options import TrainingConfig
 from slipway.training.config.plan import Plan
 from slipway.training.config.recipe import Recipe, Stage
 from slipway.training.devices.ranks import Ranks
 from slipway.training.loop.trainer import Trainer
 from slipway.training.observers.events import EpochEnd, Observer, StageStart, StepEnd
+from slipway.training.run.training_config import TrainingConfig
 from slipway.training.tasks.task import Task
 from slipway.training.tasks.tensors import TensorTask
 

@@ -1,4 +1,4 @@
-"""The typed configuration: every option of a run in one record, and the recipe and plan intent that it makes."""
+"""The options that every training has, whatever its task: typed, grouped, checked, with one line of help each."""
 
 from __future__ import annotations
 
@@ -10,8 +10,18 @@ from ..common.conversion import convert, field_types
 from ..common.errors import UserError
 from .intervals import Interval
 from .plan import MemoryFormat
-from .recipe import BatchRule, DataSpec, LearningRateRule, ModelSpec, OptimizerSpec, Recipe, Stage
-from .stages import AUGMENTATION, load_stages, shorten
+from .recipe import (
+    BatchRule,
+    LearningRateRule,
+    OptimizerName,
+    OptimizerSpec,
+    Precision,
+    Recipe,
+    Schedule,
+    Stage,
+    TaskSpec,
+)
+from .stages import shorten
 
 _COUNTS = (
     "micro_batch_size",
@@ -27,121 +37,134 @@ _COUNTS = (
 )
 """Options that are at least 1."""
 
-RECIPE, PLAN, RUN = "recipe: what is learned", "plan: how it is computed", "run"
+
+@dataclass(frozen=True, kw_only=True)
+class OptionGroup:
+    """Options that stand together in the help."""
+
+    title: str
+    decides_weights: bool
+    """Whether they decide what is learned, so that a resumed run keeps them."""
 
 
-def _option(default: Any, group: str, help_text: str) -> Any:
+RECIPE = OptionGroup(title="recipe: what is learned", decides_weights=True)
+PLAN = OptionGroup(title="plan: how it is computed", decides_weights=False)
+RUN = OptionGroup(title="run", decides_weights=False)
+
+
+def option(default: Any, group: OptionGroup, help_text: str) -> Any:
+    """Return the field of an option."""
     return dataclasses.field(default=default, metadata={"group": group, "help": help_text})
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """Every option of a training run. The command line, the YAML file and the environment are read into it."""
+def flag_of(name: str) -> str:
+    """Return the flag that an error names for an option."""
+    return f"--{name.replace('_', '-')}"
 
-    data: str = _option("synthetic", RECIPE, "a path, a data set name, or 'synthetic' for the embedded default")
-    data_format: str | None = _option(None, RECIPE, "force a reader instead of detecting it")
-    split: Literal["auto", "stratified", "signer", "own"] = _option(
-        "auto", RECIPE, "how to split; auto: the data's own split, else stratified"
-    )
-    train_ratio: float = _option(0.7, RECIPE, "share of the samples to train on; the rest is halved")
-    duplicates: Literal["drop", "keep"] = _option(
-        "drop", RECIPE, "exact duplicates: drop later copies, or keep them on one side of the split"
-    )
-    stages_config: str = _option(
+
+@dataclass(frozen=True, kw_only=True)
+class GeneralOptions:
+    """The options of any training: what is learned beside the task, how it is computed, where the run is kept."""
+
+    stages_config: str = option(
         "default", RECIPE, "default, conservative, aggressive, minimal, or a YAML file of stages"
     )
-    quick_test: bool = _option(False, RECIPE, "the first two stages, at most 3 epochs each, patience 3")
-    batch_size: int = _option(32, RECIPE, "base batch size: the global batch of one process")
-    batch_rule: BatchRule | None = _option(
+    quick_test: bool = option(False, RECIPE, "the first two stages, at most 3 epochs each, patience 3")
+    batch_size: int = option(Recipe.batch_size, RECIPE, "base batch size: the global batch of one process")
+    batch_rule: BatchRule | None = option(
         None, RECIPE, "scale (the default): global batch = base x processes; fixed: global batch = base"
     )
-    auto_adjust_batch_size: bool | None = _option(None, RECIPE, "another spelling of --batch-rule: yes scale, no fixed")
-    learning_rate: float = _option(2e-3, RECIPE, "at the base batch size")
-    learning_rate_rule: LearningRateRule = _option("linear", RECIPE, "how the learning rate follows the global batch")
-    optimizer: Literal["adamw", "sgd"] = _option("adamw", RECIPE, "the optimizer")
-    weight_decay: float | None = _option(None, RECIPE, "for every stage, instead of each stage's own")
-    clip_norm: float = _option(1.0, RECIPE, "largest norm of the global gradient; 0: no clipping")
-    ema_decay: float | None = _option(None, RECIPE, "keep a moving average of the weights and evaluate it")
-    schedule: Literal["constant", "cosine", "linear", "step"] | None = _option(
+    auto_adjust_batch_size: bool | None = option(None, RECIPE, "another spelling of --batch-rule: yes scale, no fixed")
+    learning_rate: float = option(OptimizerSpec.learning_rate, RECIPE, "at the base batch size")
+    learning_rate_rule: LearningRateRule = option(
+        Recipe.learning_rate_rule, RECIPE, "how the learning rate follows the global batch"
+    )
+    optimizer: OptimizerName = option(OptimizerSpec.name, RECIPE, "the optimizer")
+    weight_decay: float | None = option(None, RECIPE, "for every stage, instead of each stage's own")
+    clip_norm: float = option(OptimizerSpec.clip_norm, RECIPE, "largest norm of the global gradient; 0: no clipping")
+    ema_decay: float | None = option(
+        OptimizerSpec.ema_decay, RECIPE, "keep a moving average of the weights and evaluate it"
+    )
+    schedule: Schedule | None = option(
         None, RECIPE, "learning rate schedule of every stage, instead of each stage's own"
     )
-    warmup_epochs: float | None = _option(None, RECIPE, "for every stage, instead of each stage's own")
-    epochs: int | None = _option(None, RECIPE, "epochs of every stage, instead of each stage's own")
-    max_steps: int | None = _option(None, RECIPE, "optimizer steps of the whole run")
-    dropout: float | None = _option(None, RECIPE, "for every stage, instead of each stage's own")
-    augment: bool | None = _option(None, RECIPE, "augment in every stage, or in none, instead of as each stage says")
-    patience: int | None = _option(None, RECIPE, "epochs without improvement before a stage stops, for every stage")
-    monitor: Literal["accuracy", "macro_f1", "loss"] = _option(
-        "accuracy", RECIPE, "validation metric for early stopping and for the best weights"
+    warmup_epochs: float | None = option(None, RECIPE, "for every stage, instead of each stage's own")
+    epochs: int | None = option(None, RECIPE, "epochs of every stage, instead of each stage's own")
+    max_steps: int | None = option(Recipe.max_steps, RECIPE, "optimizer steps of the whole run")
+    patience: int | None = option(None, RECIPE, "epochs without improvement before a stage stops, for every stage")
+    monitor: Literal["accuracy", "macro_f1", "loss"] = option(
+        Recipe.monitor, RECIPE, "validation metric for early stopping and for the best weights"
     )
-    model_width: int = _option(ModelSpec.width, RECIPE, "channels of the bundled encoder")
-    model_blocks: int = _option(ModelSpec.blocks, RECIPE, "blocks of the bundled encoder")
-    mixed_precision: Literal["auto", "no", "fp16", "bf16"] = _option(
+    mixed_precision: Literal["auto", "no", "fp16", "bf16"] = option(
         "auto", RECIPE, "auto: bf16 where the device has it, else fp16 on GPUs, else no; frozen with the run"
     )
-    precision: Literal["float32", "float64"] = _option("float32", RECIPE, "of weights and data; float64 is for checks")
-    bad_steps: int = _option(
-        5, RECIPE, "steps in a row with a loss or gradient that is not finite before going back and passing over them"
+    precision: Precision = option(Recipe.precision, RECIPE, "of weights and data; float64 is for checks")
+    bad_steps: int = option(
+        Recipe.bad_steps,
+        RECIPE,
+        "steps in a row with a loss or gradient that is not finite before going back and passing over them",
     )
-    loss_spike_score: float | None = _option(
-        None, RECIPE, "robust standard deviations above recent losses at which to do the same; none: never"
+    loss_spike_score: float | None = option(
+        Recipe.loss_spike_score,
+        RECIPE,
+        "robust standard deviations above recent losses at which to do the same; none: never",
     )
-    seed: int = _option(0, RECIPE, "decides order, splits, initial weights, augmentation and dropout")
+    seed: int = option(Recipe.seed, RECIPE, "decides order, splits, initial weights and all that is drawn at random")
 
-    device: Literal["auto", "cuda", "xpu", "mps", "npu", "hpu", "cpu"] = _option("auto", PLAN, "where to compute")
-    multi_gpu: bool = _option(False, PLAN, "use several devices; falls back to one with a warning")
-    use_data_parallel: bool = _option(True, PLAN, "replicate the model over the processes")
-    micro_batch_size: int | Literal["auto"] = _option(
+    device: Literal["auto", "cuda", "xpu", "mps", "npu", "hpu", "cpu"] = option("auto", PLAN, "where to compute")
+    multi_gpu: bool = option(False, PLAN, "use several devices; falls back to one with a warning")
+    use_data_parallel: bool = option(True, PLAN, "replicate the model over the processes")
+    micro_batch_size: int | Literal["auto"] = option(
         "auto", PLAN, "most samples in one forward pass to begin with; auto: as many as are measured to fit"
     )
-    gradient_accumulation: int | None = _option(None, PLAN, "micro-batches per step instead; sets the micro-batch size")
-    share_weights: tuple[float, ...] | None = _option(None, PLAN, "ranks' shares of a batch, such as 3,1")
-    reduction: Literal["auto", "flat", "overlap"] = _option(
+    gradient_accumulation: int | None = option(None, PLAN, "micro-batches per step instead; sets the micro-batch size")
+    share_weights: tuple[float, ...] | None = option(None, PLAN, "ranks' shares of a batch, such as 3,1")
+    reduction: Literal["auto", "flat", "overlap"] = option(
         "auto", PLAN, "one reduction after the micro-batches, or during the last backward pass"
     )
-    bucket_bytes: int | None = _option(
+    bucket_bytes: int | None = option(
         None, PLAN, "gradients reduced at once with --reduction overlap; left open: an eighth of them, 1 to 25 MiB"
     )
-    sharding: Literal["auto", "replicate", "fsdp"] = _option(
+    sharding: Literal["auto", "replicate", "fsdp"] = option(
         "auto",
         PLAN,
         "every process holds all parameters, or its rows of each (FSDP2); auto: as the launcher's config says",
     )
-    memory_format: MemoryFormat = _option(
+    memory_format: MemoryFormat = option(
         "auto",
         PLAN,
         "layout of images and convolutions in memory; auto: channels_last where the model has 2-D convolutions and gains",
     )
-    compile: bool | None = _option(
+    compile: bool | None = option(
         None, PLAN, "torch.compile for the forward and backward pass; left open: as the launcher's config says"
     )
-    gradient_checkpointing: bool = _option(
+    gradient_checkpointing: bool = option(
         False, PLAN, "compute activations again in the backward pass: slower, in less memory, the same numbers"
     )
-    hang_timeout: str = _option("10min", PLAN, "end a run without progress for this long, with its stacks; or never")
-    num_workers: int | None = _option(None, PLAN, "threads that prepare micro-batches ahead; 0: none")
+    hang_timeout: str = option("10min", PLAN, "end a run without progress for this long, with its stacks; or never")
+    num_workers: int | None = option(None, PLAN, "threads that prepare micro-batches ahead; 0: none")
 
-    experiment_name: str | None = _option(None, RUN, "folder of the run under --runs-dir")
-    runs_dir: str = _option("runs", RUN, "where runs are kept")
-    overwrite: bool = _option(False, RUN, "replace an existing run of this name instead of numbering a new one")
-    save_every: str = _option(
+    experiment_name: str | None = option(None, RUN, "folder of the run under --runs-dir")
+    runs_dir: str = option("runs", RUN, "where runs are kept")
+    overwrite: bool = option(False, RUN, "replace an existing run of this name instead of numbering a new one")
+    save_every: str = option(
         "10min", RUN, "write a checkpoint this often: 10min, 500step, 1epoch, or never: only when stopped"
     )
-    keep: int = _option(2, RUN, "checkpoints that are kept")
-    data_cache: bool = _option(True, RUN, "keep prepared local data in the user's cache, and take them from there")
-    resume: str | None = _option(
+    keep: int = option(2, RUN, "checkpoints that are kept")
+    data_cache: bool = option(True, RUN, "keep prepared local data in the user's cache, and take them from there")
+    resume: str | None = option(
         None, RUN, "a run's folder or name, a checkpoint's folder, or auto: the experiment's newest, if there is one"
     )
-    allow_recipe_change: bool = _option(False, RUN, "resume although the recipe is no longer the run's")
-    profile: bool = _option(False, RUN, "trace some steps, and print where their time goes")
-    profile_steps: int = _option(20, RUN, "steps that --profile traces, after 10 to warm up on")
-    log_level: Literal["debug", "info", "warning", "error"] = _option("info", RUN, "least level that is shown")
-    debug: bool = _option(False, RUN, "show tracebacks of errors in the input")
+    allow_recipe_change: bool = option(False, RUN, "resume although the recipe is no longer the run's")
+    profile: bool = option(False, RUN, "trace some steps, and print where their time goes")
+    profile_steps: int = option(20, RUN, "steps that --profile traces, after 10 to warm up on")
+    log_level: Literal["debug", "info", "warning", "error"] = option("info", RUN, "least level that is shown")
+    debug: bool = option(False, RUN, "show tracebacks of errors in the input")
 
     def __post_init__(self) -> None:
-        for name, kind in field_types(TrainingConfig).items():
+        for name, kind in field_types(type(self)).items():
             # From Python nothing has checked the values yet: a misspelt choice must not pass for another one.
-            value = convert(getattr(self, name), kind, f"--{name.replace('_', '-')}")
+            value = convert(getattr(self, name), kind, flag_of(name))
             object.__setattr__(self, name, value)
         if self.batch_rule is not None and self.auto_adjust_batch_size is not None:
             spelled = "scale" if self.auto_adjust_batch_size else "fixed"
@@ -155,7 +178,7 @@ class TrainingConfig:
         for name in _COUNTS:
             value = getattr(self, name)
             if isinstance(value, int) and value < 1:
-                raise UserError(f"--{name.replace('_', '-')}: must be at least 1, got {value}")
+                raise UserError(f"{flag_of(name)}: must be at least 1, got {value}")
         if self.num_workers is not None and self.num_workers < 0:
             raise UserError(f"--num-workers: must be at least 0, got {self.num_workers}")
         if self.share_weights is not None and (min(self.share_weights) < 0 or sum(self.share_weights) <= 0):
@@ -178,26 +201,21 @@ class TrainingConfig:
         """The batch rule, whichever way it was spelled."""
         if self.batch_rule is not None:
             return self.batch_rule
-        return "fixed" if self.auto_adjust_batch_size is False else "scale"
+        if self.auto_adjust_batch_size is not None:
+            return "scale" if self.auto_adjust_batch_size else "fixed"
+        return Recipe.batch_rule
 
-    def make_recipe(self) -> Recipe:
-        """Return the recipe that these options describe, not yet resolved for a number of processes."""
+    def recipe_of(self, task: TaskSpec, stages: tuple[Stage, ...]) -> Recipe:
+        """Return the recipe of a task and its stages, not yet resolved for a number of processes."""
         return Recipe(
-            data=DataSpec(
-                source=self.data,
-                format=self.data_format,
-                split=self.split,
-                train_ratio=self.train_ratio,
-                duplicates=self.duplicates,
-            ),
-            model=ModelSpec(width=self.model_width, blocks=self.model_blocks),
+            task=task,
             optimizer=OptimizerSpec(
                 name=self.optimizer,
                 learning_rate=self.learning_rate,
                 clip_norm=self.clip_norm or None,
                 ema_decay=self.ema_decay,
             ),
-            stages=self._make_stages(),
+            stages=self._change_stages(stages),
             batch_size=self.batch_size,
             batch_rule=self.effective_batch_rule,
             learning_rate_rule=self.learning_rate_rule,
@@ -209,23 +227,8 @@ class TrainingConfig:
             seed=self.seed,
         )
 
-    def _make_stages(self) -> tuple[Stage, ...]:
-        stages = load_stages(self.stages_config)
-        names = ("epochs", "dropout", "patience", "weight_decay", "schedule", "warmup_epochs")
+    def _change_stages(self, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        names = ("epochs", "patience", "weight_decay", "schedule", "warmup_epochs")
         chosen = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         stages = tuple(dataclasses.replace(stage, **chosen) for stage in stages)
-        if self.augment is not None:
-            stages = tuple(_with_augmentation(stage, self.augment) for stage in stages)
         return shorten(stages) if self.quick_test else stages
-
-
-def _with_augmentation(stage: Stage, augment: bool) -> Stage:
-    """Return the stage augmented as it was, or at strength 1 where it was not; or not augmented at all."""
-    nothing = type(AUGMENTATION)()
-    if not augment:
-        return dataclasses.replace(stage, augmentation=nothing)
-    return dataclasses.replace(stage, augmentation=AUGMENTATION) if stage.augmentation == nothing else stage
-
-
-AdvancedTrainingConfig = TrainingConfig
-"""The config's earlier name."""

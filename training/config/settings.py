@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -17,9 +17,11 @@ from ..common.conversion import choices_of, convert, field_types
 from ..common.errors import UserError, nearest
 from ..common.run_names import RECORD, read_record, resolve_name
 from ..common.settings_files import format_path, project_file, user_file
-from .options import RECIPE, TrainingConfig
+from .options import GeneralOptions, flag_of
 
 ENVIRONMENT_PREFIX = "SLIPWAY_"
+
+Options = TypeVar("Options", bound=GeneralOptions)
 
 _SECTIONS = ("launch", "train")
 _SET_EACH_OTHER = (("micro_batch_size", "gradient_accumulation"), ("batch_rule", "auto_adjust_batch_size"))
@@ -38,32 +40,39 @@ Layer = dict[str, Setting]
 
 
 def read_settings(
-    flags: Mapping[str, Any], config: str | None, environment: Mapping[str, str], folder: Path | None = None
+    options: type[GeneralOptions],
+    flags: Mapping[str, Any],
+    config: str | None,
+    environment: Mapping[str, str],
+    folder: Path | None = None,
 ) -> Layer:
-    """Return what all levels set together, by option.
+    """Return what all levels set together, by option of `options`.
 
     `flags` holds values by option, as text or typed, `config` is the file of `--config`, `folder` the working folder
     unless given. A run that is resumed by name brings what it is to learn, so that nothing has to be said again. Raises
     `UserError` that names the file and key, the variable or the flag. Each level must make sense by itself.
     """
     general = [
-        _of_file(user_file(environment), "user file"),
-        _of_file(project_file(folder, environment), "project file"),
-        _of_environment(environment),
+        _of_file(options, user_file(environment), "user file"),
+        _of_file(options, project_file(folder, environment), "project file"),
+        _of_environment(options, environment),
     ]
     own = [
-        _of_config(config),
-        {name: Setting(value=_converted(name, value, flag_of(name)), origin="flag") for name, value in flags.items()},
+        _of_config(options, config),
+        {
+            name: Setting(value=_converted(options, name, value, flag_of(name)), origin="flag")
+            for name, value in flags.items()
+        },
     ]
-    merged = _merged([*general, *own])
-    resumed = _of_resumed_run(make_config(merged))
-    return _merged([*general, resumed, *own]) if resumed else merged
+    merged = _merged(options, [*general, *own])
+    resumed = _of_resumed_run(make_config(options, merged))
+    return _merged(options, [*general, resumed, *own]) if resumed else merged
 
 
-def _merged(layers: list[Layer]) -> Layer:
+def _merged(options: type[GeneralOptions], layers: list[Layer]) -> Layer:
     merged: Layer = {}
     for layer in layers:
-        make_config(layer)
+        make_config(options, layer)
         for pair in _SET_EACH_OTHER:
             # Who sets one of a pair at a stronger level means that one.
             if any(name in layer and layer[name].value not in (None, "auto") for name in pair):
@@ -73,17 +82,17 @@ def _merged(layers: list[Layer]) -> Layer:
     return merged
 
 
-def make_config(settings: Layer) -> TrainingConfig:
+def make_config(options: type[Options], settings: Layer) -> Options:
     """Return the config of some settings. Raises `UserError` that names the file or variable of a wrong value."""
     try:
-        return TrainingConfig(**{name: setting.value for name, setting in settings.items()})
+        return options(**{name: setting.value for name, setting in settings.items()})
     except UserError as error:
         name = str(error).split(" ", 1)[0].rstrip(":").removeprefix("--").replace("-", "_")
         place = settings[name].place if name in settings else ""
         raise UserError(f"{place}: {error}" if place else str(error)) from None
 
 
-def explain(config: TrainingConfig, settings: Layer) -> Iterator[str]:
+def explain(config: GeneralOptions, settings: Layer) -> Iterator[str]:
     """Yield a line for each option: its name, its value, and where that comes from."""
     rows = [("option", "value", "from")]
     for field in dataclasses.fields(config):
@@ -103,27 +112,19 @@ def _format_value(value: Any) -> str:
     return ",".join(f"{one:g}" for one in value) if isinstance(value, tuple) else str(value)
 
 
-def flag_of(name: str) -> str:
-    """Return the flag that an error names for an option."""
-    return f"--{name.replace('_', '-')}"
-
-
-# The files are found as the launcher finds them (launcher/settings.py); the packages share no code.
-
-
-def _of_environment(environment: Mapping[str, str]) -> Layer:
+def _of_environment(options: type[GeneralOptions], environment: Mapping[str, str]) -> Layer:
     found: Layer = {}
-    for name in field_types(TrainingConfig):
+    for name in field_types(options):
         variable = ENVIRONMENT_PREFIX + name.upper()
         text = environment.get(variable)
         if text:
             # The launcher reads this variable too, and has a name of its own for what torch calls cuda.
             text = "cuda" if name == "device" and text == "rocm" else text
-            found[name] = Setting(value=_converted(name, text, variable), origin="environment", place=variable)
+            found[name] = Setting(value=_converted(options, name, text, variable), origin="environment", place=variable)
     return found
 
 
-def _of_resumed_run(config: TrainingConfig) -> Layer:
+def _of_resumed_run(config: GeneralOptions) -> Layer:
     """Return what the run that `resume` names was told to learn, and its place; nothing where it names none."""
     if config.resume is None or config.resume == "auto":
         return {}
@@ -131,31 +132,31 @@ def _of_resumed_run(config: TrainingConfig) -> Layer:
     saved, where = read_record(folder).get("config"), format_path(folder / RECORD)
     if not isinstance(saved, dict):
         raise UserError(f"{where}: it does not say what the run was told; start another run")
-    options = {
+    told = {
         field.name: saved[field.name]
-        for field in dataclasses.fields(TrainingConfig)
+        for field in dataclasses.fields(config)
         # One that it lacks is of another version of the program.
-        if (field.metadata["group"] == RECIPE or field.name == "experiment_name") and field.name in saved
+        if (field.metadata["group"].decides_weights or field.name == "experiment_name") and field.name in saved
     }
-    options["runs_dir"] = str(folder.parent)
-    return _of_mapping(options, f"{where}: config", "run", where)
+    told["runs_dir"] = str(folder.parent)
+    return _of_mapping(type(config), told, f"{where}: config", "run", where)
 
 
-def _of_file(path: Path | None, origin: str) -> Layer:
+def _of_file(options: type[GeneralOptions], path: Path | None, origin: str) -> Layer:
     if path is None:
         return {}
     where = format_path(path)
-    return _of_mapping(_section(_read_yaml(path, where), where), f"{where}: train", origin, where)
+    return _of_mapping(options, _section(_read_yaml(path, where), where), f"{where}: train", origin, where)
 
 
-def _of_config(name: str | None) -> Layer:
+def _of_config(options: type[GeneralOptions], name: str | None) -> Layer:
     """Return what the file of `--config` sets: flat options, or the section `train` of a settings file."""
     if name is None:
         return {}
     data = _read_yaml(Path(name), f"--config {name}")
     sections = isinstance(data, dict) and any(key in data for key in _SECTIONS)
     data = _section(data, name) if sections else data
-    return _of_mapping(data, f"{name}: train" if sections else name, "--config", name)
+    return _of_mapping(options, data, f"{name}: train" if sections else name, "--config", name)
 
 
 def _read_yaml(path: Path, where: str) -> Any:
@@ -177,13 +178,13 @@ def _section(data: Any, where: str) -> Any:
     return data.get("train") or {}
 
 
-def _of_mapping(data: Any, where: str, origin: str, place: str) -> Layer:
-    known = field_types(TrainingConfig)
+def _of_mapping(options: type[GeneralOptions], data: Any, where: str, origin: str, place: str) -> Layer:
+    known = field_types(options)
     for key in _mapping(data, where):
         if key not in known:
             raise UserError(f"{where}: unknown key {key!r}{nearest(str(key), (*known, *_SECTIONS))}")
     return {
-        key: Setting(value=_converted(key, value, f"{where}: {key}"), origin=origin, place=place)
+        key: Setting(value=_converted(options, key, value, f"{where}: {key}"), origin=origin, place=place)
         for key, value in data.items()
     }
 
@@ -194,8 +195,8 @@ def _mapping(data: Any, where: str) -> dict[Any, Any]:
     return data
 
 
-def _converted(name: str, value: Any, where: str) -> Any:
-    kind = field_types(TrainingConfig)[name]
+def _converted(options: type[GeneralOptions], name: str, value: Any, where: str) -> Any:
+    kind = field_types(options)[name]
     if value is False and "no" in choices_of(kind):
         value = "no"  # what YAML makes of an unquoted no
     return convert(value, kind, where)

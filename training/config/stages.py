@@ -1,134 +1,35 @@
-"""The stage presets, and stages from a YAML file."""
+"""Stages by the name of a preset, or from a YAML file."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from ..common.conversion import from_mapping
+from ..common.conversion import field_types, from_mapping
 from ..common.errors import UserError, nearest
-from .recipe import Augmentation, Stage
-
-AUGMENTATION = Augmentation(
-    rotation_degrees=15.0,
-    scale=0.2,
-    shear=0.1,
-    shift=0.1,
-    noise=0.01,
-    resample=0.25,
-    crop=0.08,
-    frame_dropout=0.05,
-    landmark_dropout=0.03,
-)
-"""The augmentation of strength 1. It does not flip: in one-handed data a flip changes who signs, and in two-handed data
-it can change the sign; a stages file asks for it with `flip_probability`."""
+from .recipe import Stage
 
 
-def _default() -> tuple[Stage, ...]:
-    return (
-        Stage(name="baseline", epochs=8, dropout=0.1, patience=4),
-        Stage(name="augmentation", epochs=10, dropout=0.1, augmentation=AUGMENTATION, patience=5),
-        Stage(
-            name="regularization",
-            epochs=12,
-            dropout=0.3,
-            label_smoothing=0.1,
-            augmentation=AUGMENTATION,
-            weight_decay=0.1,
-            patience=6,
-        ),
-        Stage(
-            name="fine-tuning",
-            epochs=6,
-            learning_rate_factor=0.3,
-            dropout=0.2,
-            label_smoothing=0.05,
-            augmentation=AUGMENTATION.strengthened(0.5),
-            patience=4,
-        ),
-        Stage(
-            name="polishing",
-            epochs=4,
-            learning_rate_factor=0.05,
-            schedule="linear",
-            dropout=0.1,
-            augmentation=AUGMENTATION.strengthened(0.25),
-            patience=3,
-        ),
-    )
+def load_stages(
+    name: str, presets: Mapping[str, Callable[[], tuple[Stage, ...]]], stage_options: type | None
+) -> tuple[Stage, ...]:
+    """Return the stages of a preset, or of a YAML file that lists them, with `stage_options` of the task they are for.
 
-
-def _conservative() -> tuple[Stage, ...]:
-    common = {"dropout": 0.2, "label_smoothing": 0.05, "warmup_epochs": 3.0}
-    return (
-        Stage(
-            name="steady",
-            epochs=40,
-            learning_rate_factor=0.5,
-            augmentation=AUGMENTATION.strengthened(0.5),
-            patience=12,
-            **common,  # type: ignore[arg-type]
-        ),
-        Stage(
-            name="settling",
-            epochs=20,
-            learning_rate_factor=0.1,
-            augmentation=AUGMENTATION.strengthened(0.5),
-            patience=8,
-            **common,  # type: ignore[arg-type]
-        ),
-    )
-
-
-def _aggressive() -> tuple[Stage, ...]:
-    return (
-        Stage(name="large-rate", epochs=15, learning_rate_factor=2.0, warmup_epochs=2.0, dropout=0.1, patience=6),
-        Stage(
-            name="strong-augmentation",
-            epochs=20,
-            dropout=0.2,
-            augmentation=AUGMENTATION.strengthened(1.5),
-            patience=8,
-        ),
-        Stage(
-            name="strong-regularization",
-            epochs=20,
-            learning_rate_factor=0.5,
-            dropout=0.5,
-            label_smoothing=0.15,
-            weight_decay=0.2,
-            augmentation=AUGMENTATION.strengthened(1.5),
-            patience=8,
-        ),
-    )
-
-
-def _minimal() -> tuple[Stage, ...]:
-    return (Stage(name="training", epochs=60, dropout=0.3, label_smoothing=0.1, augmentation=AUGMENTATION),)
-
-
-PRESETS: dict[str, Callable[[], tuple[Stage, ...]]] = {
-    "default": _default,
-    "conservative": _conservative,
-    "aggressive": _aggressive,
-    "minimal": _minimal,
-}
-
-
-def load_stages(name: str) -> tuple[Stage, ...]:
-    """Return the stages of a preset, or of a YAML file that lists them.
-
-    Raises `UserError` for an unknown preset, a missing or malformed file, an unknown key or a value of the wrong kind.
+    Of a preset the task takes what its stage options know; a file must name nothing else. Raises `UserError` for an
+    unknown preset, a missing or malformed file, an unknown key or a value of the wrong kind.
     """
-    if name in PRESETS:
-        return PRESETS[name]()
+    if name in presets:
+        return tuple(
+            dataclasses.replace(stage, options=_take_known(stage.options, stage_options)) for stage in presets[name]()
+        )
     path = Path(name)
     if not path.is_file():
         raise UserError(
-            f"--stages-config: {name!r} is neither a preset ({', '.join(PRESETS)}) nor a file{nearest(name, PRESETS)}"
+            f"--stages-config: {name!r} is neither a preset ({', '.join(presets)}) nor a file{nearest(name, presets)}"
         )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -137,11 +38,36 @@ def load_stages(name: str) -> tuple[Stage, ...]:
     entries = content.get("stages") if isinstance(content, dict) else content
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path}: expected a list of stages, each with a name and a number of epochs")
-    stages = tuple(from_mapping(Stage, entry, f"{path}: stage {number}") for number, entry in enumerate(entries, 1))
+    stages = tuple(
+        read_stage(entry, stage_options, f"{path}: stage {number}") for number, entry in enumerate(entries, 1)
+    )
     names = [stage.name for stage in stages]
     if len(set(names)) != len(names):
         raise UserError(f"{path}: two stages have the same name; give each its own")
     return stages
+
+
+def read_stage(entry: Any, stage_options: type | None, where: str) -> Stage:
+    """Return the stage of a mapping, in which the task's own keys stand beside the general ones. Raises `UserError`."""
+    if not isinstance(entry, Mapping):
+        raise UserError(f"{where}: expected keys and values, got {str(entry)[:40]!r}")
+    of_task = field_types(stage_options) if stage_options is not None else {}
+    known = [*(name for name in field_types(Stage) if name != "options"), *of_task]
+    for key in entry:
+        if key not in known:
+            raise UserError(f"{where}: unknown key {key!r}{nearest(str(key), known)}")
+    options: Any = None
+    if stage_options is not None:
+        options = from_mapping(stage_options, {key: entry[key] for key in entry if key in of_task}, where)
+    stage = from_mapping(Stage, {key: value for key, value in entry.items() if key not in of_task}, where)
+    return dataclasses.replace(stage, options=options)
+
+
+def _take_known(options: Any, stage_options: type | None) -> Any:
+    if stage_options is None:
+        return None
+    known = {name: getattr(options, name) for name in field_types(stage_options) if hasattr(options, name)}
+    return stage_options(**known)
 
 
 def shorten(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from ..common.keyed_random import counted_words, row_noise, stream_words, uniform
-from ..config.recipe import Augmentation
 from .landmarks import LandmarkLayout
+from .specs import Augmentation
 
 _SPEED, _CROP_START, _CROP_STOP, _FLIP, _SCALE, _SHEAR, _SHIFT, _ROTATION, _NOISE, _FRAMES, _LANDMARKS = range(11)
 """Streams of randomness, one for each decision, so that switching one off does not change the others."""

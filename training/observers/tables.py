@@ -66,13 +66,13 @@ def plural(number: int, noun: str, ending: str = "s") -> str:
 
 
 def is_synthetic(event: RunStart) -> bool:
-    """Return whether the data was made up: by the task's own word, or by the name of the embedded default."""
-    return bool(event.description.get("synthetic", event.recipe.data.source == "synthetic"))
+    """Return whether the task says that its data are generated."""
+    return bool(event.description.get("synthetic", False))
 
 
 def data_name(event: RunStart) -> str:
-    """Return the name of the data, by the task or by the recipe."""
-    return str(event.description.get("data", event.recipe.data.source))
+    """Return the name of the data, or else of the task."""
+    return str(event.description.get("data", event.recipe.task.name))
 
 
 def explain_batch(recipe: Recipe) -> str:

@@ -8,14 +8,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..config.options import TrainingConfig
 from ..config.plan import Plan
 from ..config.recipe import Recipe
-from ..data.prepared.prepare import SYNTHETIC, Preparation
+from ..data.prepared.prepare import Preparation
+from ..data.specs import SYNTHETIC
 from ..devices.manager import DeviceManager
 from ..loop.trainer import Trainer
 from ..observers.events import Decision, Observer, RunStart
 from .planning import launched_compile_backend
+from .training_config import TrainingConfig
 
 _FEW_STEPS = 10
 """Steps an epoch below which several processes are called a poor bargain."""

@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 
 from ..common.conversion import choices_of, field_types
 from ..common.errors import TrainingFailed, UserError, nearest
-from ..config.options import TrainingConfig
 from ..config.settings import Layer, explain, make_config, read_settings
 from ..devices.interruption import EXIT_RESUMABLE, Interrupted
+from .training_config import TrainingConfig
 
 _FLAGS = {"use_data_parallel": "data-parallel"}
 """Fields whose flag has another name: `--no-data-parallel`."""
@@ -43,10 +43,10 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     groups: dict[str, Any] = {}
     types = field_types(TrainingConfig)
     for field in dataclasses.fields(TrainingConfig):
-        name = field.metadata["group"]
-        if name not in groups:
-            groups[name] = parser.add_argument_group(name)
-        group = groups[name]
+        title = field.metadata["group"].title
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        group = groups[title]
         flag = "--" + _FLAGS.get(field.name, field.name.replace("_", "-"))
         help_text = field.metadata["help"]
         if field.default is not None and not isinstance(field.default, bool):
@@ -67,12 +67,12 @@ def parse_config(
 
     The project file is searched from `folder` up, which is the working folder unless given.
     """
-    return make_config(_read_settings(_parse_flags(arguments), environment, folder))
+    return make_config(TrainingConfig, _read_settings(_parse_flags(arguments), environment, folder))
 
 
 def _read_settings(flags: dict[str, Any], environment: Mapping[str, str], folder: Path | None = None) -> Layer:
     options = {name: value for name, value in flags.items() if name not in ("config", "explain")}
-    return read_settings(options, flags.get("config"), environment, folder)
+    return read_settings(TrainingConfig, options, flags.get("config"), environment, folder)
 
 
 def _parse_flags(arguments: Sequence[str]) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         flags = _parse_flags(arguments)
         settings = _read_settings(flags, os.environ)
-        config = make_config(settings)
+        config = make_config(TrainingConfig, settings)
         debug = config.debug
         if "explain" in flags:
             if _speaks():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.errors import UserError
-from ..config.options import TrainingConfig
+from .training_config import TrainingConfig
 
 VARIABLE = "SLIPWAY_PLAN"
 _SCHEMA_VERSION = 1

@@ -12,7 +12,6 @@ from typing import Any
 
 from ..common.errors import UserError
 from ..common.run_names import read_record
-from ..config.options import TrainingConfig
 from ..config.plan import Plan
 from ..config.recipe import MixedPrecision, Recipe
 from ..devices.ranks import Ranks
@@ -24,6 +23,7 @@ from ..storage.run_folder import create_run_folder
 from ..storage.run_lock import lock_run
 from ..tasks.task import Task
 from .resume import Found, continued_recipe, differences_of, find_run, folder_to_resume, is_finished
+from .training_config import TrainingConfig
 
 _LOCK_WAIT_SECONDS = 15.0
 """For a process of this run that was just killed to go."""

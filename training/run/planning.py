@@ -9,13 +9,13 @@ import torch
 
 from ..common.apportion import plan_micro_batches
 from ..common.errors import UserError
-from ..config.options import TrainingConfig
 from ..config.plan import MemoryFormat, Plan
 from ..config.recipe import Recipe
 from ..devices.host import usable_cores
 from ..devices.manager import DeviceManager
 from ..devices.ranks import Ranks
 from ..devices.world import launched_world
+from .training_config import TrainingConfig
 
 _MOST_WORKERS = 8
 """Threads of one process that prepare micro-batches, where their number is found while the run goes on."""

@@ -94,13 +94,10 @@ def continued_recipe(
     """
     try:
         resolution = Resolution(**saved["resolution"])
-        source = saved["data"]["source"]
         batch = [saved[name] for name in ("batch_size", "batch_rule", "learning_rate_rule")]
     except (KeyError, TypeError):
         raise UserError(f"{where}: its recipe was written by another version; start another run") from None
     resolved = dataclasses.replace(recipe, resolution=resolution)
-    if same_data:
-        resolved = dataclasses.replace(resolved, data=dataclasses.replace(recipe.data, source=source))
     differences = [] if same_data else ["the samples of the data"]
     differences += differences_of(saved, resolved.as_dict())
     if mixed_precision not in ("auto", resolution.mixed_precision):

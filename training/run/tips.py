@@ -12,7 +12,6 @@ import torch
 
 from ..batches.loader import Loader
 from ..batches.order import Order
-from ..config.options import TrainingConfig
 from ..config.plan import Plan
 from ..config.recipe import Recipe
 from ..devices.host import usable_cores
@@ -21,6 +20,7 @@ from ..devices.ranks import Ranks
 from ..loop.trainer import Trainer
 from ..observers.events import EpochEnd, Observer, StepEnd
 from ..tasks.task import Task
+from .training_config import TrainingConfig
 
 _WARM_UP_STEPS, _TIMED_STEPS = 2, 8
 _ENOUGH = 0.9

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..common.errors import UserError
 from ..config.intervals import Interval
-from ..config.options import TrainingConfig
 from ..config.plan import Plan
-from ..config.recipe import DataSpec, MixedPrecision
+from ..config.recipe import MixedPrecision
 from ..data.prepared.shared_data import prepare_data_once
 from ..devices.interruption import Interrupted, StopRequest
 from ..devices.manager import DeviceManager, make_accelerator
@@ -38,6 +37,7 @@ from .launched_plan import launched_plan
 from .open_run import OpenRun, open_run, restore_run
 from .planning import is_set, make_plan
 from .provenance import git_commit, versions
+from .training_config import TrainingConfig
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -129,18 +129,15 @@ def _train(
     observers: Observers,
     stop: StopRequest,
 ) -> dict[str, Any]:
-    base = config.make_recipe()
+    base = config.make_recipe(task)
     notes: tuple[str, ...] = ()
     prepared: tuple[Decision, ...] = ()
     if task is None:
-        data, preparation = prepare_data_once(base, ranks, use_cache=config.data_cache)
+        data, preparation = prepare_data_once(config.data_spec, config.seed, ranks, use_cache=config.data_cache)
         if preparation is not None:
-            prepared = describe_preparation(preparation, base.data.source)
+            prepared = describe_preparation(preparation, config.data)
         notes = data.facts.notes
-        task = SignTask(data, base.model)
-    else:
-        # What the config says of data and model is of the sign task; this one brings its own.
-        base = replace(base, task=task.name, data=DataSpec(source=_data_name(task)))
+        task = SignTask(data, config.model_spec)
     if task.num_samples("train") == 0:
         raise UserError(f"{_data_name(task)}: no sample to train on")
     name = config.experiment_name or folder_name(f"{_data_name(task)}-{Path(config.stages_config).stem}")
@@ -230,9 +227,8 @@ def _data_name(task: Task) -> str:
 
 def make_task(config: TrainingConfig) -> Task:
     """Return the task of a config in one process, its data read and split."""
-    recipe = config.make_recipe()
-    data, _ = prepare_data_once(recipe, Ranks.alone(), use_cache=config.data_cache)
-    return SignTask(data, recipe.model)
+    data, _ = prepare_data_once(config.data_spec, config.seed, Ranks.alone(), use_cache=config.data_cache)
+    return SignTask(data, config.model_spec)
 
 
 def _make_record(run: OpenRun, config: TrainingConfig, plan: Plan, task: Task) -> dict[str, Any]:

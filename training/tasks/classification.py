@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ..config.recipe import Stage
+from .sign_options import ClassificationStage
 from .task import Batch, Task
 
 
@@ -17,10 +18,11 @@ class ClassificationTask(Task):
     """A task whose outputs are class scores [samples, classes] and whose batches carry `labels`, int64 [samples]."""
 
     class_names: Sequence[str]
+    stage_options: type | None = ClassificationStage
 
     def losses(self, outputs: torch.Tensor, batch: Batch, stage: Stage | None) -> torch.Tensor:
         """Return the cross-entropy of each sample, with the stage's label smoothing in training."""
-        smoothing = stage.label_smoothing if stage is not None else 0.0
+        smoothing = getattr(stage.options, "label_smoothing", 0.0) if stage is not None else 0.0
         return F.cross_entropy(outputs, batch.tensors["labels"], reduction="none", label_smoothing=smoothing)
 
     def measure(self, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 
 from ..common.conversion import from_mapping
 from ..common.errors import UserError
-from ..config.recipe import ModelSpec
 from ..data.landmarks import LandmarkLayout
 from ..data.normalise import normalise_clips
 from ..data.packing import real_frames
 from ..data.prepared.store import RaggedStore
 from .sign_encoder import SignEncoder
+from .sign_options import ModelSpec
 
 
 class SignPredictor:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..config.recipe import ModelSpec, Stage
+from ..config.recipe import Stage
 from ..data.augment import augment_clips
 from ..data.features import landmark_features
 from ..data.landmarks import SPLITS
@@ -18,6 +18,7 @@ from ..data.packing import Rows, pad_with_last, real_frames
 from ..data.prepared.prepared import PreparedData
 from .classification import ClassificationTask
 from .sign_encoder import SignEncoder
+from .sign_options import ModelSpec, SignStage
 from .task import Batch
 
 _STATISTICS_CLIPS = 2048
@@ -28,6 +29,7 @@ class SignTask(ClassificationTask):
     """Recognise signs with the bundled encoder, or with another model that takes padded clips, their lengths and keys."""
 
     name = "sign"
+    stage_options = SignStage
 
     def __init__(self, data: PreparedData, spec: ModelSpec) -> None:
         self.class_names = data.facts.class_names
@@ -81,7 +83,7 @@ class SignTask(ClassificationTask):
     def augment(self, tensors: dict[str, torch.Tensor], keys: torch.Tensor, stage: Stage) -> dict[str, torch.Tensor]:
         """Return the clips augmented as the stage says."""
         landmarks, lengths = augment_clips(
-            tensors["landmarks"], tensors["lengths"], keys, stage.augmentation, self._layout
+            tensors["landmarks"], tensors["lengths"], keys, _options_of(stage).augmentation, self._layout
         )
         if lengths is tensors["lengths"]:
             return {**tensors, "landmarks": landmarks}
@@ -100,7 +102,7 @@ class SignTask(ClassificationTask):
     def begin_stage(self, model: nn.Module, stage: Stage) -> None:
         """Set the encoder's dropout."""
         if isinstance(model, SignEncoder):
-            model.set_dropout(stage.dropout)
+            model.set_dropout(_options_of(stage).dropout)
 
     def forward(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the class scores; dropout is on where the batch has keys."""
@@ -131,3 +133,7 @@ class SignTask(ClassificationTask):
             "layout": asdict(self._layout),
             "spec": asdict(self._spec),
         }
+
+
+def _options_of(stage: Stage) -> SignStage:
+    return SignStage() if stage.options is None else stage.options

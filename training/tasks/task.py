@@ -55,6 +55,8 @@ class Task(abc.ABC):
 
     name: str = "task"
     keyed_randomness: bool = True
+    stage_options: type | None = None
+    """A dataclass of what a stage can set in this task, such as a dropout, for files of stages; `Stage.options` holds one."""
 
     @property
     def can_split_batches(self) -> bool:

@@ -18,12 +18,13 @@ from slipway.training.batches.loader import Loader
 from slipway.training.batches.sampler import StepWork
 from slipway.training.batches.wait_clock import WaitClock
 from slipway.training.config.recipe import Stage
+from slipway.training.tasks.sign_options import SignStage
 from slipway.training.tasks.task import Batch, Task
 from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import make_task as make_blobs
 from tests.training.tasks.test_sign_encoder import EVERYTHING, make_task
 
-STAGE = Stage(name="only", epochs=1, augmentation=EVERYTHING)
+STAGE = Stage(name="only", epochs=1, options=SignStage(augmentation=EVERYTHING))
 
 
 class Fetches:

@@ -14,11 +14,11 @@ from slipway.training.batches import wait_clock, workers
 from slipway.training.batches.loader import Loader
 from slipway.training.batches.sampler import StepWork
 from slipway.training.batches.workers import WorkerCount
-from slipway.training.config.options import TrainingConfig
 from slipway.training.config.recipe import Stage
 from slipway.training.devices.ranks import Ranks
 from slipway.training.observers.events import Decision
 from slipway.training.run import planning
+from slipway.training.run.training_config import TrainingConfig
 from tests.training.helpers import PLAN, make_recipe, make_task, make_trainer
 
 STAGE = Stage(name="only", epochs=1)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from slipway.training.common.errors import UserError
-from slipway.training.config.options import TrainingConfig
 from slipway.training.run.cli import main, parse_config
+from slipway.training.run.training_config import TrainingConfig
 
 
 @pytest.fixture

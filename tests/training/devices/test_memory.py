@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.exactness import make_data
+from benchmarks.exactness import MODEL, make_data
 from benchmarks.exactness import make_recipe as make_sign_recipe
 from slipway.training.batches.loader import Loader
 from slipway.training.devices import memory
@@ -270,7 +270,7 @@ def sign_trainer(checkpointing: bool) -> Trainer:
     """Return a trainer of the sign encoder, dropout and augmentation on."""
     recipe = make_sign_recipe("float32", 1)
     plan = replace(PLAN, micro_batch_size=5, gradient_checkpointing=checkpointing)
-    trainer, _ = make_trainer(SignTask(make_data(), recipe.model), recipe, plan=plan)
+    trainer, _ = make_trainer(SignTask(make_data(), MODEL), recipe, plan=plan)
     return trainer
 
 

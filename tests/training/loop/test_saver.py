@@ -16,12 +16,12 @@ import torch
 
 from slipway.training.common.errors import TrainingFailed
 from slipway.training.config.intervals import Interval
-from slipway.training.config.options import TrainingConfig
 from slipway.training.loop import saver as saving
 from slipway.training.loop.saver import CheckpointSaver
 from slipway.training.observers.events import Decision
 from slipway.training.observers.journal import read_journal
 from slipway.training.run.train import train
+from slipway.training.run.training_config import TrainingConfig
 from slipway.training.storage.checkpoint import Content, newest_checkpoint, read_state, read_tensors, write_checkpoint
 from tests.training.checkpoints import content, folders, newest
 from tests.training.disks import fill, read_only, small_disk

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from slipway.training.config.plan import Plan
-from slipway.training.config.recipe import Recipe, Stage
+from slipway.training.config.recipe import Recipe, Stage, TaskSpec
 from slipway.training.observers.events import (
     Decision,
     EpochEnd,
@@ -42,7 +42,7 @@ def make_plan(**changes: Any) -> Plan:
 
 
 def make_run_start(recipe: Recipe | None = None, **changes: Any) -> RunStart:
-    recipe = recipe or Recipe(stages=STAGES).resolve(2, "no")
+    recipe = recipe or Recipe(task=TaskSpec(name="trial"), stages=STAGES).resolve(2, "no")
     values = {
         "name": "trial",
         "folder": Path("runs/trial"),

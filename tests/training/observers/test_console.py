@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from slipway.training.config.recipe import Recipe, Stage
+from slipway.training.config.recipe import Recipe, Stage, TaskSpec
 from slipway.training.observers.console import configure_logging, is_live_terminal, make_console, make_console_observer
 from slipway.training.observers.console_base import ProgressCounts, key_values
 from slipway.training.observers.console_live import ProgressView
@@ -250,15 +250,16 @@ def test_the_header_says_what_is_trained_on_what_and_why() -> None:
 
 
 def test_the_header_of_a_fixed_batch_leaves_batch_and_rate_and_says_so() -> None:
-    recipe = Recipe(stages=(Stage(name="only", epochs=1),), batch_rule="fixed").resolve(4, "bf16")
+    recipe = Recipe(task=TaskSpec(name="trial"), stages=(Stage(name="only", epochs=1),), batch_rule="fixed").resolve(
+        4, "bf16"
+    )
     plan = make_plan(micro_batch_size=None, gradient_accumulation=1, share_weights=(3.0, 1.0))
     text = drawn(RunHeader(make_run_start(recipe, plan=plan, description={"data": "real"})))
     assert "32 (fixed: the base batch, however many processes)" in text
     assert "0.002 (the global batch is the base batch)" in text
     assert "a rank's share, gradient accumulation 1, shares 3:1" in text
     assert "float32, mixed with bf16" in text
-    # The recipe's source is the embedded default, so it is marked although the task did not say so.
-    assert "synthetic data" in text
+    assert "synthetic data" not in text
 
 
 @pytest.mark.parametrize("width", [60, 100])

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from slipway.training.config.options import TrainingConfig
 from slipway.training.run.launched_plan import VARIABLE, LaunchedPlan, launched_plan
+from slipway.training.run.training_config import TrainingConfig
 from tests.training.helpers import catch
 from tests.training.misbehaviour import record_of, run, send
 from tests.training.processes import started

@@ -8,9 +8,9 @@ import re
 import pytest
 import torch
 
-from slipway.training.config.options import TrainingConfig
 from slipway.training.run import tips
 from slipway.training.run.tips import give_tips
+from slipway.training.run.training_config import TrainingConfig
 from tests.training.helpers import make_task
 
 

@@ -16,10 +16,10 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch import nn
 
-from slipway.training.config.options import TrainingConfig
 from slipway.training.config.recipe import Stage
 from slipway.training.observers.journal import read_journal
 from slipway.training.run.train import train
+from slipway.training.run.training_config import TrainingConfig
 from slipway.training.tasks.task import Batch
 from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import catch, make_task
@@ -190,7 +190,7 @@ def test_a_task_of_ones_own_is_trained_and_not_called_synthetic(tmp_path: Path) 
     run = read_run(tmp_path / "blobs-minimal")
     assert result["test_accuracy"] > 0.5
     assert run["data"]["samples"] == {"train": 50, "validation": 20, "test": 20}
-    assert run["recipe"]["task"] == "blobs"
+    assert run["recipe"]["task"]["name"] == "blobs"
     assert not run["data"].get("synthetic", False)
     weights = load_file(tmp_path / "blobs-minimal" / "best" / "model.safetensors")
     assert weights["0.weight"].shape == (16, 8)

@@ -18,12 +18,13 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from slipway.training.common.keyed_random import sample_keys
-from slipway.training.config.options import TrainingConfig
 from slipway.training.config.recipe import Stage
 from slipway.training.devices.ranks import Ranks
 from slipway.training.run.planning import _compile_backend, make_plan
+from slipway.training.run.training_config import TrainingConfig
 from slipway.training.step.compilation import CompiledForward, make_forward, uncompiled
 from slipway.training.tasks.sign_layers import ConvolutionBlock
+from slipway.training.tasks.sign_options import SignStage
 from slipway.training.tasks.task import Batch, Task
 from tests.training.helpers import PLAN, Recorder, catch, make_recipe, make_task, make_trainer
 from tests.training.tasks.test_sign_encoder import EVERYTHING
@@ -55,9 +56,9 @@ def fetch(task: Task, indices: np.ndarray, *, keyed: bool = False) -> Batch:
     chosen = torch.from_numpy(indices)
     keys = sample_keys(0, 1, indices)
     tensors = task.fetch("train", chosen)
-    return Batch(
-        chosen, keys, task.augment(tensors, keys, replace(STAGE, augmentation=EVERYTHING)) if keyed else tensors
-    )
+    if keyed:
+        tensors = task.augment(tensors, keys, replace(STAGE, options=SignStage(augmentation=EVERYTHING)))
+    return Batch(chosen, keys, tensors)
 
 
 def trained(backend: str | None) -> tuple[torch.Tensor, Recorder]:
@@ -83,7 +84,7 @@ def test_a_compiled_run_reaches_the_weights_of_one_that_is_not() -> None:
 def test_the_encoder_is_compiled_once_for_clips_of_all_lengths_and_gives_the_same_gradients() -> None:
     task = make_sign_task()
     model = task.build_model().double()
-    task.begin_stage(model, replace(STAGE, dropout=0.3))
+    task.begin_stage(model, replace(STAGE, options=SignStage(dropout=0.3)))
     forward = make_forward(task, "aot_eager", Recorder())
     draw = np.random.default_rng(0)
     for size in (5, 8, 3):

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from slipway.training.common.errors import UserError
-from slipway.training.config.options import TrainingConfig
 from slipway.training.config.recipe import OptimizerSpec
 from slipway.training.devices.ranks import Ranks
 from slipway.training.devices.world import leave_group
 from slipway.training.run.planning import _sharding
+from slipway.training.run.training_config import TrainingConfig
 from slipway.training.step.flat import FlatParameters
 from slipway.training.step.optimizer import FlatOptimizer
 from slipway.training.tasks.task import Batch

@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from slipway.training.common.errors import UserError
-from slipway.training.config.recipe import DataSpec, ModelSpec, Stage
+from slipway.training.config.recipe import Stage
 from slipway.training.data.landmarks import ragged_values
 from slipway.training.data.prepared.prepare import prepare_data
 from slipway.training.data.readers import read
+from slipway.training.data.specs import DataSpec
 from slipway.training.tasks.predict import SignPredictor
 from slipway.training.tasks.sign import SignTask
+from slipway.training.tasks.sign_options import ModelSpec
 from tests.training.helpers import make_recipe, make_trainer
 
 

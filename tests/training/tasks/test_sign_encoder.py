@@ -10,8 +10,7 @@ import torch
 
 from benchmarks.padded_encoder import PaddedEncoder, pad
 from slipway.training.common.keyed_random import sample_keys
-from slipway.training.config.recipe import Augmentation, ModelSpec, Stage
-from slipway.training.config.stages import AUGMENTATION
+from slipway.training.config.recipe import Stage
 from slipway.training.data.augment import augment_clips
 from slipway.training.data.features import landmark_features, num_features
 from slipway.training.data.landmarks import SPLITS, LandmarkLayout
@@ -19,9 +18,11 @@ from slipway.training.data.normalise import normalise_clips
 from slipway.training.data.packing import Rows, real_frames
 from slipway.training.data.prepared.prepared import DataFacts, PreparedData
 from slipway.training.data.prepared.store import RaggedStore
+from slipway.training.data.specs import Augmentation
 from slipway.training.tasks.sign import SignTask
 from slipway.training.tasks.sign_encoder import SignEncoder
 from slipway.training.tasks.sign_layers import soft_maximum
+from slipway.training.tasks.sign_options import AUGMENTATION, ModelSpec, SignStage
 from slipway.training.tasks.task import Batch
 
 LAYOUT = LandmarkLayout(
@@ -168,7 +169,7 @@ def test_another_model_of_the_sign_task_is_given_padded_clips() -> None:
 def test_a_batch_of_a_stage_that_augments_says_which_frames_are_real() -> None:
     task = make_task()
     indices, keys = torch.arange(12), sample_keys(0, 1, np.arange(12))
-    stage = Stage(name="only", epochs=1, augmentation=EVERYTHING)
+    stage = Stage(name="only", epochs=1, options=SignStage(augmentation=EVERYTHING))
     fetched = task.fetch("train", indices)
     augmented = task.augment(fetched, keys, stage)
     assert not torch.equal(augmented["lengths"], fetched["lengths"])

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from ...config.recipe import DataSpec
 from ...storage.files import sha256_of, write_durably
+from ..specs import DataSpec
 
 INDEX_SCHEMA_VERSION = 1
 

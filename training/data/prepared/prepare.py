@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ...config.recipe import DataSpec
 from ...storage.files import describe_os_error
 from ..landmarks import SPLITS, LandmarkData, ragged_values
+from ..specs import SYNTHETIC, DataSpec
 from .cache import DamagedEntry, DataCache
 from .content import NotCacheable, data_key
 from .prepared import DataFacts, PreparedData
@@ -21,9 +21,6 @@ from .store import RaggedStore
 
 if TYPE_CHECKING:
     from ..splits import Splits
-
-SYNTHETIC = "synthetic"
-"""The name of the embedded default."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,22 +12,24 @@ from pathlib import Path
 import torch
 
 from ...common.errors import UserError
-from ...config.recipe import Recipe
 from ...devices.ranks import Ranks
+from ..specs import DataSpec
 from .cache import DataCache, discard
 from .prepare import Preparation, find_or_prepare
 from .prepared import PreparedData
 
 
-def prepare_data_once(recipe: Recipe, ranks: Ranks, *, use_cache: bool) -> tuple[PreparedData, Preparation | None]:
-    """Return a recipe's data, mapped by all processes of a host where there are several, and how this rank prepared them.
+def prepare_data_once(
+    spec: DataSpec, seed: int, ranks: Ranks, *, use_cache: bool
+) -> tuple[PreparedData, Preparation | None]:
+    """Return the data, mapped by all processes of a host where there are several, and how this rank prepared them.
 
     Without the cache, or where it does not serve, they lie in a temporary folder until all have mapped them. Raises
     `UserError` on every rank for what cannot be read or written, and where hosts read other samples.
     """
     cache = DataCache.of_user() if use_cache else None
     if ranks.size == 1:
-        alone = find_or_prepare(recipe.data, recipe.seed, cache)
+        alone = find_or_prepare(spec, seed, cache)
         return alone.data, alone
     token = ranks.broadcast_text(uuid.uuid4().hex)
     # Of each host its own, though they may share their temporary folder: a cache may be one host's.
@@ -37,7 +39,7 @@ def prepare_data_once(recipe: Recipe, ranks: Ranks, *, use_cache: bool) -> tuple
     try:
         if ranks.local_rank == 0:
             try:
-                own = find_or_prepare(recipe.data, recipe.seed, cache)
+                own = find_or_prepare(spec, seed, cache)
                 _offer(own, folder)
             except UserError as caught:
                 error = caught
@@ -51,7 +53,7 @@ def prepare_data_once(recipe: Recipe, ranks: Ranks, *, use_cache: bool) -> tuple
     finally:
         if ranks.local_rank == 0:
             discard(folder)
-    _check_hosts(data, recipe, ranks)
+    _check_hosts(data, spec.source, ranks)
     return data, own
 
 
@@ -77,10 +79,10 @@ def _offer(preparation: Preparation, folder: Path) -> None:
     folder.symlink_to(preparation.folder, target_is_directory=True)
 
 
-def _check_hosts(data: PreparedData, recipe: Recipe, ranks: Ranks) -> None:
+def _check_hosts(data: PreparedData, source: str, ranks: Ranks) -> None:
     """Raise `UserError` on every rank where one has other data than rank 0."""
     fingerprint = data.facts.fingerprint
     error = None
     if fingerprint != ranks.broadcast_text(fingerprint):
-        error = UserError(f"{recipe.data.source}: rank {ranks.rank}'s host reads other samples than rank 0's")
+        error = UserError(f"{source}: rank {ranks.rank}'s host reads other samples than rank 0's")
     ranks.raise_on_all_ranks(error)

@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from slipway.training.config.recipe import DataSpec
 from slipway.training.data.prepared import cache as cache_module
 from slipway.training.data.prepared import content, prepare
 from slipway.training.data.prepared.cache import DataCache
 from slipway.training.data.prepared.prepare import SYNTHETIC, prepare_data
 from slipway.training.data.prepared.prepared import PreparedData
+from slipway.training.data.specs import DataSpec
 from tests.training.clip_sources import assert_same, changed_byte, find, write_archive, write_folder
 from tests.training.disks import Operations, fill, read_only, small_disk
 

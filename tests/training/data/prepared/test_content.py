@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slipway.training.config.recipe import DataSpec
 from slipway.training.data.prepared import content
+from slipway.training.data.specs import DataSpec
 from tests.conftest import ROOT
 from tests.test_house import imports
 from tests.training.clip_sources import LONG_AGO, changed_byte, write_archive, write_folder

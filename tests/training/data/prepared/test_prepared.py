@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from slipway.training.config.recipe import DataSpec
 from slipway.training.data.landmarks import SPLITS
 from slipway.training.data.prepared.prepare import prepare_data
 from slipway.training.data.prepared.prepared import PreparedData
+from slipway.training.data.specs import DataSpec
 
 LENGTHS = np.array([3, 5, 1, 4] * 5)
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from slipway.training.config.options import TrainingConfig
 from slipway.training.observers.journal import read_journal
 from slipway.training.run.announce import describe_preparation
 from slipway.training.run.train import make_task, train
+from slipway.training.run.training_config import TrainingConfig
 from tests.training.clip_sources import write_folder
 from tests.training.processes import run_group
 

@@ -1,0 +1,58 @@
+"""What is asked of landmark data: where they lie, how they are split, how strongly they are augmented. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from ..config.recipe import check
+
+SplitMode = Literal["auto", "stratified", "signer", "own"]
+Duplicates = Literal["drop", "keep"]
+
+SYNTHETIC = "synthetic"
+"""The name of the embedded default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """Which samples there are and how they are split."""
+
+    source: str = SYNTHETIC
+    format: str | None = None
+    split: SplitMode = "auto"
+    train_ratio: float = 0.7
+    duplicates: Duplicates = "drop"
+
+    def __post_init__(self) -> None:
+        check(0 < self.train_ratio < 1, "data", "train_ratio", self.train_ratio, "between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """The strengths of the augmentations; zero switches one off. Lengths are in units of the hand or body size."""
+
+    rotation_degrees: float = 0.0
+    """Largest rotation in the image plane, either way; half as much out of it where there is depth."""
+    scale: float = 0.0
+    """The clip is enlarged or shrunk by a factor in [1 / (1 + scale), 1 + scale]."""
+    shear: float = 0.0
+    shift: float = 0.0
+    flip_probability: float = 0.0
+    """Left-right flip; landmarks of the left and the right side change places."""
+    noise: float = 0.0
+    """Standard deviation of the noise on every coordinate."""
+    resample: float = 0.0
+    """The clip is played at a speed in [1 / (1 + resample), 1 + resample], by linear interpolation."""
+    crop: float = 0.0
+    """Largest share of the frames cut off at each end."""
+    frame_dropout: float = 0.0
+    """Probability that a frame loses all its landmarks."""
+    landmark_dropout: float = 0.0
+    """Probability that a landmark is missing throughout a clip."""
+
+    def strengthened(self, factor: float) -> Augmentation:
+        """Return the same augmentations, each `factor` times as strong; the flip stays as likely."""
+        values = {name: value * factor for name, value in dataclasses.asdict(self).items()}
+        return Augmentation(**{**values, "flip_probability": self.flip_probability})

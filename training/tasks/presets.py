@@ -1,0 +1,82 @@
+"""The stages that have a name. No torch.
+
+They say all that a sign stage can set; another task takes of it what its own stages have, such as label smoothing.
+"""
+
+from __future__ import annotations
+
+from ..config.recipe import Stage
+from .sign_options import AUGMENTATION, SignStage
+
+
+def _default() -> tuple[Stage, ...]:
+    return (
+        Stage(name="baseline", epochs=8, patience=4, options=SignStage(dropout=0.1)),
+        Stage(name="augmentation", epochs=10, patience=5, options=SignStage(dropout=0.1, augmentation=AUGMENTATION)),
+        Stage(
+            name="regularization",
+            epochs=12,
+            weight_decay=0.1,
+            patience=6,
+            options=SignStage(dropout=0.3, label_smoothing=0.1, augmentation=AUGMENTATION),
+        ),
+        Stage(
+            name="fine-tuning",
+            epochs=6,
+            learning_rate_factor=0.3,
+            patience=4,
+            options=SignStage(dropout=0.2, label_smoothing=0.05, augmentation=AUGMENTATION.strengthened(0.5)),
+        ),
+        Stage(
+            name="polishing",
+            epochs=4,
+            learning_rate_factor=0.05,
+            schedule="linear",
+            patience=3,
+            options=SignStage(dropout=0.1, augmentation=AUGMENTATION.strengthened(0.25)),
+        ),
+    )
+
+
+def _conservative() -> tuple[Stage, ...]:
+    options = SignStage(dropout=0.2, label_smoothing=0.05, augmentation=AUGMENTATION.strengthened(0.5))
+    return (
+        Stage(name="steady", epochs=40, learning_rate_factor=0.5, warmup_epochs=3.0, patience=12, options=options),
+        Stage(name="settling", epochs=20, learning_rate_factor=0.1, warmup_epochs=3.0, patience=8, options=options),
+    )
+
+
+def _aggressive() -> tuple[Stage, ...]:
+    strong = AUGMENTATION.strengthened(1.5)
+    return (
+        Stage(
+            name="large-rate",
+            epochs=15,
+            learning_rate_factor=2.0,
+            warmup_epochs=2.0,
+            patience=6,
+            options=SignStage(dropout=0.1),
+        ),
+        Stage(
+            name="strong-augmentation",
+            epochs=20,
+            patience=8,
+            options=SignStage(dropout=0.2, augmentation=strong),
+        ),
+        Stage(
+            name="strong-regularization",
+            epochs=20,
+            learning_rate_factor=0.5,
+            weight_decay=0.2,
+            patience=8,
+            options=SignStage(dropout=0.5, label_smoothing=0.15, augmentation=strong),
+        ),
+    )
+
+
+def _minimal() -> tuple[Stage, ...]:
+    options = SignStage(dropout=0.3, label_smoothing=0.1, augmentation=AUGMENTATION)
+    return (Stage(name="training", epochs=60, options=options),)
+
+
+PRESETS = {"default": _default, "conservative": _conservative, "aggressive": _aggressive, "minimal": _minimal}

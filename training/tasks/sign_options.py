@@ -1,0 +1,125 @@
+"""What is of sign recognition in a config and a recipe: its data, the encoder's size, what a stage sets. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from ..config.options import OptionGroup, option
+from ..config.recipe import TaskSpec, check
+from ..data.specs import Augmentation, DataSpec, Duplicates, SplitMode
+
+SIGN = OptionGroup(title="sign recognition: its data and its model", decides_weights=True)
+
+AUGMENTATION = Augmentation(
+    rotation_degrees=15.0,
+    scale=0.2,
+    shear=0.1,
+    shift=0.1,
+    noise=0.01,
+    resample=0.25,
+    crop=0.08,
+    frame_dropout=0.05,
+    landmark_dropout=0.03,
+)
+"""The augmentation of strength 1. It does not flip: in one-handed data a flip changes who signs, and in two-handed data
+it can change the sign; a stages file asks for it with `flip_probability`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """The size of the bundled encoder."""
+
+    width: int = 96
+    blocks: int = 2
+    """Groups of convolutions followed by one transformer block."""
+    convolutions: int = 2
+    """Convolution blocks in each group."""
+    kernel_size: int = 9
+    heads: int = 4
+
+    def __post_init__(self) -> None:
+        divisible = self.width >= self.heads >= 1 and self.width % self.heads == 0
+        check(divisible, "model", "width", self.width, f"a multiple of its {self.heads} heads")
+        check(self.blocks >= 1, "model", "blocks", self.blocks, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationStage:
+    """What a stage sets in a task that classifies."""
+
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        check(0 <= self.label_smoothing < 1, "stage", "label_smoothing", self.label_smoothing, "in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignStage(ClassificationStage):
+    """What a stage sets in sign recognition."""
+
+    dropout: float = 0.1
+    """Of the encoder's head; half of it in the residual branches."""
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(0 <= self.dropout < 1, "stage", "dropout", self.dropout, "in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignOptions:
+    """The options of sign recognition."""
+
+    data: str = option(DataSpec.source, SIGN, "a path, a data set name, or 'synthetic' for the embedded default")
+    data_format: str | None = option(DataSpec.format, SIGN, "force a reader instead of detecting it")
+    split: SplitMode = option(DataSpec.split, SIGN, "how to split; auto: the data's own split, else stratified")
+    train_ratio: float = option(DataSpec.train_ratio, SIGN, "share of the samples to train on; the rest is halved")
+    duplicates: Duplicates = option(
+        DataSpec.duplicates, SIGN, "exact duplicates: drop later copies, or keep them on one side of the split"
+    )
+    model_width: int = option(ModelSpec.width, SIGN, "channels of the bundled encoder")
+    model_blocks: int = option(ModelSpec.blocks, SIGN, "blocks of the bundled encoder")
+    dropout: float | None = option(None, SIGN, "for every stage, instead of each stage's own")
+    augment: bool | None = option(None, SIGN, "augment in every stage, or in none, instead of as each stage says")
+
+    @property
+    def data_spec(self) -> DataSpec:
+        """The data that these options ask for."""
+        return DataSpec(
+            source=self.data,
+            format=self.data_format,
+            split=self.split,
+            train_ratio=self.train_ratio,
+            duplicates=self.duplicates,
+        )
+
+    @property
+    def model_spec(self) -> ModelSpec:
+        """The encoder that these options ask for."""
+        return ModelSpec(width=self.model_width, blocks=self.model_blocks)
+
+    @property
+    def sign_task(self) -> TaskSpec:
+        """Sign recognition as these options describe it; where the data lie is no part of it."""
+        data = dataclasses.asdict(self.data_spec)
+        of_split = {name: data[name] for name in ("split", "train_ratio", "duplicates")}
+        return TaskSpec(name="sign", options={"data": of_split, "model": dataclasses.asdict(self.model_spec)})
+
+    def change_stage_options(self, options: Any) -> Any:
+        """Return what a stage sets, with what is set here for every stage where the task has that."""
+        if self.dropout is not None and hasattr(options, "dropout"):
+            options = dataclasses.replace(options, dropout=self.dropout)
+        if self.augment is not None and hasattr(options, "augmentation"):
+            options = _with_augmentation(options, self.augment)
+        return options
+
+
+def _with_augmentation(options: Any, augment: bool) -> Any:
+    """Return the options augmented as they were, or at strength 1 where they were not; or not augmented at all."""
+    if not augment:
+        return dataclasses.replace(options, augmentation=Augmentation())
+    return (
+        dataclasses.replace(options, augmentation=AUGMENTATION) if options.augmentation == Augmentation() else options
+    )
