@@ -135,7 +135,9 @@ def test_the_time_left_stops_at_the_most_steps_of_the_run() -> None:
     clock = Clock()
     observer = _ProgressOnly(*make_quiet_pair(), logging.INFO, clock)
     stages = make_run_start().recipe.stages
-    observer.on_run_start(make_run_start(Recipe(stages=stages, max_steps=4).resolve(2, "no")))
+    observer.on_run_start(
+        make_run_start(Recipe(task=TaskSpec(name="trial"), stages=stages, max_steps=4).resolve(2, "no"))
+    )
     observer.on_stage_start(make_stage_start())
     clock.now += 2.0
     observer.on_step(make_step(1))
