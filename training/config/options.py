@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..common.conversion import convert, field_types
-from ..common.errors import UserError
+from ..common.errors import UserError, flag_of
 from .intervals import Interval
 from .plan import MemoryFormat
 from .recipe import (
@@ -55,11 +55,6 @@ RUN = OptionGroup(title="run", decides_weights=False)
 def option(default: Any, group: OptionGroup, help_text: str) -> Any:
     """Return the field of an option."""
     return dataclasses.field(default=default, metadata={"group": group, "help": help_text})
-
-
-def flag_of(name: str) -> str:
-    """Return the flag that an error names for an option."""
-    return f"--{name.replace('_', '-')}"
 
 
 @dataclass(frozen=True, kw_only=True)

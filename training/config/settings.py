@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 import yaml
 
 from ..common.conversion import choices_of, convert, field_types
-from ..common.errors import UserError, nearest
+from ..common.errors import UserError, flag_of, nearest
 from ..common.run_names import RECORD, read_record, resolve_name
 from ..common.settings_files import format_path, project_file, user_file
-from .options import GeneralOptions, flag_of
+from .options import GeneralOptions
 
 ENVIRONMENT_PREFIX = "SLIPWAY_"
 
