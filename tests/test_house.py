@@ -25,7 +25,16 @@ TRAINING = (
     ("loop",),
     ("run",),
 )
-LAUNCHER = (("common",), ("hardware",), ("plan",), ("launch",), ("doctor",), ("wizard",), ("cli",), ("completion",))
+LAUNCHER = (
+    ("common",),
+    ("hardware",),
+    ("plan",),
+    ("launch",),
+    ("doctor",),
+    ("wizard", "schema"),
+    ("cli",),
+    ("completion",),
+)
 MOST_ENTRIES = 14
 MOST_LINES = 400
 FACES = {"__init__.py", "__main__.py"}

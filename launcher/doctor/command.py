@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ...training.common.errors import UserError
-from ..common.parser import make_parser, parse
+from ..common.parser import Parser, make_parser, parse
 from ..hardware.detect import hardware_of
 from ..plan.options import add_intent, intent_of
 from .check import Check, DoctorContext, Report, State, report_of, skipped
@@ -29,8 +29,8 @@ _STYLES: dict[State, str] = {"pass": "green", "warn": "bold yellow", "fail": "bo
 _Needs = Literal["record", "machine", "processes"]
 
 
-def doctor(arguments: list[str]) -> int:
-    """Run the checks and show what they found; return 3 where one failed, else 0."""
+def build_parser() -> Parser:
+    """Return the parser of the command."""
     parser = make_parser("doctor", "Check what keeps a training from running here as planned, and say what mends it.")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--hardware", metavar="FILE", help="check what the record of a machine in FILE tells")
@@ -46,7 +46,12 @@ def doctor(arguments: list[str]) -> int:
         help="limit for each start of processes, and for other machines; 60 unless given",
     )
     add_intent(parser)
-    options = parse(parser, arguments)
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Run the checks and show what they found; return 3 where one failed, else 0."""
+    options = parse(build_parser(), arguments)
     if not 0 < options.timeout_seconds < 1e6:
         raise UserError(f"--timeout-seconds {options.timeout_seconds:g}: must be above 0 and below 1000000")
     with _stoppable():

@@ -27,14 +27,19 @@ _GRACE_SECONDS = 8.0
 _WORKER = Path(__file__).parent / "worker"
 
 
-def launch(arguments: list[str]) -> int:
-    """Run a script, or with `-m` a module, as planned; return its exit code. Call it in the main thread."""
-    parser = make_parser(
-        "launch", "Plan for this machine and start a script as planned. What follows SCRIPT is its own."
-    )
+def build_parser() -> Parser:
+    """Return the parser of the command."""
+    parser = make_parser("launch", "Plan for this machine and start a training script as planned.")
     parser.usage = "slipway launch [options] SCRIPT [arguments]\n       slipway launch [options] -m MODULE [arguments]"
     parser.add_argument("-m", metavar="MODULE", help="a module instead of SCRIPT, as python -m takes it")
     add_launch_options(parser)
+    parser.add_argument("script", metavar="SCRIPT", nargs=argparse.REMAINDER, help="the script, then its own arguments")
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Run a script, or with `-m` a module, as planned; return its exit code. Call it in the main thread."""
+    parser = build_parser()
     own, command = _split(parser, arguments)
     options = parse(parser, own)
     _check_command(command)

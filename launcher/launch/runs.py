@@ -1,4 +1,4 @@
-"""`slipway runs` and `slipway resume`: what stands in the folder of runs, and how one goes on."""
+"""`slipway runs`: show the runs of a folder with their state and newest checkpoint."""
 
 from __future__ import annotations
 
@@ -9,14 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...training.common.errors import UserError, nearest
-from ..common.parser import make_parser, parse
-from ..common.paths import TRAIN_SCRIPT
-
-if TYPE_CHECKING:
-    from ..plan.replan import EarlierRun
+from ...training.common.errors import UserError
+from ..common.parser import Parser, make_parser, parse
 
 SCHEMA_VERSION = 1
 _TAIL_BYTES = 1 << 16
@@ -40,13 +36,17 @@ class RunSummary:
     """Since something was written."""
 
 
-def runs(arguments: list[str]) -> int:
-    """Show the runs of a folder, the newest first."""
+def build_parser() -> Parser:
+    """Return the parser of the command."""
     parser = make_parser("runs", "Show the runs: state, stage, step, best, newest checkpoint, age.")
     parser.add_argument("--runs-dir", default="runs", metavar="DIR", help="where runs are kept")
     parser.add_argument("--json", action="store_true", help="print them as JSON")
-    options = parse(parser, arguments)
+    return parser
 
+
+def main(arguments: list[str]) -> int:
+    """Show the runs of a folder, the newest first; return 0."""
+    options = parse(build_parser(), arguments)
     folder = Path(options.runs_dir)
     if not folder.is_dir():
         raise UserError(f"--runs-dir {folder}: no such folder")
@@ -160,81 +160,3 @@ def _age(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def resume(arguments: list[str]) -> int:
-    """Start a run again as it was started, from its newest good checkpoint."""
-    from .command import add_launch_options
-
-    parser = make_parser(
-        "resume", "Go on with a run from its newest checkpoint, started as it was. A finished one stays."
-    )
-    parser.add_argument("--runs-dir", default="runs", metavar="DIR", help="where runs are kept [runs]")
-    add_launch_options(parser)
-    parser.add_argument("run", metavar="RUN", help="the run's folder, or its name in the folder of runs")
-    options = parse(parser, arguments)
-
-    folder = _folder_of(options.run, Path(options.runs_dir))
-    record = _read_record(folder)
-    if record.get("state") == "finished" and "result" in record:
-        print(f"{folder.name} is finished: nothing is left to train", file=sys.stderr)
-        return 0
-    from .command import start
-
-    earlier, command, where = _how_it_was_started(folder, record)
-    for name in ("log_dir", "config", "hardware"):
-        if getattr(options, name) != parser.get_default(name):
-            setattr(options, name, os.path.abspath(getattr(options, name)))
-    try:
-        os.chdir(where)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: it was started in {where} ({error.strerror}); start it by its own command, with --resume {folder}"
-        ) from None
-    return start(options, command, earlier)
-
-
-def _folder_of(run: str, runs_dir: Path) -> Path:
-    for path in (Path(run), runs_dir / run):
-        if (path / "run.json").is_file():
-            return path.resolve()
-    known = [path.parent.name for path in runs_dir.glob("*/run.json")]
-    raise UserError(f"slipway resume {run}: no such run, here or in {runs_dir}{nearest(run, known)}")
-
-
-def _read_record(folder: Path) -> dict[str, Any]:
-    try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{folder / 'run.json'}: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        record = None
-    if not isinstance(record, dict):
-        raise UserError(f"{folder / 'run.json'}: not the record of a run")
-    return record
-
-
-def _how_it_was_started(folder: Path, record: dict[str, Any]) -> tuple[EarlierRun, list[str], Path]:
-    """Return the run as its record tells it, its script with arguments, and the working folder. Raises `UserError`."""
-    from ..plan.replan import EarlierRun
-
-    try:
-        command, plan = record["command"], record["plan"]
-        script, module, where = command["script"], command["module"], Path(command["folder"])
-        words = [str(word) for word in command["arguments"]]
-        earlier = EarlierRun(folder=folder, device=str(plan["device"]), world_size=int(plan["world_size"]))
-    except (ValueError, KeyError, TypeError):
-        raise UserError(
-            f"{folder}: its run.json does not say how it was started; use its own command with --resume {folder}"
-        ) from None
-    if module:
-        return earlier, ["-m", str(module), *words], where
-    if not script:
-        raise UserError(f"{folder}: it was started from no script; start it again there, with resume={str(folder)!r}")
-    if Path(script).parts[-3:] == TRAIN_SCRIPT.parts[-3:] and not Path(script).is_file():
-        script = TRAIN_SCRIPT  # it was that of an environment which is gone
-    if not Path(script).is_file():
-        raise UserError(
-            f"{folder}: its script {script} is not there any more; use its own command with --resume {folder}"
-        )
-    return earlier, [str(script), *words], where

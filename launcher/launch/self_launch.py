@@ -42,9 +42,9 @@ def start_itself(script: str, arguments: Sequence[str]) -> int | None:
 
 
 def _launch(script: str, arguments: Sequence[str], device: str) -> int:
-    from .command import launch
+    from .command import main
 
-    return launch(["--device", device, script, *arguments])
+    return main(["--device", device, script, *arguments])
 
 
 def _is_wanted(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ...training.common.errors import UserError
 from ..hardware.record import Hardware
 from ..plan.accelerate_config import launch_command
-from ..plan.commands import write_checked
+from ..plan.config_command import write_checked
 from ..plan.make_plan import make_plan
 from ..plan.records import LaunchPlan
 from ..plan.table import draw
@@ -96,7 +96,7 @@ class WizardActions:
 
     def test(self, answers: Answers) -> int:
         """Run the self-test for the plan; return its exit code. Raises `KeyboardInterrupt` where it was stopped."""
-        from ..doctor.command import doctor
+        from ..doctor.command import main as doctor
 
         code = doctor(plan_flags(answers.intent))
         sys.stdout.flush()
@@ -106,6 +106,6 @@ class WizardActions:
 
     def launch(self, answers: Answers) -> int:
         """Start the script as planned; return its exit code."""
-        from ..launch.command import launch
+        from ..launch.command import main as launch
 
         return launch([*plan_flags(answers.intent), *script_of(answers)])

@@ -111,7 +111,7 @@ def to_yaml(answers: Answers) -> str:
 
 def save_answers(path: str, answers: Answers) -> None:
     """Write the answers to a file, whole or not at all. Raises `UserError`."""
-    from ..plan.commands import drafted
+    from ..plan.config_command import drafted
 
     with drafted(Path(path)) as draft:
         draft.write_text(to_yaml(answers), encoding="utf-8")

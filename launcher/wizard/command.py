@@ -23,13 +23,13 @@ _ACTIONS = {
 }
 
 
-def wizard(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Plan in a conversation, or from answers; write the config; test and launch where wanted.
 
     Returns 0, 1 for `quit` before anything was written, 3 for a self-test that failed, 130 for Ctrl-C, or what the
     launch returns. Raises `UserError` for answers that cannot work, and where nobody can be asked.
     """
-    options = parse(_parser(), arguments)
+    options = parse(build_parser(), arguments)
     answers = _given_answers(options)
     unattended = bool(options.answers or options.yes)
 
@@ -63,7 +63,8 @@ def wizard(arguments: list[str]) -> int:
         return INTERRUPTED
 
 
-def _parser() -> Parser:
+def build_parser() -> Parser:
+    """Return the parser of the command."""
     parser = make_parser(
         "wizard", "Plan in a conversation, write an Accelerate config, and launch. A flag settles its question."
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...training.common.errors import UserError
 from ..plan.accelerate_config import to_yaml
-from ..plan.commands import config_name
+from ..plan.config_command import config_name
 from ..plan.records import LaunchPlan
 from .situation import Alternative, Question
 

@@ -1,127 +1,119 @@
-"""What a shell completes, in the shells themselves."""
+"""What Tab completes, in the shells themselves."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from slipway.launcher import cli
-from slipway.launcher.completion.command import Command, commands
-from slipway.launcher.completion.scripts import bash, fish, zsh
 from tests.conftest import ROOT
 from tests.launcher.helpers import assert_one_line_error
 
-SCRIPTS = {"bash": bash, "zsh": zsh, "fish": fish}
 # What Tab is pressed after, and what must and must not be offered.
 LINES = [
-    ("slipway ", ["train", "plan", "launch", "completion"], ["bash"]),
+    ("slipway ", ["train", "plan", "launch", "completion"], ["bash", "--help"]),
     ("slipway pl", ["plan"], ["train"]),
     ("slipway plan --dev", ["--device"], ["--json"]),
+    ("slipway plan ", ["--device", "--json"], ["README.md"]),
     ("slipway plan --device ", ["auto", "cuda", "cpu"], ["--device"]),
-    ("slipway plan --device c", ["cpu", "cuda"], ["auto"]),
     ("slipway plan --compile --mixed-precision b", ["bf16"], ["fp16"]),
-    ("slipway schema ", ["hardware", "plan"], []),
-    ("slipway completion z", ["zsh"], ["bash"]),
+    ("slipway plan --num-processes ", [], ["--json", "README.md"]),
+    ("slipway schema ", ["hardware", "plan"], ["--help"]),
     ("slipway train --optimizer ", ["adamw", "sgd"], []),
     ("slipway train --no-mul", ["--no-multi-gpu"], ["--multi-gpu"]),
-    ("slipway plan --num-processes ", [], ["--json", "README.md"]),
-    ("slipway detect --hardware READ", ["README.md"], []),
+    ("slipway detect --hardware not", ["notes.txt"], []),
+    ("slipway resume ", ["cpu-run", "gpu-run"], ["half-made", "--help"]),
+    ("slipway resume --runs-dir elsewhere ", ["old-run"], ["cpu-run"]),
     ("slipway launch --device cpu --num-w", ["--num-workers"], []),
-    ("slipway launch --device cpu bin/tr", ["bin/train.py"], []),
+    ("slipway launch --device cpu not", ["notes.txt"], []),
+    ("slipway launch --device cpu notes.txt --dev", [], ["--device"]),
 ]
+FEW = [LINES[at] for at in (1, 4, 8, 11)]
+SHELLS = ("bash", "zsh", "fish")
 
 
 @pytest.fixture(scope="module")
-def known() -> list[Command]:
-    return commands()
-
-
-@pytest.fixture(scope="module")
-def folder(known: list[Command], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the three scripts."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with runs, and `bin/slipway` to be found by a shell."""
     folder = tmp_path_factory.mktemp("completion")
-    for shell, script in SCRIPTS.items():
-        (folder / shell).write_text(script(known), encoding="utf-8")
+    for name in ("bin/slipway", "notes.txt", "runs/cpu-run/run.json", "runs/gpu-run/run.json", "runs/half-made/lock"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    (folder / "elsewhere" / "old-run").mkdir(parents=True)
+    (folder / "elsewhere" / "old-run" / "run.json").touch()
+    program = folder / "bin" / "slipway"
+    program.write_text(
+        f"#!{sys.executable}\nimport os, sys\n"
+        "if 'ECHO' in os.environ and '_ARGCOMPLETE' not in os.environ: sys.exit(print('got:', *sys.argv[1:]))\n"
+        "from slipway.launcher.cli import main; sys.exit(main())\n",
+        encoding="utf-8",
+    )
+    program.chmod(0o755)
     return folder
 
 
-def run(shell: str, *arguments: str) -> str:
+def environment(folder: Path) -> dict[str, str]:
+    path = f"{folder / 'bin'}:{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(folder)}
+
+
+def run(folder: Path, shell: str, *arguments: str) -> str:
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell} here")
-    done = subprocess.run([shell, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [shell, *arguments], cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_every_command_and_option_is_in_every_script(known: list[Command], folder: Path) -> None:
-    assert [one.name for one in known] == list(cli._COMMANDS)
-    assert {"--device", "--hardware", "--config"} <= {
-        name for one in known if one.name == "plan" for option in one.options for name in option.names
-    }
-    for shell in SCRIPTS:
-        words = set((folder / shell).read_text(encoding="utf-8").translate(str.maketrans("'=[:)", "     ")).split())
-        for command in known:
-            assert command.name in words
-            for name in (name for option in command.options for name in option.names):
-                assert (name.lstrip("-") if shell == "fish" else name) in words, f"{shell}: {command.name} {name}"
+def assert_offered(found: set[str], offered: list[str], not_offered: list[str]) -> None:
+    assert set(offered) <= found
+    assert not set(not_offered) & found
 
 
 @pytest.mark.parametrize(("line", "offered", "not_offered"), LINES)
 def test_bash_completes(folder: Path, line: str, offered: list[str], not_offered: list[str]) -> None:
-    # `compgen` stands in for readline, which completes files where the function has no answer.
     code = (
-        'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); kept=yes\n'
-        'compopt() { kept=; }; _slipway; printf "%s\\n" "${COMPREPLY[@]}"\n'
-        'if [[ $kept ]]; then compgen -f -- "${COMP_WORDS[COMP_CWORD]}"; fi; true'
+        'eval "$(slipway completion bash)"; COMP_LINE=$1; COMP_POINT=${#1}; COMP_TYPE=9\n'
+        '_python_argcomplete slipway; printf "%s\\n" "${COMPREPLY[@]}"'
     )
-    found = run("bash", "--norc", "-c", code, "bash", str(folder / "bash"), *line.split(" ")).split()
-    assert set(offered) <= set(found)
-    assert not set(not_offered) & set(found)
+    found = {word.strip() for word in run(folder, "bash", "--norc", "-c", code, "bash", line).splitlines()}
+    assert_offered(found, offered, not_offered)
 
 
-@pytest.mark.parametrize(
-    ("word", "offered"), [(["--device", "=", "cu"], ["cuda"]), (["--device", "="], ["cpu", "cuda"])]
-)
-def test_bash_completes_after_an_equals_sign(folder: Path, word: list[str], offered: list[str]) -> None:
-    code = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _slipway; printf "%s\\n" "${COMPREPLY[@]}"'
-    found = run("bash", "--norc", "-c", code, "bash", str(folder / "bash"), "slipway", "plan", *word).split()
-    assert set(offered) <= set(found)
-
-
-def test_what_follows_the_script_of_a_launch_is_left_to_it(folder: Path) -> None:
-    code = 'source "$1"; COMP_WORDS=(slipway launch --device = cpu x.py --dev); COMP_CWORD=6; _slipway; echo "${COMPREPLY[@]}"'
-    assert run("bash", "--norc", "-c", code, "bash", str(folder / "bash")).split() == []
-
-
-@pytest.mark.parametrize(("line", "offered", "not_offered"), LINES)
+@pytest.mark.parametrize(("line", "offered", "not_offered"), FEW)
 def test_fish_completes(folder: Path, line: str, offered: list[str], not_offered: list[str]) -> None:
-    code = "set -x XDG_CONFIG_HOME /nowhere; source $argv[1]; complete -C $argv[2]"
-    found = [
-        row.split("\t")[0] for row in run("fish", "--no-config", "-c", code, str(folder / "fish"), line).splitlines()
-    ]
-    assert set(offered) <= set(found)
-    assert not set(not_offered) & set(found)
+    code = "slipway completion fish | source; complete -C $argv[1]"
+    found = {row.split("\t")[0] for row in run(folder, "fish", "--no-config", "-c", code, line).splitlines()}
+    assert_offered(found, offered, not_offered)
 
 
-def test_zsh_completes(folder: Path) -> None:
+def test_zsh_completes_also_after_another_command(folder: Path) -> None:
     if shutil.which("zsh") is None:
         pytest.skip("no zsh here")
     import pexpect
 
-    shell = pexpect.spawn("zsh", ["-f"], cwd=str(ROOT), encoding="utf-8", timeout=20, dimensions=(40, 200))
+    shell = pexpect.spawn(
+        "zsh", ["-f"], cwd=str(folder), env=environment(folder), encoding="utf-8", timeout=60, dimensions=(40, 200)
+    )
     try:
-        shell.sendline("autoload -U compinit; compinit -u -D; slipway() { echo got: $* }")
-        shell.sendline(f"source {folder / 'zsh'}; echo rea''dy")
-        shell.expect("ready")
+        shell.sendline(
+            "autoload -U compinit; compinit -u -D; eval \"$(slipway completion zsh)\"; export ECHO=1; echo rea''dy"
+        )
+        shell.expect("ready\r\n")
         for typed, completed in (
-            ("slipway plan --dev\tcu\t", "plan --device=cuda"),
+            ("slipway pl\t", "plan"),
+            ("slipway plan --dev\tcu\t", "plan --device cuda"),
             ("slipway schema h\t", "schema hardware"),
-            ("slipway comp\tf\t", "completion fish"),
-            ("slipway launch --device cpu bin/tr\t", "launch --device cpu bin/train.py"),
-            ("slipway train --opt\tsg\t", "train --optimizer=sgd"),
+            ("cd . && slipway resume gp\t", "resume gpu-run"),
+            ("slipway train --opt\tsg\t", "train --optimizer sgd"),
         ):
             shell.sendline(typed)
             shell.expect_exact(f"got: {completed}")
@@ -129,7 +121,19 @@ def test_zsh_completes(folder: Path) -> None:
         shell.close(force=True)
 
 
-def test_the_script_is_printed_and_another_shell_refused(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
-    assert cli.main(["completion", "bash"]) == 0
-    assert capsys.readouterr().out == (folder / "bash").read_text(encoding="utf-8")
-    assert_one_line_error(["completion", "zhs"], "unknown shell 'zhs' (did you mean 'zsh'?)", capsys)
+def test_every_command_has_a_parser_and_a_line_of_help() -> None:
+    for command in cli.COMMANDS:
+        parser = import_module(command.module).build_parser()
+        assert parser.description, command.name
+        assert command.help
+        assert all(action.help for action in parser._actions), command.name
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_what_is_printed_names_the_command(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["completion", shell]) == 0
+    assert "slipway" in capsys.readouterr().out
+
+
+def test_another_shell_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert_one_line_error(["completion", "zhs"], "'zhs' is none of bash, zsh, fish (did you mean 'zsh'?)", capsys)

@@ -28,6 +28,7 @@ from slipway.launcher.launch.state_files import PROGRESS_FILE
 from slipway.launcher.launch.supervise.outcome import Outcome
 from slipway.launcher.launch.supervise.supervisor import GroupStart
 from slipway.launcher.plan.replan import EarlierRun
+from slipway.training.observers.events import RunResumed
 from slipway.training.observers.launch_mark import MARK, LaunchMark
 from tests.launcher.machines import machines
 from tests.launcher.plan.test_replan import without
@@ -130,7 +131,7 @@ def test_the_training_s_mark_is_what_the_launcher_reads(tmp_path: Path) -> None:
     assert read_progress(tmp_path) == restarts.Progress(step=12, runs=(first,))
     one.close()
     other = LaunchMark(str(tmp_path), second)
-    other.on_decision(SimpleNamespace(kind="resume", fields={"step": 1_000_000}))  # type: ignore[arg-type]
+    other.on_run_resumed(RunResumed(step=1_000_000, processes=1, reason="asked to"))
     assert read_progress(tmp_path) == restarts.Progress(step=1_000_000, runs=(first, second))
     other.close()
     (tmp_path / PROGRESS_FILE).write_text("")

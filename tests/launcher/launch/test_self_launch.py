@@ -26,7 +26,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     for name in (*self_launch._LAUNCHED, "SLIPWAY_MULTI_GPU", "SLIPWAY_DEVICE"):
         monkeypatch.delenv(name, raising=False)
     on(monkeypatch, machines()["8xh100"])
-    monkeypatch.setattr("slipway.launcher.launch.command.launch", launch)
+    monkeypatch.setattr("slipway.launcher.launch.command.main", launch)
     return calls
 
 
@@ -91,7 +91,7 @@ def test_an_error_of_the_launch_is_one_line(
     def refuse(arguments: list[str]) -> int:
         raise UserError("no")
 
-    monkeypatch.setattr("slipway.launcher.launch.command.launch", refuse)
+    monkeypatch.setattr("slipway.launcher.launch.command.main", refuse)
     assert self_launch.start_itself("bin/train.py", ["--multi-gpu"]) == 2
     assert capsys.readouterr().err == "error: no\n"
 

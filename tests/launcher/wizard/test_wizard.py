@@ -190,8 +190,8 @@ def test_a_launch_follows_a_self_test_that_passes(
     def answer(name: str, value: int) -> Any:
         return lambda arguments: calls.append((name, arguments)) or value
 
-    monkeypatch.setitem(sys.modules, "slipway.launcher.doctor.command", SimpleNamespace(doctor=answer("doctor", found)))
-    monkeypatch.setitem(sys.modules, "slipway.launcher.launch.command", SimpleNamespace(launch=answer("launch", 42)))
+    monkeypatch.setitem(sys.modules, "slipway.launcher.doctor.command", SimpleNamespace(main=answer("doctor", found)))
+    monkeypatch.setitem(sys.modules, "slipway.launcher.launch.command", SimpleNamespace(main=answer("launch", 42)))
     line = ["wizard", "--yes", "--device", "cpu", "--num-processes", "2", "--script", "mine.py -n 1"]
     assert cli.main([*line, "--self-test", "--launch"]) == code
     flags = ["--device", "cpu", "--num-processes", "2"]
@@ -224,11 +224,11 @@ def test_after_the_file_nothing_is_launched_without_a_yes(
     monkeypatch.chdir(tmp_path)
     Path("mine.py").touch()
     calls: list[str] = []
-    monkeypatch.setitem(sys.modules, "slipway.launcher.doctor.command", SimpleNamespace(doctor=lambda flags: found))
+    monkeypatch.setitem(sys.modules, "slipway.launcher.doctor.command", SimpleNamespace(main=lambda flags: found))
     monkeypatch.setitem(
         sys.modules,
         "slipway.launcher.launch.command",
-        SimpleNamespace(launch=lambda flags: calls.append(flags[-1]) or 42),
+        SimpleNamespace(main=lambda flags: calls.append(flags[-1]) or 42),
     )
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(["mine.py", *[""] * 6, *last_replies, ""])))
     run = WizardActions(dialogue=Dialogue(), elsewhere=False, overwrite=False, answers_from=None, save_to="a.yaml")

@@ -1,4 +1,4 @@
-"""`slipway plan` and `slipway config`."""
+"""`slipway config`: write a plan as an Accelerate config, once Accelerate has read it as planned."""
 
 from __future__ import annotations
 
@@ -16,44 +16,20 @@ from .options import add_intent, intent_of
 from .records import LaunchPlan
 
 
-def _with_hardware(name: str, description: str) -> Parser:
-    parser = make_parser(name, description)
+def build_parser() -> Parser:
+    """Return the parser of the command."""
+    parser = make_parser("config", "Write an Accelerate config for this machine and print the command to start it.")
     parser.add_argument("--hardware", metavar="FILE", help="plan for the machine recorded in FILE instead of this one")
+    parser.add_argument("--out", metavar="FILE", help="the file to write [accelerate_configs/<name>.yaml]")
+    parser.add_argument("--yes", action="store_true", help="overwrite the file without asking")
+    parser.add_argument("--script", metavar="SCRIPT", help="the script of the printed command [Slipway's own training]")
     add_intent(parser)
     return parser
 
 
-def plan(arguments: list[str]) -> int:
-    """Show the plan for a machine."""
-    parser = _with_hardware("plan", "Show how a training would be started on this machine, and why.")
-    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
-    parser.add_argument("--explain", action="store_true", help="show every choice and where it came from")
-    options = parse(parser, arguments)
-
-    from .make_plan import make_plan
-    from .table import draw
-
-    intent = intent_of(options)
-    made = make_plan(hardware_of(options.hardware), intent)
-    if options.json:
-        print(made.to_json())
-        return 0
-    from rich.console import Console
-
-    # A pipe has no width to fold to.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-    for part in draw(made, options.explain, intent.settings):
-        console.print(part, soft_wrap=isinstance(part, str))
-    return 0
-
-
-def config(arguments: list[str]) -> int:
-    """Write an Accelerate config, have Accelerate read it back, and print the command that starts it."""
-    parser = _with_hardware("config", "Write an Accelerate config for this machine and print the command to start it.")
-    parser.add_argument("--out", metavar="FILE", help="where to; accelerate_configs/<name>.yaml unless given")
-    parser.add_argument("--yes", action="store_true", help="overwrite without asking")
-    parser.add_argument("--script", help="the script of the printed command; Slipway's own training unless given")
-    options = parse(parser, arguments)
+def main(arguments: list[str]) -> int:
+    """Write an Accelerate config, have Accelerate read it back, and print the command that starts it; return 0."""
+    options = parse(build_parser(), arguments)
 
     from .accelerate_config import launch_command
     from .make_plan import make_plan

@@ -1,1 +1,0 @@
-"""`slipway completion`: scripts for shells, made from the parsers."""

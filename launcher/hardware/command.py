@@ -1,0 +1,33 @@
+"""`slipway detect`: show what this machine has and what limits it."""
+
+from __future__ import annotations
+
+import sys
+
+from ..common.parser import Parser, make_parser, parse
+from .detect import hardware_of
+
+
+def build_parser() -> Parser:
+    """Return the parser of the command."""
+    parser = make_parser("detect", "Show this machine: what it has, what limits it, and what will go wrong.")
+    parser.add_argument("--json", action="store_true", help="print the record as JSON, for --hardware")
+    parser.add_argument("--hardware", metavar="FILE", help="show the machine recorded in FILE instead of this one")
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Show a machine; return 0."""
+    options = parse(build_parser(), arguments)
+    hardware = hardware_of(options.hardware)
+    if options.json:
+        print(hardware.to_json())
+        return 0
+    from rich.console import Console
+
+    from .show import draw
+
+    console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+    for part in draw(hardware):
+        console.print(part)
+    return 0

@@ -1,0 +1,40 @@
+"""`slipway plan`: show how a training would be started on a machine, and why."""
+
+from __future__ import annotations
+
+import sys
+
+from ..common.parser import Parser, make_parser, parse
+from ..hardware.detect import hardware_of
+from .options import add_intent, intent_of
+
+
+def build_parser() -> Parser:
+    """Return the parser of the command."""
+    parser = make_parser("plan", "Show how a training would be started on this machine, and why.")
+    parser.add_argument("--hardware", metavar="FILE", help="plan for the machine recorded in FILE instead of this one")
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    parser.add_argument("--explain", action="store_true", help="show every choice and where it came from")
+    add_intent(parser)
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Show the plan for a machine; return 0."""
+    options = parse(build_parser(), arguments)
+
+    from .make_plan import make_plan
+    from .table import draw
+
+    intent = intent_of(options)
+    made = make_plan(hardware_of(options.hardware), intent)
+    if options.json:
+        print(made.to_json())
+        return 0
+    from rich.console import Console
+
+    # A pipe has no width to fold to.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    for part in draw(made, options.explain, intent.settings):
+        console.print(part, soft_wrap=isinstance(part, str))
+    return 0
