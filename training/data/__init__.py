@@ -1,1 +1,1 @@
-"""Landmark data: readers, splits, preprocessing, augmentation, features."""
+"""Landmark data: readers, splits, normalisation, augmentation, features, and the cache of prepared data."""

@@ -1,6 +1,6 @@
-"""Augmentation of the landmark clips of a micro-batch, vectorised, every draw keyed by (seed, epoch, sample).
+"""Augments the landmark clips of a micro-batch, vectorised, every draw keyed by (seed, epoch, sample).
 
-With NumPy, whose calls cost less than torch's for the little that a micro-batch is.
+With NumPy, whose calls cost less than torch's on arrays as small as a micro-batch.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _SPEED, _CROP_START, _CROP_STOP, _FLIP, _SCALE, _SHEAR, _SHIFT, _ROTATION, _NOIS
 _STREAMS = tuple(range(11))
 
 _PLANES = (((0, 1), 1.0), ((0, 2), 0.5), ((1, 2), 0.5))
-"""Planes of rotation, by axes, and how far each is turned of the largest angle; the first alone in two dimensions."""
+"""Planes of rotation by their axes, and the share of the largest angle for each; in two dimensions only the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Draws:
-    """What is random in each clip."""
+    """The random numbers of each clip."""
 
     words: np.ndarray
     """uint64 [clips, streams]."""
@@ -40,14 +40,14 @@ class _Draws:
 
 
 class _Frames(NamedTuple):
-    """What each row is when clips stand end to end."""
+    """The clip and the frame of each row when clips are laid end to end."""
 
     lengths: np.ndarray
     """int64 [clips]."""
     clip: np.ndarray
     """int64 [rows]."""
     frame: np.ndarray
-    """The row's number in its clip, int64 [rows]."""
+    """The row's number in its clip, from 0, int64 [rows]."""
 
 
 def augment_clips(
@@ -57,10 +57,10 @@ def augment_clips(
     augmentation: Augmentation,
     layout: LandmarkLayout,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return augmented clips, end to end as they came, and their lengths.
+    """Return augmented clips, end to end, [rows, landmarks, coords], and their lengths, int64 [clips].
 
-    `landmarks` is [rows, landmarks, coords] with missing points as NaN, `lengths` and `keys` int64 [clips], all on the
-    host. A clip's result depends on the clip and its key alone.
+    `landmarks` is [rows, landmarks, coords] with missing points as NaN, `lengths` and `keys` are int64 [clips], all on the
+    host. A clip's result depends only on the clip and its key.
     """
     if augmentation == Augmentation():
         return landmarks, lengths
@@ -68,7 +68,7 @@ def augment_clips(
     draws = _Draws(words=words, units=uniform(words))
     values = landmarks.numpy()
     if augmentation.resample > 0 or augmentation.crop > 0:
-        values, frames = _play_at_another_speed(values, lengths.numpy(), draws, augmentation)
+        values, frames = _change_speed(values, lengths.numpy(), draws, augmentation)
         lengths = torch.from_numpy(frames.lengths)
     else:
         values, frames = values.copy(), _frames_of(lengths.numpy())
@@ -80,7 +80,7 @@ def augment_clips(
         noise = row_noise(keys, _NOISE, frames.clip, frames.frame, values[0].size)
         noise *= augmentation.noise
         values += noise.reshape(values.shape)
-    _lose_points(values, frames, draws, augmentation)
+    _drop_points(values, frames, draws, augmentation)
     return torch.from_numpy(values), lengths
 
 
@@ -89,10 +89,10 @@ def _frames_of(lengths: np.ndarray) -> _Frames:
     return _Frames(lengths, clip, np.arange(len(clip)) - (np.cumsum(lengths) - lengths)[clip])
 
 
-def _play_at_another_speed(
+def _change_speed(
     values: np.ndarray, lengths: np.ndarray, draws: _Draws, augmentation: Augmentation
 ) -> tuple[np.ndarray, _Frames]:
-    """Crop the ends and resample what is left, by linear interpolation between frames."""
+    """Crop the ends and resample the rest by linear interpolation between frames."""
     last = (lengths - 1).astype(np.float64)
     start = augmentation.crop * draws.units[:, _CROP_START] * last
     span = last - augmentation.crop * draws.units[:, _CROP_STOP] * last - start
@@ -101,16 +101,16 @@ def _play_at_another_speed(
     clip = frames.clip
     steps = np.maximum(frames.lengths - 1, 1)[clip].astype(np.float32)
     position = start[clip] + np.minimum(frames.frame.astype(np.float32) / steps, 1.0) * span[clip]
-    whole = np.floor(position)
-    weight = (position - whole).astype(values.dtype)[:, None, None]
+    floor = np.floor(position)
+    weight = (position - floor).astype(values.dtype)[:, None, None]
     stops = np.cumsum(lengths)
-    before = (stops - lengths)[clip] + whole.astype(np.int64)
+    before = (stops - lengths)[clip] + floor.astype(np.int64)
     after = np.minimum(before + 1, stops[clip] - 1)
     first, between = values.take(before, axis=0), values.take(after, axis=0)
     between -= first
     between *= weight
     between += first
-    # Beside a missing point the nearer frame decides, so that a gap neither grows nor closes.
+    # Next to a missing point the nearer frame is taken, so that a gap neither grows nor closes.
     gaps = np.isnan(between)
     if gaps.any():
         np.copyto(between, values[np.where(weight[:, 0, 0] < 0.5, before, after)], where=gaps)
@@ -133,14 +133,14 @@ def _transform(values: np.ndarray, frames: _Frames, draws: _Draws, augmentation:
     moved = values @ matrix.take(frames.clip, axis=0)
     if augmentation.shift > 0:
         shift = augmentation.shift * (2.0 * draws.of(_SHIFT, np.arange(coords)) - 1.0)
-        # For all points of a frame: what repeats along the last axis alone is added slowly.
+        # Repeated for all points of a frame: a broadcast along the last axis alone is slow.
         of_frame = np.tile(shift.astype(values.dtype), values.shape[1])
         moved += of_frame.take(frames.clip, axis=0).reshape(values.shape)
     return moved
 
 
 def _matrices(draws: _Draws, augmentation: Augmentation, coords: int) -> np.ndarray:
-    """Return what the points of each clip are multiplied with, float64 [clips, coords, coords]."""
+    """Return the matrix with which the points of each clip are multiplied, float64 [clips, coords, coords]."""
     matrix = np.zeros((len(draws.units), coords, coords)) + np.eye(coords)
     if augmentation.scale > 0:
         factor = (1.0 + augmentation.scale) ** (2.0 * draws.units[:, _SCALE] - 1.0)
@@ -162,11 +162,12 @@ def _matrices(draws: _Draws, augmentation: Augmentation, coords: int) -> np.ndar
     return matrix
 
 
-def _lose_points(values: np.ndarray, frames: _Frames, draws: _Draws, augmentation: Augmentation) -> None:
+def _drop_points(values: np.ndarray, frames: _Frames, draws: _Draws, augmentation: Augmentation) -> None:
+    """Set dropped landmarks and frames to NaN, in place."""
     if augmentation.landmark_dropout > 0:
         rows, points, coords = values.shape
         lost = draws.of(_LANDMARKS, np.arange(points)) < augmentation.landmark_dropout
-        # A mask of all elements is applied in half the time of one of points.
+        # A mask of elements is applied in half the time of a mask of points.
         values.reshape(rows, -1)[lost.repeat(coords, axis=1).take(frames.clip, axis=0)] = np.nan
     if augmentation.frame_dropout > 0:
         words = counted_words(draws.words[frames.clip, _FRAMES], frames.frame)

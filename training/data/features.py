@@ -1,4 +1,4 @@
-"""The model's input features, computed from landmarks after augmentation: positions, motion and presence."""
+"""Computes the model's input features from landmarks, after augmentation: positions, motion and presence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .packing import Rows
 
 
 def num_features(layout: LandmarkLayout) -> int:
-    """Return the features of a frame."""
+    """Return the number of features of a frame."""
     positions = layout.num_landmarks * layout.num_coords
     articulated = sum(stop - first for first, stop, _ in layout.parts) * layout.num_coords
     return 3 * positions + articulated + layout.num_landmarks
@@ -19,8 +19,8 @@ def landmark_features(landmarks: torch.Tensor, rows: Rows, layout: LandmarkLayou
     """Return features [rows, features] of clips end to end, [rows, landmarks, coords], with missing points as NaN.
 
     For each frame: positions; positions of articulated parts relative to their root (a hand to its wrist); central
-    first differences; second differences; and which landmarks are there. What a missing point enters is 0. Before a
-    clip's first frame and after its last these are repeated.
+    first differences; second differences; and which landmarks are present. What a missing point is a part of is 0. For the
+    differences a clip's first and last frames are repeated.
     """
     relative = [
         (landmarks[:, first:stop] - landmarks[:, root : root + 1]).flatten(1) for first, stop, root in layout.parts

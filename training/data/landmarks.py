@@ -1,4 +1,4 @@
-"""The form every landmark data set takes: a `datasets.Dataset` of clips and a layout that says which point is what."""
+"""The form of every landmark data set: a `datasets.Dataset` of clips and a layout that names the points."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    # `datasets` takes half a second to import: only reading needs it, not a run on data that were prepared before.
+    # `datasets` takes half a second to import: only reading needs it, not a run on data from the cache.
     from datasets import Dataset, Features
 
 SPLITS = ("train", "validation", "test")
@@ -17,29 +17,29 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class LandmarkLayout:
-    """Which landmark is what, so that preprocessing and augmentation can be written once for all data sets."""
+    """What each landmark is, so that preprocessing and augmentation are written once for all data sets."""
 
     num_landmarks: int
     num_coords: int
     spatial: bool = True
-    """False where the channels are not positions in space (cepstrum, sensors): no rotation, flip or body scale then."""
+    """False if the channels are not positions in space (cepstrum, sensors): then no rotation, flip or body scale."""
     center: tuple[int, ...] = ()
     """Landmarks whose mean over the clip becomes the origin; empty: the mean of all points of the clip."""
     scale: tuple[tuple[int, int], ...] = ()
     """Pairs of landmarks whose median distance over the clip becomes the unit; empty: the clip's spread."""
     mirror: tuple[int, ...] = ()
-    """Permutation of the landmarks under a left-right flip; empty: flipping would change the class or mean nothing."""
+    """Permutation of the landmarks under a left-right flip; empty: a flip would change the class or makes no sense."""
     parts: tuple[tuple[int, int, int], ...] = ()
-    """Articulated parts as (first, stop, root): their points are also given relative to `root`, frame by frame."""
+    """Articulated parts as (first, stop, root): their points are also features relative to `root`, frame by frame."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LandmarkData:
-    """A data set of clips as a reader or a generator gives it, before it is split."""
+    """A data set of clips from a reader or a generator, before it is split."""
 
     name: str
     dataset: Dataset
-    """Columns as `landmark_features` says."""
+    """With the columns of `dataset_features`."""
     layout: LandmarkLayout
     source_format: str
     """The reader's name, or the generator's."""
@@ -47,15 +47,15 @@ class LandmarkData:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The names of the classes, in the order of their labels."""
+        """Return the names of the classes, in the order of their labels."""
         return tuple(self.dataset.features["label"].names)
 
 
-def landmark_features(layout: LandmarkLayout, class_names: Sequence[str]) -> Features:
-    """Return the features of a landmark data set.
+def dataset_features(layout: LandmarkLayout, class_names: Sequence[str]) -> Features:
+    """Return the columns of a landmark data set.
 
     `landmarks` is [frames, landmarks, coords] in float32 with missing points as NaN, `signer` is empty where unknown,
-    `split` is one of train, validation, test where the data brings its own split and empty elsewhere.
+    `split` is train, validation or test if the data have their own split, else empty.
     """
     from datasets import ClassLabel, Features, List, Value
 
@@ -79,7 +79,7 @@ def build_dataset(
     signers: Sequence[str] | None = None,
     splits: Sequence[str] | None = None,
 ) -> Dataset:
-    """Make a `Dataset` from clips [frames, landmarks, coords], without a Python object per number."""
+    """Return a `Dataset` of clips, each [frames, landmarks, coords], made without a Python object per number."""
     import pyarrow as pa
     from datasets import Dataset
 
@@ -89,7 +89,7 @@ def build_dataset(
     values = np.concatenate([np.asarray(clip, dtype=np.float32).reshape(-1) for clip in clips])
     points = pa.FixedSizeListArray.from_arrays(pa.array(values), layout.num_coords)
     frames = pa.FixedSizeListArray.from_arrays(points, layout.num_landmarks)
-    features = landmark_features(layout, class_names)
+    features = dataset_features(layout, class_names)
     table = pa.table(
         {
             "landmarks": pa.ListArray.from_arrays(pa.array(offsets), frames),

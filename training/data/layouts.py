@@ -1,4 +1,4 @@
-"""The layouts met in the wild: which landmark is what in the vectors of MediaPipe hands, pose and face."""
+"""Known layouts: the landmarks in the vectors of MediaPipe hands, pose and face."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _VECTORS: dict[int, tuple[tuple[str, int], ...]] = {
     42: (("right_hand", 2),),
 }
 KNOWN_VECTORS = frozenset(_VECTORS)
-"""Sizes of a frame's vector that say which landmarks it holds."""
+"""Sizes of a frame's vector by which its landmarks are known."""
 
 # The same by the count of its landmarks; 543 is the order of Google's ISLR files.
 _ARRAYS: dict[int, tuple[str, ...]] = {
@@ -54,7 +54,7 @@ _ARRAYS: dict[int, tuple[str, ...]] = {
 
 
 def one_hand(num_coords: int = 2) -> LandmarkLayout:
-    """Return the layout of one hand, the wrist first; flipped, it is the other hand in the same shape."""
+    """Return the layout of one hand, the wrist first; a flip makes it the other hand in the same shape."""
     return LandmarkLayout(
         num_landmarks=HAND_POINTS,
         num_coords=num_coords,
@@ -86,7 +86,7 @@ def pose(num_coords: int = 3) -> LandmarkLayout:
 
 
 def pose_and_hands(num_coords: int = 2, *, lips: bool = False) -> LandmarkLayout:
-    """Return the layout of a pose, a left and a right hand, and the 40 points of `LIPS` where `lips` is set."""
+    """Return the layout of a pose, a left and a right hand, and with `lips` the 40 points of `LIPS`."""
     left = range(POSE_POINTS, POSE_POINTS + HAND_POINTS)
     right = range(left.stop, left.stop + HAND_POINTS)
     lips_mirror = tuple(right.stop + point for point in _LIPS_MIRROR) if lips else ()
@@ -101,17 +101,17 @@ def pose_and_hands(num_coords: int = 2, *, lips: bool = False) -> LandmarkLayout
 
 
 def points(num_landmarks: int, num_coords: int) -> LandmarkLayout:
-    """Return the layout of points in space of which nothing else is known."""
+    """Return the layout of unknown points in space."""
     return LandmarkLayout(num_landmarks=num_landmarks, num_coords=num_coords)
 
 
 def channels(num_channels: int) -> LandmarkLayout:
-    """Return the layout of channels that are no positions: cepstrum, sensors."""
+    """Return the layout of channels that are not positions: cepstrum, sensors."""
     return LandmarkLayout(num_landmarks=num_channels, num_coords=1, spatial=False)
 
 
 def layout_for(num_landmarks: int, num_coords: int) -> LandmarkLayout:
-    """Return the layout that a number of landmarks stands for: 21 is a hand, 75 pose and hands; else plain points."""
+    """Return the known layout with so many landmarks (21 is a hand, 75 are pose and hands), else plain points."""
     if num_coords not in (2, 3):
         return LandmarkLayout(num_landmarks=num_landmarks, num_coords=num_coords, spatial=False)
     known = {
@@ -131,61 +131,61 @@ def decode_frames(frames: np.ndarray) -> tuple[np.ndarray, LandmarkLayout]:
     """Return landmarks [frames, landmarks, coords] in float32, missing ones as NaN, and their layout.
 
     `frames` is [frames, numbers] or [frames, landmarks, coords]. A vector of unknown size is read as points of three
-    coordinates if that divides it, else of two, else as channels. What MediaPipe gives as depth is relative to a wrist
-    for each hand and to the hips for the pose, so what mixes these keeps x and y only. Of a face the lips are kept, as
-    the last landmarks; visibility is dropped, and a point of visibility 0 is missing.
+    coordinates if that divides it, else of two, else as channels. MediaPipe's depth is relative to the wrist for each hand
+    and to the hips for the pose, so a mixture of them keeps only x and y. Of a face only the lips are kept, as the last
+    landmarks; visibility is dropped, and a point of visibility 0 is missing.
     """
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which the readers report
+    with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, which the readers report
         frames = np.asarray(frames, dtype=np.float32)
     if frames.ndim == 2:
         size = frames.shape[1]
         if size in _VECTORS:
-            landmarks = _join(_cut_vector(frames, _VECTORS[size]))
+            landmarks = _join(_split_vector(frames, _VECTORS[size]))
         else:
             coords = next(count for count in (3, 2, 1) if size % count == 0)
             landmarks = frames.reshape(len(frames), size // coords, coords)
     else:
-        landmarks = _visible(frames)
+        landmarks = _drop_visibility(frames)
         if landmarks.shape[1] in _ARRAYS and landmarks.shape[2] in (2, 3):
-            landmarks = _join(_cut_array(landmarks, _ARRAYS[landmarks.shape[1]]))
+            landmarks = _join(_split_array(landmarks, _ARRAYS[landmarks.shape[1]]))
     layout = layout_for(*landmarks.shape[1:])
     return mark_missing(landmarks, layout), layout
 
 
-def _cut_vector(frames: np.ndarray, sizes: tuple[tuple[str, int], ...]) -> dict[str, np.ndarray]:
+def _split_vector(frames: np.ndarray, sizes: tuple[tuple[str, int], ...]) -> dict[str, np.ndarray]:
     parts, start = {}, 0
     for name, numbers in sizes:
         stop = start + _POINTS[name] * numbers
-        parts[name] = _visible(frames[:, start:stop].reshape(len(frames), _POINTS[name], numbers))
+        parts[name] = _drop_visibility(frames[:, start:stop].reshape(len(frames), _POINTS[name], numbers))
         start = stop
     return parts
 
 
-def _cut_array(landmarks: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+def _split_array(landmarks: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     edges = np.cumsum([_POINTS[name] for name in names])[:-1]
     return dict(zip(names, np.split(landmarks, edges, axis=1), strict=True))
 
 
 def _join(parts: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the parts as one array in the order of `_POINTS`, without depth if they are several."""
+    """Return the parts as one array in the order of `_POINTS`; several parts without depth."""
     if "face" in parts:
         parts = {**parts, "face": parts["face"][:, list(LIPS)]}
     coords = 2 if len(parts) > 1 else 3
     return np.concatenate([parts[name][..., :coords] for name in _POINTS if name in parts], axis=1)
 
 
-def _visible(landmarks: np.ndarray) -> np.ndarray:
-    """Return points of four numbers without their visibility, the fourth; a point of visibility 0 is missing."""
+def _drop_visibility(landmarks: np.ndarray) -> np.ndarray:
+    """Return points without the fourth number, their visibility; a point of visibility 0 is missing."""
     if landmarks.shape[2] != 4:
         return landmarks
     return np.where(landmarks[..., 3:] == 0, np.float32(np.nan), landmarks[..., :3])
 
 
 def mark_missing(landmarks: np.ndarray, layout: LandmarkLayout) -> np.ndarray:
-    """Return the landmarks with a part of only zeros, frame by frame, as NaN: it is how trackers write an absent one.
+    """Return the landmarks with NaN for each part that is all zeros in a frame: trackers write a missing part so.
 
-    The parts are the layout's, and each run of landmarks between them. A part of one point is left alone: a track that
-    starts at its origin is not missing. Channels that are not positions are left alone too.
+    The parts are those of the layout, and the landmarks between them. A part of one point stays as it is: a track that
+    starts at its origin is not missing. Channels that are not positions stay too.
     """
     landmarks = np.array(landmarks, dtype=np.float32)
     if not layout.spatial:

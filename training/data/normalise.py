@@ -1,4 +1,4 @@
-"""Clip-level normalisation: the origin on a reference landmark, the unit from the body or the hand. Done once, on import."""
+"""Normalises clips once, when data are prepared: the origin at a reference landmark, the unit from the body or the hand."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def normalise_clips(values: np.ndarray, offsets: np.ndarray, layout: LandmarkLay
     """Return the clips centred and scaled, float32 [total_frames, landmarks, coords]; a point with a NaN is all NaN.
 
     The origin is the clip's mean of `layout.center` (wrist, shoulders), the unit the clip's mean distance of the pairs
-    of `layout.scale` (hand or shoulder size); where a layout names none or a clip shows none of them, the mean of all
-    its points and their root mean square distance from it. Channels that are not positions are left as they are.
+    of `layout.scale` (hand or shoulder size). If the layout has none of these, or they are missing in a clip, it is the
+    mean of all its points, and their root mean square distance from it. Channels that are not positions stay as they are.
     """
     values = values.astype(np.float32, copy=True)
     values[np.isnan(values).any(axis=2)] = np.nan
@@ -29,13 +29,13 @@ def normalise_clips(values: np.ndarray, offsets: np.ndarray, layout: LandmarkLay
         first, second = np.asarray(layout.scale).T
         distances = np.linalg.norm(values[:, first] - values[:, second], axis=2)
         unit = _or_else(_clip_mean(distances[:, :, None], offsets), spread)
-    # A clip whose points coincide has no size: leave it as it is.
+    # A clip whose points are all in one place has no size: it stays as it is.
     unit = np.where(np.isfinite(unit) & (unit > 1e-8), unit, 1.0)
     return values / np.repeat(unit, lengths, axis=0)[:, None, :].astype(np.float32)
 
 
 def _clip_mean(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Return the mean over each clip's frames and landmarks, [clips, coords], passing over NaN; NaN where all are."""
+    """Return the mean over each clip's frames and landmarks, [clips, coords], without NaN; NaN if all are."""
     present = ~np.isnan(values)
     sums = np.add.reduceat(np.where(present, values, 0.0).sum(axis=1, dtype=np.float64), offsets[:-1], axis=0)
     counts = np.add.reduceat(present.sum(axis=1), offsets[:-1], axis=0)

@@ -1,4 +1,4 @@
-"""Clips of unequal length laid end to end: which row is which frame of which clip, and the way to padded clips and back."""
+"""Clips of unequal length laid end to end: the clip and frame of each row, and conversion to padded clips and back."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 _SPACED_MULTIPLE = 64
-"""Rows with gaps are filled up to a multiple of this: kernels that are made for a shape are then made for few."""
+"""Rows with gaps are padded to a multiple of this, so that kernels compiled for a shape see few shapes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """Where the frames of clips stand when all of them are rows of one tensor, without padding."""
+    """The places of the frames of clips when all of them are rows of one tensor, without padding."""
 
     lengths: torch.Tensor
     """Frames of each clip, int64 [clips]."""
@@ -28,7 +28,7 @@ class Rows:
 
     @classmethod
     def of(cls, lengths: torch.Tensor, num_rows: int) -> Rows:
-        """Return the rows of clips of `lengths`, int64 [clips], which sum to `num_rows`. Does not wait for a device."""
+        """Return the rows of clips of `lengths`, int64 [clips], whose sum is `num_rows`. Does not wait for a device."""
         device = lengths.device
         starts = lengths.cumsum(0) - lengths
         row = torch.arange(num_rows, device=device)
@@ -37,25 +37,25 @@ class Rows:
         return cls(lengths=lengths, starts=starts, row=row, clip=clip, frame=row - starts.index_select(0, clip))
 
     def neighbours(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the rows of the frames before and after each, int64 [rows] each; a clip's first and last are their own."""
+        """Return the rows of the frames before and after each, two int64 [rows]; at a clip's ends the frame itself."""
         before = self.row - (self.frame > 0).long()
         return before, torch.minimum(self.row + 1, (self.starts + self.lengths - 1).index_select(0, self.clip))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packing(Rows):
-    """Rows, and the padded clips that attention and pooling need."""
+    """Rows, and their places in the padded clips that attention and pooling need."""
 
     real: torch.Tensor
-    """Which frames of the padded clips are there, bool [clips, longest]."""
+    """Which frames of the padded clips are not padding, bool [clips, longest]."""
     place: torch.Tensor
-    """Where each row stands in the padded clips, one after the other, int64 [rows]."""
+    """The place of each row in the flattened padded clips, int64 [rows]."""
 
     @classmethod
     def of_mask(cls, lengths: torch.Tensor, real: torch.Tensor, num_rows: int) -> Packing:
-        """Return the packing of clips of `lengths` with `real` as `real_frames` gives it; `num_rows` is their sum.
+        """Return the packing of clips of `lengths`, whose sum is `num_rows`, with `real` from `real_frames`.
 
-        What depends on the values of the lengths is in shapes: nothing here waits for a device.
+        All shapes are known on the host: nothing here waits for a device.
         """
         rows = Rows.of(lengths, num_rows)
         place = rows.clip * real.shape[1] + rows.frame
@@ -82,13 +82,13 @@ class Packing(Rows):
 
 
 def real_frames(lengths: torch.Tensor) -> torch.Tensor:
-    """Return which frames of padded clips are there, bool [clips, longest]. On the host: it reads the lengths."""
+    """Return which frames of padded clips are not padding, bool [clips, longest]. On the host: it reads the lengths."""
     frames = lengths.numpy()
     return torch.from_numpy(np.arange(frames.max()) < frames[:, None])
 
 
 def pad_with_last(rows: torch.Tensor, lengths: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """Return rows [rows, ...] as clips [clips, longest, ...] whose last frames are repeated as padding."""
+    """Return rows [rows, ...] as clips [clips, longest, ...], padded with their last frames."""
     starts = lengths.cumsum(0) - lengths
     frames = torch.arange(real.shape[1], device=rows.device)
     chosen = starts[:, None] + torch.minimum(frames, lengths[:, None] - 1)
@@ -96,5 +96,5 @@ def pad_with_last(rows: torch.Tensor, lengths: torch.Tensor, real: torch.Tensor)
 
 
 def _scatter(rows: torch.Tensor, places: torch.Tensor, num_places: int) -> torch.Tensor:
-    """Return rows at places of their own among zeros: nothing meets in a sum, so it is repeatable on every device."""
+    """Return rows at their places among zeros: no two have the same place, so the sum is repeatable on every device."""
     return rows.new_zeros(num_places, *rows.shape[1:]).index_add(0, places, rows)

@@ -1,4 +1,4 @@
-"""Train, validation and test: stratified, by signer or the data's own; copies of a clip never straddle a split."""
+"""Splits data into train, validation and test: stratified, by signer or as the data say; copies stay in one split."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DUPLICATES = ("drop", "keep")
 _TRAIN, _VALIDATION, _TEST = range(3)
 _DROPPED = -1
 _SIGNER_DRAWS = 8
-"""Random assignments of signers tried; few, so that seeds still differ where one assignment fits best."""
+"""Random assignments of signers that are tried; few, so that seeds still differ if one assignment fits best."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,33 +29,32 @@ class Splits:
     validation: np.ndarray
     test: np.ndarray
     mode: str
-    """What `auto` came to: stratified, signer or own."""
+    """The mode that was used, also for `auto`: stratified, signer or own."""
     notes: tuple[str, ...]
-    """What was decided on the way, a short sentence each."""
+    """What was decided, one short sentence each."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Clips:
-    """What a split is decided by, each [clips]."""
+    """What a split depends on, each [clips]."""
 
     labels: np.ndarray
     signers: np.ndarray
     own: np.ndarray
     """The data's own split as _TRAIN, _VALIDATION, _TEST, or -1."""
     originals: np.ndarray
-    """The index of the first clip with the same bytes: a clip that is no copy has its own."""
+    """The index of the first clip with the same bytes; of a clip that is not a copy, its own index."""
 
 
 def split(
     data: LandmarkData, *, mode: str = "auto", train_ratio: float = 0.7, seed: int, duplicates: str = "drop"
 ) -> Splits:
-    """Divide a data set into train, validation and test, a pure function of the data and the arguments.
+    """Return train, validation and test of a data set, a pure function of the data and the arguments.
 
-    `train_ratio` is the share of the training clips; the rest is halved. `auto` takes the data's own split where it has
-    one, else `stratified`; an own split without validation or test has that half of the rest taken from its training
-    clips, stratified. `signer` puts no signer into two splits. Of identical clips, `drop` keeps the first (with an own
-    split, a training copy of a test clip goes) and `keep` puts all into one split. Raises `UserError` where the data
-    have no signers or no own split to go by.
+    `train_ratio` is the share of the training clips; the rest is halved. `auto` is `own`, the data's own split, if they
+    have one, else `stratified`; a missing validation or test in an own split is taken from its training clips, stratified.
+    `signer` puts no signer into two splits. Of identical clips, `drop` keeps the first (in an own split, a training copy of
+    a test clip is dropped) and `keep` puts all into one split. Raises `UserError` if the data have no signers or no split.
     """
     for name, value, known in (("split", mode, MODES), ("duplicates", duplicates, DUPLICATES)):
         if value not in known:
@@ -104,7 +103,7 @@ def _describe(data: LandmarkData) -> _Clips:
 
 
 def _without_copies(clips: _Clips, drop: bool, notes: list[str]) -> np.ndarray:
-    """Return the parts [clips]: all in train, but for copies to drop, which have the label of an earlier one."""
+    """Return the parts [clips]: all in train, except for dropped copies, those with the label of an earlier one."""
     parts = np.full(len(clips.labels), _TRAIN)
     copies = np.flatnonzero(clips.originals != np.arange(len(parts)))
     if drop:
@@ -121,7 +120,7 @@ def _without_copies(clips: _Clips, drop: bool, notes: list[str]) -> np.ndarray:
 
 
 def _later_copies(clips: _Clips, among: np.ndarray) -> np.ndarray:
-    """Return which of the given clips have both bytes and label of an earlier one of them."""
+    """Return which of the given clips have the same bytes and label as an earlier one of them."""
     pairs = np.stack([clips.originals[among], clips.labels[among]], axis=1)
     _, firsts = np.unique(pairs, axis=0, return_index=True)
     return np.delete(among, firsts)
@@ -136,10 +135,10 @@ def _note_conflicts(clips: _Clips, notes: list[str]) -> None:
 
 
 def _own(data: LandmarkData, clips: _Clips, drop: bool, notes: list[str]) -> np.ndarray:
-    """Return the parts [clips] of the data's own split, in which copies go by the split furthest from training."""
+    """Return the parts [clips] of the data's own split; copies go to test before validation before train."""
     parts = clips.own.copy()
     if not (parts == _TRAIN).any() or len(np.unique(parts[parts >= 0])) < 2:
-        raise UserError(f"{data.name}: no split of its own into train and test; choose --split stratified or signer")
+        raise UserError(f"{data.name}: has no own split into train and test; choose --split stratified or signer")
     if (parts < 0).any():
         raise UserError(
             f"{data.name}: {_clips(np.count_nonzero(parts < 0))} without a split where others have one; first is "
@@ -164,7 +163,7 @@ def _own(data: LandmarkData, clips: _Clips, drop: bool, notes: list[str]) -> np.
 
 
 def _complete(parts: np.ndarray, clips: _Clips, held_out: float, rng: np.random.Generator, notes: list[str]) -> None:
-    """Take from train the validation or test that an own split lacks."""
+    """Take a validation or test that an own split lacks from train."""
     for part in (_TEST, _VALIDATION):
         if not (parts == part).any():
             _hold_out(parts, clips, (part,), held_out, rng, notes)
@@ -177,8 +176,8 @@ def _hold_out(
 ) -> None:
     """Move a stratified share of train, copies together, into one or two other splits of equal size.
 
-    Classes with fewer than 3 different clips stay in train (fewer than 2 where none has 3). scikit-learn's stratified
-    splitters refuse classes that rare; the shares of the others are rounded by largest remainders over all classes.
+    Classes with fewer than 3 different clips stay in train (fewer than 2 if no class has 3). scikit-learn's stratified
+    splitters refuse such rare classes; the shares of the others are rounded by largest remainders over all classes.
     """
     rows = np.flatnonzero(parts == _TRAIN)
     units, first_rows = np.unique(clips.originals[rows], return_index=True)
@@ -203,7 +202,7 @@ def _hold_out(
 
 
 def _apportion(fraction: float, sizes: np.ndarray, at_least: int, rng: np.random.Generator) -> np.ndarray:
-    """Return how many to take of each class, in proportion, ties between classes decided by `rng`."""
+    """Return how many to take of each class, in proportion; `rng` decides ties between classes."""
     counts = np.zeros_like(sizes)
     if sizes.sum() > 0:
         total = min(max(round(fraction * sizes.sum()), at_least), int(sizes.sum()))
@@ -221,11 +220,11 @@ def _draw(labels: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -> n
 def _by_signer(
     parts: np.ndarray, clips: _Clips, held_out: float, seed: int, rng: np.random.Generator, notes: list[str]
 ) -> None:
-    """Give whole signers to validation and test.
+    """Give all clips of some signers to validation and test.
 
-    Of two signers one is the test and validation is stratified from the other; of three each is a split, the larger of
-    the two left being train. There, consecutive seeds leave out each signer in turn. Of more, signers are drawn to come
-    near the shares. Signers of whom one has a copy of the other's clip count as one.
+    Of two signers one is the test, and validation is a stratified part of the other. Of three each is a split; the larger
+    of the two that are not the test is train. In both cases consecutive seeds test each signer in turn. Of more, signers
+    are drawn to come near the shares. Signers who share a copy of a clip count as one.
     """
     rows = np.flatnonzero(parts == _TRAIN)
     if (clips.signers[rows] == "").any():
@@ -234,7 +233,7 @@ def _by_signer(
             f"--split signer: no signer is given for {unknown} of {len(rows)} clips; choose --split stratified"
         )
     names, signer = np.unique(clips.signers[rows], return_inverse=True)
-    person = _joined(signer, np.unique(clips.originals[rows], return_inverse=True)[1])
+    person = _connected(signer, np.unique(clips.originals[rows], return_inverse=True)[1])
     sizes = np.bincount(person)
     if len(sizes) < 2:
         raise UserError(
@@ -259,8 +258,8 @@ def _by_signer(
         notes.append("two signers only: validation is of the training signer, stratified")
 
 
-def _joined(signer: np.ndarray, unit: np.ndarray) -> np.ndarray:
-    """Return [clips] a number from 0 for each set of signers connected by copies of one clip."""
+def _connected(signer: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Return a number from 0, [clips], for each set of signers connected by copies of one clip."""
     person = np.arange(signer.max() + 1)
     while True:
         lowest = np.full(unit.max() + 1, len(person))
@@ -272,7 +271,7 @@ def _joined(signer: np.ndarray, unit: np.ndarray) -> np.ndarray:
 
 
 def _draw_signers(sizes: np.ndarray, held_out: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the part of each of four or more signers: the draw nearest to the shares, each part at least one."""
+    """Return the part of each of four or more signers: the draw nearest to the shares, with a signer in each part."""
     target = held_out * sizes.sum()
     best, best_miss = np.full(len(sizes), _TRAIN), np.inf
     for _ in range(_SIGNER_DRAWS):

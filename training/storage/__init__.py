@@ -1,1 +1,1 @@
-"""What is on the disk: durable files, run folders, locks, checkpoints."""
+"""Files on the disk: durable writes, run folders, locks, checkpoints."""

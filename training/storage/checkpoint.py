@@ -1,4 +1,4 @@
-"""Checkpoints: folders that are whole or not there, each with a manifest of sizes and hashes."""
+"""Checkpoints: folders that are complete or absent, each with a manifest of sizes and hashes."""
 
 from __future__ import annotations
 
@@ -29,37 +29,37 @@ _NAME = re.compile(r"(\d{6,})-step-\d+")
 _LEFTOVER = re.compile(r"\.\d{6,}-step-\d+(\.old)?")
 
 
-class DamagedCheckpoint(Exception):  # noqa: N818 - it says what is wrong with a thing, not with the program
-    """A folder that is not a whole checkpoint; the message says which file and why."""
+class DamagedCheckpoint(Exception):  # noqa: N818 - the fault is in a folder, not in the program
+    """A folder that is not a complete checkpoint; the message says which file and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What a checkpoint holds: tensors by group and name, and a state of JSON's types."""
+    """The content of a checkpoint: tensors by group and name, and a state of JSON's types."""
 
     step: int
     tensors: Mapping[str, Mapping[str, torch.Tensor]]
     """By group, each one a safetensors file: `model`, `optimizer`, `best`, ..."""
     unchanging: frozenset[str] = frozenset()
-    """Groups whose tensors are never written to again, so that they need no copy."""
+    """Groups whose tensors never change again, so that they need no copy."""
     state: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a checkpoint says of itself."""
+    """The manifest of a checkpoint: its number and its files."""
 
     folder: Path
     step: int
     sequence: int
-    """Counts the checkpoints of a run: the newest has the highest, whatever its step and whatever the clock said."""
+    """Counts the checkpoints of a run: the newest has the highest number, whatever its step and the clock."""
     written: str
     files: Mapping[str, Written]
     """By name."""
 
     @property
     def num_bytes(self) -> int:
-        """The size of all files but the manifest itself."""
+        """Return the size of all files but the manifest."""
         return sum(entry.num_bytes for entry in self.files.values())
 
 
@@ -111,9 +111,9 @@ def _verify_sizes(manifest: Manifest) -> None:
 
 
 def newest_checkpoint(run_folder: Path) -> tuple[Manifest | None, list[str]]:
-    """Return a run's newest good checkpoint, and what is wrong with those that are newer.
+    """Return a run's newest undamaged checkpoint by its manifest, and what is wrong with those that are newer.
 
-    Which is the newest its manifests say. Folders that are no checkpoints are passed over.
+    Folders that are no checkpoints are ignored.
     """
     unreadable: list[tuple[int, str]] = []
     manifests = []
@@ -133,7 +133,7 @@ def newest_checkpoint(run_folder: Path) -> tuple[Manifest | None, list[str]]:
             break
         except DamagedCheckpoint as damage:
             problems.append(str(damage))
-    # Of those that cannot even be read, the name is all there is to tell their age by.
+    # The age of a checkpoint without a readable manifest is known by its name only.
     problems += [problem for number, problem in unreadable if found is None or number > found.sequence]
     return found, problems
 
@@ -150,10 +150,10 @@ def read_tensors(manifest: Manifest) -> dict[str, dict[str, torch.Tensor]]:
 
 
 def write_checkpoint(run_folder: Path, content: Content, keep: int) -> Manifest:
-    """Write a checkpoint, prove it by reading it back from the disk, then delete all but the newest `keep`.
+    """Write a checkpoint, verify it by reading it back from the disk, then delete all but the newest `keep`.
 
-    It becomes one by a rename, after everything is on the disk. Whatever fails or is killed on the way, the older ones stay.
-    Raises `OSError`, and `UserError` for a tensor that cannot be written.
+    The folder gets its name by a rename, after everything is on the disk: if anything fails or is killed before, the older
+    checkpoints stay. Raises `OSError`, and `UserError` for a tensor that cannot be written.
     """
     parent = run_folder / CHECKPOINTS
     _make_folder(parent)
@@ -199,7 +199,7 @@ def _write_files(draft: Path, content: Content, sequence: int) -> None:
 
 
 def _hash_of(record: Mapping[str, Any]) -> str:
-    """Return the hash of a manifest's own content, however it is laid out."""
+    """Return the hash of a manifest's content, whatever its layout in the file."""
     return hashlib.sha256(json.dumps(record, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -210,17 +210,17 @@ def _make_folder(parent: Path) -> None:
 
 
 def _check_room(parent: Path, content: Content) -> None:
-    """Raise `OSError` where a checkpoint cannot fit, before it fills the disk for everyone else."""
+    """Raise `OSError` if a checkpoint does not fit, before it fills the disk for everyone else."""
     needed = sum(tensor.nbytes for tensors in content.tensors.values() for tensor in tensors.values())
     usage = shutil.disk_usage(parent)
-    # Some network file systems tell no size at all.
+    # Some network file systems report a size of 0.
     if usage.total and usage.free < needed:
-        told = f"No space left on device: {needed:,} bytes are needed, {usage.free:,} are free"
-        raise OSError(errno.ENOSPC, told, str(parent))
+        problem = f"No space left on device: {needed:,} bytes are needed, {usage.free:,} are free"
+        raise OSError(errno.ENOSPC, problem, str(parent))
 
 
 def _sequences(parent: Path) -> Iterator[int]:
-    """Yield every number that was given to a checkpoint, damaged ones too: none is ever given twice."""
+    """Yield every number that a checkpoint has, damaged ones too: no number is given twice."""
     for folder in _folders(parent):
         number = _number_of(folder)
         if number is not None:
@@ -230,18 +230,18 @@ def _sequences(parent: Path) -> Iterator[int]:
 
 
 def _delete_surplus(parent: Path, keep: int) -> None:
-    """Delete what is older than the newest `keep` whole checkpoints; only what was written here, by its name."""
+    """Delete checkpoints older than the newest `keep` complete ones; only folders with a name given here."""
     numbered = {number: folder for folder in _folders(parent) if (number := _number_of(folder)) is not None}
-    whole = sorted((number for number, folder in numbered.items() if _is_whole(folder)), reverse=True)
-    if len(whole) < keep:
+    complete = sorted((number for number, folder in numbered.items() if _is_complete(folder)), reverse=True)
+    if len(complete) < keep:
         return
     for number in sorted(numbered):
-        if number < whole[keep - 1]:
+        if number < complete[keep - 1]:
             _delete(numbered[number])
 
 
-def _is_whole(folder: Path) -> bool:
-    """Return whether all files are there in their size, which is seen without reading them."""
+def _is_complete(folder: Path) -> bool:
+    """Return whether all files are there with their sizes, without reading them."""
     try:
         _verify_sizes(read_manifest(folder))
         return True
@@ -250,7 +250,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _delete(folder: Path) -> None:
-    """Delete a checkpoint so that no part of it is ever taken for one."""
+    """Delete a checkpoint; while that goes on, its rest is not taken for one."""
     with contextlib.suppress(OSError):
         hidden = folder.with_name(f".{folder.name}.old")
         folder.rename(hidden)
@@ -264,6 +264,6 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _number_of(folder: Path) -> int | None:
-    """Return the number in the name of a checkpoint that was written here; none of any other folder."""
+    """Return the number in the name of a checkpoint that was written here; `None` for any other folder."""
     match = _NAME.fullmatch(folder.name)
     return int(match[1]) if match and not folder.is_symlink() else None

@@ -1,4 +1,4 @@
-"""Files that are on the disk when they are said to be: hashed on the way, and flushed. Safetensors are among them."""
+"""Durable writes: hashed while written, then fsynced; safetensors files too."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..common.conversion import plain_values
 from ..common.errors import UserError
 
 _PIECE_BYTES = 8 << 20
-"""Written and hashed at a time: both let other threads run meanwhile, and the second finds it in the processor's cache."""
+"""Written and hashed at a time: both let other threads run, and the hash finds the bytes in the processor's cache."""
 
 _TYPE_NAMES = {
     torch.float64: "F64",
@@ -34,18 +34,18 @@ _TYPE_NAMES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-"""As the safetensors format spells them."""
+"""The names of the types in the safetensors format."""
 
 
 class Written(NamedTuple):
-    """What was written to a file."""
+    """Size and hash of a file that was written."""
 
     num_bytes: int
     sha256: str
 
 
 def write_durably(path: Path, pieces: Iterable[bytes | memoryview]) -> Written:
-    """Write a file and wait until it is on the disk. Raises `OSError` that names it."""
+    """Write a file and wait until it is on the disk; return its size and SHA-256. Raises `OSError` that names it."""
     digest, size = hashlib.sha256(), 0
     try:
         with path.open("wb") as file:
@@ -56,19 +56,19 @@ def write_durably(path: Path, pieces: Iterable[bytes | memoryview]) -> Written:
             file.flush()
             os.fsync(file.fileno())
             if hasattr(os, "posix_fadvise"):
-                # Whoever reads it back reads the disk; and what is trained on stays in memory.
+                # So that reading it back reads the disk, and the training data stay in memory.
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     except OSError as error:
-        error.filename = error.filename or str(path)  # of a write that failed it is not known
+        error.filename = error.filename or str(path)  # a write that fails does not name its file
         raise
     return Written(size, digest.hexdigest())
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> Written:
-    """Write tensors as a safetensors file, as `write_durably` does, and without a copy of those that lie on the host.
+    """Write tensors as a safetensors file, as `write_durably` does, without a copy of those on the host.
 
-    The library's own function writes for the owner alone, hashes nothing, and in older versions copies everything while no
-    other thread may run. Raises `OSError`, and `UserError` for a type that the format lacks.
+    The library's `save_file` makes a file that only its owner can read, does not hash it, and in older versions copies all
+    of it while no other thread may run. Raises `OSError`, and `UserError` for a type that the format lacks.
     """
     return write_durably(path, _safetensors_pieces(path, tensors))
 
@@ -98,12 +98,12 @@ def _safetensors_pieces(path: Path, tensors: Mapping[str, torch.Tensor]) -> Iter
 
 
 def bytes_of(tensor: torch.Tensor) -> np.ndarray:
-    """Return the memory of a contiguous tensor on the host; of bytes, because NumPy has no bfloat16."""
+    """Return the memory of a contiguous tensor on the host, uint8 [bytes]: NumPy has no bfloat16."""
     return tensor.detach().reshape(-1).view(torch.uint8).numpy()
 
 
 def sha256_of(path: Path) -> str:
-    """Return the hash of a file's content. Raises `OSError`."""
+    """Return the SHA-256 of a file's content. Raises `OSError`."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -114,7 +114,7 @@ def flush_folder(folder: Path) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        # Some network file systems flush names by themselves, and refuse to be asked.
+        # Some network file systems flush names by themselves, and refuse an fsync of a folder.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
@@ -122,7 +122,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def describe_os_error(error: OSError) -> str:
-    """Return an error as a person would say it: `No space left on device (runs/signs/run.json)`."""
+    """Return an error in plain words: `No space left on device (runs/signs/run.json)`."""
     what = error.strerror or str(error) or type(error).__name__
     return f"{what} ({os.fsdecode(error.filename)})" if error.filename else what
 
@@ -130,7 +130,7 @@ def describe_os_error(error: OSError) -> str:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file so that a reader finds the old or the new one, never a part. Raises `OSError`.
 
-    JSON has no NaN and no infinity: such a number is null, and `non_finite` names it.
+    JSON has no NaN and no infinity: such a number is written as null, and `non_finite` names it.
     """
     non_finite: list[str] = []
     plain = plain_values(content, "", non_finite)
@@ -142,7 +142,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def user_cache_folder() -> Path:
-    """Return `$XDG_CACHE_HOME/slipway`, or `~/.cache/slipway`; for a user without a home a path where nothing can be."""
+    """Return `$XDG_CACHE_HOME/slipway`, or `~/.cache/slipway`; for a user without a home a path that cannot exist."""
     folder = os.environ.get("XDG_CACHE_HOME", "")
     try:
         root = Path(folder) if os.path.isabs(folder) else Path.home() / ".cache"
@@ -153,7 +153,7 @@ def user_cache_folder() -> Path:
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """Yield the path of a new file that then takes the place of the old one; where it cannot be written, nothing stays."""
+    """Yield the path of a new file, then put it in the place of the old one; after an error the old one stays."""
     partial = path.with_name(path.name + ".partial")
     try:
         yield partial

@@ -1,4 +1,4 @@
-"""A copy of a run's tensors on the host, made into the memory of the copy before: fresh memory costs several times as much."""
+"""Copies a run's tensors to the host, into the memory of the copy before: new memory takes several times as long."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class _Kept(NamedTuple):
 
 
 class HostCopy:
-    """Takes copies of the content of checkpoints; each one is good until the next is taken.
+    """Takes copies of the content of checkpoints; each copy is valid until the next is taken.
 
-    It holds as much host memory as the changing part of a checkpoint takes on the disk: about three times the parameters
-    with AdamW. For a CUDA device that memory is pinned.
+    It holds as much host memory as the changing part of a checkpoint takes on the disk: with AdamW about three times the
+    parameters. For a CUDA device that memory is pinned.
     """
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], _Kept] = {}
 
     def take(self, content: Content) -> Content:
-        """Return the content as it is now, on the host; what is unchanging there already is not copied."""
+        """Return the content as it is now, on the host; unchanging tensors that are there already are not copied."""
         kept: dict[tuple[str, str], _Kept] = {}
         groups: dict[str, Mapping[str, torch.Tensor]] = {}
         devices: set[torch.device] = set()
@@ -60,7 +60,7 @@ class HostCopy:
         else:
             host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
         if tensor.device.type == "cpu" and tensor.is_contiguous():
-            # In one thread, which memory keeps busy: several would wait for the slowest where cores are shared.
+            # In one thread, which is as fast as the memory: of several, all would wait for the slowest on shared cores.
             bytes_of(host)[:] = bytes_of(tensor)
         else:
             host.copy_(tensor, non_blocking=tensor.is_cuda)

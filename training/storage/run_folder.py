@@ -1,4 +1,4 @@
-"""The folder of a run: `run.json`, `events.jsonl` and the weights. What is saved is replaced at once or not at all."""
+"""The folder of a run and the weights in it, which are replaced at once or not at all."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .run_lock import lock_run
 RUN_SCHEMA_VERSION = 1
 
 _LONGEST_NAME = 100
-"""Characters of a name that is made up here, well below what file systems allow."""
+"""Characters of a generated name, well below the limit of file systems."""
 
 
 def create_run_folder(runs_dir: Path, name: str, *, overwrite: bool) -> Path:
-    """Create and return the folder of a new run: `name`, or `name-2`, `name-3`, ... where there is one already.
+    """Create and return the folder of a new run: `name`, or `name-2`, `name-3`, ... if there is one already.
 
-    With `overwrite` an existing run of that name is moved aside, and removed once the new folder stands. Raises
-    `UserError` where the folder cannot be written, or the name is not one of a folder.
+    With `overwrite` an existing run of that name is moved aside, and removed once the new folder exists. Raises `UserError`
+    if the folder cannot be written, or the name cannot be a folder's.
     """
     if not re.fullmatch(r"[\w][\w.+=-]*", name):
         raise UserError(f"--experiment-name: {name!r} is not a folder's name; use letters, digits, '.', '_' and '-'")
@@ -37,7 +37,7 @@ def create_run_folder(runs_dir: Path, name: str, *, overwrite: bool) -> Path:
         while True:
             folder = runs_dir / (name if number == 1 else f"{name}-{number}")
             try:
-                # Making the folder is the claim to the name, so two runs that start at once do not meet.
+                # Whoever makes the folder has the name: two runs that start at once get two folders.
                 folder.mkdir()
                 return folder
             except FileExistsError:
@@ -49,7 +49,7 @@ def create_run_folder(runs_dir: Path, name: str, *, overwrite: bool) -> Path:
 
 
 def folder_name(text: str) -> str:
-    """Return a folder's name for a text such as a data set's name, `user/my data (1)`: `user-my-data-1-`."""
+    """Return a folder's name made from a text, such as `user-my-data-1-` from `user/my data (1)`."""
     return re.sub(r"-*[^\w.+=-]+-*", "-", text).lstrip("-.+=")[:_LONGEST_NAME] or "run"
 
 
@@ -69,9 +69,9 @@ def _replace(folder: Path) -> Path:
 
 
 def save_weights(folder: Path, state: Mapping[str, torch.Tensor], spec: Mapping[str, Any]) -> None:
-    """Write `model.safetensors` and `spec.json`, which says what the weights are of, into `folder`.
+    """Write `model.safetensors` and `spec.json`, which describes the model, into `folder`.
 
-    Raises `UserError` where they cannot be written, as on a full disk; older ones then stay.
+    Raises `UserError` if they cannot be written, as on a full disk; older ones then stay.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

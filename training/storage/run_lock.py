@@ -1,4 +1,4 @@
-"""One process at a time writes a run: a lock that the kernel gives up with its holder."""
+"""The lock of a run's folder: one process at a time writes there."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from ..common.errors import UserError
 LOCK = "lock"
 
 _LEAST_WAIT_SECONDS = 0.3
-"""Whoever only asks whether a run is held holds it for a moment."""
+"""A process that only asks whether a run is locked holds the lock for a moment."""
 
 _POLL_SECONDS = 0.05
 
 
 @contextmanager
 def lock_run(folder: Path, wait_seconds: float) -> Iterator[None]:
-    """Hold a run's folder: one process at a time writes there. Raises `UserError` that names who does.
+    """Hold the lock of a run's folder. Raises `UserError` that names the process which holds it.
 
-    The kernel gives the lock up with the process that held it, so none is ever stale; a process that was just killed may
-    take a moment to go, which `wait_seconds` allows for. Where the file system has no locks, the process that is named in
-    the file counts as the holder as long as it runs on this host.
+    The kernel releases the lock when its process ends, so no lock is ever stale; a process that was just killed may take up
+    to `wait_seconds` to end. On a file system without locks the process named in the file counts as the holder, as long as
+    it runs on this host.
     """
     path = folder / LOCK
     deadline = time.monotonic() + max(wait_seconds, _LEAST_WAIT_SECONDS)
@@ -75,7 +75,7 @@ def _is_still(handle: int, path: Path) -> bool:
 
 
 def _name_holder(handle: int, text: str) -> None:
-    # On a full disk the name is missing; the lock is held all the same.
+    # On a full disk the name is missing; the lock is held nevertheless.
     with suppress(OSError):
         os.ftruncate(handle, 0)
         os.pwrite(handle, text.encode(), 0)
@@ -92,5 +92,5 @@ def _is_running(holder: str) -> bool:
     match = re.fullmatch(r"process (\d+) on (\S+)", holder)
     if match is None or match[2] != socket.gethostname():
         return False
-    # One's own number is left from an earlier life: in a container the trainer may always be process 1.
+    # The number of this process is from an earlier start: in a container the trainer may always be process 1.
     return int(match[1]) != os.getpid() and psutil.pid_exists(int(match[1]))

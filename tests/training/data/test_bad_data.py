@@ -103,8 +103,8 @@ BAD_FRAMES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "another size": (lambda file: np.save(file, np.ones(126)), ("126 numbers", "0.npy has 63 numbers")),
     "pickled objects": (lambda file: np.save(file, np.array([{}]), allow_pickle=True), ("pickled objects",)),
     "words": (lambda file: np.save(file, np.array(["a"] * 63)), ("not numbers",)),
-    "no array": (lambda file: file.write_bytes(b"not an array"), ("not a whole .npy file",)),
-    "nothing": (lambda file: file.write_bytes(b""), ("not a whole .npy file",)),
+    "no array": (lambda file: file.write_bytes(b"not an array"), ("not a complete .npy file",)),
+    "nothing": (lambda file: file.write_bytes(b""), ("not a complete .npy file",)),
     "a whole clip": (lambda file: np.save(file, np.ones((30, 63))), ("[30, 63]", "[landmarks, coords]")),
     "an infinite number": (lambda file: np.save(file, np.full(63, np.inf)), ("infinite",)),
     "too large a number": (lambda file: np.save(file, np.full(63, 1e300)), ("infinite",)),
@@ -251,7 +251,7 @@ def test_a_bad_npz_is_named(tmp_path: Path, fault: str) -> None:
 def test_a_file_that_is_no_npz_says_so(tmp_path: Path) -> None:
     for content in (b"", b"not a zip", b"PK\x03\x04 cut short"):
         (tmp_path / "d.npz").write_bytes(content)
-        assert_says(error_of(tmp_path), tmp_path / "d.npz", "not a whole .npz file")
+        assert_says(error_of(tmp_path), tmp_path / "d.npz", "not a complete .npz file")
 
 
 # data sets that `datasets` opens

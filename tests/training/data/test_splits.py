@@ -262,7 +262,7 @@ def test_signers_with_a_copy_of_one_clip_stay_together() -> None:
         ({"duplicates": "dorp"}, "did you mean 'drop'"),
         ({"train_ratio": 1.0}, "between 0 and 1"),
         ({"mode": "signer"}, "no signer is given for 9 of 9"),
-        ({"mode": "own"}, "no split of its own"),
+        ({"mode": "own"}, "has no own split"),
     ],
 )
 def test_a_split_that_cannot_be_made_says_why(arguments: dict[str, object], says: str) -> None:
@@ -276,7 +276,7 @@ def test_unusable_signers_and_own_splits_say_why() -> None:
             split(make_data(range(9), [0] * 9, signers), mode="signer", seed=0)
     for own, says in (
         (["train"] * 4 + ["test"] * 4 + [""], "clip 8"),
-        (["validation"] * 4 + ["test"] * 5, "no split of its own"),
+        (["validation"] * 4 + ["test"] * 5, "has no own split"),
     ):
         with pytest.raises(UserError, match=says):
             split(make_data(range(9), [0] * 9, splits=own), seed=0)

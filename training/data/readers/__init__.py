@@ -11,16 +11,16 @@ from . import frame_folders, frame_table, hub, islr, landmark_csv, libras, npz, 
 
 
 class Reader(Protocol):
-    """What a reader's module offers."""
+    """The interface of a reader's module."""
 
     NAME: str
     LOOKS_FOR: str
 
     def detect(self, path: Path) -> bool:
-        """Whether an existing path looks like this format."""
+        """Return whether an existing path looks like this format."""
 
     def read(self, path: Path) -> LandmarkData:
-        """Read it; raises `UserError` where it is not what it looked like."""
+        """Return its data. Raises `UserError` if it cannot be read."""
 
 
 _SPECIFIC: tuple[Reader, ...] = (frame_folders, landmark_csv, npz, uea_ts, frame_table, libras, islr)
@@ -28,10 +28,10 @@ READERS: dict[str, Reader] = {reader.NAME: reader for reader in (*_SPECIFIC, hub
 
 
 def read(source: str, *, data_format: str | None = None) -> LandmarkData:
-    """Read a data set from a path, or from the Hugging Face Hub by its name.
+    """Return a data set read from a path, or from the Hugging Face Hub by its name.
 
-    The format is told from the path unless `data_format` names it. Raises `UserError` where no format or several are
-    recognised, and for whatever in the data cannot be read.
+    The format is recognised from the path unless `data_format` names it. Raises `UserError` if no format or several are
+    recognised, and for data that cannot be read.
     """
     if data_format is not None and data_format not in READERS:
         raise UserError(
@@ -46,7 +46,7 @@ def read(source: str, *, data_format: str | None = None) -> LandmarkData:
 
 
 def _detect(path: Path) -> Reader:
-    """Return the one reader that knows the path; `hub`, the most general, is asked last."""
+    """Return the one reader that recognises the path; `hub`, the most general, comes last."""
     found = [reader for reader in _SPECIFIC if reader.detect(path)]
     if len(found) > 1:
         formats = " or ".join(reader.NAME for reader in found)

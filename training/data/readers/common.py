@@ -1,4 +1,4 @@
-"""What the readers share: names of columns, rows of text as numbers, and the last checks before a data set is made."""
+"""Helpers of the readers: names of columns, rows of text as numbers, the last checks before a data set is made."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Table:
     lines: list[int]
 
     def where(self, row: int) -> str:
-        """Return the place of a row, for an error."""
+        """Return file and line of a row, for an error."""
         return f"{self.path}, line {self.lines[row]}"
 
     def with_header(self) -> Table:
@@ -51,7 +51,7 @@ class Table:
         return Table(path=self.path, header=self.cells[0], cells=self.cells[1:], lines=self.lines[1:])
 
     def column(self, names: Sequence[str], default: str | None = None) -> list[str]:
-        """Return the cells of the column of one of `names`; without one, `default` for each row, or `UserError`."""
+        """Return the cells of the column with one of `names`; without one, `default` for each row, or `UserError`."""
         index = find_column(self.header, names)
         if index is not None:
             return [plain_label(row[index]) for row in self.cells]
@@ -61,7 +61,7 @@ class Table:
 
 
 def read_rows(path: Path, limit: int | None = None) -> Table:
-    """Return the rows of a comma, semicolon or tab separated file, blank ones left out; at most `limit` of them.
+    """Return the rows of a comma, semicolon or tab separated file without blank ones; at most `limit` of them.
 
     Raises `UserError` for text that is not UTF-8 and for rows of unequal length.
     """
@@ -97,7 +97,7 @@ def read_table(path: Path) -> Table:
 
 
 def header_of(path: Path) -> list[str]:
-    """Return the first row of a file, empty where there is none or it cannot be read as text."""
+    """Return the first row of a file; an empty list if there is none or it cannot be read as text."""
     try:
         return next(iter(read_rows(path, limit=1).cells), [])
     except UserError:
@@ -105,13 +105,13 @@ def header_of(path: Path) -> list[str]:
 
 
 def find_column(header: Sequence[str], names: Sequence[str]) -> int | None:
-    """Return the place of the first of `names` in a header; case, spaces, `_` and `-` do not matter."""
+    """Return the index of the first of `names` in a header, or `None`; case, spaces, `_` and `-` do not matter."""
     plain = [re.sub(r"[\s_-]", "", cell).lower() for cell in header]
     return next((plain.index(name) for name in names if name in plain), None)
 
 
 def is_number(text: str) -> bool:
-    """Whether a cell holds a number or stands for a missing one."""
+    """Return whether a cell holds a number or stands for a missing one."""
     try:
         float(text)
     except ValueError:
@@ -164,7 +164,7 @@ def split_name(text: str, where: str) -> str:
 
 
 def split_of_file(path: Path) -> str:
-    """Return the split that a file or folder name tells of (`test_words.csv`), or an empty string."""
+    """Return the split in the name of a file or folder (`test_words.csv`), or an empty string."""
     words = re.findall(r"[a-z]+", path.stem.lower())
     return next((_SPLIT_NAMES[word] for word in words if word in _SPLIT_NAMES), "")
 
@@ -180,11 +180,11 @@ def load_arrays(file: Path) -> dict[str, np.ndarray]:
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         if str(error).startswith("Object arrays"):
             raise UserError(f"{file}: holds pickled objects, which are not read; store arrays of numbers") from None
-        raise UserError(f"{file}: is not a whole {file.suffix} file of NumPy") from None
+        raise UserError(f"{file}: is not a complete {file.suffix} file of NumPy") from None
 
 
 def only_file(files: Sequence[Path], folder: Path, kind: str) -> Path:
-    """Return the one file of a kind in a folder, or tell the user to name one."""
+    """Return the one file of a kind in a folder. Raises `UserError` for none or several."""
     if not files:
         raise UserError(f"{folder}: no {kind} found")
     if len(files) > 1:
@@ -194,7 +194,7 @@ def only_file(files: Sequence[Path], folder: Path, kind: str) -> Path:
 
 
 def files_with(folder: Path, *suffixes: str) -> list[Path]:
-    """Return the files of a folder with one of the given endings, sorted, hidden ones left out."""
+    """Return the files of a folder with one of the given endings, sorted, without hidden ones."""
     return sorted(
         path
         for path in folder.iterdir()
@@ -214,9 +214,9 @@ def assemble(
     splits: Sequence[str] | None = None,
     where: Callable[[int], str],
 ) -> LandmarkData:
-    """Return the data set of clips [frames, landmarks, coords] in float32, which may change; `where` names a clip.
+    """Return the data set of clips, float32 [frames, landmarks, coords], which may be changed; `where` names a clip.
 
-    Without `class_names` the classes are the labels, sorted. A point with one coordinate missing is missing. Raises
+    Without `class_names` the classes are the labels, sorted. A point without one of its coordinates is missing. Raises
     `UserError` for no clip at all, a clip without frames, one without a label, and infinite numbers.
     """
     if not len(clips):

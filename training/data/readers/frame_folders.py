@@ -1,4 +1,4 @@
-"""Folders `<class>/<sequence>/<frame>.npy`, one array per frame: the commonest layout of MediaPipe recordings."""
+"""Reads folders `<class>/<sequence>/<frame>.npy`, one array per frame: the most common form of MediaPipe recordings."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _MOST_COORDS = 4
 
 
 def detect(path: Path) -> bool:
-    """Whether `path` has frames two folders down, or a folder in it has."""
+    """Return whether `path`, or a folder in it, has frames two folders down."""
     return path.is_dir() and bool(_roots(path))
 
 
 def read(path: Path) -> LandmarkData:
-    """Read a folder of classes, or one whose only such folder it holds, or its folders named train, validation, test.
+    """Return the data of a folder of classes, of the only one in `path`, or of those named train, validation, test.
 
-    Frames, sequences and classes are taken in the order of the numbers in their names. Each frame is a vector or
-    [landmarks, coords]; `decode_frames` says which sizes are known.
+    Frames, sequences and classes are ordered by the numbers in their names. Each frame is a vector or
+    [landmarks, coords]; `decode_frames` knows which sizes mean what.
     """
     roots = _roots(path)
     if not roots:
@@ -60,7 +60,7 @@ def read(path: Path) -> LandmarkData:
 
 
 def _roots(path: Path) -> list[Path]:
-    """Return the folders of classes: `path` itself or, where it is none, those in it."""
+    """Return the folders of classes: `path` itself, or else those in it."""
     if not path.is_dir():
         return []
     return [path] if _has_frames(path) else [folder for folder in _folders(path) if _has_frames(folder)]

@@ -1,4 +1,4 @@
-"""A table of frames (video, frame, left-x, left-y, ...) and tables of segments (video, start, end, label) beside it."""
+"""Reads a table of frames (video, frame, left-x, left-y, ...) and tables of segments (video, start, end, label)."""
 
 from __future__ import annotations
 
@@ -50,22 +50,22 @@ class _Segment:
 
 
 def detect(path: Path) -> bool:
-    """Whether `path` is a frame table, or a folder with one and a segment table."""
+    """Return whether `path` is a frame table, or a folder with one and a segment table."""
     if path.is_dir():
         return bool(_files(path, _is_frame_table) and _files(path, _is_segment_table))
     return path.suffix.lower() == ".csv" and _is_frame_table(header_of(path))
 
 
 def is_table(header: Sequence[str]) -> bool:
-    """Whether a CSV's first row is that of a frame table or of a segment table."""
+    """Return whether a CSV's first row is that of a frame table or of a segment table."""
     return _is_frame_table(header) or _is_segment_table(header)
 
 
 def read(path: Path) -> LandmarkData:
-    """Read the segments of all segment tables in the folder, start and end frame inclusive.
+    """Return the segments of all segment tables in the folder, start and end frame inclusive.
 
-    The split is told by the files' names (`train_words.csv`) or by a `split` column. A landmark at exactly (0, 0) or
-    with confidence 0 is missing, and so is a frame that the table skips.
+    The split comes from the names of the files (`train_words.csv`) or from a `split` column. A landmark at exactly (0, 0)
+    or with confidence 0 is missing, and so is a frame that the table skips.
     """
     folder = path if path.is_dir() else path.parent
     frames_file = only_file(_files(path, _is_frame_table), path, "frame table") if path.is_dir() else path
@@ -82,7 +82,7 @@ def read(path: Path) -> LandmarkData:
         for segment in _read_segments(table, file_split)
     ]
     names, videos = _read_frames(read_table(frames_file))
-    clips = [_cut(videos, segment, frames_file) for segment in segments]
+    clips = [_clip(videos, segment, frames_file) for segment in segments]
     return assemble(
         name=folder.resolve().name,
         source_format=NAME,
@@ -177,8 +177,8 @@ def _numbers_at(table: Table, columns: Sequence[int]) -> np.ndarray:
     return to_numbers([[row[column] for column in columns] for row in table.cells], table.where)
 
 
-def _cut(videos: dict[str, tuple[np.ndarray, np.ndarray]], segment: _Segment, frames_file: Path) -> np.ndarray:
-    """Return a segment's frames [frames, landmarks, coords]; one that the table skips is missing."""
+def _clip(videos: dict[str, tuple[np.ndarray, np.ndarray]], segment: _Segment, frames_file: Path) -> np.ndarray:
+    """Return a segment's frames [frames, landmarks, coords]; a frame that the table skips is missing."""
     if segment.video not in videos:
         raise UserError(f"{segment.where}: video {segment.video!r} is not in {frames_file.name}")
     frames, values = videos[segment.video]

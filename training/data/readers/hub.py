@@ -1,4 +1,4 @@
-"""What `datasets` opens: a folder made by `save_to_disk`, Parquet, Arrow and JSON files, a name on the Hub."""
+"""Reads what `datasets` opens: a folder made by `save_to_disk`, Parquet, Arrow and JSON files, a name on the Hub."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _HUB_TIMEOUT_SECONDS = 10.0
 
 
 def detect(path: Path) -> bool:
-    """Whether `path` is a Parquet, Arrow or JSON file, or a folder with such files or made by `save_to_disk`."""
+    """Return whether `path` is a Parquet, Arrow or JSON file, or a folder with such files or made by `save_to_disk`."""
     if not path.is_dir():
         return path.suffix.lower() in _BUILDERS
     # Hub repositories keep their files in `data/`.
@@ -48,10 +48,10 @@ def detect(path: Path) -> bool:
 
 
 def read(path: Path) -> LandmarkData:
-    """Read a local data set; `landmarks` is nested [frames][landmarks][coords] or [frames][numbers]."""
+    """Return a local data set; `landmarks` is nested [frames][landmarks][coords] or [frames][numbers]."""
     name = path.resolve().name if path.is_dir() else path.stem
     try:
-        # What is read is copied, so the copy that `load_dataset` makes need not stay on the disk.
+        # The data are copied in memory, so `load_dataset`'s copy on the disk need not stay.
         with _quiet(), tempfile.TemporaryDirectory() as cache:
             if any((path / file).is_file() for file in _SAVED):
                 loaded = datasets.load_from_disk(str(path))
@@ -63,17 +63,17 @@ def read(path: Path) -> LandmarkData:
             return _convert(loaded, name, str(path))
     except UserError:
         raise
-    except Exception as error:  # `datasets` passes on whatever its readers raise
+    except Exception as error:  # `datasets` passes on anything that its readers raise
         raise UserError(f"{path}: cannot be loaded as a data set ({_first_line(error)})") from error
 
 
 def read_name(name: str) -> LandmarkData:
-    """Read a data set of the Hugging Face Hub by its name."""
+    """Return a data set of the Hugging Face Hub by its name."""
     message = f"{name!r} is neither a path nor the name of a data set that could be loaded"
     if not _HUB_NAME.fullmatch(name):
         raise UserError(f"{message}: no such file or folder")
     try:
-        # Asked first, since `load_dataset` takes half a minute of retries to say that there is no such name.
+        # First, since `load_dataset` retries for half a minute before it fails for a name that does not exist.
         if not datasets.config.HF_HUB_OFFLINE:
             HfApi().dataset_info(name, timeout=_HUB_TIMEOUT_SECONDS)
         loaded = datasets.load_dataset(name)
@@ -83,7 +83,7 @@ def read_name(name: str) -> LandmarkData:
 
 
 def _convert(loaded: Any, name: str, origin: str) -> LandmarkData:
-    """Return the data set of a `Dataset` or a `DatasetDict`, whose keys are the own split if there are several."""
+    """Return the data of a `Dataset` or a `DatasetDict`, whose keys are the data's own split if there are several."""
     parts = loaded if isinstance(loaded, dict) else {"": loaded}
     frames, lengths, labels, signers, splits, places = [], [], [], [], [], []
     class_names: list[str] | None = None
@@ -182,13 +182,13 @@ def _one_size(sizes: list[int], place: str) -> int:
 
 def _first_line(error: BaseException) -> str:
     if isinstance(error, datasets.exceptions.DatasetGenerationError) and error.__cause__:
-        error = error.__cause__  # the message itself says only that there was an error
+        error = error.__cause__  # its own message is only that there was an error
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide the progress bars of `datasets` over local files, and its log of what is raised as an error anyway."""
+    """Hide the progress bars of `datasets` over local files, and its log of errors that it raises anyway."""
     hidden, verbosity = datasets.utils.are_progress_bars_disabled(), datasets.logging.get_verbosity()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     if not hidden:

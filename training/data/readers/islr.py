@@ -1,4 +1,4 @@
-"""Google's Isolated Sign Language Recognition set: `train.csv` and a long-form Parquet file of landmarks per clip."""
+"""Reads Google's Isolated Sign Language Recognition set: `train.csv` and a long-form Parquet file per clip."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _COLUMNS = (("path",), ("participantid",), ("sign",))
 
 
 def detect(path: Path) -> bool:
-    """Whether `path` is a folder whose `train.csv` has the columns path, participant_id and sign."""
+    """Return whether `path` is a folder whose `train.csv` has the columns path, participant_id and sign."""
     header = header_of(path / "train.csv") if path.is_dir() else []
     return all(find_column(header, names) is not None for names in _COLUMNS)
 
 
 def read(path: Path) -> LandmarkData:
-    """Read all clips: x and y of pose, hands and lips. Classes are ordered by `sign_to_prediction_index_map.json`."""
+    """Return all clips: x and y of pose, hands and lips. Classes are ordered by `sign_to_prediction_index_map.json`."""
     table = read_table(path / "train.csv")
     files, signers, signs = (table.column(names) for names in _COLUMNS)
     clips, layout = [], None
@@ -51,7 +51,7 @@ def read(path: Path) -> LandmarkData:
 
 
 def _read_clip(file: Path, where: str) -> np.ndarray:
-    """Return a clip as float32 [frames, 543, 2]; a file keeps the frames in order and each frame's landmarks too."""
+    """Return a clip as float32 [frames, 543, 2]; in a file the frames are in order, and each frame's landmarks too."""
     try:
         table = pq.read_table(file, columns=["x", "y"])
     except (OSError, pa.ArrowException) as error:

@@ -1,4 +1,4 @@
-"""A CSV with one vector of landmarks per row and the class in its first column, or in one named `label`."""
+"""Reads a CSV with one vector of landmarks per row and the class in its first column, or in one named `label`."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ LOOKS_FOR = "a CSV of one landmark vector per row"
 
 
 def detect(path: Path) -> bool:
-    """Whether `path` is a CSV, other than a frame table, or a folder with a CSV of landmark vectors."""
+    """Return whether `path` is a CSV, other than a frame table, or a folder with a CSV of landmark vectors."""
     if path.is_dir():
         return bool(_data_files(path))
     return path.suffix.lower() == ".csv" and not frame_table.detect(path)
 
 
 def read(path: Path) -> LandmarkData:
-    """Read the rows of a file, or of the only such file in a folder.
+    """Return the rows of a file, or of the only such file in a folder.
 
-    A row of 42 or 63 numbers, or of another vector that MediaPipe gives, is one frame; any other even count is a track
-    of one point (x, y). A header may name `label`, `signer` and `split` columns; without one the class is the first
-    column. Class numbers take their names from a file `*label*.csv` beside the data whose name begins like the data's.
+    A row of 42 or 63 numbers, or of another known vector of MediaPipe, is one frame; any other even count is a track of
+    one point (x, y). A header may name `label`, `signer` and `split` columns; without a header the class is in the first
+    column. The names of class numbers come from a file `*label*.csv` in the same folder whose name begins like the data's.
     """
     file = only_file(_data_files(path), path, "CSV of landmark vectors") if path.is_dir() else path
     table = read_rows(file)
@@ -77,7 +77,7 @@ def read(path: Path) -> LandmarkData:
 
 
 def _has_header(first_rows: list[list[str]]) -> bool:
-    """Whether the first row names columns: one of them is `label`, or none of its cells is a number."""
+    """Return whether the first row names columns: one of them is `label`, or no cell is a number."""
     return any(
         find_column(row, LABEL_COLUMNS) is not None or not any(is_number(cell) for cell in row) for row in first_rows
     )
@@ -102,7 +102,7 @@ def _data_files(folder: Path) -> list[Path]:
 
 
 def _holds_vectors(file: Path) -> bool:
-    """Whether the second row has numbers in all columns but three (label, signer, split) and the file is no table."""
+    """Return whether the second row has numbers in all but three columns (label, signer, split) and it is no table."""
     try:
         rows = read_rows(file, limit=2).cells
     except UserError:
@@ -114,7 +114,7 @@ def _holds_vectors(file: Path) -> bool:
 
 
 def _class_names(file: Path) -> list[str] | None:
-    """Return the names in the label file that belongs to a data file, a name a line; None without one."""
+    """Return the names in the label file that belongs to a data file, one per line; `None` without one."""
     folder = file.parent
     stems = {other.stem for other in _data_files(folder)} | {file.stem}
     for candidate in files_with(folder, ".csv"):

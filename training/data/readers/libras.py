@@ -1,4 +1,4 @@
-"""UCI Libras Movement, `movement_libras.data`: 45 frames of a hand's centre (x, y) and the class, a row a clip."""
+"""Reads UCI Libras Movement, `movement_libras.data`: a clip per row, 45 frames of a hand's centre (x, y) and the class."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _FRAMES = 45
 
 
 def detect(path: Path) -> bool:
-    """Whether `path` is a `movement_libras*.data`, or a folder with `movement_libras.data`."""
+    """Return whether `path` is a `movement_libras*.data`, or a folder with `movement_libras.data`."""
     if path.is_dir():
         return (path / LOOKS_FOR).is_file()
     return path.name.startswith("movement_libras") and path.suffix == ".data"
 
 
 def read(path: Path) -> LandmarkData:
-    """Read the rows, separated by spaces or commas; the classes' names come from the `.names` file beside it."""
+    """Return the rows, separated by spaces or commas; the names of the classes come from the `.names` file beside it."""
     file = path / LOOKS_FOR if path.is_dir() else path
     if not file.is_file():
         raise UserError(f"{path}: no {LOOKS_FOR} in it")

@@ -1,4 +1,4 @@
-"""A NumPy archive, `.npz`: `X` and `y`, perhaps `lengths` or `offsets`, `signer` and `split`."""
+"""Reads a NumPy archive, `.npz`: `X` and `y`, perhaps `lengths` or `offsets`, `signer` and `split`."""
 
 from __future__ import annotations
 
@@ -31,15 +31,16 @@ _HAND_SHAPES = ((21, 2), (21, 3), (42, 2), (42, 3))
 
 
 def detect(path: Path) -> bool:
-    """Whether `path` is an `.npz` file or a folder with one."""
+    """Return whether `path` is an `.npz` file or a folder with one."""
     return bool(files_with(path, ".npz")) if path.is_dir() else path.suffix.lower() == ".npz"
 
 
 def read(path: Path) -> LandmarkData:
-    """Read a file, or a folder's only one.
+    """Return the data of a file, or of the only one in a folder.
 
-    X is [clips, frames, numbers] or [clips, frames, landmarks, coords], cut to `lengths` where these are given; or
-    [total_frames, ...] with `lengths` or `offsets`; or [clips, numbers], one frame each, as is [clips, 21, 2 or 3].
+    X is [clips, frames, numbers] or [clips, frames, landmarks, coords], of which only the first `lengths` frames count if
+    these are given; or [total_frames, ...] with `lengths` or `offsets`; or, with one frame per clip, [clips, numbers] or
+    [clips, 21 or 42, 2 or 3].
     """
     file = only_file(files_with(path, ".npz"), path, ".npz file") if path.is_dir() else path
     arrays = load_arrays(file)
@@ -59,7 +60,7 @@ def read(path: Path) -> LandmarkData:
     values = arrays[list(arrays)[key_x]]
     if values.dtype.kind not in "fiub" or values.ndim not in (2, 3, 4) or 0 in values.shape:
         raise UserError(f"{file}: X is {values.dtype} {list(values.shape)}; expected numbers [clips, frames, ...]")
-    clips = _cut(values, arrays.get("offsets"), arrays.get("lengths"), file)
+    clips = _split_clips(values, arrays.get("offsets"), arrays.get("lengths"), file)
     landmarks, layout = decode_frames(np.concatenate(clips))
     edges = np.cumsum([len(clip) for clip in clips])[:-1]
 
@@ -78,7 +79,9 @@ def read(path: Path) -> LandmarkData:
     )
 
 
-def _cut(values: np.ndarray, offsets: np.ndarray | None, lengths: np.ndarray | None, file: Path) -> list[np.ndarray]:
+def _split_clips(
+    values: np.ndarray, offsets: np.ndarray | None, lengths: np.ndarray | None, file: Path
+) -> list[np.ndarray]:
     """Return the clips, each [frames, ...]."""
     if offsets is None and lengths is None:
         is_single_frames = values.ndim == 2 or (values.ndim == 3 and values.shape[1:] in _HAND_SHAPES)

@@ -1,4 +1,4 @@
-"""UEA and aeon time series, `.ts`: channels of equal or unequal lengths, often as a TRAIN and a TEST file."""
+"""Reads UEA and aeon time series, `.ts`: channels of equal or unequal lengths, often as a TRAIN and a TEST file."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class _Series:
 
 
 def detect(path: Path) -> bool:
-    """Whether `path` is a `.ts` file or a folder with one."""
+    """Return whether `path` is a `.ts` file or a folder with one."""
     return bool(files_with(path, ".ts")) if path.is_dir() else path.suffix.lower() == ".ts"
 
 
 def read(path: Path) -> LandmarkData:
-    """Read a file, or a folder's TRAIN and TEST files, which are then the data's own split.
+    """Return the data of a file, or of a folder's TRAIN and TEST files, which are then the data's own split.
 
-    The layout is one landmark per channel with one coordinate, none of them a position in space.
+    The layout is one landmark per channel with one coordinate, which is not a position in space.
     """
     files = _split_files(path) if path.is_dir() else {"": path}
     parts = {split: _read_file(file) for split, file in files.items()}
@@ -57,7 +57,7 @@ def read(path: Path) -> LandmarkData:
 
 
 def _split_files(folder: Path) -> dict[str, Path]:
-    """Return split -> file for a TRAIN and a TEST file of one name, else the folder's only file under no split."""
+    """Return split -> file for a TRAIN and a TEST file of one name, else the folder's only file without a split."""
     files = files_with(folder, ".ts")
     problems: dict[str, dict[str, Path]] = {}
     for file in files:

@@ -1,4 +1,4 @@
-"""The embedded data set: fingerspelled letters by an articulated hand, so that a run needs no download."""
+"""Generates the embedded data set: fingerspelled letters by an articulated hand, so that a run needs no download."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _FLEXIONS = [angle for angle in range(FINGER_ANGLES) if angle % ANGLES_PER_FINGE
 _FREEDOM = np.concatenate(
     [np.tile([1.0, 1.0, 1.0, 0.45], 4), np.full(THUMB_ANGLES, 0.9), np.full(ORIENTATION_ANGLES, 1.4)]
 )
-"""How freely each angle of a pose varies: a finger's spread tells U from V, so less than the rest."""
+"""How freely each angle of a pose varies: a finger's spread distinguishes U and V, so less than the rest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Signer:
-    """A person: a hand, habits, and the camera in front of them. Angles in degrees, lengths in hand lengths."""
+    """A person: hand, habits and camera. Angles in degrees, lengths in hand lengths."""
 
     roots: np.ndarray
     bones: np.ndarray
@@ -50,12 +50,12 @@ class _Signer:
     """Frames of a clip, as a share of the way from the fewest to the most."""
     tremor: float
     noise: float
-    """How well the tracker sees this signer: times the usual error."""
+    """The tracker's error for this signer, as a factor of the usual error."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Clip:
-    """What chance decides in a clip, before anything is computed."""
+    """The random choices of a clip, before anything is computed."""
 
     frames: int
     letters: np.ndarray
@@ -63,15 +63,15 @@ class _Clip:
     marks: np.ndarray
     """When the letter begins to form, is formed, begins to dissolve, is gone: in clip lengths, [4]."""
     reach: float
-    """How much of the letter's shape is reached: fast signing cuts corners."""
+    """How much of the letter's shape is reached: in fast signing less than all."""
     looseness: np.ndarray
-    """What the whole clip adds to the pose, [POSE_ANGLES]."""
+    """What all frames of the clip add to the pose, [POSE_ANGLES]."""
     tremor: np.ndarray
     """Size, frequency in hertz and phase of the tremor of each angle, [3, POSE_ANGLES]."""
     places: np.ndarray
-    """Where the hand is for each of the three letters, [3, 3]."""
+    """The place of the hand for each of the three letters, [3, 3]."""
     stroke: float
-    """How large a moving letter is drawn, times its size in the table."""
+    """How large a moving letter is drawn, as a factor of its size in the table."""
     view: np.ndarray
     distance: float
     """Of the camera from the hand, in hand lengths."""
@@ -81,11 +81,11 @@ class _Clip:
     depth: float
     """The share of the true depth that the tracker sees."""
     bias: np.ndarray
-    """What the tracker gets wrong throughout the clip, [21, 3]."""
+    """The tracker's error in all frames of the clip, [21, 3]."""
     noise: np.ndarray
-    """What it gets wrong in each frame, [frames, 21, 3]."""
+    """Its error in each frame, [frames, 21, 3]."""
     lost: np.ndarray
-    """Which points it does not see, [frames, 21]."""
+    """The points that it does not see, [frames, 21]."""
 
 
 def make_fingerspelling(*, seed: int = 0, clips_per_letter: int = 120, num_signers: int = 40) -> LandmarkData:
@@ -228,12 +228,12 @@ def _render(signers: list[_Signer], signer_of: np.ndarray, clips: list[_Clip]) -
     seen *= of_clip("size")[:, None, None]
     seen[:, :, :2] += of_clip("position")[:, None]
     seen[np.concatenate([clip.lost for clip in clips])] = np.nan
-    # Rounded, so that the last bits of a sine, which differ between processors, do not reach the data.
+    # Rounded, so that the last bits of a sine, which differ between processors, do not change the data.
     return np.round(seen, 5).astype(np.float32), lengths
 
 
 def _blend(time: np.ndarray, marks: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how much of the three letters is in each frame, [frames, 3], and how far its stroke is, [frames].
+    """Return the share of the three letters in each frame, [frames, 3], and the progress of its stroke, [frames].
 
     `time` is [frames] in clip lengths, `marks` [frames, 4] and `reach` [frames] as in `_Clip`.
     """
@@ -253,7 +253,7 @@ def _ease(fraction: np.ndarray) -> np.ndarray:
 
 
 def _movement(letters: np.ndarray, progress: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the stroke of a moving letter is, [frames, 2], and how far it has turned the hand, [frames, 3]."""
+    """Return the place in the stroke of a moving letter, [frames, 2], and how far it has turned the hand, [frames, 3]."""
     stroke, turn = np.zeros((len(letters), 2)), np.zeros((len(letters), 3))
     for letter, path in STROKES.items():
         chosen = letters == LETTERS.index(letter)
@@ -266,7 +266,7 @@ def _movement(letters: np.ndarray, progress: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _camera(points: np.ndarray, distance: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """Return what a camera in front of the hand sees: right, down, and away from it, with near points larger."""
+    """Return the points as a camera in front of the hand sees them: right, down and away from it, near ones larger."""
     nearness = 1.0 / (1.0 - points[:, :, 2] / distance[:, None])
     return np.stack(
         [points[:, :, 0] * nearness, -points[:, :, 1] * nearness, -points[:, :, 2] * depth[:, None]], axis=2

@@ -1,4 +1,4 @@
-"""A hand of 21 points moved by its joints, and the shapes it takes in the American manual alphabet."""
+"""A hand of 21 points moved by its joints, and its shapes in the American manual alphabet."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _SIDEWAYS: Orientation = (150.0, 0.0, -85.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Handshape:
-    """What one letter asks of the hand. Fingers from the index to the little finger."""
+    """The shape of the hand in one letter. Fingers from the index to the little finger."""
 
     fingers: tuple[Finger, Finger, Finger, Finger]
     thumb: Thumb
