@@ -1,4 +1,4 @@
-"""The folder of a run: its name, what overwriting may remove, and files that are whole or not there."""
+"""The folder of a run: its name, what overwriting may remove, and files that are complete or absent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from slipway.training.run.provenance import git_commit, versions
 from slipway.training.storage import run_folder
 from slipway.training.storage.files import write_json
 from slipway.training.storage.run_folder import create_run_folder, folder_name, save_weights
@@ -145,9 +144,3 @@ def test_weights_that_cannot_be_written_leave_the_older_ones(tmp_path: Path, mon
     assert "the weights cannot be written: No space left on device; make room there" in str(error)
     assert torch.equal(load_file(tmp_path / "best" / "model.safetensors")["a"], torch.zeros(3))
     assert sorted(path.name for path in (tmp_path / "best").iterdir()) == ["model.safetensors", "spec.json"]
-
-
-def test_versions_and_commit_name_what_computes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert versions()["torch"].split("+")[0] == torch.__version__.split("+")[0]
-    monkeypatch.setattr(run_folder, "__file__", str(tmp_path / "run_folder.py"))
-    assert git_commit() is None
