@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..batches.loader import Loader
 from ..common.errors import TrainingFailed
@@ -43,6 +44,16 @@ _EVALUATION_BATCH_SIZE = 256
 """Most samples in one forward pass of evaluation, where the plan names no micro-batch size."""
 
 
+def build_model(task: Task, recipe: Recipe) -> nn.Module:
+    """Return the task's new model in the recipe's precision; what it draws at random the recipe's seed decides."""
+    torch.manual_seed(fold(recipe.seed, MODEL_STREAM) % 2**63)
+    return task.build_model().to(dtype=_dtype_of(recipe))
+
+
+def _dtype_of(recipe: Recipe) -> torch.dtype:
+    return torch.float64 if recipe.precision == "float64" else torch.float32
+
+
 class Trainer:
     """Trains a task by a resolved recipe, as a plan says, and tells its observers."""
 
@@ -54,6 +65,7 @@ class Trainer:
         plan: Plan,
         ranks: Ranks,
         observer: Observer,
+        model: nn.Module | None = None,
         folder: Path | None = None,
         save_every: Interval | None = None,
         keep: int = 2,
@@ -65,9 +77,7 @@ class Trainer:
         self.ranks, self.observer, self.folder = ranks, observer, folder
         self._sections = sections
         self._watchdog = watchdog or Watchdog(None, ranks.rank, None)
-        dtype = torch.float64 if recipe.precision == "float64" else torch.float32
-        torch.manual_seed(fold(recipe.seed, MODEL_STREAM) % 2**63)
-        self.model = task.build_model().to(dtype=dtype)
+        self.model = build_model(task, recipe) if model is None else model
         self.plan = plan = settle_plan(plan, task, self.model, recipe, ranks)
         if plan.gradient_checkpointing:
             task.checkpoint_gradients(self.model)
@@ -75,7 +85,7 @@ class Trainer:
         self._buffers = [buffer for buffer in self.model.buffers() if buffer.numel()]
         for buffer in self._buffers:
             ranks.broadcast_(buffer)
-        self._loader = self._make_loader(dtype)
+        self._loader = self._make_loader(_dtype_of(recipe))
         self._saves_at_start = save_every is not None
         self._saved = SavedStep()
         self._saver = self._make_saver(save_every, keep)
