@@ -24,7 +24,7 @@ class DoctorContext:
     plan: LaunchPlan
     environ: Mapping[str, str]  # of a recorded machine: what its record kept
     runs_dir: Path
-    timeout_seconds: float  # for each start of processes, and for the other machines' answer
+    timeout_seconds: float  # for each start of processes
 
 
 @dataclass(frozen=True, kw_only=True)

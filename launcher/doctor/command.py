@@ -43,7 +43,7 @@ def build_parser() -> Parser:
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="limit for each start of processes, and for other machines; 60 unless given",
+        help="limit for each start of processes [60]",
     )
     add_intent(parser)
     return parser
@@ -90,7 +90,6 @@ def _situation(options: Namespace) -> DoctorContext:
 
 def _checks() -> Iterator[tuple[str, _Needs, Callable[[DoctorContext], Check]]]:
     """Yield checks by name in their order: what explains a later failure comes first, what takes seconds last."""
-    from . import clock as clock_checks
     from . import config as config_checks
     from . import device as device_checks
     from . import environment as environment_checks
@@ -110,7 +109,6 @@ def _checks() -> Iterator[tuple[str, _Needs, Callable[[DoctorContext], Check]]]:
     yield "environment", "record", environment_checks.check_environment
     yield "default_config", "machine", config_checks.check_default_config
     yield "port", "machine", port_checks.check_port
-    yield "clocks", "machine", clock_checks.check_clocks
     yield "collective", "processes", process_checks.check_collective
     yield "world", "processes", process_checks.check_world
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from ..common.ports import DEFAULT_PORT, free_port, is_free
 from .check import Check, DoctorContext, failed, passed, skipped, warned
 
@@ -30,7 +28,8 @@ def check_port(situation: DoctorContext) -> Check:
 
 def _holder(port: int) -> str:
     """Return who listens at a port, as far as this user may know."""
-    psutil = import_module("psutil")
+    import psutil  # a port that is free is not asked after
+
     try:
         found = [one for one in psutil.net_connections("tcp") if one.laddr and one.laddr.port == port]
         pids = [one.pid for one in found if one.status == psutil.CONN_LISTEN and one.pid]

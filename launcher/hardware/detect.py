@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ...training.common.errors import UserError
-
-if TYPE_CHECKING:
-    from .record import Hardware
-
-from typing import TYPE_CHECKING
-
 from .probes import cpu, environment, memory, network, scheduler, torch_build
 from .probes.accelerators import amd, apple, ascend, gaudi, intel, nvidia
 from .probes.sources import ProbeError, Sources
 from .record import SCHEMA_VERSION, Accelerator, Driver, Fault, Hardware
 
-if TYPE_CHECKING:
-    pass
-
 
 def detect(sources: Sources | None = None) -> Hardware:
     """Return this machine's hardware, or that of `sources`.
 
-    A probe of a vendor that cannot answer leaves a `Fault`. Raises `ProbeError` where not even the memory is known.
+    A probe of a vendor that cannot answer leaves a `Fault`.
     """
     sources = sources or Sources()
     faults: list[Fault] = []
@@ -64,24 +53,12 @@ def detect(sources: Sources | None = None) -> Hardware:
     )
 
 
-def read_hardware(path: str) -> Hardware:
-    """Return the record in a file. Raises `UserError`."""
-    from .record import Hardware
-
+def hardware_of(path: str | None) -> Hardware:
+    """Return the record in the file of `--hardware`, or this machine's where none is given. Raises `UserError`."""
+    if path is None:
+        return detect()
     try:
         with open(path, encoding="utf-8") as file:
             return Hardware.from_json(file.read(), path)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--hardware {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
-
-
-def hardware_of(path: str | None) -> Hardware:
-    """Return the record in a file, or this machine's. Raises `UserError`."""
-    if path:
-        return read_hardware(path)
-    from .probes.sources import ProbeError
-
-    try:
-        return detect()
-    except ProbeError as error:
-        raise UserError(str(error)) from None

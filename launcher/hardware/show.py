@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .record import Hardware
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -14,7 +10,6 @@ from .record import Hardware
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
-
 
 _GIB = 1 << 30
 

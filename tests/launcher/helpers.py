@@ -26,6 +26,13 @@ def refuse(module: str, arguments: tuple[str, ...], time_limit_seconds: float) -
     raise AssertionError(f"{module} must not be asked")
 
 
+def psutil(**facts: Any) -> SimpleNamespace:
+    """Return what stands in for psutil: a machine with 1000 KiB of memory and no network, but for these facts."""
+    memory = SimpleNamespace(total=1000 << 10, available=600 << 10)
+    nothing: dict[str, Any] = {"cpu_count": lambda logical: None, "net_if_addrs": dict, "net_if_stats": dict}
+    return SimpleNamespace(**{"virtual_memory": lambda: memory, **nothing, **facts})
+
+
 def machine(root: Path, files: Mapping[str, object] | None = None, **facts: Any) -> Sources:
     """Return the sources of a machine that has only these files and these facts, and asks no subprocess."""
     defaults: dict[str, Any] = {
@@ -34,13 +41,12 @@ def machine(root: Path, files: Mapping[str, object] | None = None, **facts: Any)
         "architecture": "x86_64",
         "hostname": "host",
         "affinity": lambda: None,
-        "psutil": lambda: None,
+        "psutil": psutil(),
         "sysctl": lambda name: None,
         "package": lambda name: None,
         "ask": refuse,
     }
-    basics = {"proc/meminfo": "MemTotal:  1000 kB\nMemAvailable:  600 kB"}
-    return Sources(root=tree(root, {**basics, **(files or {})}), **{**defaults, **facts})
+    return Sources(root=tree(root, files or {}), **{**defaults, **facts})
 
 
 def cpus(count: int, flags: str = "") -> dict[str, object]:

@@ -28,7 +28,7 @@ def detect(sources: Sources) -> Cpu:
     return Cpu(
         model=_model(sources, blocks[0] if blocks else {}),
         architecture=sources.architecture,
-        physical_cores=_physical_cores(sources, blocks),
+        physical_cores=sources.psutil.cpu_count(logical=False),
         logical_cores=logical_cores,
         affinity=None if affinity is None else tuple(sorted(affinity)),
         cgroup_quota_cpus=quota,
@@ -73,19 +73,6 @@ def _model(sources: Sources, block: dict[str, str]) -> str:
         return sources.sysctl("machdep.cpu.brand_string") or sources.architecture
     named = block.get("model name") or sources.text("/sys/firmware/devicetree/base/model")
     return (named or sources.text("/sys/class/dmi/id/product_name") or sources.architecture).rstrip("\0")
-
-
-def _physical_cores(sources: Sources, blocks: list[dict[str, str]]) -> int | None:
-    if sources.platform != "linux":
-        psutil = sources.psutil()
-        return psutil.cpu_count(logical=False) if psutil else None
-    cores = {(block["physical id"], block["core id"]) for block in blocks if {"physical id", "core id"} <= block.keys()}
-    if not cores:
-        for folder in sources.folder("/sys/devices/system/cpu"):
-            package, core = (read_text(folder / "topology" / name) for name in ("physical_package_id", "core_id"))
-            if package is not None and core is not None:
-                cores.add((package, core))
-    return len(cores) or None
 
 
 def _numa_nodes(sources: Sources) -> tuple[NumaNode, ...]:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from platform import machine, node
-from types import ModuleType
 from typing import Any
 
 from ...common.paths import python_path
@@ -66,14 +65,6 @@ def _affinity() -> frozenset[int] | None:
     return frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
 
 
-def _psutil() -> ModuleType | None:
-    """Return psutil, or None where it is not installed; importing it costs 15 ms, so only on demand."""
-    try:
-        return importlib.import_module("psutil")
-    except ImportError:
-        return None
-
-
 def _sysctl(name: str) -> str | None:
     """Return a value of macOS's `sysctl`, or None."""
     try:
@@ -93,7 +84,7 @@ class Sources:
     architecture: str = field(default_factory=machine)
     hostname: str | None = field(default_factory=node)
     affinity: Callable[[], frozenset[int] | None] = _affinity
-    psutil: Callable[[], Any] = _psutil
+    psutil: Any = field(default_factory=lambda: importlib.import_module("psutil"))  # 15 ms, for who asks a machine
     sysctl: Callable[[str], str | None] = _sysctl
     package: Callable[[str], Path | None] = _package
     ask: Callable[[str, tuple[str, ...], float], Any] = ask_subprocess

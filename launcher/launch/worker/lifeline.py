@@ -45,10 +45,8 @@ def _watch(parent_pid: int, signum: int, grace_seconds: float) -> None:
 
 
 def _kill_descendants() -> None:
-    try:
-        import psutil
-    except ImportError:
-        return
+    import psutil  # a process that ends well starts without it
+
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             process.kill()

@@ -22,7 +22,7 @@ from tests.launcher.machines import FOLDER, machines
 
 NAMES = [
     "torch", "devices", "p2p", "cpus", "memory", "shared_memory", "disk", "open_files", "leftover_launch",
-    "environment", "default_config", "port", "clocks", "collective", "world",
+    "environment", "default_config", "port", "collective", "world",
 ]  # fmt: skip
 SLIPWAY = [sys.executable, "-c", "import sys; from slipway.launcher.cli import main; sys.exit(main())"]
 
@@ -76,7 +76,7 @@ def test_quick_starts_no_process_and_loads_neither_torch_nor_accelerate() -> Non
         "from slipway.launcher.doctor import command as doctor\n"
         "from slipway.launcher.hardware import detect\n"
         "subprocess.Popen = Never\n"
-        "recorded = detect.read_hardware('tests/launcher/fixtures/machines/t4.json')\n"
+        "recorded = detect.hardware_of('tests/launcher/fixtures/machines/t4.json')\n"
         "doctor.hardware_of = lambda path: recorded\n"
         "cli.main(['doctor', '--quick'])\n"
         "bad = [m for m in sys.modules if m.split('.')[0] in ('torch', 'accelerate', 'numpy')]\n"
@@ -198,7 +198,7 @@ def test_a_cpu_only_torch_beside_a_gpu_fails_with_the_command_that_mends_it(
 def test_of_a_recorded_machine_only_its_record_is_checked(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     _, checks = report(capsys, "--hardware", str(FOLDER / f"{name}.json"))
     elsewhere = {name for name, check in checks.items() if check.evidence.startswith("--hardware names a record")}
-    assert elsewhere == {"disk", "open_files", "default_config", "port", "clocks", "collective", "world"}
+    assert elsewhere == {"disk", "open_files", "default_config", "port", "collective", "world"}
     assert {checks[name].state for name in elsewhere} == {"skip"}
     assert all(check.evidence for check in checks.values())
     assert all(check.remedy for check in checks.values() if check.state in ("warn", "fail"))

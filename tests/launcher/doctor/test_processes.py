@@ -5,28 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 
-from slipway.launcher.common.ports import free_port, is_free
 from slipway.launcher.doctor.check import Check, Report
-from slipway.launcher.doctor.clock import gather
 from slipway.launcher.doctor.processes import _running, member_environment, run
 from slipway.launcher.hardware.detect import detect
 from slipway.launcher.launch.state_files import PARENT_VARIABLE
 from slipway.launcher.plan.make_plan import Intent, make_plan
-from slipway.launcher.plan.records import LaunchPlan
 from tests.conftest import ROOT
-from tests.launcher.machines import machines
 
 SLIPWAY = [sys.executable, "-c", "import sys; from slipway.launcher.cli import main; sys.exit(main())"]
 MARK = "SLIPWAY_TEST_MARK"
@@ -200,66 +194,3 @@ def test_leftovers_of_a_launch_do_not_reach_the_processes(tmp_path: Path) -> Non
     assert not {"WORLD_SIZE", "PET_NNODES"} & environ.keys()
     assert environ["PATH"] == "/bin"
     assert environ["ACCELERATE_USE_CPU"] == "true"
-
-
-def slurm_step(rank: int) -> dict[str, str]:
-    """Return the environment of a task of a SLURM step on two nodes."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("WORLD_SIZE", "RANK", "LOCAL_RANK")}
-    return {
-        **kept,
-        "SLURM_JOB_ID": "7",
-        "SLURM_STEP_ID": "0",
-        "SLURM_JOB_NUM_NODES": "2",
-        "SLURM_STEP_NUM_TASKS": "2",
-        "SLURM_NODEID": str(rank),
-        "SLURM_PROCID": str(rank),
-        "SLURM_JOB_NODELIST": "node[1-2]",
-        "PYTHONPATH": str(ROOT),
-    }
-
-
-def test_two_machines_compare_their_clocks_where_they_will_meet() -> None:
-    meeting = ("--quick", "--main-process-ip", "127.0.0.1", "--main-process-port", str(free_port()))
-    second = start(slurm_step(1), *meeting)  # before machine 0 listens
-    with start(slurm_step(0), *meeting) as first, second:
-        outputs = [doctor.communicate(timeout=120) for doctor in (first, second)]
-    assert [first.returncode, second.returncode] == [0, 0], outputs
-    found = [checks_of(output)["clocks"] for output, _ in outputs]
-    assert found[0] == found[1]
-    assert found[0].state == "pass"
-    assert found[0].evidence.startswith("2 machines, at most 0.")
-    assert checks_of(outputs[1][0])["port"].state == "skip"
-
-
-def meeting_plan(rank: int, port: int) -> LaunchPlan:
-    fixed = {"num_machines": 2, "main_process_ip": "127.0.0.1", "main_process_port": port, "machine_rank": rank}
-    return make_plan(machines()["t4"], Intent(device="cpu", **fixed))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("word", [b"", b"GET / HTTP/1.1\r\n", b'{"rank": 1}\n', b"time?\n[]\n"])
-def test_a_stranger_at_the_port_does_not_disturb_the_clocks(word: bytes) -> None:
-    port = free_port()
-    with ThreadPoolExecutor() as threads:
-        first = threads.submit(gather, meeting_plan(0, port), 30.0)
-        with connect(port) as stranger:
-            stranger.sendall(word)
-            stranger.shutdown(socket.SHUT_WR)
-            second = gather(meeting_plan(1, port), 30.0)
-        assert first.result() == second
-    assert [clock.host for clock in second] == [socket.gethostname()] * 2
-    assert abs(second[1].offset_seconds) <= second[1].uncertainty_seconds + 0.01
-
-
-def connect(port: int) -> socket.socket:
-    assert wait_for(lambda: not is_free(port), 20)
-    return socket.create_connection(("127.0.0.1", port), timeout=20)
-
-
-@pytest.mark.parametrize(("rank", "said"), [(0, "not all of 1 other machines came"), (1, "machine 0 did not answer")])
-def test_a_machine_that_is_not_reached_fails(rank: int, said: str) -> None:
-    meeting = ("--quick", "--main-process-ip", "127.0.0.1", "--main-process-port", str(free_port()))
-    with start(slurm_step(rank), *meeting, "--timeout-seconds", "0.5") as doctor:
-        output, errors = doctor.communicate(timeout=60)
-    assert doctor.returncode == 3, errors
-    check = checks_of(output)["clocks"]
-    assert (check.state, said in check.evidence) == ("fail", True)

@@ -1,57 +1,14 @@
-"""What the doctor decides about clocks, an all-reduce and a world, from what they reported."""
+"""What the doctor decides about an all-reduce and a world, from what they reported."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from slipway.launcher.doctor import clock as clock_checks
 from slipway.launcher.doctor import process as process_checks
-from slipway.launcher.doctor.clock import Clock
 from slipway.launcher.doctor.processes import MembersOutcome
 from tests.launcher.doctor_situations import GIB, situation, with_memory
-from tests.launcher.machines import machines
-
-
-def clocks(*offsets: float) -> tuple[Clock, ...]:
-    return tuple(
-        Clock(host=f"node{rank}", offset_seconds=offset, uncertainty_seconds=0.1 if rank else 0.0)
-        for rank, offset in enumerate(offsets)
-    )
-
-
-@pytest.mark.parametrize(
-    ("offsets", "state"),
-    [
-        ((0.0, 0.5), "pass"),
-        ((0.0, 1.05), "pass"),
-        ((0.0, 1.2), "warn"),
-        ((0.0, 0.7, -0.7), "warn"),
-        ((0.0, -400.0), "fail"),
-    ],
-)
-def test_clocks_are_judged_by_what_is_certain(offsets: tuple[float, ...], state: str) -> None:
-    check = clock_checks.judge_clocks(clocks(*offsets))
-    assert check.state == state
-    assert check.measured["skew_seconds"] == pytest.approx(max(offsets) - min(offsets))
-
-
-def test_the_clock_that_is_ahead_is_named() -> None:
-    check = clock_checks.judge_clocks(clocks(0.0, 2.0, -3.0))
-    assert "node1 is ahead of node2" in check.evidence
-    assert "5.000 s apart" in check.evidence
-
-
-def test_clocks_are_compared_only_where_every_machine_runs_the_doctor() -> None:
-    assert clock_checks.check_clocks(situation("t4")).evidence == "one machine"
-    batch = machines()["slurm_step_4_nodes"]
-    assert batch.scheduler.slurm
-    alone = replace(batch, scheduler=replace(batch.scheduler, slurm=replace(batch.scheduler.slurm, place="batch")))
-    check = clock_checks.check_clocks(situation(alone))
-    assert check.state == "skip"
-    assert "srun --nodes=4 --ntasks-per-node=1 slipway doctor" in check.evidence
 
 
 def member(rank: int, world_size: int = 2, **changes: Any) -> dict[str, Any]:

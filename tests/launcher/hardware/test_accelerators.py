@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +13,7 @@ from slipway.launcher.hardware.probes.accelerators import amd, apple, ascend, ga
 from slipway.launcher.hardware.probes.sources import ProbeError, Sources, ask_subprocess
 from slipway.launcher.hardware.record import Accelerator
 from slipway.launcher.hardware.show import warnings
-from tests.launcher.helpers import FakeNvml, NVMLError, answer, cpus, fail, machine
+from tests.launcher.helpers import FakeNvml, NVMLError, answer, cpus, fail, machine, psutil
 
 NVIDIA_DRIVER = {"dev/nvidiactl": ""}
 H100 = {"name": "NVIDIA H100 80GB HBM3", "memory": 80 << 30, "capability": (9, 0), "p2p": 0, "nvlink": 0, "lanes": 18}
@@ -265,12 +264,11 @@ def test_a_small_memory_window_is_not_the_cards_memory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("chip", "bf16"), [("Apple M2 Max", False), ("Apple M3", True), ("Apple M10", True)])
 def test_an_apple_chips_gpu_shares_the_hosts_memory(chip: str, bf16: bool, tmp_path: Path) -> None:
-    psutil = SimpleNamespace(cpu_count=lambda logical: 8, virtual_memory=None, net_if_addrs=dict, net_if_stats=dict)
     sources = machine(
         tmp_path,
         platform="darwin",
         architecture="arm64",
-        psutil=lambda: psutil,
+        psutil=psutil(cpu_count=lambda logical: 8),
         sysctl={"machdep.cpu.brand_string": chip}.get,
     )
     hardware = detect(sources)
