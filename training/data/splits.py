@@ -9,11 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..common.apportion import apportion
-from ..common.errors import UserError, nearest
+from ..common.errors import UserError
 from .landmarks import SPLITS, LandmarkData, ragged_values
-
-MODES = ("auto", "stratified", "signer", "own")
-DUPLICATES = ("drop", "keep")
+from .specs import DataSpec
 
 _TRAIN, _VALIDATION, _TEST = range(3)
 _DROPPED = -1
@@ -46,32 +44,26 @@ class _Clips:
     """The index of the first clip with the same bytes; of a clip that is not a copy, its own index."""
 
 
-def split(
-    data: LandmarkData, *, mode: str = "auto", train_ratio: float = 0.7, seed: int, duplicates: str = "drop"
-) -> Splits:
-    """Return train, validation and test of a data set, a pure function of the data and the arguments.
+def split(data: LandmarkData, spec: DataSpec, *, seed: int) -> Splits:
+    """Return train, validation and test of a data set, a pure function of the arguments.
 
-    `train_ratio` is the share of the training clips; the rest is halved. `auto` is `own`, the data's own split, if they
-    have one, else `stratified`; a missing validation or test in an own split is taken from its training clips, stratified.
-    `signer` puts no signer into two splits. Of identical clips, `drop` keeps the first (in an own split, a training copy of
-    a test clip is dropped) and `keep` puts all into one split. Raises `UserError` if the data have no signers or no split.
+    `spec.train_ratio` is the share of the training clips; the rest is halved. Of the modes in `spec.split`, `auto` is
+    `own`, the data's own split, if they have one, else `stratified`; a missing validation or test in an own split is taken
+    from its training clips, stratified. `signer` puts no signer into two splits. Of identical clips, `drop` in
+    `spec.duplicates` keeps the first (in an own split, a training copy of a test clip is dropped) and `keep` puts all into
+    one split. Raises `UserError` if the data have no signers or no own split.
     """
-    for name, value, known in (("split", mode, MODES), ("duplicates", duplicates, DUPLICATES)):
-        if value not in known:
-            raise UserError(f"unknown {name} {value!r}{nearest(value, known)}; known: {', '.join(known)}")
-    if not 0.0 < train_ratio < 1.0:
-        raise UserError(f"train_ratio is {train_ratio}; it must lie between 0 and 1")
-    clips = _describe(data)
+    clips, mode, drop = _describe(data), spec.split, spec.duplicates == "drop"
     if mode == "auto":
         mode = "own" if len(np.unique(clips.own[clips.own >= 0])) > 1 else "stratified"
     notes: list[str] = []
     rng = np.random.default_rng(seed % (1 << 63))
-    held_out = (1.0 - train_ratio) / 2.0
+    held_out = (1.0 - spec.train_ratio) / 2.0
     if mode == "own":
-        parts = _own(data, clips, duplicates == "drop", notes)
+        parts = _own(data, clips, drop, notes)
         _complete(parts, clips, held_out, rng, notes)
     else:
-        parts = _without_copies(clips, duplicates == "drop", notes)
+        parts = _without_copies(clips, drop, notes)
         if mode == "signer":
             _by_signer(parts, clips, held_out, seed, rng, notes)
         else:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +14,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from slipway.training.common.errors import UserError
+from slipway.training.data import splits as splits_module
 from slipway.training.data.landmarks import LandmarkData, build_dataset
 from slipway.training.data.layouts import points
 from slipway.training.data.readers import read
-from slipway.training.data.splits import Splits, split
+from slipway.training.data.specs import DataSpec
+from slipway.training.data.splits import Splits
 
 CLASSES = ("a", "b", "c", "d")
 
@@ -38,6 +41,10 @@ def make_data(
         splits=splits,
     )
     return LandmarkData(name="toy", dataset=dataset, layout=layout, source_format="test")
+
+
+def split(data: LandmarkData, *, seed: int, mode: str = "auto", **options: Any) -> Splits:
+    return splits_module.split(data, DataSpec(split=mode, **options), seed=seed)
 
 
 def parts(splits: Splits) -> list[np.ndarray]:
@@ -258,8 +265,6 @@ def test_signers_with_a_copy_of_one_clip_stay_together() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"mode": "signers"}, "did you mean 'signer'"),
-        ({"duplicates": "dorp"}, "did you mean 'drop'"),
         ({"train_ratio": 1.0}, "between 0 and 1"),
         ({"mode": "signer"}, "no signer is given for 9 of 9"),
         ({"mode": "own"}, "has no own split"),

@@ -1,1 +1,1 @@
-"""Data sets that are ready to train on: prepared once, kept in a cache, shared by the processes of a host."""
+"""Prepared data sets: read, split and normalised once, kept in a cache, shared by the processes of a host."""

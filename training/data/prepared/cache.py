@@ -1,4 +1,4 @@
-"""Prepared data sets in the user's cache: entries that are whole or not there, verified when opened, bounded in size."""
+"""The cache of prepared data sets: entries are complete or absent, verified when opened, bounded in size."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ MANIFEST = "manifest.json"
 
 _MOST_BYTES = 16 << 30
 _MOST_OF_FREE = 0.1
-"""The cache takes no more than this share of what is free on its disk."""
+"""The largest share of the free space on its disk that the cache takes."""
 _MOST_INDEXES = 100
 _LEFTOVER_SECONDS = 24 * 3600.0
 _DIGESTS, _PARTIAL, _REMOVED = "digests", ".partial-", ".removed-"
 
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _DAMAGE = (*_MISSING, ValueError, TypeError, KeyError, AttributeError, RecursionError, UserError)
-"""What an entry raises that is not what was written. Any other `OSError` is of the disk, the network or this process."""
+"""What a damaged entry raises. Any other `OSError` comes from the disk, the network or this process."""
 
 
-class DamagedEntry(Exception):  # noqa: N818 - it says what is wrong with a thing, not with the program
-    """An entry that is not what was written; the message says which file.
+class DamagedEntry(Exception):  # noqa: N818 - the fault is in an entry, not in the program
+    """An entry that is not what was written; the message names the file.
 
-    It has been removed where that was possible, but not while a run uses it.
+    It has been removed if possible, but not while a run uses it.
     """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A data set of the cache, mapped, and the folder it is in; not removed to make room while `data.store` lives."""
+    """A data set of the cache, mapped, and its folder, which is not removed to make room while `data.store` exists."""
 
     folder: Path
     data: PreparedData
 
 
 class DataCache:
-    """A folder of prepared data sets by key, each a folder of its own. Several processes and hosts may share it."""
+    """A folder of prepared data sets, each in a folder named by its key. Several processes and hosts may share it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -62,15 +62,15 @@ class DataCache:
         return cls(user_cache_folder() / "data")
 
     def digests_of(self, source: Path) -> FileDigests:
-        """Return what is remembered of the files of a source."""
+        """Return the stored digests of the files of a source."""
         with suppress(OSError):
             self._make_folder()
         return FileDigests(self._folder / _DIGESTS, source)
 
     def open(self, key: str) -> Entry | None:
-        """Return an entry whose every byte is what was written, or nothing.
+        """Return an entry, all of whose bytes are verified, or `None`.
 
-        Raises `DamagedEntry`, and `OSError` where it cannot be read this time.
+        Raises `DamagedEntry`, and `OSError` if it cannot be read at present.
         """
         folder = self._folder / key
         try:
@@ -80,57 +80,57 @@ class DataCache:
                 hold(data)
         except _DAMAGE as error:
             if not os.path.lexists(folder):
-                return None  # never was there, or went to make room for another
+                return None  # it never existed, or was removed to make room
             what = describe_os_error(error) if isinstance(error, OSError) else str(error)
             if _is_in_use(folder):
                 raise DamagedEntry(f"{folder}: {what}; it stays while a run uses it") from None
             self._remove(folder)
             raise DamagedEntry(f"{folder}: {what}") from None
         except OSError as error:
-            error.filename = error.filename or str(folder)  # of a read that failed it is not known
+            error.filename = error.filename or str(folder)  # a read that fails does not name its file
             raise
         with suppress(OSError):
-            os.utime(folder / MANIFEST)  # when it was used last
+            os.utime(folder / MANIFEST)  # the time of the last use
         return Entry(folder=folder, data=data)
 
     def save(self, key: str, data: PreparedData) -> Entry:
-        """Write an entry and return it. Raises `NotCacheable` that says why there is none: no room, no right to write."""
+        """Write an entry and return it. Raises `NotCacheable` that says why not: no room, no right to write."""
         folder = self._folder / key
         try:
             self._make_folder()
             self._clean()
             if os.path.lexists(folder):
-                return self._of_another(key)
+                return self._open_existing(key)
             self._make_room(_num_bytes(data))
             partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=self._folder))
             try:
                 new = partial / "new"
                 new.touch()
                 with _held(new) as hold:
-                    # Under its name it is held from the first: one that nobody holds was left by a killed process.
+                    # Locked before it has its name: an unlocked one was left by a killed process.
                     new.rename(partial / MANIFEST)
                     _write(partial, data)
                     if not _rename(partial, folder):
-                        return self._of_another(key)
+                        return self._open_existing(key)
                     saved = PreparedData.open_shared(folder)
                     hold(saved)
                 flush_folder(self._folder)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
         except OSError as error:
-            # What numpy raises where a disk fills up has no number, and tells only of items.
+            # On a full disk numpy raises an error without a number, which only counts items.
             what = describe_os_error(error) if error.errno else f"a file could be written only in part ({self._folder})"
             raise NotCacheable(what) from None
         return Entry(folder=folder, data=saved)
 
-    def _of_another(self, key: str) -> Entry:
+    def _open_existing(self, key: str) -> Entry:
         """Return the entry that another process has written meanwhile."""
         try:
             entry = self.open(key)
         except DamagedEntry as error:
             raise NotCacheable(str(error)) from None
         if entry is None:
-            raise NotCacheable(f"{self._folder / key} came and went")
+            raise NotCacheable(f"{self._folder / key} was written and removed meanwhile")
         return entry
 
     def _make_folder(self) -> None:
@@ -154,18 +154,18 @@ class DataCache:
             missing -= size - self._remove(entry)
             if missing <= 0:
                 return
-        raise NotCacheable(f"what is unused in {self._folder} could not be removed")
+        raise NotCacheable(f"unused data sets in {self._folder} could not be removed")
 
     def _entries(self) -> list[Path]:
         with os.scandir(self._folder) as found:
             return [Path(one.path) for one in found if one.name != _DIGESTS and not one.name.startswith(".")]
 
     def _leftovers(self) -> list[Path]:
-        """Return what is being written, was left half written by a process that was killed, or could not be removed."""
+        """Return what is being written, was left by a process that was killed, or could not be removed."""
         return [*self._folder.glob(f"{_PARTIAL}*"), *self._folder.glob(f"{_REMOVED}*")]
 
     def _clean(self) -> None:
-        """Remove what a process that was killed has left, and the indexes of sources that were not read for long."""
+        """Remove what killed processes have left, and the indexes of sources that were not read for the longest time."""
         for path in self._leftovers():
             is_in_use = False if path.name.startswith(_REMOVED) else _is_in_use(path)
             if is_in_use is False or (is_in_use is None and _is_old(path)):
@@ -178,17 +178,17 @@ class DataCache:
             index.unlink(missing_ok=True)
 
     def _remove(self, path: Path) -> int:
-        """Remove an entry or what is left of one; return how many bytes of it are still there."""
+        """Remove an entry or a part of one; return how many of its bytes are still there."""
         aside = path.with_name(f"{_REMOVED}{uuid.uuid4().hex}")
         with suppress(OSError):
-            # Renamed first: nobody finds half an entry.
+            # Renamed first, so that nobody finds half an entry.
             path.rename(aside)
             discard(aside)
         return _size(aside) + _size(path)
 
 
 class _Hold:
-    """A shared lock on a file, which lives as long as the data it is given to, or else as its block."""
+    """A shared lock on a file, held as long as the data that it is given to, or else to the end of its block."""
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
@@ -201,14 +201,14 @@ class _Hold:
 
 @contextmanager
 def _held(path: Path) -> Iterator[_Hold]:
-    """Hold a file against `_is_in_use`; where the file system has no locks, nothing is held. Raises `OSError`."""
+    """Lock a file, for `_is_in_use`; on a file system without locks, do nothing. Raises `OSError`."""
     import fcntl
 
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     hold = _Hold(handle)
     try:
         with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_SH)  # waits for nothing but `_is_in_use`, which takes a moment
+            fcntl.flock(handle, fcntl.LOCK_SH)  # waits only for `_is_in_use`, which takes a moment
         yield hold
     finally:
         if not hold.is_given:
@@ -216,9 +216,9 @@ def _held(path: Path) -> Iterator[_Hold]:
 
 
 def _is_in_use(folder: Path) -> bool | None:
-    """Return whether a run on any host has an entry mapped or writes it; nothing where that cannot be told.
+    """Return whether a run on any host has an entry mapped or writes it; `None` if that cannot be known.
 
-    Without its files a run that has it mapped on another host would die.
+    Without its files a run that has it mapped on another host would crash.
     """
     import fcntl
 
@@ -233,7 +233,7 @@ def _is_in_use(folder: Path) -> bool | None:
 
 
 def _write(folder: Path, data: PreparedData) -> None:
-    """Write a data set and its manifest, and wait until they are on the disk."""
+    """Write a data set and its manifest, and wait until both are on the disk."""
     data.save(folder)
     files = {}
     for path in sorted(path for path in folder.iterdir() if path.name != MANIFEST):
@@ -253,7 +253,7 @@ def _verify(folder: Path) -> None:
         listed = manifest["files"].items() if is_of_this_version else ()
         files = {name: Written(entry["num_bytes"], entry["sha256"]) for name, entry in listed}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ValueError(f"{MANIFEST} is not one") from None
+        raise ValueError(f"{MANIFEST} is not a manifest") from None
     if not is_of_this_version:
         raise ValueError(f"{MANIFEST} is of another version")
     if {*files, MANIFEST} != set(os.listdir(folder)):
@@ -280,7 +280,7 @@ def _num_bytes(data: PreparedData) -> int:
 
 
 def _size(path: Path) -> int:
-    """Return the bytes of a folder's files, or of a file; none where there is nothing."""
+    """Return the bytes of a folder's files, or of a file; 0 if there is nothing."""
     with suppress(OSError):
         if not path.is_dir():
             return path.lstat().st_size
@@ -290,13 +290,13 @@ def _size(path: Path) -> int:
 
 
 def discard(path: Path) -> None:
-    """Remove a file, a link or a folder with all in it, where that is possible."""
+    """Remove a file, a link or a folder with all its content, if possible."""
     with suppress(OSError):
         path.unlink() if path.is_symlink() or not path.is_dir() else shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_old(path: Path) -> bool:
-    # What has gone meanwhile is as old as can be.
+    # A path that is gone meanwhile counts as old.
     return time.time() - _time_of(path) > _LEFTOVER_SECONDS
 
 

@@ -1,4 +1,4 @@
-"""From a data source to what is trained on: read, split, normalise; or taken from the cache, where that was done before."""
+"""Prepares a data set: reads, splits and normalises it, or takes it from the cache."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """A data set, and how it came about."""
+    """A data set, and how it was prepared."""
 
     data: PreparedData
     folder: Path | None = None
-    """The folder of the cache that holds it and from which it is mapped."""
+    """The folder of the cache from which it is mapped."""
     is_from_cache: bool = False
     seconds: float = 0.0
     not_cached: str = ""
-    """Why it is not in the cache, where it was to be."""
+    """Why it is not in the cache, if it should be."""
     damaged: str = ""
     """What was wrong with its entry in the cache, which was not used."""
 
 
 def prepare_data(spec: DataSpec, seed: int) -> PreparedData:
-    """Read, split and normalise a data set. Raises `UserError` for what cannot be read or split as asked."""
-    # Imported where they are needed: what is in the cache is not read.
+    """Return a data set, read, split and normalised. Raises `UserError` if it cannot be read, or split as asked."""
+    # Imported here: data from the cache do not need them.
     from ..normalise import normalise_clips
     from ..splits import split
 
     data = _read(spec)
-    splits = split(data, mode=spec.split, train_ratio=spec.train_ratio, seed=seed, duplicates=spec.duplicates)
+    splits = split(data, spec, seed=seed)
     values, offsets = ragged_values(data.dataset, data.layout)
     store = RaggedStore(
         values=torch.from_numpy(normalise_clips(values, offsets, data.layout)),
@@ -67,10 +67,10 @@ def prepare_data(spec: DataSpec, seed: int) -> PreparedData:
 
 
 def find_or_prepare(spec: DataSpec, seed: int, cache: DataCache | None) -> Preparation:
-    """Take a data set from the cache, or prepare and keep it there; without a cache, as `prepare_data` does.
+    """Return a data set from the cache, or prepare it and keep it there; without a cache, as `prepare_data` does.
 
-    Only what is local or generated is kept: `datasets` keeps what it downloads. Raises `UserError` as `prepare_data`; a
-    cache that does not serve is no error.
+    Only local and generated data are kept: `datasets` has its own cache of what it downloads. Raises `UserError` as
+    `prepare_data` does; a cache that fails is not an error.
     """
     began = time.monotonic()
     if cache is not None and (spec.source == SYNTHETIC or _path(spec).exists()):
@@ -94,7 +94,7 @@ def _with_cache(spec: DataSpec, seed: int, cache: DataCache) -> Preparation:
         return Preparation(data=prepare_data(spec, seed), not_cached=_reason(error))
     data = prepare_data(spec, seed)
     try:
-        # What was read is only known to be what the key says where the source is still the same.
+        # Only if the source is still the same does the key describe what was read.
         if data_key(spec, seed, digests) != key:
             raise NotCacheable(f"{spec.source} changed while it was read")
         entry = cache.save(key, data)

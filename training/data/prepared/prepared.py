@@ -1,4 +1,4 @@
-"""A data set ready to train on: normalised clips, their split and what is known of them. One copy for each host."""
+"""A data set ready to train on: normalised clips, their split and their facts; processes of a host share one copy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .store import RaggedStore
 
 @dataclass(frozen=True, kw_only=True)
 class DataFacts:
-    """What is known of a data set beside its samples."""
+    """Facts of a data set beside its samples."""
 
     name: str
     source_format: str
@@ -25,9 +25,9 @@ class DataFacts:
     layout: LandmarkLayout
     split_mode: str
     notes: tuple[str, ...]
-    """What reading and splitting decided, one sentence each."""
+    """Decisions of reading and splitting, one sentence each."""
     fingerprint: str
-    """A hash of the samples and their split: equal on two hosts where these are equal."""
+    """A hash of the samples and their split, to compare hosts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class PreparedData:
 
     @classmethod
     def open_shared(cls, folder: Path) -> PreparedData:
-        """Map what `save` wrote; the samples are in memory once for all processes of the host."""
+        """Return what `save` wrote, mapped: the samples are in memory once for all processes of the host."""
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
         return cls(
             store=RaggedStore.open_shared(folder),

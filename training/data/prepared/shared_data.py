@@ -1,4 +1,4 @@
-"""The data of a run, prepared once for each host: its first process prepares or finds them, and all of them map them."""
+"""The data of a run, prepared once per host: its first process prepares or finds them, and all of its processes map them."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def prepare_data_once(
 ) -> tuple[PreparedData, Preparation | None]:
     """Return the data, mapped by all processes of a host where there are several, and how this rank prepared them.
 
-    Without the cache, or where it does not serve, they lie in a temporary folder until all have mapped them. Raises
-    `UserError` on every rank for what cannot be read or written, and where hosts read other samples.
+    Data that are not cached lie in a temporary folder until all have mapped them. Raises `UserError` on every rank for data
+    that cannot be read or written, and if hosts read different samples.
     """
     cache = DataCache.of_user() if use_cache else None
     if ranks.size == 1:
         alone = find_or_prepare(spec, seed, cache)
         return alone.data, alone
     token = ranks.broadcast_text(uuid.uuid4().hex)
-    # Of each host its own, though they may share their temporary folder: a cache may be one host's.
+    # One for each host, though hosts may share their temporary folder: each may have its own cache.
     folder = Path(tempfile.gettempdir()) / f"slipway-{token}-{_first_of_host(ranks)}"
     own: Preparation | None = None
     error: UserError | None = None
@@ -46,9 +46,9 @@ def prepare_data_once(
             except OSError as caught:
                 error = UserError(f"{folder}: {caught.strerror or caught}; point TMPDIR at a folder with room")
         ranks.raise_on_all_ranks(error)
-        # What is in the cache its finder has mapped, and keeps it from being removed.
+        # An entry of the cache is mapped by the process that found it, which keeps it from being removed.
         data = own.data if own is not None and own.folder is not None else PreparedData.open_shared(folder)
-        # Unlinked once every process has it mapped: the pages live as long as the processes do.
+        # Removed once every process has it mapped: the pages exist as long as the processes do.
         ranks.barrier()
     finally:
         if ranks.local_rank == 0:
@@ -60,8 +60,8 @@ def prepare_data_once(
 def _first_of_host(ranks: Ranks) -> int:
     """Return the rank of this host's first process. All ranks must call it.
 
-    Local ranks alone do not tell: torchrun numbers the processes host by host, but MPI may do so across the hosts. Names
-    alone do not either: containers may share one, and two of torchrun's agents a host.
+    Local ranks are not enough: torchrun numbers the processes host by host, but MPI may do so across the hosts. Names of
+    hosts are not either: containers may share a name, and two of torchrun's agents a host.
     """
     host = zlib.crc32(f"{socket.gethostname()} {os.environ.get('GROUP_RANK')}".encode()) >> 1
     table = torch.zeros(ranks.size, 2, dtype=torch.int32, device=ranks.device)
@@ -72,7 +72,7 @@ def _first_of_host(ranks: Ranks) -> int:
 
 
 def _offer(preparation: Preparation, folder: Path) -> None:
-    """Let the other processes of the host find the data in a folder. Raises `OSError`."""
+    """Put the data, or a link to them, into a folder for the other processes of the host. Raises `OSError`."""
     if preparation.folder is None:
         preparation.data.save(folder)
         return
@@ -80,7 +80,7 @@ def _offer(preparation: Preparation, folder: Path) -> None:
 
 
 def _check_hosts(data: PreparedData, source: str, ranks: Ranks) -> None:
-    """Raise `UserError` on every rank where one has other data than rank 0."""
+    """Raise `UserError` on every rank if one has other data than rank 0. All ranks must call it."""
     fingerprint = data.facts.fingerprint
     error = None
     if fingerprint != ranks.broadcast_text(fingerprint):

@@ -1,4 +1,4 @@
-"""The ragged store: all clips end to end, in memory or mapped from a file that the processes of a host share."""
+"""The ragged store: all clips laid end to end, in memory or mapped from a file that the processes of a host share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RaggedStore:
         return len(self.labels)
 
     def fetch(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return clips end to end, [their frames, ...], and their lengths, int64 [clips]: one gather for all of them."""
+        """Return clips laid end to end, [their frames, ...], and their lengths, int64 [clips]: one gather for all."""
         chosen, offsets = indices.numpy(), self.offsets.numpy()
         starts = offsets[chosen]
         lengths = offsets[chosen + 1] - starts
@@ -43,12 +43,12 @@ class RaggedStore:
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("values", "offsets", "labels"):
             np.save(folder / f"{name}.npy", getattr(self, name).numpy(), allow_pickle=False)
-        # Written last: its presence says that the arrays are whole.
+        # Written last: if it exists, the arrays are complete.
         (folder / "store.json").write_text(json.dumps({"clips": len(self)}), encoding="utf-8")
 
     @classmethod
     def open_shared(cls, folder: Path) -> RaggedStore:
-        """Map a saved store; the pages are shared by all processes of the host, and copied only if written to."""
+        """Return a saved store, mapped: all processes of the host share its pages, which are copied if written to."""
         arrays = {
             name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False))
             for name in ("values", "offsets", "labels")

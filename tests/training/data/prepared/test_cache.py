@@ -149,7 +149,7 @@ def test_a_manifest_that_is_none_is_told_as_that(text: str, source: Path, cache:
     folder = find(source, cache).folder
     assert folder is not None
     (folder / "manifest.json").write_text(text)
-    assert find(source, cache).damaged == f"{folder}: manifest.json is not one"
+    assert find(source, cache).damaged == f"{folder}: manifest.json is not a manifest"
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.ESTALE, errno.EACCES])
@@ -308,7 +308,7 @@ def test_a_folder_of_much_else_is_not_looked_at(
 ) -> None:
     monkeypatch.setattr(content, "_MOST_SOURCE_BYTES", 100)
     monkeypatch.setattr(content, "sha256_of", lambda path: pytest.fail("was read"))
-    assert find(source, cache).not_cached == f"{source} holds 0 GiB, more than is looked at"
+    assert find(source, cache).not_cached == f"{source} holds 0 GiB, more than is hashed"
 
 
 def test_a_name_on_the_hub_is_left_to_datasets(source: Path, cache: DataCache, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,7 +119,7 @@ def test_what_could_not_be_removed_counts(
     monkeypatch.setattr(cache_module, "_MOST_BYTES", int(2.5 * size_of(folders[0])))
     own = shutil.rmtree
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
-    assert find(sources[2], cache).not_cached == f"what is unused in {cache._folder} could not be removed"
+    assert find(sources[2], cache).not_cached == f"unused data sets in {cache._folder} could not be removed"
     assert entries(cache) == []
     assert len(hidden(cache)) == 2  # nobody takes them for entries
     monkeypatch.setattr(shutil, "rmtree", own)
