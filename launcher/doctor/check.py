@@ -1,8 +1,8 @@
-"""The records of the doctor: what a check looks at, what it found, and the report of all."""
+"""Records of the doctor: the context of the checks, the result of one, the report of all."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -18,18 +18,18 @@ _WORST_FIRST: tuple[State, ...] = ("fail", "warn", "pass", "skip")
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorContext:
-    """The machine, what is planned for it, and how far the checks may go."""
+    """What the checks look at: a machine, the plan for it, its environment variables, and the limits of the checks."""
 
     hardware: Hardware
     plan: LaunchPlan
-    environ: Mapping[str, str]  # of a recorded machine: what its record kept
+    environ: Mapping[str, str]  # of a recorded machine: the variables in its record
     runs_dir: Path
     timeout_seconds: float  # for each start of processes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What one check found: `evidence` in words, `measured` in numbers (units in the names), `remedy` to run or change."""
+    """The result of one check: `evidence` in words, `measured` in numbers (units in the names), `remedy` to run or change."""
 
     name: str
     state: State
@@ -40,7 +40,7 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All checks, in the order in which they ran; `state` is the worst of them."""
+    """The results of all checks, in the order in which they ran; `state` is the worst of theirs."""
 
     schema_version: int
     state: State
@@ -56,32 +56,28 @@ class Report:
         return from_json(cls, DOCTOR_SCHEMA_VERSION, text, where, remake="slipway doctor --json")
 
 
-def report_of(checks: tuple[Check, ...]) -> Report:
-    """Return the report of some checks: `fail` beats `warn` beats `pass` beats `skip`."""
-    state = worst(check.state for check in checks)
+def make_report(checks: tuple[Check, ...]) -> Report:
+    """Return the report of checks; its state is the worst of theirs: fail, then warn, then pass, then skip."""
+    states = {check.state for check in checks}
+    state: State = next((state for state in _WORST_FIRST if state in states), "skip")
     return Report(schema_version=DOCTOR_SCHEMA_VERSION, state=state, checks=checks)
 
 
-def worst(states: Iterable[State]) -> State:
-    """Return the worst of some states; `skip` where there is none."""
-    return min(states, key=_WORST_FIRST.index, default="skip")
-
-
 def passed(name: str, evidence: str, **measured: float) -> Check:
-    """Return a check that found nothing wrong."""
+    """Return the result of a check that found nothing wrong."""
     return Check(name=name, state="pass", evidence=evidence, measured=measured)
 
 
 def warned(name: str, evidence: str, remedy: str | None, **measured: float) -> Check:
-    """Return a check that found what is slow or doubtful."""
+    """Return the result of a check that found something slow or doubtful."""
     return Check(name=name, state="warn", evidence=evidence, measured=measured, remedy=remedy)
 
 
 def failed(name: str, evidence: str, remedy: str | None, **measured: float) -> Check:
-    """Return a check that found what keeps a training from running as planned."""
+    """Return the result of a check that found what keeps a training from running as planned."""
     return Check(name=name, state="fail", evidence=evidence, measured=measured, remedy=remedy)
 
 
 def skipped(name: str, reason: str) -> Check:
-    """Return a check that does not apply, with the reason."""
+    """Return the result of a check that does not apply here, with the reason."""
     return Check(name=name, state="skip", evidence=reason)

@@ -1,4 +1,4 @@
-"""`slipway doctor`: what keeps a training from running here as planned, with evidence and what mends it."""
+"""`slipway doctor`: check what keeps a training from running here as planned, and say how to fix it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from ...training.common.errors import UserError
 from ..common.parser import Parser, make_parser, parse
 from ..hardware.detect import hardware_of
 from ..plan.options import add_intent, intent_of
-from .check import Check, DoctorContext, Report, State, report_of, skipped
+from .check import Check, DoctorContext, Report, State, make_report, skipped
+from .config import check_default_config
+from .device import check_devices, check_p2p, check_torch
+from .environment import check_environment, check_leftover_launch
+from .host import check_cpus, check_disk, check_memory, check_open_files, check_shared_memory
+from .port import check_port
+from .world import check_collective, check_world
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -25,45 +31,60 @@ PREFLIGHT_FAILED = 3
 _INTERRUPTED = 130
 _NAME_COLUMNS = 15
 _STYLES: dict[State, str] = {"pass": "green", "warn": "bold yellow", "fail": "bold red", "skip": "dim"}
-# What a check needs: the record of a machine, the machine itself, or processes of its own on it.
+# What a check needs: the record of a machine, the machine itself, or to start processes on it.
 _Needs = Literal["record", "machine", "processes"]
+_CHECKS: tuple[tuple[str, _Needs, Callable[[DoctorContext], Check]], ...] = (
+    ("torch", "record", check_torch),
+    ("devices", "record", check_devices),
+    ("p2p", "record", check_p2p),
+    ("cpus", "record", check_cpus),
+    ("memory", "record", check_memory),
+    ("shared_memory", "record", check_shared_memory),
+    ("disk", "machine", check_disk),
+    ("open_files", "machine", check_open_files),
+    ("leftover_launch", "record", check_leftover_launch),
+    ("environment", "record", check_environment),
+    ("default_config", "machine", check_default_config),
+    ("port", "machine", check_port),
+    ("collective", "processes", check_collective),
+    ("world", "processes", check_world),
+)
+"""In their order: a check that explains a later failure comes first, what takes seconds comes last."""
 
 
 def build_parser() -> Parser:
     """Return the parser of the command."""
-    parser = make_parser("doctor", "Check what keeps a training from running here as planned, and say what mends it.")
+    parser = make_parser("doctor", "Check what keeps a training from running here as planned, and say how to fix it.")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("--hardware", metavar="FILE", help="check what the record of a machine in FILE tells")
-    parser.add_argument(
-        "--runs-dir", metavar="FOLDER", default="runs", help="where runs are written; runs unless given"
-    )
-    parser.add_argument("--quick", action="store_true", help="start no process")
+    parser.add_argument("--hardware", metavar="FILE", help="check the machine recorded in FILE instead of this one")
+    parser.add_argument("--runs-dir", metavar="FOLDER", default="runs", help="where runs are written [runs]")
+    parser.add_argument("--quick", action="store_true", help="leave out the checks that start processes")
     parser.add_argument(
         "--timeout-seconds",
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="limit for each start of processes [60]",
+        help="time limit of each check that starts processes [60]",
     )
     add_intent(parser)
     return parser
 
 
 def main(arguments: list[str]) -> int:
-    """Run the checks and show what they found; return 3 where one failed, else 0."""
+    """Run the checks and print their results; return 3 where one failed, else 0."""
     options = parse(build_parser(), arguments)
     if not 0 < options.timeout_seconds < 1e6:
         raise UserError(f"--timeout-seconds {options.timeout_seconds:g}: must be above 0 and below 1000000")
-    with _stoppable():
+    with _unwind_on_sigterm():
         try:
-            return _show(_run(_situation(options), options), options.json)
+            return _print_results(_run_checks(_make_context(options), options), options.json)
         except KeyboardInterrupt:
             return _INTERRUPTED
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """Have SIGTERM unwind this process, as Ctrl-C does, so that what a check has started and written goes with it."""
+def _unwind_on_sigterm() -> Iterator[None]:
+    """Have SIGTERM unwind this process, as Ctrl-C does, so that a check ends its processes and removes its files."""
 
     def stop(signum: int, frame: object) -> None:
         raise SystemExit(128 + signum)
@@ -75,7 +96,7 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _situation(options: Namespace) -> DoctorContext:
+def _make_context(options: Namespace) -> DoctorContext:
     from ..plan.make_plan import make_plan
 
     hardware = hardware_of(options.hardware)
@@ -88,61 +109,36 @@ def _situation(options: Namespace) -> DoctorContext:
     )
 
 
-def _checks() -> Iterator[tuple[str, _Needs, Callable[[DoctorContext], Check]]]:
-    """Yield checks by name in their order: what explains a later failure comes first, what takes seconds last."""
-    from . import config as config_checks
-    from . import device as device_checks
-    from . import environment as environment_checks
-    from . import host as host_checks
-    from . import port as port_checks
-    from . import process as process_checks
-
-    yield "torch", "record", device_checks.check_torch
-    yield "devices", "record", device_checks.check_devices
-    yield "p2p", "record", device_checks.check_p2p
-    yield "cpus", "record", host_checks.check_cpus
-    yield "memory", "record", host_checks.check_memory
-    yield "shared_memory", "record", host_checks.check_shared_memory
-    yield "disk", "machine", host_checks.check_disk
-    yield "open_files", "machine", host_checks.check_open_files
-    yield "leftover_launch", "record", environment_checks.check_leftover_launch
-    yield "environment", "record", environment_checks.check_environment
-    yield "default_config", "machine", config_checks.check_default_config
-    yield "port", "machine", port_checks.check_port
-    yield "collective", "processes", process_checks.check_collective
-    yield "world", "processes", process_checks.check_world
-
-
-def _run(situation: DoctorContext, options: Namespace) -> Iterator[Check]:
-    for name, needs, check in _checks():
+def _run_checks(context: DoctorContext, options: Namespace) -> Iterator[Check]:
+    for name, needs, check in _CHECKS:
         if needs != "record" and options.hardware:
-            yield skipped(name, "--hardware names a record; this needs the machine itself")
+            yield skipped(name, "--hardware names a record, and this check needs the machine itself")
         elif needs == "processes" and options.quick:
             yield skipped(name, "--quick starts no process")
-        elif needs == "processes" and situation.hardware.torch.version is None:
+        elif needs == "processes" and context.hardware.torch.version is None:
             yield skipped(name, "torch is not installed")
         else:
-            yield check(situation)
+            yield check(context)
 
 
-def _show(checks: Iterator[Check], as_json: bool) -> int:
-    """Show each check as soon as it is known, or all as JSON; return the exit code."""
+def _print_results(checks: Iterator[Check], as_json: bool) -> int:
+    """Print each result as soon as it is known, or all as JSON; return the exit code."""
     if as_json:
-        report = report_of(tuple(checks))
+        report = make_report(tuple(checks))
         print(report.to_json())
         return _exit_code(report)
     from rich.console import Console
 
     console = Console(highlight=False)
-    found = []
-    # On the console that prints: a status of another one would take over its output.
+    results = []
+    # The spinner is on the console that prints, so that both share the terminal.
     with console.status("checking ..."):
         for check in checks:
-            found.append(check)
-            draw(check, console)
-    report = report_of(tuple(found))
-    counted = {state: sum(check.state == state for check in found) for state in _STYLES}
-    console.print(f"{len(found)} checks: " + ", ".join(f"{count} {state}" for state, count in counted.items()))
+            results.append(check)
+            _print_check(check, console)
+    report = make_report(tuple(results))
+    counted = {state: sum(check.state == state for check in results) for state in _STYLES}
+    console.print(f"{len(results)} checks: " + ", ".join(f"{count} {state}" for state, count in counted.items()))
     return _exit_code(report)
 
 
@@ -150,11 +146,11 @@ def _exit_code(report: Report) -> int:
     return PREFLIGHT_FAILED if report.state == "fail" else 0
 
 
-def draw(check: Check, console: Console) -> None:
-    """Print a check: `pass  torch  evidence`, and below it what mends it.
+def _print_check(check: Check, console: Console) -> None:
+    """Print a result: `pass  torch  evidence`, and the remedy below it.
 
-    On a terminal the evidence is folded within its column; off one a check is one line. A remedy is never folded by
-    this program, so that a terminal copies it whole.
+    On a terminal the evidence is folded within its column; elsewhere it is one line. A remedy is never folded, so that
+    it can be copied from a terminal.
     """
     from rich.table import Table
     from rich.text import Text
@@ -171,10 +167,10 @@ def draw(check: Check, console: Console) -> None:
     else:
         console.print(Text.assemble(state, f"  {name:<{_NAME_COLUMNS}}  ", evidence), soft_wrap=True)
     if check.remedy:
-        console.print(Text(f"      to mend: {_one_line(check.remedy)}"), soft_wrap=True)
+        console.print(Text(f"      to fix: {_one_line(check.remedy)}"), soft_wrap=True)
     sys.stdout.flush()
 
 
 def _one_line(text: str) -> str:
-    """Return text without line breaks and control characters, which a variable's value may hold."""
+    """Return text without line breaks and control characters, which the value of a variable can have."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -1,4 +1,4 @@
-"""Check of Accelerate's default config: a file in the user's cache that a launch without `--config_file` obeys."""
+"""Check of Accelerate's default config: a file in the user's cache that a launch without `--config_file` reads."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ def default_config_path(environ: Mapping[str, str]) -> Path:
     return Path(os.path.expanduser(environ.get("HF_HOME", cache))) / "accelerate" / "default_config.yaml"
 
 
-def check_default_config(situation: DoctorContext) -> Check:
-    """Warn where there is a default config, with what it would change."""
-    path = default_config_path(situation.environ)
+def check_default_config(context: DoctorContext) -> Check:
+    """Warn where there is a default config, and say what it changes."""
+    path = default_config_path(context.environ)
     if not path.is_file():
         return passed(_CHECK, f"none at {path}")
     read_by = "a launch without --config_file reads it"
     remedy = f"mv {shlex.quote(str(path))} {shlex.quote(str(path) + '.unused')}"
-    differences = _read(path, situation.plan)
+    differences = _compare(path, context.plan)
     if isinstance(differences, str):
         return warned(_CHECK, f"{path} {differences}; {read_by} and stops", remedy)
     if not differences:
         return warned(_CHECK, f"{path} agrees with this plan, but {read_by} whatever is planned", remedy)
-    shown = ", ".join(f"{key} {there} (plan: {planned})" for key, there, planned in differences)
-    return warned(_CHECK, f"{path}: {shown}; {read_by}", remedy, differences=len(differences))
+    listed = ", ".join(f"{key} {value} (plan: {planned})" for key, value, planned in differences)
+    return warned(_CHECK, f"{path}: {listed}; {read_by}", remedy, differences=len(differences))
 
 
-def _read(path: Path, plan: LaunchPlan) -> list[tuple[str, Any, Any]] | str:
-    """Return (key, value there, planned value) for each difference, or what is wrong with the file."""
+def _compare(path: Path, plan: LaunchPlan) -> list[tuple[str, Any, Any]] | str:
+    """Return (key, value in the file, planned value) for each difference, or what is wrong with the file."""
     import yaml
 
     from ..plan.accelerate_config import distributed_type
@@ -62,7 +62,7 @@ def _read(path: Path, plan: LaunchPlan) -> list[tuple[str, Any, Any]] | str:
     }
     # YAML reads an unquoted NO as false, which Accelerate refuses; it differs here too.
     found = [(key, data[key], value) for key, value in planned.items() if key in data and data[key] != value]
-    return [(key, _format_value(there), _format_value(value)) for key, there, value in found]
+    return [(key, _format_value(value), _format_value(planned)) for key, value, planned in found]
 
 
 def _format_value(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Checks of accelerators: the torch build, the devices that are seen, P2P between them. Pure."""
+"""Checks of accelerators: the torch build, the visible devices, P2P between them. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from ..plan.records import LaunchPlan
 from .check import Check, DoctorContext, failed, passed, skipped, warned
 
 
-def check_torch(situation: DoctorContext) -> Check:
-    """Fail where the installed torch cannot use the accelerators that are here."""
-    hardware = situation.hardware
+def check_torch(context: DoctorContext) -> Check:
+    """Fail where the installed torch cannot use the accelerators of this machine."""
+    hardware = context.hardware
     build = hardware.torch
     if not build.fits:
         return failed("torch", build.problem or f"torch {build.version} does not fit", build.remedy)
@@ -21,9 +21,9 @@ def check_torch(situation: DoctorContext) -> Check:
     return passed("torch", f"torch {build.version} ({made_for.strip()}), {here}{drivers}")
 
 
-def check_devices(situation: DoctorContext) -> Check:
+def check_devices(context: DoctorContext) -> Check:
     """Fail where an accelerator is lost or hidden, warn where a mask is doubtful or a planned device is in use."""
-    hardware = situation.hardware
+    hardware = context.hardware
     if not hardware.accelerators and not hardware.faults:
         return skipped("devices", "no accelerator here")
     lost = [f"the {fault.probe} probe could not answer: {fault.message}" for fault in hardware.faults]
@@ -34,31 +34,32 @@ def check_devices(situation: DoctorContext) -> Check:
     masks = [mask for mask in hardware.environment.masks if mask.note]
     unset = f"unset {' '.join(mask.variable for mask in hardware.environment.masks if mask.applied)}"
     notes = "; ".join(f"{mask.variable}={mask.value}: {mask.note}" for mask in masks)
-    there = f"{len(visible)} of {len(hardware.accelerators)} visible"
+    counted = f"{len(visible)} of {len(hardware.accelerators)} visible"
     if not visible:
         return failed("devices", f"the masks of the environment hide every accelerator{notes and f': {notes}'}", unset)
     if masks:
-        return warned("devices", f"{there}; {notes}", unset, visible_devices=len(visible))
-    busy = [*_busy(hardware, situation.plan)]
+        return warned("devices", f"{counted}; {notes}", unset, visible_devices=len(visible))
+    busy = [*_busy_devices(hardware, context.plan)]
     if busy:
-        evidence = f"{there}; " + "; ".join(f"{name} is in use by process {pids}" for name, pids in busy)
+        evidence = f"{counted}; " + "; ".join(f"{name} is in use by process {pids}" for name, pids in busy)
         remedy = f"wait for them or end them: ps -fp {','.join(pids.replace(' ', '') for _, pids in busy)}"
         return warned("devices", evidence, remedy, visible_devices=len(visible))
     names = [device.name for device in hardware.accelerators]
     found = ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
-    return passed("devices", f"{there}: {found}", visible_devices=len(visible))
+    return passed("devices", f"{counted}: {found}", visible_devices=len(visible))
 
 
-def _busy(hardware: Hardware, plan: LaunchPlan) -> Iterator[tuple[str, str]]:
+def _busy_devices(hardware: Hardware, plan: LaunchPlan) -> Iterator[tuple[str, str]]:
+    """Yield (device, process ids) of planned devices that other processes use."""
     planned = {device.index for device in plan.devices}
     for device in hardware.accelerators:
         if device.kind == plan.device and device.index in planned and device.processes:
             yield f"{device.kind} {device.index}", ", ".join(str(process.pid) for process in device.processes)
 
 
-def check_p2p(situation: DoctorContext) -> Check:
-    """Warn where planned GPUs are joined without P2P: collectives can hang unless it is off."""
-    hardware, plan = situation.hardware, situation.plan
+def check_p2p(context: DoctorContext) -> Check:
+    """Warn where planned GPUs have no P2P between them: collectives can hang unless NCCL is told so."""
+    hardware, plan = context.hardware, context.plan
     planned = {device.index for device in plan.devices}
     if len(plan.devices) < 2:
         return skipped("p2p", "one GPU is planned" if plan.devices else "no GPU is planned")
@@ -73,8 +74,8 @@ def check_p2p(situation: DoctorContext) -> Check:
         if plan.environment.get("NCCL_P2P_DISABLE") == "1":
             remedy = "export NCCL_P2P_DISABLE=1 (planned: `slipway launch` sets it)"
             return warned("p2p", f"{evidence}; NCCL_P2P_DISABLE=1 is planned", remedy, **counted)
-        said = plan.environment.get("NCCL_P2P_DISABLE")
-        evidence += f", and NCCL_P2P_DISABLE={said}: collectives can hang"
+        value = plan.environment.get("NCCL_P2P_DISABLE")
+        evidence += f", and NCCL_P2P_DISABLE={value}: collectives can hang"
         return warned("p2p", evidence, "export NCCL_P2P_DISABLE=1", **counted)
     unknown = [link for link in links if link.p2p is None]
     if unknown:
@@ -84,5 +85,5 @@ def check_p2p(situation: DoctorContext) -> Check:
 
 
 def _pairs(links: list[Link]) -> str:
-    shown = ", ".join(f"{link.first}-{link.second}" for link in links[:4])
-    return shown if len(links) <= 4 else f"{shown} and {len(links) - 4} more pairs"
+    listed = ", ".join(f"{link.first}-{link.second}" for link in links[:4])
+    return listed if len(links) <= 4 else f"{listed} and {len(links) - 4} more pairs"

@@ -1,4 +1,4 @@
-"""Checks of environment variables: traces of another launch, and what changes a training unseen. Pure."""
+"""Checks of environment variables: those of another launch, and those that change a training without a trace. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..plan.host import cores_of
 from ..plan.records import LaunchPlan
 from .check import Check, DoctorContext, failed, passed, warned
 
-# Beside these, what is stale is a launch's word to a process about its place in a world.
+# Of the stale variables, these are Accelerate's settings; the others tell a process its place in a world.
 _FLAGS_OF_ACCELERATE = ("ACCELERATE_", "FSDP_", "MEGATRON_LM_", "PARALLELISM_CONFIG_")
 _HARMLESS_ACCELERATE = ("ACCELERATE_LOG_LEVEL", "ACCELERATE_ENABLE_RICH", "ACCELERATE_DISABLE_RICH")
 _OFF = ("", "0", "false", "no", "off")
@@ -22,29 +22,29 @@ _SLOW = {
 }
 
 
-def check_leftover_launch(situation: DoctorContext) -> Check:
-    """Fail where WORLD_SIZE and its like are set though nothing launched this process; warn of their companions."""
-    name, scheduler = "leftover_launch", situation.hardware.scheduler
-    names = stale_variables(situation.environ)
-    found = {key: situation.environ[key] for key in names if not key.startswith(_FLAGS_OF_ACCELERATE)}
+def check_leftover_launch(context: DoctorContext) -> Check:
+    """Fail where variables such as WORLD_SIZE are set though nothing launched this process; warn of the harmless ones."""
+    name, scheduler = "leftover_launch", context.hardware.scheduler
+    names = stale_variables(context.environ)
+    found = {key: context.environ[key] for key in names if not key.startswith(_FLAGS_OF_ACCELERATE)}
     if not found:
         return passed(name, "no variable of another launch")
-    shown = " ".join(f"{key}={value}" for key, value in found.items())
+    listed = " ".join(f"{key}={value}" for key, value in found.items())
     unset = f"unset {' '.join(found)}"
     if scheduler.torchrun:
         where = f"rank {scheduler.torchrun.rank} of a torchrun"
-        return warned(name, f"this is {where}: a launch from here starts a world of its own", "run it outside")
-    fatal = [key for key, value in found.items() if _waits(key, value, situation.plan)]
+        return warned(name, f"this is {where}: a launch from here starts another world", "run it outside")
+    fatal = [key for key, value in found.items() if _stops_a_start(key, value, context.plan)]
     if fatal and scheduler.kubernetes:
-        return warned(name, f"{shown}: set by the operator of this pod, for one process to a pod", unset)
+        return warned(name, f"{listed}: set by the operator of this pod, for one process to a pod", unset)
     if fatal:
         why = "left without a launcher: a plain start stops or waits (`slipway launch` takes them out)"
-        return failed(name, f"{shown} {why}", unset)
-    return warned(name, f"{shown}: can change how a launch from here starts", unset)
+        return failed(name, f"{listed} {why}", unset)
+    return warned(name, f"{listed}: can change how a launch from here starts", unset)
 
 
-def _waits(name: str, value: str, plan: LaunchPlan) -> bool:
-    """Return whether this variable alone makes a start stop or wait for processes that nobody starts.
+def _stops_a_start(name: str, value: str, plan: LaunchPlan) -> bool:
+    """Return whether this variable alone makes a start fail, or wait for processes that nobody starts.
 
     Seen with Accelerate 1.15: a plain start by WORLD_SIZE and LOCAL_RANK, `accelerate launch` on one machine by
     PET_NNODES.
@@ -54,22 +54,22 @@ def _waits(name: str, value: str, plan: LaunchPlan) -> bool:
     return name == "LOCAL_RANK"
 
 
-def check_environment(situation: DoctorContext) -> Check:
-    """Warn of variables that change what is trained, or how fast, without a trace in plan or recipe."""
-    notes = noted(situation)
+def check_environment(context: DoctorContext) -> Check:
+    """Warn of variables that change what is trained, or how fast, and stand neither in the plan nor in the recipe."""
+    notes = notes_on_variables(context)
     if not notes:
-        return passed("environment", "nothing that changes a training unseen")
-    evidence = "; ".join(f"{key}={situation.environ[key]}: {note}" for key, note in notes.items())
+        return passed("environment", "no variable that changes a training without a trace")
+    evidence = "; ".join(f"{key}={context.environ[key]}: {note}" for key, note in notes.items())
     return warned("environment", evidence, f"unset {' '.join(notes)}")
 
 
-def noted(situation: DoctorContext) -> dict[str, str]:
-    """Return what is wrong with a variable, by its name."""
-    return dict(_notes(situation))
+def notes_on_variables(context: DoctorContext) -> dict[str, str]:
+    """Return what is wrong with variables, by their names."""
+    return dict(_notes(context))
 
 
-def _notes(situation: DoctorContext) -> Iterator[tuple[str, str]]:
-    environ, plan, hardware = situation.environ, situation.plan, situation.hardware
+def _notes(context: DoctorContext) -> Iterator[tuple[str, str]]:
+    environ, plan, hardware = context.environ, context.plan, context.hardware
     for name in sorted(environ):
         value = environ[name]
         note = None
@@ -127,9 +127,10 @@ def _nccl_note(name: str, value: str, hardware: Hardware, plan: LaunchPlan) -> s
 
 
 def _interface_note(value: str, hardware: Hardware) -> str | None:
-    """Return what is wrong with a list of interfaces: `eth0,ens5`; NCCL's `^docker` excludes, `=eth0` is exact.
+    """Return what is wrong with a list of interfaces such as `eth0,ens5`, or None.
 
-    NCCL takes the others as beginnings of names and Gloo as names, so a name that begins none is wrong for both.
+    NCCL reads `^docker` as all but these and `=eth0` as exactly this. It reads other entries as the beginning of a name,
+    Gloo as a name, so an entry with which no name begins is wrong for both.
     """
     names = [interface.name for interface in hardware.network]
     if not names or not value or value.startswith("^"):

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ..hardware.record import Hardware
 from ..hardware.show import size
-from ..plan.records import LaunchPlan
 from .check import Check, DoctorContext, failed, passed, skipped, warned
 
 _MIB = 1 << 20
@@ -20,17 +19,12 @@ _SMALL_DISK_BYTES, _SMALLEST_DISK_BYTES = 5 * _GIB, _GIB
 # A process that has imported torch and Accelerate holds 225 MiB (CPU build) before it has any data.
 _SMALL_MEMORY_BYTES, _SMALLEST_MEMORY_BYTES = _GIB, 256 * _MIB
 _SMALL_SHM_BYTES = _GIB
-_FEW_FILES = 4096  # each worker holds descriptors for every tensor it hands over
+_FEW_FILES = 4096  # each worker process holds a descriptor for every tensor it hands over
 
 
-def check_cpus(situation: DoctorContext) -> Check:
+def check_cpus(context: DoctorContext) -> Check:
     """Warn where a limit leaves a fraction of a CPU, far fewer than the host has, or fewer than the processes."""
-    return judge_cpus(situation.hardware, situation.plan)
-
-
-def judge_cpus(hardware: Hardware, plan: LaunchPlan) -> Check:
-    """Return the check of the CPUs that are left to this machine's processes."""
-    cpu = hardware.cpu
+    cpu, plan = context.hardware.cpu, context.plan
     quota, cores, local = cpu.cgroup_quota_cpus, cpu.logical_cores, plan.local_processes
     evidence = f"{cpu.usable_cpus:g} of {cores} CPUs usable, limited by {cpu.limited_by}"
     measured = {"usable_cpus": cpu.usable_cpus, "host_cpus": float(cores)}
@@ -52,14 +46,9 @@ def judge_cpus(hardware: Hardware, plan: LaunchPlan) -> Check:
     return warned("cpus", f"{evidence}: {why}", remedy, **measured)
 
 
-def check_memory(situation: DoctorContext) -> Check:
-    """Warn or fail by the memory that is left to each process of this machine, after the cgroup's limit."""
-    return judge_memory(situation.hardware, situation.plan)
-
-
-def judge_memory(hardware: Hardware, plan: LaunchPlan) -> Check:
-    """Return the check of the memory: 1 GiB a process is little, 256 MiB does not even hold torch."""
-    memory, local, free = hardware.memory, plan.local_processes, available_bytes(hardware)
+def check_memory(context: DoctorContext) -> Check:
+    """Warn below 1 GiB of memory for each process of this machine, within the cgroup's limit; fail below 256 MiB."""
+    memory, local, free = context.hardware.memory, context.plan.local_processes, available_bytes(context.hardware)
     limited = f", limited by {memory.limited_by}" if memory.limited_by != "host" else ""
     evidence = f"{size(free)} available of {size(memory.usable_bytes)}{limited}"
     measured = {"available_bytes": float(free), "usable_bytes": float(memory.usable_bytes)}
@@ -75,7 +64,7 @@ def judge_memory(hardware: Hardware, plan: LaunchPlan) -> Check:
 
 
 def available_bytes(hardware: Hardware) -> int:
-    """Return the bytes that new processes may take: what the host has left, within what the cgroup has left."""
+    """Return the bytes that new processes may take: the smaller of what the host and the cgroup have left."""
     memory = hardware.memory
     free = min(memory.available_bytes, memory.usable_bytes)
     if memory.cgroup_limit_bytes is None or memory.cgroup_used_bytes is None:
@@ -83,12 +72,12 @@ def available_bytes(hardware: Hardware) -> int:
     return min(free, max(0, memory.cgroup_limit_bytes - memory.cgroup_used_bytes))
 
 
-def check_shared_memory(situation: DoctorContext) -> Check:
+def check_shared_memory(context: DoctorContext) -> Check:
     """Warn where `/dev/shm` has less than 1 GiB: worker processes of a script hand batches over in it, and NCCL uses it.
 
     Slipway's own training prepares batches in threads, which need none of it.
     """
-    memory = situation.hardware.memory
+    memory = context.hardware.memory
     total, free = memory.shm_total_bytes, memory.shm_free_bytes
     if total is None:
         return skipped("shared_memory", "no /dev/shm here")
@@ -113,9 +102,9 @@ def check_shared_memory(situation: DoctorContext) -> Check:
     return passed("shared_memory", evidence, **measured)
 
 
-def check_disk(situation: DoctorContext) -> Check:
+def check_disk(context: DoctorContext) -> Check:
     """Fail where no run can be written to the runs folder or under 1 GiB is free; warn below 5 GiB."""
-    folder = existing(situation.runs_dir)
+    folder = nearest_existing(context.runs_dir)
     if not folder.is_dir():
         return failed("disk", f"{folder} is a file, not a folder", "--runs-dir FOLDER")
     try:
@@ -131,7 +120,7 @@ def check_disk(situation: DoctorContext) -> Check:
 
 
 def judge_disk(folder: Path, free_bytes: int) -> Check:
-    """Return the check of a folder's free bytes."""
+    """Return the result of a check of the free bytes of a folder's disk."""
     evidence = f"{size(free_bytes)} free at {folder}"
     remedy = f"free space (du -sh {shlex.quote(str(folder))}/*) or --runs-dir FOLDER on another disk"
     if free_bytes < _SMALLEST_DISK_BYTES:
@@ -141,23 +130,23 @@ def judge_disk(folder: Path, free_bytes: int) -> Check:
     return passed("disk", evidence, free_bytes=free_bytes)
 
 
-def existing(folder: Path) -> Path:
-    """Return the folder, or its nearest ancestor that exists."""
+def nearest_existing(folder: Path) -> Path:
+    """Return the folder, or its nearest parent that exists."""
     folder = folder.absolute()
     return next((one for one in (folder, *folder.parents) if one.exists()), folder)
 
 
-def check_open_files(situation: DoctorContext) -> Check:
+def check_open_files(context: DoctorContext) -> Check:
     """Warn where the soft limit of open files is below 4096."""
     with contextlib.suppress(ImportError):
         import resource
 
         return judge_open_files(*resource.getrlimit(resource.RLIMIT_NOFILE))
-    return skipped("open_files", f"no such limit on {situation.hardware.platform}")
+    return skipped("open_files", f"no such limit on {context.hardware.platform}")
 
 
 def judge_open_files(soft: int, hard: int) -> Check:
-    """Return the check of the limits of open files; a negative number is no limit."""
+    """Return the result of a check of the limits of open files; a negative number is no limit."""
     if soft < 0:
         return passed("open_files", "no limit")
     if soft >= _FEW_FILES:

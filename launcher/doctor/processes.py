@@ -1,4 +1,4 @@
-"""Starts processes for a check and ends every one of them, at the latest when a limit has passed."""
+"""Run processes for a check, and end every one of them, at the latest after a time limit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _GRACE_SECONDS = 3.0  # for the others once one has failed: their errors follow 
 
 @dataclass(frozen=True, kw_only=True)
 class MembersOutcome:
-    """How a start of processes ended: what its members reported, and what went wrong (None: nothing)."""
+    """How the processes of a check ended: what each reported, and what went wrong (None: nothing)."""
 
     reports: tuple[dict[str, Any], ...]
     problem: str | None
@@ -34,39 +34,39 @@ class MembersOutcome:
 
 
 def member_environment(plan: LaunchPlan, environ: Mapping[str, str], folder: str) -> dict[str, str]:
-    """Return the environment of started processes, as `slipway launch` makes it: without traces of other launches.
+    """Return the environment of the processes as `slipway launch` makes it: without the variables of another launch.
 
-    The traces have a check of their own; left in, they would fail every other one too.
+    Those variables have their own check; left in, they would fail the other checks too.
     """
     launched = environment_of(plan, environ, plan_path="", folder=folder)
     path = python_path(launched)
-    # A file of the user's folder must not stand in for a module.
+    # Safe path: a file in the working folder must not be imported in place of a module.
     ours = {PARENT_VARIABLE: str(os.getpid()), "PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
     return {**launched, **ours}
 
 
-def run(
+def run_members(
     commands: Sequence[Sequence[str]], environ: Mapping[str, str], folder: Path, limit_seconds: float
 ) -> MembersOutcome:
-    """Run commands side by side until all have ended, one has failed, or the limit has passed; then end all of them.
+    """Run commands side by side until all have ended, one has failed, or the time limit has passed; then end them all.
 
-    What they print goes to files of the folder, where their members put their reports too.
+    Their output goes to files of the folder, to which they write their reports too.
     """
     started = time.monotonic()
     with _running(commands, environ, folder) as processes:
-        timed_out = not _wait(processes, limit_seconds)
+        timed_out = not _wait_for_end(processes, limit_seconds)
         codes = [process.poll() for process in processes]
         seconds = time.monotonic() - started
     files = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
     reports = tuple(json.loads(path.read_text(encoding="utf-8")) for path in files)
-    # One that a signal ended had no chance to say why; the others then only miss it.
+    # A process ended by a signal reports nothing, and the errors of the others only follow from its end.
     failed = sorted((code, index) for index, code in enumerate(codes) if code)
     errors = [report["error"] for report in reports if report["error"]]
     if errors and not (failed and failed[0][0] < 0):
         problem = f"no end within {limit_seconds:g} s: {errors[0]}" if timed_out else errors[0]
     elif failed:
         code, index = failed[0]
-        problem = _ended_by(code) + _last_line(folder / f"output-{index}")
+        problem = _format_exit(code) + _last_line(folder / f"output-{index}")
     elif timed_out:
         problem = f"no end within {limit_seconds:g} s{_last_line(folder / f'output-{codes.index(None)}')}"
     else:
@@ -95,11 +95,11 @@ def _running(
                 )
         yield processes
     finally:
-        _end(processes)
+        _kill(processes)
 
 
-def _wait(processes: Sequence[subprocess.Popen[bytes]], limit_seconds: float) -> bool:
-    """Wait until all have ended or one has failed and the others had time to say why; return False after the limit."""
+def _wait_for_end(processes: Sequence[subprocess.Popen[bytes]], limit_seconds: float) -> bool:
+    """Wait until all have ended, or until some seconds after one has failed; return False after the time limit."""
     deadline = time.monotonic() + limit_seconds
     while time.monotonic() < deadline:
         codes = [process.poll() for process in processes]
@@ -114,9 +114,9 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]], limit_seconds: float) ->
     return False
 
 
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Kill processes and all their descendants: torchrun puts its workers in sessions of their own."""
-    import psutil  # a doctor starts without it
+def _kill(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Kill processes and all their descendants, which torchrun puts in other sessions."""
+    import psutil  # not needed by `slipway doctor --quick`
 
     from ..launch.supervise.processes import send, stopped_family, wait
 
@@ -127,7 +127,7 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
                 tree |= stopped_family(psutil.Process(process.pid))
     for one in tree:
         send(one, signal.SIGKILL)
-    # A driver can hold a process that even SIGKILL does not end; it is not waited for longer.
+    # A driver can keep a process alive even after SIGKILL, so the wait has a limit.
     deadline = time.monotonic() + _DEATH_SECONDS
     for process in processes:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -135,7 +135,7 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     wait(tree, deadline - time.monotonic())
 
 
-def _ended_by(code: int) -> str:
+def _format_exit(code: int) -> str:
     if code < 0:
         with contextlib.suppress(ValueError):
             return f"killed by {signal.Signals(-code).name}"
@@ -143,11 +143,11 @@ def _ended_by(code: int) -> str:
 
 
 def _last_line(path: Path) -> str:
-    """Return the last line with words in a file of output, introduced; without a terminal's control characters."""
+    """Return `; last line: ...` of a file of output, without a terminal's control characters."""
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - 16384))
         lines = file.read().decode("utf-8", errors="replace").splitlines()
-    said = [line.strip() for line in lines if any(letter.isalnum() for letter in line)]
-    if not said:
+    lines = [line.strip() for line in lines if any(letter.isalnum() for letter in line)]
+    if not lines:
         return "; it printed nothing"
-    return "; last line: " + "".join(letter if letter.isprintable() else "?" for letter in said[-1])[:300]
+    return "; last line: " + "".join(letter if letter.isprintable() else "?" for letter in lines[-1])[:300]

@@ -1,1 +1,1 @@
-"""Processes that the doctor starts; each imports torch or Accelerate only when run."""
+"""The processes that the doctor starts. Only these import torch or Accelerate, when they run."""

@@ -1,4 +1,4 @@
-"""One member of a timed all-reduce; imports torch only when run as a process of its own."""
+"""One process of a timed all-reduce. It imports torch only when it runs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import sys
 import time
 from typing import Any
 
-from .member import reporting
+from .member import write_report
 
 ELEMENTS = 4 << 20  # of float32: 16 MiB
 _ROUNDS = 7  # after one that opens the connections
 
 
-def _work(report: dict[str, Any], folder: str, limit_seconds: float, rank: int, size: int, device_kind: str) -> None:
+def _all_reduce(
+    report: dict[str, Any], folder: str, limit_seconds: float, rank: int, size: int, device_kind: str
+) -> None:
     import datetime
     import importlib
 
@@ -32,19 +34,19 @@ def _work(report: dict[str, Any], folder: str, limit_seconds: float, rank: int, 
         init_method=f"file://{folder}/store",
         rank=rank,
         world_size=size,
-        # A little less, so that the backend can say what it waits for.
+        # Less than the limit, so that the backend can report what it waits for.
         timeout=datetime.timedelta(seconds=0.8 * limit_seconds),
     )
-    # Whole numbers below 2**24, so the right sum is exact.
+    # Integers below 2**24, so the right sum is exact in float32.
     pattern = torch.arange(ELEMENTS, device=device, dtype=torch.float32) % 4096
     seconds = []
     right = True
     for _ in range(1 + _ROUNDS):
         values = pattern * (rank + 1)
-        _finish(accelerator)
+        _synchronize(accelerator)
         started = time.perf_counter()
         dist.all_reduce(values)
-        _finish(accelerator)
+        _synchronize(accelerator)
         seconds.append(time.perf_counter() - started)
         right = right and bool(torch.equal(values, pattern * (size * (size + 1) // 2)))
     report.update(
@@ -56,19 +58,19 @@ def _work(report: dict[str, Any], folder: str, limit_seconds: float, rank: int, 
         bytes=ELEMENTS * 4,
         seconds=statistics.median(seconds[1:]),
     )
-    # A process that ends with gloo's threads alive can abort.
+    # A process that ends while gloo's threads run can abort.
     dist.destroy_process_group()
 
 
-def _finish(accelerator: Any) -> None:
+def _synchronize(accelerator: Any) -> None:
     if accelerator is not None:
         accelerator.synchronize()
 
 
 def _main() -> None:
     folder, limit_seconds, rank, size, device_kind = sys.argv[1:]
-    with reporting(folder, float(limit_seconds)) as report:
-        _work(report, folder, float(limit_seconds), int(rank), int(size), device_kind)
+    with write_report(folder, float(limit_seconds)) as report:
+        _all_reduce(report, folder, float(limit_seconds), int(rank), int(size), device_kind)
 
 
 if __name__ == "__main__":

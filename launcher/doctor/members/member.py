@@ -1,4 +1,4 @@
-"""What a process that a check starts does first and last: a limit on its life, and its report in a file."""
+"""What a process of a check does first and last: set a limit on its life, and write its report to a file."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ...launch.worker.lifeline import end_with_parent
 
 
 @contextlib.contextmanager
-def reporting(folder: str, limit_seconds: float) -> Iterator[dict[str, Any]]:
-    """Yield a dictionary that is written to a file of the folder at the end, with `error` where the work raised.
+def write_report(folder: str, limit_seconds: float) -> Iterator[dict[str, Any]]:
+    """Yield a dictionary that is written to a file of the folder at the end, with `error` where the block raised.
 
-    The process is killed with its parent and after the limit, also when it is stuck in a library's C code.
+    The process is killed when its parent ends and after the time limit, even when it is stuck in a library's C code.
     """
     end_with_parent(int(os.environ[PARENT_VARIABLE]), signal.SIGKILL, grace_seconds=0)
     if hasattr(signal, "setitimer"):
@@ -32,7 +32,7 @@ def reporting(folder: str, limit_seconds: float) -> Iterator[dict[str, Any]]:
         report["error"] = f"{type(error).__name__}: {first}".rstrip(": ")
         raise
     finally:
-        # By process id: members that are each rank 0 of a world of one must not overwrite each other.
+        # Named by process id: where each process is wrongly rank 0, their reports must not overwrite each other.
         draft = Path(folder) / f".{os.getpid()}"
         draft.write_text(json.dumps(report), encoding="utf-8")
         draft.replace(Path(folder) / f"{os.getpid()}.json")

@@ -1,4 +1,4 @@
-"""Accelerate's own launcher as a process that ends with the check that started it; imports it only when run."""
+"""Accelerate's launcher as a process that ends when the check that started it ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...launch.worker.lifeline import end_with_parent
 
 def _main() -> None:
     end_with_parent(int(os.environ[PARENT_VARIABLE]), signal.SIGKILL, grace_seconds=0)
-    # Its workers watch it in turn, so nothing outlives a check that is killed.
+    # Its workers watch this process, so none outlives a check that is killed.
     os.environ[PARENT_VARIABLE] = str(os.getpid())
     from accelerate.commands.launch import main
 

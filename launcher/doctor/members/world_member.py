@@ -1,4 +1,4 @@
-"""One process of a planned world, as a training would be one; imports Accelerate only when run on its own."""
+"""One process of a planned world. It makes an `Accelerator` as a training does, and reports what it got."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 import sys
 from typing import Any
 
-from .member import reporting
+from .member import write_report
 
 
-def _work(report: dict[str, Any]) -> None:
+def _report_world(report: dict[str, Any]) -> None:
     import torch
     import torch.distributed as dist
     from accelerate import Accelerator
@@ -36,7 +36,7 @@ def _work(report: dict[str, Any]) -> None:
 
 
 def _uuid(device: Any) -> str | None:
-    """Return CUDA's UUID as NVML writes it, or None."""
+    """Return the UUID of a CUDA device as NVML writes it, or None."""
     if device.type != "cuda":
         return None
     import torch
@@ -47,8 +47,8 @@ def _uuid(device: Any) -> str | None:
 
 def _main() -> None:
     folder, limit_seconds = sys.argv[1:]
-    with reporting(folder, float(limit_seconds)) as report:
-        _work(report)
+    with write_report(folder, float(limit_seconds)) as report:
+        _report_world(report)
 
 
 if __name__ == "__main__":

@@ -12,24 +12,24 @@ from slipway.launcher.doctor import config as config_checks
 from slipway.launcher.doctor import device as device_checks
 from slipway.launcher.doctor import environment as environment_checks
 from slipway.launcher.doctor import host as host_checks
-from slipway.launcher.doctor.check import Check, Report, report_of, skipped
+from slipway.launcher.doctor.check import Check, Report, make_report, skipped
 from slipway.launcher.hardware.probes.torch_build import judge
 from slipway.launcher.hardware.record import DeviceProcess, Fault, Kubernetes, Mask, NetworkInterface
-from tests.launcher.doctor_situations import GIB, situation, with_cpu, with_memory
+from tests.launcher.doctor_contexts import GIB, make_context, with_cpu, with_memory
 from tests.launcher.machines import machines
 
 
 def test_a_report_comes_back_equal_and_has_the_worst_state() -> None:
     checks = tuple(Check(name=state, state=state, evidence="e", measured={"x": 1.5}) for state in ("pass", "warn"))
-    report = report_of((*checks, skipped("s", "no GPU")))
+    report = make_report((*checks, skipped("s", "no GPU")))
     assert Report.from_json(report.to_json()) == report
     assert report.state == "warn"
-    assert report_of((*checks, Check(name="f", state="fail", evidence="e"))).state == "fail"
-    assert report_of((skipped("s", "no GPU"),)).state == "skip"
+    assert make_report((*checks, Check(name="f", state="fail", evidence="e"))).state == "fail"
+    assert make_report((skipped("s", "no GPU"),)).state == "skip"
 
 
 def test_torch_and_driver_and_gpu_are_named_where_they_fit() -> None:
-    check = device_checks.check_torch(situation("8xh100"))
+    check = device_checks.check_torch(make_context("8xh100"))
     assert check.state == "pass"
     assert "cuda 12.6" in check.evidence
     assert "NVIDIA H100 80GB HBM3" in check.evidence
@@ -50,7 +50,7 @@ def test_a_torch_of_another_vendor_or_age_fails(changes: dict[str, Any], problem
     found = judge(build, hardware.accelerators, hardware.drivers)
     assert found
     build = replace(build, fits=False, problem=found[0], remedy=found[1])
-    check = device_checks.check_torch(situation(replace(hardware, torch=build)))
+    check = device_checks.check_torch(make_context(replace(hardware, torch=build)))
     assert check.state == "fail"
     assert problem in check.evidence
     assert (check.remedy or "").startswith("pip install")
@@ -59,37 +59,37 @@ def test_a_torch_of_another_vendor_or_age_fails(changes: dict[str, Any], problem
 def test_devices_that_are_lost_hidden_doubtful_or_in_use_are_said() -> None:
     hardware = machines()["8xh100"]
     lost = replace(hardware, faults=(Fault(probe="nvidia", message="GPU 1: GPU is lost"),))
-    assert device_checks.check_devices(situation(lost)).state == "fail"
+    assert device_checks.check_devices(make_context(lost)).state == "fail"
 
     mask = Mask(variable="CUDA_VISIBLE_DEVICES", value="9", applied=True, note="'9' names no device here")
     hidden = replace(hardware, environment=replace(hardware.environment, masks=(mask,), visible=()))
-    check = device_checks.check_devices(situation(hidden))
+    check = device_checks.check_devices(make_context(hidden))
     assert (check.state, check.remedy) == ("fail", "unset CUDA_VISIBLE_DEVICES")
     doubtful = replace(hardware, environment=replace(hardware.environment, masks=(mask,)))
-    check = device_checks.check_devices(situation(doubtful))
+    check = device_checks.check_devices(make_context(doubtful))
     assert (check.state, check.measured) == ("warn", {"visible_devices": 8})
 
     busy = replace(hardware.accelerators[2], processes=(DeviceProcess(pid=42, memory_used_bytes=None),))
     used = replace(hardware, accelerators=(*hardware.accelerators[:2], busy, *hardware.accelerators[3:]))
-    check = device_checks.check_devices(situation(used))
+    check = device_checks.check_devices(make_context(used))
     assert check.state == "warn"
     assert "cuda 2 is in use by process 42" in check.evidence
     assert (check.remedy or "").endswith("ps -fp 42")
-    assert device_checks.check_devices(situation(used, num_processes=2)).state == "pass"
-    assert device_checks.check_devices(situation("container_2_of_64_cores")).state == "skip"
+    assert device_checks.check_devices(make_context(used, num_processes=2)).state == "pass"
+    assert device_checks.check_devices(make_context("container_2_of_64_cores")).state == "skip"
 
 
 def test_planned_gpus_without_p2p_warn_and_say_what_is_planned() -> None:
-    check = device_checks.check_p2p(situation("2xrtx4090"))
+    check = device_checks.check_p2p(make_context("2xrtx4090"))
     assert check.state == "warn"
     assert "NCCL_P2P_DISABLE=1 is planned" in check.evidence
-    check = device_checks.check_p2p(situation("2xrtx4090", {"NCCL_P2P_DISABLE": "0"}))
+    check = device_checks.check_p2p(make_context("2xrtx4090", {"NCCL_P2P_DISABLE": "0"}))
     assert check.state == "warn"
     assert "NCCL_P2P_DISABLE=0: collectives can hang" in check.evidence
-    assert device_checks.check_p2p(situation("8xh100")).measured == {"links": 28, "links_without_p2p": 0}
-    assert device_checks.check_p2p(situation("2xrtx4090", num_processes=1)).state == "skip"
-    assert device_checks.check_p2p(situation("8xgaudi2")).state == "skip"
-    assert device_checks.check_p2p(situation("container_2_of_64_cores")).evidence == "no GPU is planned"
+    assert device_checks.check_p2p(make_context("8xh100")).measured == {"links": 28, "links_without_p2p": 0}
+    assert device_checks.check_p2p(make_context("2xrtx4090", num_processes=1)).state == "skip"
+    assert device_checks.check_p2p(make_context("8xgaudi2")).state == "skip"
+    assert device_checks.check_p2p(make_context("container_2_of_64_cores")).evidence == "no GPU is planned"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_planned_gpus_without_p2p_warn_and_say_what_is_planned() -> None:
     ],
 )
 def test_a_quota_or_too_few_cpus_warn_with_their_numbers(changes: dict[str, Any], state: str, said: str) -> None:
-    check = host_checks.check_cpus(situation(with_cpu("2xrtx4090", **changes)))
+    check = host_checks.check_cpus(make_context(with_cpu("2xrtx4090", **changes)))
     assert (check.state, said in check.evidence) == (state, True)
     assert bool(check.remedy) == (state == "warn")
     assert check.measured["usable_cpus"] == changes["usable_cpus"]
@@ -129,18 +129,18 @@ def test_memory_counts_for_each_process_and_within_the_cgroup(
     hardware = with_memory(
         "2xrtx4090", available_bytes=free, cgroup_limit_bytes=limit, cgroup_used_bytes=used, **limited
     )
-    check = host_checks.check_memory(situation(hardware))
+    check = host_checks.check_memory(make_context(hardware))
     assert check.state == state
     assert check.measured["available_bytes"] == (max(0, (limit or 0) - (used or 0)) if limit else free)
 
 
 def test_shared_memory_below_a_gibibyte_is_warned_of_for_worker_processes() -> None:
     for total in (GIB, GIB - 1):
-        now = situation(with_memory("2xrtx4090", shm_total_bytes=total, shm_free_bytes=total))
+        now = make_context(with_memory("2xrtx4090", shm_total_bytes=total, shm_free_bytes=total))
         assert (host_checks.check_shared_memory(now).state == "warn") == (total < GIB)
     full = with_memory("2xrtx4090", shm_total_bytes=8 * GIB, shm_free_bytes=GIB - 1)
-    assert "nearly full" in host_checks.check_shared_memory(situation(full)).evidence
-    assert host_checks.check_shared_memory(situation("m2")).state == "skip"
+    assert "nearly full" in host_checks.check_shared_memory(make_context(full)).evidence
+    assert host_checks.check_shared_memory(make_context("m2")).state == "skip"
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_disk_is_judged_by_what_is_free(free: int, state: str) -> None:
 
 def test_a_runs_folder_that_is_a_file_fails(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
-    check = host_checks.check_disk(situation("t4", runs_dir=tmp_path / "runs" / "deep"))
+    check = host_checks.check_disk(make_context("t4", runs_dir=tmp_path / "runs" / "deep"))
     assert check.state == "fail"
     assert "is a file, not a folder" in check.evidence
     assert list(tmp_path.iterdir()) == [tmp_path / "runs"]
@@ -181,17 +181,17 @@ def test_few_open_files_warn_with_what_the_hard_limit_allows(
 def test_a_pod_whose_operator_sets_the_world_is_no_failure() -> None:
     hardware = machines()["t4"]
     pod = replace(hardware.scheduler, kubernetes=Kubernetes(pod="p", completion_index=None))
-    inside = situation(replace(hardware, scheduler=pod), {"WORLD_SIZE": "2", "RANK": "0"})
+    inside = make_context(replace(hardware, scheduler=pod), {"WORLD_SIZE": "2", "RANK": "0"})
     assert environment_checks.check_leftover_launch(inside).state == "warn"
-    outside = situation(hardware, {"WORLD_SIZE": "2", "RANK": "0"})
+    outside = make_context(hardware, {"WORLD_SIZE": "2", "RANK": "0"})
     assert environment_checks.check_leftover_launch(outside).state == "fail"
 
 
 def test_a_world_of_one_and_a_port_left_behind_only_warn() -> None:
     for environ in ({"WORLD_SIZE": "1"}, {"MASTER_PORT": "1234"}, {"PET_NNODES": "1"}):
-        check = environment_checks.check_leftover_launch(situation("t4", environ))
+        check = environment_checks.check_leftover_launch(make_context("t4", environ))
         assert (check.state, check.remedy) == ("warn", f"unset {next(iter(environ))}")
-    assert environment_checks.check_leftover_launch(situation("t4", {"PATH": "/bin"})).state == "pass"
+    assert environment_checks.check_leftover_launch(make_context("t4", {"PATH": "/bin"})).state == "pass"
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_a_world_of_one_and_a_port_left_behind_only_warn() -> None:
 def test_a_variable_that_changes_a_training_unseen_is_said(
     machine: str, name: str, value: str, said: str | None
 ) -> None:
-    check = environment_checks.check_environment(situation(machine, {name: value}))
+    check = environment_checks.check_environment(make_context(machine, {name: value}))
     if said is None:
         assert (check.state, check.remedy) == ("pass", None)
     else:
@@ -239,7 +239,9 @@ def test_a_variable_that_changes_a_training_unseen_is_said(
 
 def test_a_number_of_threads_that_you_fixed_is_not_questioned() -> None:
     environ = {"OMP_NUM_THREADS": "1"}
-    check = environment_checks.check_environment(situation("container_2_of_64_cores", environ, threads_per_process=2))
+    check = environment_checks.check_environment(
+        make_context("container_2_of_64_cores", environ, threads_per_process=2)
+    )
     assert check.state == "pass"
 
 
@@ -253,7 +255,7 @@ def test_an_interface_that_is_not_here_is_said(value: str, right: bool) -> None:
     )
     hardware = replace(machines()["8xh100"], network=(eth0,))
     for name in ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"):
-        check = environment_checks.check_environment(situation(hardware, {name: value}))
+        check = environment_checks.check_environment(make_context(hardware, {name: value}))
         assert (check.state == "pass") == right
         assert right or "here are eth0" in check.evidence
 
@@ -281,7 +283,7 @@ def test_any_default_config_warns(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "accelerate" / "default_config.yaml"
     path.parent.mkdir()
     path.write_text(text)
-    check = config_checks.check_default_config(situation("t4", {"HF_HOME": str(tmp_path)}))
+    check = config_checks.check_default_config(make_context("t4", {"HF_HOME": str(tmp_path)}))
     assert check.state == "warn"
     assert said in check.evidence
     assert "without --config_file" in check.evidence

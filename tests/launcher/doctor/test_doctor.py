@@ -225,8 +225,8 @@ def test_in_a_pipe_a_check_is_one_line_in_words_and_what_mends_it_is_the_next(
     assert lines[where].endswith(
         "no P2P between 0-1 (NVIDIA GeForce RTX 4090 has no P2P); NCCL_P2P_DISABLE=1 is planned"
     )
-    assert lines[where + 1].startswith("      to mend: export NCCL_P2P_DISABLE=1")
-    states = [line[:4] for line in lines[:-1] if not line.startswith("      to mend: ")]
+    assert lines[where + 1].startswith("      to fix: export NCCL_P2P_DISABLE=1")
+    states = [line[:4] for line in lines[:-1] if not line.startswith("      to fix: ")]
     assert len(states) == len(NAMES)
     assert set(states) == {"pass", "warn", "skip"}
     counted = ", ".join(f"{states.count(state)} {state}" for state in ("pass", "warn", "fail", "skip"))
@@ -261,7 +261,7 @@ def test_a_terminal_of_80_columns_shows_whole_words_in_colour_and_copies_a_remed
         screen = child.read().decode()
         child.close()
         assert child.exitstatus == 0
-        assert "to mend: export NCCL_P2P_DISABLE=1 (planned: `slipway launch` sets it)" in screen
+        assert "to fix: export NCCL_P2P_DISABLE=1 (planned: `slipway launch` sets it)" in screen
         assert ("\x1b[1;33mwarn" in screen) == (not plain)
-        shown = [line for line in screen.splitlines() if "to mend" not in line and not line.startswith("\x1b")]
+        shown = [line for line in screen.splitlines() if "to fix" not in line and not line.startswith("\x1b")]
         assert all(len(line) <= 80 for line in shown)

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from slipway.launcher.doctor.check import Check, Report
-from slipway.launcher.doctor.processes import _running, member_environment, run
+from slipway.launcher.doctor.processes import _running, member_environment, run_members
 from slipway.launcher.hardware.detect import detect
 from slipway.launcher.launch.state_files import PARENT_VARIABLE
 from slipway.launcher.plan.make_plan import Intent, make_plan
@@ -131,7 +131,7 @@ def test_a_doctor_that_is_stopped_takes_its_processes_along(
 
 
 def members(*commands: list[str], seconds: float, folder: Path) -> tuple[str | None, bool, float]:
-    outcome = run(commands, os.environ, folder, seconds)
+    outcome = run_members(commands, os.environ, folder, seconds)
     return outcome.problem, outcome.timed_out, outcome.seconds
 
 
@@ -170,7 +170,7 @@ def test_an_all_reduce_whose_peer_never_comes_ends_by_the_limit(tmp_path: Path) 
     plan = make_plan(detect(), Intent(device="cpu"))
     environ = {**member_environment(plan, os.environ, str(tmp_path)), MARK: uuid.uuid4().hex}
     alone = [sys.executable, "-m", "slipway.launcher.doctor.members.all_reduce", str(tmp_path), "60", "0", "2", "cpu"]
-    outcome = run([alone], environ, tmp_path, limit_seconds=6)
+    outcome = run_members([alone], environ, tmp_path, limit_seconds=6)
     assert outcome.timed_out
     assert outcome.problem
     assert outcome.problem.startswith("no end within 6 s")
@@ -180,8 +180,8 @@ def test_an_all_reduce_whose_peer_never_comes_ends_by_the_limit(tmp_path: Path) 
 def test_a_member_ends_by_its_own_limit_when_nobody_else_ends_it(tmp_path: Path) -> None:
     code = (
         "import time\n"
-        "from slipway.launcher.doctor.members.member import reporting\n"
-        f"with reporting({str(tmp_path)!r}, 0.3): time.sleep(300)"
+        "from slipway.launcher.doctor.members.member import write_report\n"
+        f"with write_report({str(tmp_path)!r}, 0.3): time.sleep(300)"
     )
     environ = {**os.environ, PARENT_VARIABLE: str(os.getpid())}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environ, timeout=60)

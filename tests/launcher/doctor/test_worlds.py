@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from slipway.launcher.doctor import process as process_checks
+from slipway.launcher.doctor import world as world_checks
 from slipway.launcher.doctor.processes import MembersOutcome
-from tests.launcher.doctor_situations import GIB, situation, with_memory
+from tests.launcher.doctor_contexts import GIB, make_context, with_memory
 
 
 def member(rank: int, world_size: int = 2, **changes: Any) -> dict[str, Any]:
@@ -35,8 +35,8 @@ def outcome(*reports: dict[str, Any], problem: str | None = None, timed_out: boo
     [
         ((member(0), member(1)), None),
         ((member(0), member(0)), "their ranks were 0 0"),
-        ((member(0, 1), member(0, 1)), "each was one of a world of 1"),
-        ((member(0),), "1 came"),
+        ((member(0, 1), member(0, 1)), "each was in a world of 1"),
+        ((member(0),), "1 reported"),
         ((member(0), member(1, device_kind="cpu")), "they ran on cpu and cuda"),
         ((member(0), member(1, device="cuda:0")), "some shared a device: cuda:0 cuda:0"),
         ((member(0), member(1, counted=1)), "an all-reduce counted 2 1"),
@@ -44,25 +44,25 @@ def outcome(*reports: dict[str, Any], problem: str | None = None, timed_out: boo
     ],
 )
 def test_a_world_other_than_the_planned_one_fails(reports: tuple[dict[str, Any], ...], said: str | None) -> None:
-    check = process_checks.judge_world(situation("2xrtx4090"), outcome(*reports))
+    check = world_checks.judge_world(make_context("2xrtx4090"), outcome(*reports))
     assert check.state == ("fail" if said else "pass")
     assert (said or "2 processes formed one world on cuda:0 cuda:1") in check.evidence
 
 
 def test_a_rank_on_another_gpu_than_planned_is_said() -> None:
-    plan = situation("2xrtx4090").plan
+    plan = make_context("2xrtx4090").plan
     uuids = [device.uuid for device in plan.devices]
     right = [member(rank, device_uuid=uuid) for rank, uuid in enumerate(uuids)]
-    assert process_checks.judge_world(situation("2xrtx4090"), outcome(*right)).state == "pass"
+    assert world_checks.judge_world(make_context("2xrtx4090"), outcome(*right)).state == "pass"
     swapped = [member(rank, device_uuid=uuid) for rank, uuid in enumerate(reversed(uuids))]
-    check = process_checks.judge_world(situation("2xrtx4090"), outcome(*swapped))
+    check = world_checks.judge_world(make_context("2xrtx4090"), outcome(*swapped))
     assert (check.state, check.remedy) == ("warn", "export CUDA_DEVICE_ORDER=PCI_BUS_ID")
     assert f"rank 0 has {uuids[1]}, planned {uuids[0]}" in check.evidence
 
 
 def test_this_machines_part_of_a_plan_can_be_started_alone() -> None:
-    plan = situation("slurm_step_4_nodes").plan
-    local = process_checks.local_plan(plan)
+    plan = make_context("slurm_step_4_nodes").plan
+    local = world_checks.local_plan(plan)
     assert (plan.num_processes, local.num_processes, local.num_machines, local.machine_rank) == (16, 4, 1, 0)
     assert local.main_process_ip is None
     assert local.environment == plan.environment
@@ -73,12 +73,12 @@ def reduced(seconds: float = 0.016, right: bool = True) -> dict[str, Any]:
 
 
 def test_an_all_reduce_is_judged_by_its_sum_and_the_slower_rank() -> None:
-    now = situation("2xrtx4090")
-    good = process_checks.judge_collective(now, "cuda", outcome(reduced(0.016), reduced(0.032)))
+    now = make_context("2xrtx4090")
+    good = world_checks.judge_all_reduce(now, "cuda", outcome(reduced(0.016), reduced(0.032)))
     assert (good.state, good.measured["megabytes_per_second"]) == ("pass", 524.3)
-    wrong = process_checks.judge_collective(now, "cuda", outcome(reduced(), reduced(right=False)))
+    wrong = world_checks.judge_all_reduce(now, "cuda", outcome(reduced(), reduced(right=False)))
     assert (wrong.state, "wrong sum" in wrong.evidence) == ("fail", True)
-    alone = process_checks.judge_collective(now, "cuda", outcome(reduced()))
+    alone = world_checks.judge_all_reduce(now, "cuda", outcome(reduced()))
     assert alone.state == "fail"
 
 
@@ -93,11 +93,11 @@ def test_an_all_reduce_is_judged_by_its_sum_and_the_slower_rank() -> None:
         ("2xrtx4090", {}, "killed by SIGKILL", "raise the memory limit"),
     ],
 )
-def test_a_start_that_fails_names_what_may_mend_it(
+def test_a_start_that_fails_names_what_may_fix_it(
     machine: str, environ: dict[str, str], problem: str, remedy: str
 ) -> None:
-    now = situation(machine, environ)
-    check = process_checks.judge_collective(now, "cuda", outcome(problem=problem, timed_out="no end" in problem))
+    now = make_context(machine, environ)
+    check = world_checks.judge_all_reduce(now, "cuda", outcome(problem=problem, timed_out="no end" in problem))
     assert check.state == "fail"
     assert problem in check.evidence
     assert (check.remedy or "").startswith(remedy)
@@ -116,10 +116,10 @@ def test_a_start_that_fails_names_what_may_mend_it(
     ],
 )
 def test_the_all_reduce_is_on_accelerators_where_two_are_planned(machine: str, kind: str) -> None:
-    assert process_checks.collective_kind(situation(machine).plan) == kind
+    assert world_checks.all_reduce_device(make_context(machine).plan) == kind
 
 
 def test_processes_that_the_memory_cannot_hold_are_not_started() -> None:
-    now = situation(with_memory("2xrtx4090", available_bytes=GIB // 4))
-    for check in (process_checks.check_world(now), process_checks.check_collective(now)):
+    now = make_context(with_memory("2xrtx4090", available_bytes=GIB // 4))
+    for check in (world_checks.check_world(now), world_checks.check_collective(now)):
         assert (check.state, "memory" in check.evidence) == ("skip", True)

@@ -1,4 +1,4 @@
-"""Checks that start processes: a real all-reduce of two, and the planned ones as one world."""
+"""Checks that start processes: an all-reduce of two of them, and the processes of the plan as one world."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from ..launch.environment import starts_directly
 from ..plan.accelerate_config import launch_command, to_yaml
 from ..plan.records import LaunchPlan
 from .check import Check, DoctorContext, failed, passed, skipped, warned
-from .environment import noted
-from .host import available_bytes, judge_memory
-from .processes import MembersOutcome, member_environment, run
+from .environment import notes_on_variables
+from .host import available_bytes, check_memory
+from .processes import MembersOutcome, member_environment, run_members
 
-_MARGIN_SECONDS = 15.0  # a member's own limit is later than the check's, which can say what was printed
-_MEMBER_BYTES = 420 << 20  # of the all-reduce: 411 MiB at its highest, measured with a CPU build
+_MARGIN_SECONDS = 15.0  # a process's own limit is later than the check's, which can show what was printed
+_ALL_REDUCE_BYTES = 420 << 20  # of each process: 411 MiB at its peak, measured with a CPU build
 _PYTHON = os.path.basename(sys.executable)
 
 
-def torch_kind(plan: LaunchPlan) -> str:
-    """Return torch's name for the plan's kind of device: a ROCm device is `cuda`."""
+def torch_device(plan: LaunchPlan) -> str:
+    """Return torch's name of the plan's kind of device: `cuda` for ROCm."""
     return "cuda" if plan.device == "rocm" else plan.device
 
 
-def collective_kind(plan: LaunchPlan) -> str:
-    """Return the kind of device of the all-reduce: the plan's where it has two of them, else the CPU."""
-    return torch_kind(plan) if len(plan.devices) > 1 and plan.device != "mps" else "cpu"
+def all_reduce_device(plan: LaunchPlan) -> str:
+    """Return the kind of device that the all-reduce runs on: the plan's where it has two devices, else `cpu`."""
+    return torch_device(plan) if len(plan.devices) > 1 and plan.device != "mps" else "cpu"
 
 
-def check_collective(situation: DoctorContext) -> Check:
-    """Run an all-reduce of 16 MiB in two processes through torch alone."""
-    kind, limit = collective_kind(situation.plan), situation.timeout_seconds
-    available = available_bytes(situation.hardware)
-    if available < 2 * _MEMBER_BYTES:
+def check_collective(context: DoctorContext) -> Check:
+    """Fail where an all-reduce of 16 MiB between two processes, by torch alone, crashes, hangs or has a wrong sum."""
+    kind, limit = all_reduce_device(context.plan), context.timeout_seconds
+    available = available_bytes(context.hardware)
+    if available < 2 * _ALL_REDUCE_BYTES:
         return skipped("collective", f"not started: {size(available)} of memory do not hold two processes")
     with tempfile.TemporaryDirectory(prefix="slipway-doctor-") as folder:
         member = [
@@ -50,18 +50,18 @@ def check_collective(situation: DoctorContext) -> Check:
             f"{limit + _MARGIN_SECONDS:g}",
         ]
         commands = [[*member, str(rank), "2", kind] for rank in range(2)]
-        environ = member_environment(situation.plan, situation.environ, folder)
-        outcome = run(commands, environ, Path(folder), limit)
-    return judge_collective(situation, kind, outcome)
+        environ = member_environment(context.plan, context.environ, folder)
+        outcome = run_members(commands, environ, Path(folder), limit)
+    return judge_all_reduce(context, kind, outcome)
 
 
-def judge_collective(situation: DoctorContext, kind: str, outcome: MembersOutcome) -> Check:
-    """Return the check of an all-reduce: the right sum on both ranks, and what moved in a second."""
+def judge_all_reduce(context: DoctorContext, kind: str, outcome: MembersOutcome) -> Check:
+    """Return the result of an all-reduce: whether the sum is right on both ranks, and the bandwidth."""
     what = f"all-reduce of 2 processes on {kind}"
     if outcome.problem:
-        return failed("collective", f"{what}: {outcome.problem}", _remedy(situation, kind, outcome))
+        return failed("collective", f"{what}: {outcome.problem}", _remedy(context, kind, outcome))
     if len(outcome.reports) != 2 or not all(report["right"] for report in outcome.reports):
-        remedy = _remedy(situation, kind, outcome)
+        remedy = _remedy(context, kind, outcome)
         return failed("collective", f"{what}: wrong sum", remedy, processes=len(outcome.reports))
     slowest = max(outcome.reports, key=lambda report: report["seconds"])
     speed = slowest["bytes"] / slowest["seconds"] / 1e6
@@ -73,11 +73,11 @@ def judge_collective(situation: DoctorContext, kind: str, outcome: MembersOutcom
     )
 
 
-def check_world(situation: DoctorContext) -> Check:
-    """Start this machine's planned processes as Accelerate would and compare the world they form with the plan."""
-    if judge_memory(situation.hardware, situation.plan).state == "fail":
+def check_world(context: DoctorContext) -> Check:
+    """Start this machine's processes of the plan as a launch does; fail where the world they form is not the planned one."""
+    if check_memory(context).state == "fail":
         return skipped("world", "not started: the memory does not hold the planned processes")
-    local, limit = local_plan(situation.plan), situation.timeout_seconds
+    local, limit = local_plan(context.plan), context.timeout_seconds
     with tempfile.TemporaryDirectory(prefix="slipway-doctor-") as folder:
         member = ["slipway.launcher.doctor.members.world_member", folder, f"{limit + _MARGIN_SECONDS:g}"]
         if starts_directly(local):
@@ -87,12 +87,12 @@ def check_world(situation: DoctorContext) -> Check:
             config.write_text(to_yaml(local), encoding="utf-8")
             argv = launch_command(local, config, ["--module", *member]).argv
             command = [sys.executable, "-m", "slipway.launcher.doctor.members.world_agent", *argv[2:]]
-        outcome = run([command], member_environment(local, situation.environ, folder), Path(folder), limit)
-    return judge_world(situation, outcome)
+        outcome = run_members([command], member_environment(local, context.environ, folder), Path(folder), limit)
+    return judge_world(context, outcome)
 
 
 def local_plan(plan: LaunchPlan) -> LaunchPlan:
-    """Return the part of a plan that this machine can start alone, at a free port."""
+    """Return the plan of this machine's processes alone, at a free port."""
     return replace(
         plan,
         num_processes=plan.local_processes,
@@ -104,16 +104,16 @@ def local_plan(plan: LaunchPlan) -> LaunchPlan:
     )
 
 
-def judge_world(situation: DoctorContext, outcome: MembersOutcome) -> Check:
-    """Return the check of a world: count, ranks, devices and precision are those of the plan."""
-    plan = situation.plan
+def judge_world(context: DoctorContext, outcome: MembersOutcome) -> Check:
+    """Return the result for a world: whether its size, ranks, devices and precision are those of the plan."""
+    plan = context.plan
     count = plan.local_processes
     what = f"{count} process{'es' if count > 1 else ''}"
     if plan.num_machines > 1:
         what += f" of {plan.num_processes} (this machine's)"
-    kind = torch_kind(plan)
+    kind = torch_device(plan)
     if outcome.problem:
-        return failed("world", f"{what} on {kind}: {outcome.problem}", _remedy(situation, kind, outcome))
+        return failed("world", f"{what} on {kind}: {outcome.problem}", _remedy(context, kind, outcome))
     differences = _differences(plan, outcome.reports)
     measured = {"processes": float(len(outcome.reports)), "start_seconds": round(outcome.seconds, 1)}
     if differences:
@@ -121,7 +121,7 @@ def judge_world(situation: DoctorContext, outcome: MembersOutcome) -> Check:
         if kind == "cpu":
             remedy = "pip install --upgrade accelerate torch"
         return failed("world", f"planned {what} on {kind}, but {'; '.join(differences)}", remedy, **measured)
-    swapped = _swapped(plan, outcome.reports)
+    swapped = _swapped_device(plan, outcome.reports)
     devices = " ".join(dict.fromkeys(report["device"] for report in outcome.reports))
     evidence = f"{what} formed one world on {devices}, precision {plan.mixed_precision}, in {outcome.seconds:.1f} s"
     if swapped:
@@ -130,17 +130,17 @@ def judge_world(situation: DoctorContext, outcome: MembersOutcome) -> Check:
 
 
 def _differences(plan: LaunchPlan, reports: Sequence[dict[str, Any]]) -> list[str]:
-    """Return how the processes that came differ from the plan, in words."""
-    count, kind = plan.local_processes, torch_kind(plan)
+    """Return how the reports differ from the plan, in words."""
+    count, kind = plan.local_processes, torch_device(plan)
     sizes = sorted({report["world_size"] for report in reports})
     ranks = sorted(report["rank"] for report in reports)
     kinds = sorted({report["device_kind"] for report in reports})
     precisions = sorted({report["mixed_precision"] for report in reports})
     found = []
     if len(reports) != count:
-        found.append(f"{len(reports)} came")
+        found.append(f"{len(reports)} reported")
     if sizes != [count]:
-        found.append(f"each was one of a world of {' or '.join(map(str, sizes))}")
+        found.append(f"each was in a world of {' or '.join(map(str, sizes))}")
     if ranks != list(range(count)):
         found.append(f"their ranks were {' '.join(map(str, ranks))}")
     if any(report["counted"] != report["world_size"] for report in reports):
@@ -155,8 +155,8 @@ def _differences(plan: LaunchPlan, reports: Sequence[dict[str, Any]]) -> list[st
     return found
 
 
-def _swapped(plan: LaunchPlan, reports: Sequence[dict[str, Any]]) -> str | None:
-    """Return which rank got another NVIDIA GPU than planned; of a MIG slice torch does not tell the UUID."""
+def _swapped_device(plan: LaunchPlan, reports: Sequence[dict[str, Any]]) -> str | None:
+    """Return which rank got another NVIDIA GPU than planned, or None. torch does not give the UUID of a MIG slice."""
     if plan.device != "cuda":
         return None
     for report in sorted(reports, key=lambda report: report["rank"]):
@@ -168,7 +168,7 @@ def _swapped(plan: LaunchPlan, reports: Sequence[dict[str, Any]]) -> str | None:
     return None
 
 
-# What errors say -> what to do. The first that is found counts.
+# Part of an error's text -> what to do. The first one found counts.
 _REMEDIES = (
     ("SIGKILL", "raise the memory limit or end other programs: the kernel kills what exceeds it"),
     ("No module named 'torch", "pip install torch"),
@@ -179,19 +179,20 @@ _REMEDIES = (
 )
 
 
-def _remedy(situation: DoctorContext, kind: str, outcome: MembersOutcome) -> str:
+def _remedy(context: DoctorContext, kind: str, outcome: MembersOutcome) -> str:
+    """Return what to do about processes that failed: by their error, the environment, the device."""
     problem = outcome.problem or ""
-    for said, remedy in _REMEDIES:
-        if said.lower() in problem.lower():
+    for text, remedy in _REMEDIES:
+        if text.lower() in problem.lower():
             return remedy
-    network = [name for name in noted(situation) if name.startswith(("NCCL_", "GLOO_"))]
+    network = [name for name in notes_on_variables(context) if name.startswith(("NCCL_", "GLOO_"))]
     if network:
         return f"unset {' '.join(network)}"
-    if kind == "cuda" and situation.plan.environment.get("NCCL_P2P_DISABLE") != "1" and len(situation.plan.devices) > 1:
+    if kind == "cuda" and context.plan.environment.get("NCCL_P2P_DISABLE") != "1" and len(context.plan.devices) > 1:
         return "export NCCL_P2P_DISABLE=1, and NCCL_DEBUG=INFO to see more"
     if kind == "cpu" and ("hostname" in problem or "address" in problem):
-        loopback = next((one.name for one in situation.hardware.network if one.loopback and one.up), "lo")
+        loopback = next((one.name for one in context.hardware.network if one.loopback and one.up), "lo")
         return f"export GLOO_SOCKET_IFNAME={loopback}"
     if outcome.timed_out:
-        return f"--timeout-seconds {3 * situation.timeout_seconds:g} if this machine is slow, else look at that line"
+        return f"--timeout-seconds {3 * context.timeout_seconds:g} if this machine is slow, else see that line"
     return f"{_PYTHON} -m pip check; pip install --force-reinstall torch accelerate"

@@ -15,7 +15,7 @@ from tests.launcher.machines import machines
 GIB = 1 << 30
 
 
-def situation(
+def make_context(
     machine: str | Hardware, environ: Mapping[str, str] | None = None, runs_dir: Path = Path("runs"), **intent: Any
 ) -> DoctorContext:
     hardware = machines()[machine] if isinstance(machine, str) else machine
