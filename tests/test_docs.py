@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
+import pexpect
 import pytest
-import torch
 import yaml
 
 from slipway.training.config.recipe import Stage
@@ -13,6 +18,8 @@ from slipway.training.config.stages import read_stage
 from slipway.training.tasks.sign_options import SignStage
 from tests.conftest import ROOT
 from tests.training.helpers import make_recipe, make_trainer
+
+READMES = ("README.md", "README.ko.md")
 
 
 def blocks(name: str, language: str) -> list[str]:
@@ -29,19 +36,92 @@ def test_the_task_of_the_documentation_learns_to_double() -> None:
     assert trainer.run()["test_loss"] < 1e-3
 
 
-def test_the_task_of_the_readme_trains() -> None:
-    code = blocks("README.md", "python")[0]
-    splits = {name: (torch.randn(40, 64), torch.arange(40) % 10) for name in ("train", "validation", "test")}
-    names: dict[str, object] = {}
-    for line, split in (
-        ("inputs, labels", "train"),
-        ("more, their_labels", "validation"),
-        ("others, other_labels", "test"),
-    ):
-        names.update(zip(line.split(", "), splits[split], strict=True))
-    exec(code.split("result = train")[0], names)
-    trainer, _ = make_trainer(names["task"], make_recipe(Stage(name="only", epochs=1)))  # type: ignore[arg-type]
-    assert trainer.run()["steps"] == 3
+def test_the_readme_is_short_and_the_korean_one_shows_the_same_code() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+    for language in ("sh", "python"):
+        shown, korean = ([without_comments(block) for block in blocks(name, language)] for name in READMES)
+        assert shown == korean
+
+
+@pytest.mark.parametrize("name", [*READMES, *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_links_of_the_documentation_lead_to_files(name: str) -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", (ROOT / name).read_text(encoding="utf-8"))
+    assert [link for link in links if not ((ROOT / name).parent / link).exists()] == []
+
+
+def test_what_the_readme_says_of_installing_is_there() -> None:
+    """`pip install .` is what `test_package` does with the same files, and its environment has the `slipway` command."""
+    pip, make = (block.splitlines() for block in commands("README.md")[:2])
+    assert pip == ["pip install .", "slipway --version"]
+    assert make == ["make train", "make test", "source .venv/bin/activate", "slipway runs"]
+    told = subprocess.run(["make", "-n", "train", "test"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert ".venv/bin/python bin/train.py" in told
+    assert ".venv/bin/python -m pytest" in told
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_ten_lines_and_every_command_of_the_readme_run_as_pasted(tmp_path: Path) -> None:
+    (code,) = blocks("README.md", "python")
+    assert len(code.splitlines()) <= 12
+    (tmp_path / "first.py").write_text(code, encoding="utf-8")
+    make_landmarks(tmp_path / "my-landmarks")
+    environment = environment_with_commands(tmp_path / "commands")
+    for command in "".join(commands("README.md")[2:]).splitlines():
+        if command == "slipway wizard":
+            leave_the_wizard(tmp_path, environment)
+            continue
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        if "first.py" in command and "config" not in command:
+            assert float(re.findall(r"^test accuracy ([\d.]+)$", done.stdout, flags=re.MULTILINE)[0]) > 0.9
+    assert {path.name for path in (tmp_path / "runs").iterdir()} >= {"tensors-minimal", "tensors-minimal-2"}
+
+
+def commands(name: str) -> list[str]:
+    return [without_comments(block) for block in blocks(name, "sh")]
+
+
+def without_comments(block: str) -> str:
+    return re.sub(r"[ ]*#.*", "", block)
+
+
+def make_landmarks(folder: Path) -> None:
+    """Write clips of two signs: a hand that stays and one that moves."""
+    random = np.random.default_rng(0)
+    for sign, speed in (("stay", 0.0), ("move", 0.2)):
+        for clip in range(12):
+            (folder / sign / str(clip)).mkdir(parents=True)
+            hand = random.normal(size=63)
+            for frame in range(6):
+                np.save(folder / sign / str(clip) / f"{frame}.npy", hand + speed * frame)
+
+
+def environment_with_commands(folder: Path) -> dict[str, str]:
+    """Return an environment whose `python` and `slipway` are those of the running one."""
+    folder.mkdir()
+    for name, start in (("python", ""), ("slipway", " -P -m slipway")):
+        (folder / name).write_text(f'#!/bin/sh\nexec {sys.executable}{start} "$@"\n', encoding="utf-8")
+        (folder / name).chmod(0o755)
+    kept = {name: value for name, value in os.environ.items() if name not in ("WORLD_SIZE", "RANK", "LOCAL_RANK")}
+    return {**kept, "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+
+
+def leave_the_wizard(folder: Path, environment: dict[str, str]) -> None:
+    wizard = pexpect.spawn("slipway", ["wizard"], cwd=str(folder), env=environment, timeout=60, dimensions=(40, 120))
+    wizard.expect_exact("Script and its arguments")
+    wizard.sendline("quit")
+    wizard.expect(pexpect.EOF)
+    wizard.close()
+    assert wizard.exitstatus == 1
 
 
 def test_the_stages_file_of_the_documentation_is_one() -> None:
