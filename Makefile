@@ -1,4 +1,4 @@
-# `make train` and `make test` do all the set-up on a fresh clone.
+# `make train` and `make test` do all the set-up of a fresh clone; `make` alone lists the targets.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,11 @@ STAMP := $(VENV)/.installed
 BENCH_VENV ?= .bench-venv
 BENCH_STAMP := $(BENCH_VENV)/.installed
 
-.PHONY: train test lint exactness chaos bench clean
+.PHONY: help train test lint exactness chaos bench clean
+
+help:  ## list what make can do
+	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / { printf "make %-11s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "ARGS=... is passed on, as in: make train ARGS='--quick-test --seed 1'"
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -14,21 +18,22 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
 
-train: $(STAMP)  ## train the embedded default and print its results
+train: $(STAMP)  ## train the embedded example and print its results
 	$(BIN)/python bin/train.py $(ARGS)
+	@echo "The slipway command is in $(BIN); to have it in this shell: source $(BIN)/activate"
 
-test: $(STAMP)  ## all tests, in parallel
+test: $(STAMP)  ## run all tests
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
-lint: $(STAMP)  ## formatting, lint and types
+lint: $(STAMP)  ## check formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-exactness: $(STAMP)  ## the exactness contract on 1 to 4 processes
+exactness: $(STAMP)  ## compare the weights of 1 to 4 processes with those of a plain PyTorch loop
 	$(BIN)/python benchmarks/exactness.py $(ARGS)
 
-chaos: $(STAMP)  ## kills real runs at random moments and compares their ends; a few kills with ARGS=--short
+chaos: $(STAMP)  ## kill real runs at random moments and compare their ends; ARGS=--short: a few kills
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 $(BENCH_STAMP): pyproject.toml constraints.txt benchmarks/requirements.txt
@@ -38,8 +43,8 @@ $(BENCH_STAMP): pyproject.toml constraints.txt benchmarks/requirements.txt
 		--editable .
 	touch $(BENCH_STAMP)
 
-bench: $(BENCH_STAMP)  ## side by side with plain PyTorch and other libraries; ARGS=--quick for a short form
+bench: $(BENCH_STAMP)  ## measure side by side with plain PyTorch and other libraries; ARGS=--quick: a short form
 	$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
 
-clean:
+clean:  ## remove the environments and what tools left
 	rm -rf $(VENV) $(BENCH_VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -13,6 +13,7 @@ import pexpect
 import pytest
 import yaml
 
+import slipway
 from slipway.training.config.recipe import Stage
 from slipway.training.config.stages import read_stage
 from slipway.training.tasks.sign_options import SignStage
@@ -51,12 +52,29 @@ def test_links_of_the_documentation_lead_to_files(name: str) -> None:
 
 def test_what_the_readme_says_of_installing_is_there() -> None:
     """`pip install .` is what `test_package` does with the same files, and its environment has the `slipway` command."""
-    pip, make = (block.splitlines() for block in commands("README.md")[:2])
+    pip, clone = (block.splitlines() for block in commands("README.md")[:2])
     assert pip == ["pip install .", "slipway --version"]
-    assert make == ["make train", "make test", "source .venv/bin/activate", "slipway runs"]
-    told = subprocess.run(["make", "-n", "train", "test"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert clone == ["make train", "make test", "source .venv/bin/activate", "slipway runs"]
+    told = make("-n", "train", "test")
     assert ".venv/bin/python bin/train.py" in told
     assert ".venv/bin/python -m pytest" in told
+
+
+def test_make_alone_lists_every_target() -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert re.findall(r"^make (\w+) +\w", make(), flags=re.MULTILINE) == targets
+
+
+def test_the_citation_names_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == slipway.__version__
+
+
+def make(*arguments: str) -> str:
+    """Return what `make` prints; what a `make` that runs the tests has set does not count."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "VENV"}
+    done = subprocess.run(["make", *arguments], cwd=ROOT, env=kept, capture_output=True, text=True, check=True)
+    return done.stdout
 
 
 @pytest.mark.slow
