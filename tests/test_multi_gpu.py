@@ -80,7 +80,7 @@ def test_torchrun_makes_one_group_that_sees_every_sample_once_an_epoch(data: Pat
     assert run["world_size"] == 2
     assert run["state"] == "finished"
     assert run["recipe"]["resolution"]["global_batch_size"] == 12
-    assert run["recipe"]["resolution"]["learning_rate_factor"] == 2.0
+    assert run["recipe"]["resolution"]["batch_size_factor"] == 2.0
     assert "global batch 12 from base 6 on 2 processes, learning rate x 2" in done.stderr
     trained = run["data"]["samples"]["train"]
     for epoch in (0, 1):
@@ -114,7 +114,7 @@ def test_accelerate_launch_with_the_two_process_config_reaches_the_weights_of_on
     (first, first_events), (second, second_events) = read_run(tmp_path / "two"), read_run(tmp_path / "one")
     assert (first["world_size"], second["world_size"]) == (2, 1)
     assert first["recipe"]["resolution"]["global_batch_size"] == 6
-    assert first["recipe"]["resolution"]["learning_rate_factor"] == 1.0
+    assert first["recipe"]["resolution"]["batch_size_factor"] == 1.0
     losses = [
         [event["loss"] for event in events if event["event"] == "step"] for events in (first_events, second_events)
     ]

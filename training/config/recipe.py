@@ -58,6 +58,10 @@ class TaskSpec:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     """What the task was told that decides what is learned, as plain values."""
+    model_fingerprint: str | None = None
+    """Tells the model's structure from another's; None until the model is made."""
+    data_fingerprint: str | None = None
+    """Tells the samples from others; None until they are read. Where they lie is no part of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +85,8 @@ class Resolution:
 
     num_processes: int
     global_batch_size: int
-    learning_rate_factor: float
+    batch_size_factor: float
+    """What the learning rate is multiplied by for the global batch."""
     mixed_precision: MixedPrecision
 
 
@@ -118,13 +123,13 @@ class Recipe:
         check(rate > 0, "recipe", "learning_rate", rate, "above 0")
 
     def resolve(self, num_processes: int, mixed_precision: MixedPrecision) -> Recipe:
-        """Return the recipe with its global batch, learning rate factor and mixed precision fixed for a run."""
+        """Return the recipe with its global batch, its learning rate and its mixed precision fixed for a run."""
         global_batch_size = self.batch_size * (num_processes if self.batch_rule == "scale" else 1)
         factor = batch_size_factor(global_batch_size, self.batch_size, self.learning_rate_rule)
         resolution = Resolution(
             num_processes=num_processes,
             global_batch_size=global_batch_size,
-            learning_rate_factor=factor,
+            batch_size_factor=factor,
             mixed_precision=mixed_precision,
         )
         return dataclasses.replace(self, resolution=resolution)
@@ -139,7 +144,7 @@ class Recipe:
     @property
     def peak_learning_rate(self) -> float:
         """The learning rate at the global batch, before a stage's own factor."""
-        return self.optimizer.learning_rate * self.resolved.learning_rate_factor
+        return self.optimizer.learning_rate * self.resolved.batch_size_factor
 
     def first_epoch(self, stage_number: int) -> int:
         """Return the epoch of the run at which a stage starts: a function of the recipe, not of what stopped early."""

@@ -92,7 +92,7 @@ def explain_learning_rate(recipe: Recipe) -> str:
         return f"{base:.4g} (rule none: does not follow the batch)"
     if ratio == 1:
         return f"{base:.4g} (the global batch is the base batch)"
-    factor = recipe.resolved.learning_rate_factor
+    factor = recipe.resolved.batch_size_factor
     return f"{base:.4g} -> {peak:.4g} (x {factor:.4g}: {recipe.learning_rate_rule} rule, batch x {ratio:.4g})"
 
 

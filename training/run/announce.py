@@ -60,7 +60,7 @@ def report_decisions(
             kind="batch_rule",
             reason=(
                 f"{recipe.batch_rule}: global batch {resolved.global_batch_size} from base {recipe.batch_size} on "
-                f"{processes}, learning rate x {resolved.learning_rate_factor:g} ({recipe.learning_rate_rule})"
+                f"{processes}, learning rate x {resolved.batch_size_factor:g} ({recipe.learning_rate_rule})"
             ),
             fields={
                 "rule": recipe.batch_rule,

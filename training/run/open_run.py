@@ -22,6 +22,7 @@ from ..storage.checkpoint import Manifest
 from ..storage.run_folder import create_run_folder
 from ..storage.run_lock import lock_run
 from ..tasks.task import Task
+from .old_records import recipe_of_record
 from .resume import Found, continued_recipe, differences_of, find_run, folder_to_resume, is_finished
 from .training_config import TrainingConfig
 
@@ -80,9 +81,8 @@ def open_run(
     if record:
         recipe, differences = continued_recipe(
             base,
-            record["recipe"],
+            recipe_of_record(record, task),
             mixed_precision=config.mixed_precision,
-            same_data=_fingerprint(record.get("data", {})) == _fingerprint(task.describe()),
             where=record["name"],
             allow_change=config.allow_recipe_change,
         )
@@ -141,17 +141,12 @@ def _compare_ranks(recipe: Recipe, ranks: Ranks) -> None:
     own = recipe.as_dict()
     main = json.loads(ranks.broadcast_text(json.dumps(own)))
     error = None
-    if differences := [one for one in differences_of(main, own) if not one.startswith("data.source ")]:
+    if differences := differences_of(main, own):
         error = UserError(
             f"rank {ranks.rank} is to train another recipe than rank 0: {', '.join(differences)}; give every process the "
             "same options, files and environment"
         )
     ranks.raise_on_all_ranks(error)
-
-
-def _fingerprint(description: Mapping[str, Any]) -> Any:
-    """Return what tells the samples of one task from those of another."""
-    return description.get("fingerprint") or json.loads(json.dumps(description.get("samples"), default=str))
 
 
 def _link_log(run_folder: Path, rank: int) -> None:

@@ -15,6 +15,12 @@ from ..storage.checkpoint import DamagedCheckpoint, Manifest, newest_checkpoint,
 
 AUTO = "auto"
 
+_IN_WORDS = {
+    "task.name": "the task",
+    "task.model_fingerprint": "the structure of the model: fingerprint",
+    "task.data_fingerprint": "the samples of the data: fingerprint",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
@@ -83,14 +89,13 @@ def continued_recipe(
     saved: Mapping[str, Any],
     *,
     mixed_precision: str,
-    same_data: bool,
     where: str,
     allow_change: bool,
 ) -> tuple[Recipe, list[str]]:
     """Return the recipe to go on with, its resolution the saved one, and how it differs from the saved one.
 
-    The base recipes are compared, and `mixed_precision` where it is not `auto`. Where the data lies does not matter as long
-    as its samples are the same. Raises `UserError` for a difference that was not allowed.
+    The base recipes are compared, and `mixed_precision` where it is not `auto`. Raises `UserError` for a difference that
+    was not allowed.
     """
     try:
         resolution = Resolution(**saved["resolution"])
@@ -98,8 +103,7 @@ def continued_recipe(
     except (KeyError, TypeError):
         raise UserError(f"{where}: its recipe was written by another version; start another run") from None
     resolved = dataclasses.replace(recipe, resolution=resolution)
-    differences = [] if same_data else ["the samples of the data"]
-    differences += differences_of(saved, resolved.as_dict())
+    differences = differences_of(saved, resolved.as_dict())
     if mixed_precision not in ("auto", resolution.mixed_precision):
         differences.append(f"mixed_precision {resolution.mixed_precision} -> {mixed_precision}")
         resolution = dataclasses.replace(resolution, mixed_precision=mixed_precision)  # type: ignore[arg-type]
@@ -128,7 +132,7 @@ def differences_of(old: Any, new: Any, name: str = "") -> list[str]:
             for number, (a, b) in enumerate(zip(old, new, strict=True))
             for one in differences_of(a, b, f"{name}[{number}]")
         ]
-    return [] if old == new else [f"{name} {_format_value(old)} -> {_format_value(new)}"]
+    return [] if old == new else [f"{_IN_WORDS.get(name, name)} {_format_value(old)} -> {_format_value(new)}"]
 
 
 def _format_value(value: Any) -> str:

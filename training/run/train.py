@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..common.errors import UserError
 from ..config.intervals import Interval
 from ..config.plan import Plan
-from ..config.recipe import MixedPrecision
+from ..config.recipe import MixedPrecision, Recipe
 from ..data.prepared.shared_data import prepare_data_once
 from ..devices.interruption import Interrupted, StopRequest
 from ..devices.manager import DeviceManager, make_accelerator
@@ -21,7 +21,7 @@ from ..devices.rank_failure import decide_reporter
 from ..devices.ranks import Ranks
 from ..devices.watchdog import Watchdog
 from ..devices.world import check_world, launched_world, leave_group
-from ..loop.trainer import Trainer
+from ..loop.trainer import Trainer, build_model
 from ..observers.console import configure_logging, make_console, make_console_observer
 from ..observers.events import Decision, Observers, RunEnd
 from ..observers.first_step import FirstStep
@@ -30,6 +30,7 @@ from ..observers.launch_mark import LaunchMark
 from ..observers.profiling.sections import UNMARKED, Sections
 from ..observers.record import RunRecord
 from ..storage.run_folder import RUN_SCHEMA_VERSION, folder_name
+from ..tasks.fingerprint import model_fingerprint
 from ..tasks.sign import SignTask
 from ..tasks.task import Task
 from .announce import announce_run, describe_preparation, report_decisions
@@ -129,7 +130,7 @@ def _train(
     observers: Observers,
     stop: StopRequest,
 ) -> dict[str, Any]:
-    base = config.make_recipe(task)
+    base, options = config.make_recipe(task), asked.values_for(task)
     notes: tuple[str, ...] = ()
     prepared: tuple[Decision, ...] = ()
     if task is None:
@@ -140,6 +141,8 @@ def _train(
         task = SignTask(data, config.model_spec)
     if task.num_samples("train") == 0:
         raise UserError(f"{_data_name(task)}: no sample to train on")
+    model = build_model(task, base)
+    base = _with_fingerprints(base, task.data_fingerprint(), model_fingerprint(model))
     name = config.experiment_name or folder_name(f"{_data_name(task)}-{Path(config.stages_config).stem}")
     with ExitStack() as stack:
         settings = DeviceManager.optimize_for_device(ranks.device)
@@ -159,7 +162,7 @@ def _train(
             observers.on_run_end(RunEnd(result=run.result, folder=run.shared_folder))
             return run.result
         plan = run.plan
-        record = _keep_record(run, _make_record(run, asked, plan, task), observers, ranks)
+        record = _keep_record(run, _make_record(run, options, plan, task), observers, ranks)
         sections = _start_profiling(config, run, observers, ranks)
         try:
             trainer = Trainer(
@@ -168,6 +171,7 @@ def _train(
                 plan=plan,
                 ranks=ranks,
                 observer=observers,
+                model=model,
                 folder=run.folder,
                 save_every=Interval.parse(config.save_every, "--save-every"),
                 keep=config.keep,
@@ -187,6 +191,10 @@ def _train(
                 told = f"{type(error).__name__}: {error}".removesuffix(": ")
                 record.end("interrupted" if stopped else "failed", error=told)
             raise
+
+
+def _with_fingerprints(recipe: Recipe, data: str, model: str) -> Recipe:
+    return replace(recipe, task=replace(recipe.task, data_fingerprint=data, model_fingerprint=model))
 
 
 def _keep_record(run: OpenRun, content: dict[str, Any], observers: Observers, ranks: Ranks) -> RunRecord | None:
@@ -231,7 +239,7 @@ def make_task(config: TrainingConfig) -> Task:
     return SignTask(data, config.model_spec)
 
 
-def _make_record(run: OpenRun, config: TrainingConfig, plan: Plan, task: Task) -> dict[str, Any]:
+def _make_record(run: OpenRun, options: dict[str, Any], plan: Plan, task: Task) -> dict[str, Any]:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return {
         "schema_version": RUN_SCHEMA_VERSION,
@@ -240,7 +248,7 @@ def _make_record(run: OpenRun, config: TrainingConfig, plan: Plan, task: Task) -
         "resumed": [*run.record.get("resumed", []), now] if run.record else [],
         "progress": run.record.get("progress") or {},
         "command": _command(),
-        "config": asdict(config),
+        "config": options,
         "recipe": run.recipe.as_dict(),
         "recipe_hash": run.recipe.hash,
         "base_recipe_hash": run.recipe.base_hash,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..common.conversion import field_types, plain_values
+from ..common.errors import UserError, flag_of
 from ..config.options import GeneralOptions
 from ..config.recipe import Recipe, TaskSpec
 from ..config.stages import load_stages
 from ..tasks.presets import PRESETS
-from ..tasks.sign_options import SignOptions, SignStage
+from ..tasks.sign_options import STAGE_OPTIONS, SignOptions, SignStage
 
 if TYPE_CHECKING:
     from ..tasks.task import Task
@@ -25,13 +27,41 @@ class TrainingConfig(GeneralOptions, SignOptions):
 
         Without a task it is sign recognition.
         """
+        if task is not None:
+            self._check_options_of(task)
+        spec = self.sign_task if task is None else _spec_of(task)
         stage_options = SignStage if task is None else task.stage_options
-        spec = self.sign_task if task is None else TaskSpec(name=task.name)
         stages = tuple(
             dataclasses.replace(stage, options=self.change_stage_options(stage.options))
             for stage in load_stages(self.stages_config, PRESETS, stage_options)
         )
         return self.recipe_of(spec, stages)
+
+    def values_for(self, task: Task | None) -> dict[str, Any]:
+        """Return the options by name as they stand in `run.json`: those that the task, sign recognition if None, has."""
+        left_out = _sign_only(task) if task is not None else set()
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
+
+    def _check_options_of(self, task: Task) -> None:
+        """Raise `UserError` for an option of sign recognition that is set and does nothing for the task."""
+        unused = _sign_only(task)
+        for field in dataclasses.fields(SignOptions):
+            if field.name in unused and getattr(self, field.name) != field.default:
+                raise UserError(
+                    f"{flag_of(field.name)}: an option of sign recognition, which does nothing for the task "
+                    f"{task.name!r}; leave it out",
+                    option=field.name,
+                )
+
+
+def _sign_only(task: Task) -> set[str]:
+    """Return the options of sign recognition that do nothing for a task."""
+    of_stages = field_types(task.stage_options) if task.stage_options is not None else {}
+    return set(field_types(SignOptions)) - {option for option, name in STAGE_OPTIONS.items() if name in of_stages}
+
+
+def _spec_of(task: Task) -> TaskSpec:
+    return TaskSpec(name=task.name, options=plain_values(dict(task.options), "", []))
 
 
 AdvancedTrainingConfig = TrainingConfig

@@ -15,7 +15,8 @@ from ..common.errors import UserError
 from .files import flush_folder, replaced, write_json, write_tensors
 from .run_lock import lock_run
 
-RUN_SCHEMA_VERSION = 1
+RUN_SCHEMA_VERSION = 2
+"""Of `run.json`."""
 
 _LONGEST_NAME = 100
 """Characters of a generated name, well below the limit of file systems."""

@@ -111,6 +111,10 @@ class SignTask(ClassificationTask):
             return model.score_rows(landmarks, lengths, real, batch.keys)
         return model(pad_with_last(landmarks, lengths, real), lengths, batch.keys)
 
+    def data_fingerprint(self) -> str:
+        """Return the hash of all clips and of their splits."""
+        return self._facts.fingerprint
+
     def describe(self) -> Mapping[str, Any]:
         """Return name, size and split of the data."""
         return {

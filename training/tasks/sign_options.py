@@ -68,6 +68,10 @@ class SignStage(ClassificationStage):
         check(0 <= self.dropout < 1, "stage", "dropout", self.dropout, "in [0, 1)")
 
 
+STAGE_OPTIONS = {"dropout": "dropout", "augment": "augmentation"}
+"""Options for every stage, and what of a stage they set."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SignOptions:
     """The options of sign recognition."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 
 from ..common.errors import UserError
 from ..config.recipe import Stage
+from .fingerprint import samples_fingerprint
 
 
 @dataclass(slots=True)
@@ -55,6 +57,8 @@ class Task(abc.ABC):
 
     name: str = "task"
     keyed_randomness: bool = True
+    options: Mapping[str, Any] = MappingProxyType({})
+    """What the task was told that decides what is learned, as plain values: they stand in the recipe and its hash."""
     stage_options: type | None = None
     """A dataclass of what a stage can set in this task, such as a dropout, for files of stages; `Stage.options` holds one."""
 
@@ -130,6 +134,16 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def metrics(self, rows: np.ndarray, split: str) -> dict[str, Any]:
         """Return metrics by name from the rows of all samples of a split, each once, in the order of their indices."""
+
+    def data_fingerprint(self) -> str:
+        """Return a hash that tells the samples from others: it stands in the recipe, and a run resumes with the same alone.
+
+        Here it is of the sizes of the splits and of 16 samples of each, as `fetch` returns them. Override it where all
+        samples can be hashed, or a version of the data set says as much.
+        """
+        return samples_fingerprint(
+            {split: self.num_samples(split) for split in ("train", "validation", "test")}, self.fetch
+        )
 
     def describe(self) -> Mapping[str, Any]:
         """Return what the header and `run.json` say of the data and the model."""

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..common.errors import UserError
 from .classification import ClassificationTask
+from .fingerprint import tensors_fingerprint
 from .task import Batch, Task
 
 
@@ -68,6 +69,13 @@ class TensorTask(ClassificationTask):
     def forward(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the class scores."""
         return model(batch.tensors["inputs"])
+
+    def data_fingerprint(self) -> str:
+        """Return a hash of all tensors."""
+        names = ("inputs", "labels")
+        return tensors_fingerprint(
+            {f"{split}.{names[n]}": pair[n] for split, pair in self._splits.items() for n in range(2)}
+        )
 
     def describe(self) -> Mapping[str, Any]:
         """Return the sizes of the splits and the number of classes."""

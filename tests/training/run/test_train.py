@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ from tests.training.helpers import catch, make_task
 
 NUM_CLIPS = 40
 SMALL: dict[str, Any] = {
-    "device": "cpu", "stages_config": "minimal", "epochs": 2, "batch_size": 8, "model_width": 16, "model_blocks": 1,
-    "log_level": "error",
+    "device": "cpu", "stages_config": "minimal", "epochs": 2, "batch_size": 8, "log_level": "error",
 }  # fmt: skip
+SMALL_MODEL: dict[str, Any] = {"model_width": 16, "model_blocks": 1}
 
 
 @contextmanager
@@ -76,8 +77,9 @@ def reference_losses(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> l
 
 
 def config(source: Path | None, runs_dir: Path, **options: Any) -> TrainingConfig:
-    data = {} if source is None else {"data": str(source)}
-    return TrainingConfig(**{**SMALL, **data, "runs_dir": str(runs_dir), **options})
+    """Return the config of a small run on clips, or of a task of one's own where there is no source."""
+    of_task = {} if source is None else {**SMALL_MODEL, "data": str(source)}
+    return TrainingConfig(**{**SMALL, **of_task, "runs_dir": str(runs_dir), **options})
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -90,8 +92,18 @@ def test_run_json_holds_the_recipe_the_plan_the_versions_and_the_result(clips: P
     run = read_run(tmp_path / "clips-default")
     recipe = asked.make_recipe().resolve(1, "no")
     assert run["state"] == "finished"
+    of_task = run["recipe"]["task"]
+    recipe = replace(
+        recipe,
+        task=replace(
+            recipe.task,
+            model_fingerprint=of_task["model_fingerprint"],
+            data_fingerprint=run["data"]["fingerprint"],
+        ),
+    )
     assert run["recipe"] == recipe.as_dict()
-    assert (run["recipe_hash"], run["base_recipe_hash"]) == (recipe.hash, asked.make_recipe().base_hash)
+    assert (run["recipe_hash"], run["base_recipe_hash"]) == (recipe.hash, recipe.base_hash)
+    assert len(of_task["model_fingerprint"]) == 16
     assert run["world_size"] == run["plan"]["world_size"] == 1
     assert run["plan"]["device"] == "cpu"
     assert {"python", "torch", "accelerate", "datasets"} <= run["versions"].keys()
@@ -175,14 +187,14 @@ def test_a_run_that_is_broken_off_says_so_and_keeps_its_journal(
     assert "run_end" not in events
 
 
-def test_a_model_that_cannot_be_built_leaves_a_failed_run_and_not_a_running_one(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_built_leaves_no_folder(tmp_path: Path) -> None:
     def broken() -> nn.Module:
         raise RuntimeError("no such layer")
 
     task = TensorTask(broken, {"train": (torch.randn(8, 3), torch.arange(8) % 2)})
     with pytest.raises(RuntimeError, match="no such layer"):
-        train(config(None, tmp_path, experiment_name="t"), task=task)
-    assert read_run(tmp_path / "t")["state"] == "failed"
+        train(config(None, tmp_path / "runs", experiment_name="t"), task=task)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_task_of_ones_own_is_trained_and_not_called_synthetic(tmp_path: Path) -> None:
@@ -194,6 +206,104 @@ def test_a_task_of_ones_own_is_trained_and_not_called_synthetic(tmp_path: Path) 
     assert not run["data"].get("synthetic", False)
     weights = load_file(tmp_path / "blobs-minimal" / "best" / "model.safetensors")
     assert weights["0.weight"].shape == (16, 8)
+
+
+def small_task(
+    make_model: Callable[[], nn.Module] = lambda: nn.Linear(3, 2), shift: float = 0.0, **options: Any
+) -> TensorTask:
+    """Return a task of one's own, told certain options."""
+    inputs = torch.arange(24.0).reshape(8, 3) + shift
+    task = TensorTask(make_model, {"train": (inputs, torch.arange(8) % 2)}, name="own")
+    task.options = options
+    return task
+
+
+def test_the_hash_of_ones_own_task_is_of_its_model_its_data_and_its_options(tmp_path: Path) -> None:
+    tasks = {
+        "plain": small_task(),
+        "again": small_task(),
+        "net": small_task(lambda: nn.Linear(3, 2, bias=False)),
+        "data": small_task(shift=1.0),
+        "options": small_task(depth=3),
+    }
+    for name, task in tasks.items():
+        train(config(None, tmp_path, experiment_name=name, max_steps=1), task=task)
+    runs = {name: read_run(tmp_path / name) for name in tasks}
+    hashes = {name: run["base_recipe_hash"] for name, run in runs.items()}
+    assert hashes.pop("again") == hashes["plain"]
+    assert len(set(hashes.values())) == len(hashes)
+    assert runs["options"]["recipe"]["task"]["options"] == {"depth": 3}
+
+
+def test_the_record_of_ones_own_task_lists_no_option_of_another(tmp_path: Path) -> None:
+    train(config(None, tmp_path, experiment_name="own", max_steps=1), task=small_task())
+    run = read_run(tmp_path / "own")
+    assert not {"data", "split", "model_width", "model_blocks", "dropout", "augment"} & run["config"].keys()
+    assert run["recipe"]["stages"][0]["options"] == {"label_smoothing": 0.1}
+    assert run["recipe"]["task"]["options"] == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "flag"),
+    [({"model_width": 64}, "--model-width"), ({"data": "x.npz"}, "--data"), ({"dropout": 0.5}, "--dropout")],
+)
+def test_an_option_that_does_nothing_for_ones_own_task_is_refused(
+    tmp_path: Path, options: dict[str, Any], flag: str
+) -> None:
+    error = catch(train, config(None, tmp_path / "runs", **options), task=small_task())
+    assert str(error) == (f"{flag}: an option of sign recognition, which does nothing for the task 'own'; leave it out")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_task_of_ones_own_brings_its_own_stage_options(tmp_path: Path) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Settings:
+        dropout: float = 0.0
+        temperature: float = 1.0
+
+    seen = []
+
+    class Tempered(TensorTask):
+        stage_options = Settings
+
+        def begin_stage(self, model: nn.Module, stage: Stage) -> None:
+            seen.append(stage.options)
+
+    task = Tempered(lambda: nn.Linear(3, 2), {"train": (torch.randn(8, 3), torch.arange(8) % 2)}, name="own")
+    # A preset gives what it knows, and `--dropout` is an option of this task too.
+    train(config(None, tmp_path, max_steps=1, dropout=0.4), task=task)
+    (tmp_path / "stages.yaml").write_text("- {name: only, epochs: 1, temperature: 2}\n")
+    train(config(None, tmp_path, stages_config=str(tmp_path / "stages.yaml"), max_steps=1), task=task)
+    assert seen == [Settings(dropout=0.4), Settings(temperature=2.0)]
+    (tmp_path / "stages.yaml").write_text("- {name: only, epochs: 1, temprature: 2}\n")
+    error = catch(train, config(None, tmp_path, stages_config=str(tmp_path / "stages.yaml")), task=task)
+    assert "stage 1: unknown key 'temprature' (did you mean 'temperature'?)" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"make_model": lambda: nn.Linear(3, 2, bias=False)}, "the structure of the model: fingerprint"),
+        ({"shift": 1.0}, "the samples of the data: fingerprint"),
+        ({"depth": 4}, "task.options.depth 3 -> 4"),
+    ],
+)
+def test_ones_own_task_is_not_resumed_with_another_net_data_or_options(
+    tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    options = {"experiment_name": "own", "resume": "auto"}
+    task = small_task(depth=3)
+    task.losses = broken_loss  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="enough"):
+        train(config(None, tmp_path, **options), task=task)
+    error = catch(train, config(None, tmp_path, **options), task=small_task(**{"depth": 3, **changes}))
+    assert str(error).startswith(f"own: the recipe is not the run's any more: {told}")
+    assert "\n" not in str(error)
+    assert train(config(None, tmp_path, **options), task=small_task(depth=3))["steps"] == 2
+
+
+def broken_loss(*_: Any) -> torch.Tensor:
+    raise RuntimeError("enough")
 
 
 def test_tensors_are_not_announced_as_synthetic_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
