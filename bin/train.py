@@ -10,10 +10,10 @@ _TOP = next(str(top) for top in Path(__file__).resolve().parents if (top / "slip
 if _TOP not in sys.path:
     sys.path.insert(0, _TOP)
 
-from slipway.launcher.launch.self_launch import start_itself
+from slipway.launcher.launch.self_launch import launch_on_all_devices
 
 if __name__ == "__main__":
-    code = start_itself(__file__, sys.argv[1:])
+    code = launch_on_all_devices(__file__, sys.argv[1:])
     if code is None:
         from slipway.training.run.cli import main
 

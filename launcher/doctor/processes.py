@@ -118,21 +118,21 @@ def _kill(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """Kill processes and all their descendants, which torchrun puts in other sessions."""
     import psutil  # not needed by `slipway doctor --quick`
 
-    from ..launch.supervise.processes import send, stopped_family, wait
+    from ..launch.supervise.processes import send_signal, stop_with_descendants, wait_for_end
 
     tree: set[psutil.Process] = set()
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             if process.poll() is None:
-                tree |= stopped_family(psutil.Process(process.pid))
+                tree |= stop_with_descendants(psutil.Process(process.pid))
     for one in tree:
-        send(one, signal.SIGKILL)
+        send_signal(one, signal.SIGKILL)
     # A driver can keep a process alive even after SIGKILL, so the wait has a limit.
     deadline = time.monotonic() + _DEATH_SECONDS
     for process in processes:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=max(0.0, deadline - time.monotonic()))
-    wait(tree, deadline - time.monotonic())
+    wait_for_end(tree, deadline - time.monotonic())
 
 
 def _format_exit(code: int) -> str:

@@ -182,11 +182,11 @@ class _Launch:
         prepared = self._prepare(plan, self._folder, self._runs)
         notes = (*(f"warning: {warning}" for warning in plan.warnings), *notes, *prepared.notes)
         if self._options.dry_run:
-            from .dry_run import show
+            from .dry_run import print_dry_run
 
             if self._options.max_restarts:
                 notes = (*notes, f"after a crash it starts again, {self._options.max_restarts} times at most")
-            show(prepared.run, prepared.files, notes, as_json=self._options.json)
+            print_dry_run(prepared.run, prepared.files, notes, as_json=self._options.json)
             return 0
         from ...training.common.settings_files import format_path
         from .restarts import run_with_restarts

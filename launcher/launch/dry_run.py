@@ -1,4 +1,4 @@
-"""What `slipway launch --dry-run` shows: the command, how its environment differs from this one, and the files."""
+"""Print what `slipway launch --dry-group` shows: the command, how its environment differs from this one, the files."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from .supervise.supervisor import GroupStart, print_status
 _SCHEMA_VERSION = 1
 
 
-def show(run: GroupStart, files: Mapping[str, str], notes: Sequence[str], *, as_json: bool) -> None:
-    """Print what would be started and written; the notes go to stderr, with `as_json` they stand in the JSON."""
-    changes = difference(os.environ, run.environment)
-    written = {str(run.folder / name): content for name, content in files.items()}
+def print_dry_run(group: GroupStart, files: Mapping[str, str], notes: Sequence[str], *, as_json: bool) -> None:
+    """Print what would be started and written. Notes go to stderr, with `as_json` into the JSON."""
+    changes = difference(os.environ, group.environment)
+    written = {str(group.folder / name): content for name, content in files.items()}
     if as_json:
-        shown = {
+        data = {
             "schema_version": _SCHEMA_VERSION,
-            "argv": run.argv,
+            "argv": group.argv,
             "environment": dataclasses.asdict(changes),
             "files": written,
             "notes": list(notes),
         }
-        print(json.dumps(shown, indent=2, ensure_ascii=False))
+        print(json.dumps(data, indent=2, ensure_ascii=False))
         return
     for note in notes:
         print_status(note)
-    print(shlex.join(run.argv))
+    print(shlex.join(group.argv))
     print("\nEnvironment, as it differs from this one:")
-    for line in _lines(changes):
+    for line in _difference_lines(changes):
         print(f"  {line}")
     for path, content in written.items():
         print(f"\n{path}:")
         print("\n".join(f"  {line}" for line in content.splitlines()))
 
 
-def _lines(changes: Difference) -> list[str]:
+def _difference_lines(changes: Difference) -> list[str]:
     return [
         *(f"+ {name}={value}" for name, value in changes.added.items()),
         *(f"~ {name}={new} (was {old})" for name, (old, new) in changes.changed.items()),

@@ -1,4 +1,4 @@
-"""The folder of a launch: plan, config, logs and what the processes say. Old ones are removed."""
+"""The folder of a launch: the plan, the config, the logs and the states of its processes. Old folders are removed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAME = re.compile(r"\d{8}T\d{6}Z-(\d+)(-\d+)?")
 
 
 def next_folder(log_dir: Path) -> Path:
-    """Return the absolute path of a launch folder that is not there yet: `20260131T235959Z-4711`, by UTC time and pid."""
+    """Return the absolute path of a new launch folder, named by UTC time and process id: `20260131T235959Z-4711`."""
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}"
     path = log_dir.absolute() / name
     number = 1
@@ -29,7 +29,7 @@ def next_folder(log_dir: Path) -> Path:
 
 
 def create(folder: Path, files: Mapping[str, str]) -> None:
-    """Create the folder with these files, and remove old ones beside it. Raises `UserError`."""
+    """Create the folder with these files, and remove old launch folders beside it. Raises `UserError`."""
     try:
         folder.mkdir(parents=True)
         for name, content in files.items():
@@ -40,16 +40,16 @@ def create(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def _remove_old(newest: Path) -> None:
-    """Keep the newest launches; one whose launcher still runs is kept in any case."""
+    """Remove launch folders but the newest, and those whose launcher still runs."""
     with contextlib.suppress(OSError):
         launches = sorted(path for path in newest.parent.iterdir() if path.is_dir() and _NAME.fullmatch(path.name))
         for path in launches[:-_KEPT_LAUNCHES]:
             match = _NAME.fullmatch(path.name)
-            if match and not _runs(int(match[1])):
+            if match and not _is_running(int(match[1])):
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _runs(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -60,14 +60,14 @@ def _runs(pid: int) -> bool:
 
 
 def restart_folder(folder: Path, number: int) -> Path:
-    """Return the path of the folder of a restart, counted from 1, inside that of its launch."""
+    """Return the path of the folder of a restart, format_count from 1, inside that of its launch."""
     return folder / f"restart_{number}"
 
 
 def remove_if_kept_elsewhere(folder: Path, num_logs: int) -> bool:
-    """Remove a folder whose logs, of restarts too, all have a second name, as a run folder gives them.
+    """Remove a launch folder if all its logs, those of restarts too, also have a name in a run folder (a hard link).
 
-    Return whether it did.
+    Return whether it was removed.
     """
     logs = list(folder.rglob("rank_*.log"))
     try:
@@ -77,5 +77,5 @@ def remove_if_kept_elsewhere(folder: Path, num_logs: int) -> bool:
         return False
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):
-        folder.parent.rmdir()  # where it was the only one
+        folder.parent.rmdir()  # unless other launches are in it
     return True

@@ -17,12 +17,12 @@ from pathlib import Path
 from ...training.common.errors import UserError
 from ...training.common.settings_files import format_path
 from .state_files import PROGRESS_FILE
-from .supervise.outcome import EXIT_RESUMABLE, Outcome, describe, failed_rank_error, failed_rank_name
-from .supervise.signals import FORWARDED, Inbox, Received
-from .supervise.supervisor import GroupStart, print_status, run
+from .supervise.outcome import EXIT_RESUMABLE, Outcome, failed_rank_error, failed_rank_name, format_outcome
+from .supervise.signals import FORWARDED_SIGNALS, ReceivedSignal, SignalQueue
+from .supervise.supervisor import GroupStart, print_status, run_group
 
 _BAD_INPUT = 2
-_ASKED = tuple(128 + one for one in FORWARDED)
+_ASKED = tuple(128 + one for one in FORWARDED_SIGNALS)
 """Exit codes of processes that a signal ended which somebody sends to stop them; a crash has others."""
 _LONGEST_PAUSE_SECONDS = 30.0
 _LOOK_SECONDS = 0.2
@@ -64,11 +64,11 @@ def run_with_restarts(first: GroupStart, again: PrepareRestart, max_restarts: in
     """
     attempts: list[Attempt] = []
     runs: dict[Path, None] = {}  # in the order in which the training began them
-    with Inbox() as inbox:
+    with SignalQueue() as queue:
         then: GroupStart | Outcome = first
         while isinstance(then, GroupStart):
             begun = time.monotonic()
-            outcome = run(then, inbox)
+            outcome = run_group(then, queue)
             _print_outcome(outcome)
             progress = read_progress(then.folder)
             runs.update(dict.fromkeys(progress.runs if progress else ()))
@@ -76,23 +76,27 @@ def run_with_restarts(first: GroupStart, again: PrepareRestart, max_restarts: in
             attempts.append(Attempt(outcome=outcome, seconds=time.monotonic() - begun, step=step))
             then = outcome
             if max_restarts > 0 and is_crash(outcome):
-                then = _after_crash(attempts, list(runs), again, max_restarts, inbox)
+                then = _after_crash(attempts, list(runs), again, max_restarts, queue)
     if len(attempts) > 1:
         print_status("\n".join(summary(attempts)))
     return then
 
 
 def _after_crash(
-    attempts: Sequence[Attempt], runs: Sequence[Path], again: PrepareRestart, max_restarts: int, inbox: Inbox
+    attempts: Sequence[Attempt],
+    runs: Sequence[Path],
+    again: PrepareRestart,
+    max_restarts: int,
+    queue: SignalQueue,
 ) -> GroupStart | Outcome:
     """Return what to start now, or how the launch ends."""
     try:
         give_up_where_hopeless(attempts, max_restarts)
         print_status(announce(attempts, max_restarts, newest_step(runs)))
-        received = _signal_within(inbox, pause_seconds(len(attempts)))
+        received = _signal_within(queue, pause_seconds(len(attempts)))
         if received is None:
             following = again(len(attempts), runs)
-            received = _signal_within(inbox, 0.0)
+            received = _signal_within(queue, 0.0)
             if received is None:
                 return following
     except (NoMoreRestarts, UserError) as why:
@@ -108,7 +112,7 @@ def _after_crash(
 
 
 def _print_outcome(outcome: Outcome) -> None:
-    lines = describe(dataclasses.replace(outcome, log=format_path(Path(outcome.log))))
+    lines = format_outcome(dataclasses.replace(outcome, log=format_path(Path(outcome.log))))
     if lines:
         if (outcome.failure == "signal" or outcome.num_killed) and sys.stderr.isatty():
             # A screen that was killed has left its line open and the cursor hidden.
@@ -116,12 +120,12 @@ def _print_outcome(outcome: Outcome) -> None:
         print_status("\n".join(lines))
 
 
-def _signal_within(inbox: Inbox, seconds: float) -> Received | None:
+def _signal_within(queue: SignalQueue, seconds: float) -> ReceivedSignal | None:
     """Return the first signal of a time, None where none came."""
     limit = time.monotonic() + seconds
     while True:
         # In short waits: a signal that another thread got is found at the next one.
-        received = inbox.next(min(_LOOK_SECONDS, max(0.0, limit - time.monotonic())))
+        received = queue.next(min(_LOOK_SECONDS, max(0.0, limit - time.monotonic())))
         if received or time.monotonic() >= limit:
             return received
 
@@ -187,7 +191,7 @@ def summary(attempts: Sequence[Attempt]) -> list[str]:
 def _describe_attempt(attempt: Attempt) -> str:
     outcome = attempt.outcome
     if outcome.failure is None:
-        return "finished" if outcome.exit_code == 0 else describe(outcome)[0]
+        return "finished" if outcome.exit_code == 0 else format_outcome(outcome)[0]
     where = "" if attempt.step is None else f" after step {attempt.step}"
     return f"{failed_rank_name(outcome) or 'the process'} failed{where}: {failed_rank_error(outcome)}"
 

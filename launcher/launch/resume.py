@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 def build_parser() -> Parser:
     """Return the parser of the command."""
     parser = make_parser(
-        "resume", "Go on with a run from its newest checkpoint, started as it was. A finished one stays."
+        "resume", "Continue a run from its newest checkpoint, started as it was. A finished run is left as it is."
     )
-    parser.add_argument("--runs-dir", default="runs", metavar="DIR", help="where runs are kept [runs]")
+    parser.add_argument("--runs-dir", default="runs", metavar="DIR", help="the folder of the runs [runs]")
     add_launch_options(parser)
-    parser.add_argument("run", metavar="RUN", help="the run's folder, or its name in the folder of runs")
+    parser.add_argument("run", metavar="RUN", help="the folder of the run, or its name in the folder of the runs")
     return parser
 
 
 def main(arguments: list[str]) -> int:
-    """Start a run again as it was started, from its newest good checkpoint; return the exit code."""
+    """Start a run again as it was started, from its newest valid checkpoint; return the exit code."""
     parser = build_parser()
     options = parse(parser, arguments)
 
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     if record.get("state") == "finished" and "result" in record:
         print(f"{folder.name} is finished: nothing is left to train", file=sys.stderr)
         return 0
-    earlier, command, where = _how_it_was_started(folder, record)
+    earlier, command, where = _start_of(folder, record)
     for name in ("log_dir", "config", "hardware"):
         if getattr(options, name) != parser.get_default(name):
             setattr(options, name, os.path.abspath(getattr(options, name)))
@@ -71,8 +71,8 @@ def _read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def _how_it_was_started(folder: Path, record: dict[str, Any]) -> tuple[EarlierRun, list[str], Path]:
-    """Return the run as its record tells it, its script with arguments, and the working folder. Raises `UserError`."""
+def _start_of(folder: Path, record: dict[str, Any]) -> tuple[EarlierRun, list[str], Path]:
+    """Return from a record the plan's facts of a run, its command, and its working folder. Raises `UserError`."""
     from ..plan.replan import EarlierRun
 
     try:
@@ -89,9 +89,9 @@ def _how_it_was_started(folder: Path, record: dict[str, Any]) -> tuple[EarlierRu
     if not script:
         raise UserError(f"{folder}: it was started from no script; start it again there, with resume={str(folder)!r}")
     if Path(script).parts[-3:] == TRAIN_SCRIPT.parts[-3:] and not Path(script).is_file():
-        script = TRAIN_SCRIPT  # it was that of an environment which is gone
+        script = TRAIN_SCRIPT  # the record names one of an environment that is gone
     if not Path(script).is_file():
         raise UserError(
-            f"{folder}: its script {script} is not there any more; use its own command with --resume {folder}"
+            f"{folder}: its script {script} does not exist any more; use its own command with --resume {folder}"
         )
     return earlier, [str(script), *words], where

@@ -20,27 +20,27 @@ _TAIL_BYTES = 1 << 16
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """A run as its folder tells it."""
+    """What the folder of a run tells of it."""
 
     name: str
     folder: str
     state: str
-    """`running`, `finished`, `interrupted`, `failed`, or `dead`: it says running, but no process holds it."""
+    """`running`, `finished`, `interrupted`, `failed`, or `dead`: marked as running, but no process has its lock."""
     stage: str | None
     step: int | None
     best: float | None
-    """Of the monitored metric; of a finished run in its test where there is one."""
+    """The best value of the monitored metric; of a finished run that was tested, its test accuracy."""
     checkpoint: str | None
-    """The newest."""
+    """The name of the newest checkpoint."""
     age_seconds: float
-    """Since something was written."""
+    """Time since something was written to the folder."""
 
 
 def build_parser() -> Parser:
     """Return the parser of the command."""
-    parser = make_parser("runs", "Show the runs: state, stage, step, best, newest checkpoint, age.")
-    parser.add_argument("--runs-dir", default="runs", metavar="DIR", help="where runs are kept")
-    parser.add_argument("--json", action="store_true", help="print them as JSON")
+    parser = make_parser("runs", "Show the runs: state, stage, step, best value, newest checkpoint, age.")
+    parser.add_argument("--runs-dir", default="runs", metavar="DIR", help="the folder of the runs [runs]")
+    parser.add_argument("--json", action="store_true", help="print the runs as JSON")
     return parser
 
 
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps({"schema_version": SCHEMA_VERSION, "runs": [vars(one) for one in found]}, indent=2))
     elif found:
-        _show(found)
+        _print_table(found)
     else:
         print(f"no runs in {folder}", file=sys.stderr)
     return 0
@@ -97,14 +97,14 @@ def _summary(folder: Path, record: dict[str, Any]) -> RunSummary:
 
 
 def _last_event(folder: Path) -> dict[str, Any]:
-    """Return the newest step of a run's journal, or what has superseded it; nothing where it has none.
+    """Return step and stage of the newest step, resume or rewind in a run's journal; nothing where there is none.
 
     The journal is written more often than the record.
     """
     with suppress(OSError), (folder / "events.jsonl").open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
         for line in reversed(file.read().splitlines()):
-            with suppress(ValueError, KeyError, TypeError):  # torn, or cut off at the front
+            with suppress(ValueError, KeyError, TypeError):  # a line that is incomplete
                 event = json.loads(line)
                 if event["event"] in ("step", "resume", "rewind"):
                     return {name: event[name] for name in ("step", "stage") if name in event}
@@ -112,7 +112,7 @@ def _last_event(folder: Path) -> dict[str, Any]:
 
 
 def _is_held(folder: Path) -> bool:
-    """Return whether a process trains a run: it holds the lock, which the kernel takes from one that ended."""
+    """Return whether a process trains a run: it has the lock, which the kernel releases when the process ends."""
     import fcntl
 
     try:
@@ -125,7 +125,7 @@ def _is_held(folder: Path) -> bool:
         return False
 
 
-def _show(found: list[RunSummary]) -> None:
+def _print_table(found: list[RunSummary]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -149,13 +149,13 @@ def _show(found: list[RunSummary]) -> None:
             "" if run.step is None else f"{run.step:,}",
             "" if run.best is None else f"{run.best:.4g}",
             run.checkpoint or "none",
-            _age(run.age_seconds),
+            _format_age(run.age_seconds),
         )
         table.add_row(*map(Text, cells))
     Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
 
 
-def _age(seconds: float) -> str:
+def _format_age(seconds: float) -> str:
     for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"

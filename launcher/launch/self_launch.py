@@ -1,4 +1,4 @@
-"""A training that was started by hand with `--multi-gpu`, and starts itself again on every device of the machine."""
+"""Start a training that was started by hand with `--multi-gpu` again, on every device of the machine."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLIPWAY_PLAN")
 _TRUE = ("1", "true", "yes", "on")
 
 
-def start_itself(script: str, arguments: Sequence[str]) -> int | None:
-    """Start a script with its arguments on all devices; return its exit code.
+def launch_on_all_devices(script: str, arguments: Sequence[str]) -> int | None:
+    """Launch a script with its arguments on all devices if they ask for it; return its exit code.
 
-    None where there is nothing to start and this process goes on: `--multi-gpu` is not asked for (which is all that is
-    looked at then), the process was launched already, or the machine has one device.
+    Return None where this process shall train itself: without `--multi-gpu` (which is then all that is looked at), in a
+    process that was launched already, or on a machine with one device.
     """
-    if not _is_wanted(arguments, os.environ):
+    if not _is_asked_for(arguments, os.environ):
         return None
     import sys
 
@@ -34,7 +34,7 @@ def start_itself(script: str, arguments: Sequence[str]) -> int | None:
             if make_plan(hardware, intent).num_processes == 1:
                 return None
         except UserError:
-            return None  # the training says in its own words what cannot work
+            return None  # the training reports the error
         return _launch(script, arguments, device)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -47,10 +47,10 @@ def _launch(script: str, arguments: Sequence[str], device: str) -> int:
     return main(["--device", device, script, *arguments])
 
 
-def _is_wanted(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
-    said = [word for word in arguments if word in ("--multi-gpu", "--no-multi-gpu")]
+def _is_asked_for(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
+    flags = [word for word in arguments if word in ("--multi-gpu", "--no-multi-gpu")]
     by_variable = environment.get("SLIPWAY_MULTI_GPU", "").lower() in _TRUE
-    if not (said[-1] == "--multi-gpu" if said else by_variable):
+    if not (flags[-1] == "--multi-gpu" if flags else by_variable):
         return False
     switched_off = [word for word in arguments if word in ("--data-parallel", "--no-data-parallel")][-1:]
     return (
@@ -61,7 +61,7 @@ def _is_wanted(arguments: Sequence[str], environment: Mapping[str, str]) -> bool
 
 
 def _last_value(arguments: Sequence[str], option: str) -> str | None:
-    """Return the value of an option's last mention, `--option value` or `--option=value`."""
+    """Return the last value of an option, from `--option value` or `--option=value`, or None."""
     value = None
     for at, word in enumerate(arguments):
         if word == option and at + 1 < len(arguments):

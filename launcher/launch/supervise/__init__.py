@@ -1,1 +1,1 @@
-"""The launcher's own side of a launch: starts processes, passes on signals, leaves none behind."""
+"""The launcher's side of a launch: start the processes, pass signals on, leave none behind."""

@@ -1,4 +1,4 @@
-"""How a run of processes ended, and which of them is to blame. Pure."""
+"""How a group of processes ended, and which rank failed first. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 from ..state_files import RankState
 
 EXIT_RESUMABLE = 75
-_ALIKE_SECONDS = 3.0
+_AT_ONCE_SECONDS = 3.0
 
 Failure = Literal["exception", "lost peer", "exit", "signal", "agent", "agent signal"]
 _LONGEST_ERROR = 160  # characters
@@ -18,13 +18,13 @@ _LONGEST_ERROR = 160  # characters
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The end of a run. `failed_rank` failed first; None where none did, or the agent before there were any."""
+    """How a group of processes ended. `failed_rank` failed first; None where no rank failed, or only the agent."""
 
     exit_code: int
     stopped_by: int | None = None  # the signal that asked the launcher to stop
     failed_rank: int | None = None
     failure: Failure | None = None
-    code: int = 0  # of that rank or the agent: its exit code, or the number of the signal that ended it
+    code: int = 0  # the exit code of that rank or the agent, or the number of the signal that ended it
     error: str = ""  # the last line of its traceback
     last_lines: tuple[str, ...] = ()
     log: str = ""
@@ -34,7 +34,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class RankEnd:
-    """How one process ended; `at` is in seconds since 1970, the last time it was seen where it said nothing."""
+    """How one rank ended, and when (seconds since 1970): the last time it was seen where it wrote no time itself."""
 
     rank: int
     exit_code: int  # minus the signal's number where a signal ended it
@@ -43,41 +43,42 @@ class RankEnd:
 
     @property
     def is_consequence(self) -> bool:
-        """Return whether it ended because another one did: it lost its peer, or the agent ended it."""
+        """Return whether it ended because another rank did: it lost its peer, or the agent ended it."""
         return self.exit_code == -signal.SIGTERM or (self.state is not None and self.state.lost_peer)
 
 
-def ends_of(
+def failed_rank_ends(
     states: Mapping[int, RankState], seen_at: Mapping[int, float], real_codes: Mapping[int, int]
 ) -> list[RankEnd]:
-    """Return the end of each rank that failed or asks to be resumed.
+    """Return the end of each rank that failed or asks to be resumed (75).
 
-    What a rank said itself counts. Where it said nothing, or said 0 and died later, its parent's word does; a signal
-    that came before anybody looked is 1.
+    The exit code that a rank wrote itself counts. Where it wrote none, or 0 and died later, the code that its parent saw
+    counts, and 1 where the parent saw none.
     """
     found = []
     for rank in sorted({*states, *real_codes}):
         state = states.get(rank)
-        said = state.exit_code if state else None
-        code = said or real_codes.get(rank, 1 if said is None else 0)
+        written = state.exit_code if state else None
+        code = written or real_codes.get(rank, 1 if written is None else 0)
         if code:
-            at = state.ended_at if state and said and state.ended_at else seen_at.get(rank, 0.0)
+            at = state.ended_at if state and written and state.ended_at else seen_at.get(rank, 0.0)
             found.append(RankEnd(rank=rank, exit_code=code, at=at, state=state))
     return found
 
 
 def first_failure(ends: Iterable[RankEnd]) -> RankEnd | None:
-    """Return the rank to blame: the earliest that failed of itself, else the earliest.
+    """Return the rank that failed first and not because of another one; else the one that ended first.
 
-    Where rank 0 failed with the same code and no traceback at that time, it is the one: ranks fail alike and it speaks.
+    Where all fail at once with the same exit code and no traceback, as on wrong input, it is rank 0, whose output is
+    on the terminal.
     """
     failed = sorted(ends, key=lambda end: (end.exit_code == EXIT_RESUMABLE, end.is_consequence, end.at))
     if not failed:
         return None
     first = failed[0]
-    alike = [end for end in failed if end.rank == 0 and end.exit_code == first.exit_code > 0]
-    if alike and not _has_error(first) and not _has_error(alike[0]) and alike[0].at - first.at < _ALIKE_SECONDS:
-        return alike[0]
+    same = [end for end in failed if end.rank == 0 and end.exit_code == first.exit_code > 0]
+    if same and not _has_error(first) and not _has_error(same[0]) and same[0].at - first.at < _AT_ONCE_SECONDS:
+        return same[0]
     return first
 
 
@@ -86,18 +87,20 @@ def _has_error(end: RankEnd) -> bool:
 
 
 def shell_code(exit_code: int) -> int:
-    """Return an exit code as a shell knows it: 128 + N for signal N."""
+    """Return the exit code of a shell: 128 + N for signal N."""
     return 128 - exit_code if exit_code < 0 else exit_code
 
 
 def all_resumable(states: Mapping[int, RankState], num_processes: int) -> bool:
-    """Return whether every process of this machine stopped with 75, to be resumed."""
+    """Return whether every process of this machine ended with 75, to be resumed."""
     return len(states) == num_processes and all(state.exit_code == EXIT_RESUMABLE for state in states.values())
 
 
-def describe(outcome: Outcome) -> list[str]:
-    """Return what a person is told of a run that did not end well, and nothing of one that did."""
-    killed = f"; {counted(outcome.num_killed, 'process', 'processes')} had to be killed" if outcome.num_killed else ""
+def format_outcome(outcome: Outcome) -> list[str]:
+    """Return the lines that tell a person how a group ended; none where it ended well."""
+    killed = (
+        f"; {format_count(outcome.num_killed, 'process', 'processes')} had to be killed" if outcome.num_killed else ""
+    )
     if outcome.stopped_by is not None:
         resumable = ", resumable" if outcome.exit_code == EXIT_RESUMABLE else ""
         return [f"stopped by {signal.Signals(outcome.stopped_by).name}{resumable}{killed}"]
@@ -105,17 +108,17 @@ def describe(outcome: Outcome) -> list[str]:
         return ["stopped, resumable"] if outcome.exit_code == EXIT_RESUMABLE else []
     if outcome.failure == "agent":
         return [f"no process was started; the log of Accelerate's launcher, {outcome.log}, ends:", *outcome.last_lines]
-    # What rank 0 said is on the terminal already, or where its output went.
-    shown = () if outcome.failed_rank == 0 else outcome.last_lines
-    who = failed_rank_name(outcome)
-    failed = "failed" if who is None else f"{who} failed first"
+    # The output of rank 0 is on the terminal already, or where it was redirected.
+    lines = () if outcome.failed_rank == 0 else outcome.last_lines
+    name = failed_rank_name(outcome)
+    failed = "failed" if name is None else f"{name} failed first"
     killed_hard = outcome.failure in ("signal", "agent signal") and outcome.code == signal.SIGKILL
     hint = " (as the kernel does when memory runs out)" if killed_hard else ""
-    return [f"{failed}: {failed_rank_error(outcome)}{hint}{killed}; log {outcome.log}", *shown]
+    return [f"{failed}: {failed_rank_error(outcome)}{hint}{killed}; log {outcome.log}", *lines]
 
 
 def failed_rank_name(outcome: Outcome) -> str | None:
-    """Return who failed first, in words; None where there is one process only."""
+    """Return the name of what failed first, such as `rank 3`; None where there is only one process."""
     if outcome.failed_rank is None:
         return "Accelerate's launcher"
     alone = outcome.num_processes == 1 and outcome.failed_rank == 0
@@ -123,7 +126,7 @@ def failed_rank_name(outcome: Outcome) -> str | None:
 
 
 def failed_rank_error(outcome: Outcome) -> str:
-    """Return in a few words why a run failed."""
+    """Return in a few words why it failed."""
     if outcome.failure == "agent":
         return "no process was started"
     if outcome.failure in ("signal", "agent signal"):
@@ -142,6 +145,6 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def counted(count: int, one: str, several: str) -> str:
+def format_count(count: int, one: str, several: str) -> str:
     """Return `1 process` or `2 processes`."""
     return f"{count} {one if count == 1 else several}"

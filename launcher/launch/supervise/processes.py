@@ -1,4 +1,4 @@
-"""The processes of a launch: found by their folder's name in their environment, signalled, ended for good."""
+"""Find the processes of a launch, by the launch folder in their environment, signal them and end_processes them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import psutil
 
 from ..state_files import FOLDER_VARIABLE, RankState
 
-_REUSE_SECONDS = 2.0  # the start of a process is known to about a second
+_REUSE_SECONDS = 2.0  # the start time of a process is exact to about a second
 _DRAIN_SECONDS = 2.0
 _POLL_SECONDS = 0.01
-_STOP_SECONDS = 1.0  # for a call that is under way, such as a fork
+_STOP_SECONDS = 1.0  # for a system call in progress, such as a fork
 
 
-def process_of(state: RankState) -> psutil.Process | None:
-    """Return the process that wrote a state; None where it is gone, also when another has its pid since."""
+def find_process(state: RankState) -> psutil.Process | None:
+    """Return the process that wrote a state; None where it is gone, even if another process has its pid now."""
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(state.pid)
         if process.create_time() <= state.started_at + _REUSE_SECONDS:
@@ -28,20 +28,20 @@ def process_of(state: RankState) -> psutil.Process | None:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Return whether a process still runs; one that only waits to be reaped does not."""
+    """Return whether a process still runs; a zombie does not."""
     with contextlib.suppress(psutil.Error):
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     return False
 
 
-def send(process: psutil.Process, signum: int) -> None:
+def send_signal(process: psutil.Process, signum: int) -> None:
     """Send a signal, unless the process is gone."""
     with contextlib.suppress(psutil.Error):
         process.send_signal(signum)
 
 
-def family(processes: Iterable[psutil.Process]) -> set[psutil.Process]:
-    """Return these processes and all that descend from them now."""
+def with_descendants(processes: Iterable[psutil.Process]) -> set[psutil.Process]:
+    """Return these processes and their present descendants."""
     found: set[psutil.Process] = set()
     for process in processes:
         with contextlib.suppress(psutil.Error):
@@ -49,28 +49,28 @@ def family(processes: Iterable[psutil.Process]) -> set[psutil.Process]:
     return found
 
 
-def stopped_family(root: psutil.Process) -> set[psutil.Process]:
-    """Return a process and all that descend from it, stopped: one that runs could start another behind the list's back."""
+def stop_with_descendants(root: psutil.Process) -> set[psutil.Process]:
+    """Stop a process and all its descendants and return them: one that runs could start others while they are listed."""
     found: set[psutil.Process] = set()
     limit = time.monotonic() + _STOP_SECONDS
-    while new := family([root]) - found:
+    while new := with_descendants([root]) - found:
         for process in new:
-            send(process, signal.SIGSTOP)
+            send_signal(process, signal.SIGSTOP)
         found |= new
-        while any(map(_runs_on, found)) and time.monotonic() < limit:
+        while any(map(_is_not_stopped, found)) and time.monotonic() < limit:
             time.sleep(_POLL_SECONDS)
     return found
 
 
-def _runs_on(process: psutil.Process) -> bool:
-    """Return whether a process that was told to stop has not done so yet."""
+def _is_not_stopped(process: psutil.Process) -> bool:
+    """Return whether a process has not stopped yet after SIGSTOP."""
     with contextlib.suppress(psutil.Error):
         return process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_ZOMBIE)
     return False
 
 
-def of_launch(folder: Path) -> set[psutil.Process]:
-    """Return every process whose environment names this launch folder, whoever its parent is by now."""
+def find_processes_of_launch(folder: Path) -> set[psutil.Process]:
+    """Return every process whose environment names this launch folder, whatever its parent."""
     found: set[psutil.Process] = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
@@ -79,10 +79,10 @@ def of_launch(folder: Path) -> set[psutil.Process]:
     return found
 
 
-def wait(processes: Iterable[psutil.Process], seconds: float) -> set[psutil.Process]:
-    """Return those that still run after that time, or at once when none does.
+def wait_for_end(processes: Iterable[psutil.Process], seconds: float) -> set[psutil.Process]:
+    """Wait until all have ended or the time has passed; return those that still run.
 
-    None is reaped: psutil's own wait would take the exit code of a child from the `Popen` it belongs to.
+    It reaps none: psutil's own wait_for_end would take a child's exit code from its `Popen`.
     """
     limit = time.monotonic() + seconds
     alive = set(filter(is_alive, processes))
@@ -92,23 +92,23 @@ def wait(processes: Iterable[psutil.Process], seconds: float) -> set[psutil.Proc
     return alive
 
 
-def end(processes: set[psutil.Process], copiers: set[int], grace_seconds: float) -> int:
-    """End processes: SIGTERM, and SIGKILL after the grace time. Return how many it took SIGKILL to end.
+def end_processes(processes: set[psutil.Process], copiers: set[int], grace_seconds: float) -> int:
+    """End processes by SIGTERM, and by SIGKILL after the grace time; return how many needed SIGKILL.
 
-    Those that copy output (by pid) end by themselves when the last writer has; only then are they made to.
+    Those that copy output (given by pid) end_processes by themselves after the last writer, so they are killed last.
     """
     writers = {process for process in processes if process.pid not in copiers}
     for process in writers:
-        send(process, signal.SIGTERM)
-    killed = kill(wait(writers, grace_seconds))
-    kill(wait(processes - writers, _DRAIN_SECONDS))
+        send_signal(process, signal.SIGTERM)
+    killed = kill_processes(wait_for_end(writers, grace_seconds))
+    kill_processes(wait_for_end(processes - writers, _DRAIN_SECONDS))
     return killed
 
 
-def kill(processes: Iterable[psutil.Process]) -> int:
-    """Kill processes, wait for their end, and return how many there were."""
+def kill_processes(processes: Iterable[psutil.Process]) -> int:
+    """Kill processes, wait_for_end for their end_processes, and return how many there were."""
     alive = set(filter(is_alive, processes))
     for process in alive:
-        send(process, signal.SIGKILL)
-    wait(alive, _DRAIN_SECONDS)
+        send_signal(process, signal.SIGKILL)
+    wait_for_end(alive, _DRAIN_SECONDS)
     return len(alive)

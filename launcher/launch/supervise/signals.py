@@ -1,4 +1,4 @@
-"""Signals to the launcher, kept until it asks for them, with what is known of who sent them."""
+"""Queue the signals that the launcher gets, with whether the terminal sent them."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any
 
-FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-STOPS = (signal.SIGTERM, signal.SIGINT)
+FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _FROM_TERMINAL = (signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Received:
-    """A signal; `to_group` where the terminal sent it to every process in the foreground."""
+class ReceivedSignal:
+    """A signal; `to_group` where the terminal sent it to every process of the foreground group."""
 
     signum: int
     to_group: bool
 
 
 def in_foreground() -> bool:
-    """Return whether this process is in the terminal's foreground group, so that the terminal's signals reach it."""
+    """Return whether this process is in the foreground group of the terminal, which gets the terminal's signals."""
     with contextlib.suppress(OSError):
         return os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
     return False
 
 
-class Inbox:
-    """Takes the signals of `FORWARDED` that are not ignored (as SIGHUP is under nohup) while it is entered.
+class SignalQueue:
+    """Queue the signals of `FORWARDED_SIGNALS` while it is entered, but for ignored ones (SIGHUP under nohup).
 
-    Where the system can say who sent a signal they are blocked and waited for, and a process started meanwhile must
-    unblock them. Elsewhere, and where another thread of this process gets one, a SIGINT is taken to be the terminal's.
+    On Linux, which tells who sent a signal, they are blocked and waited for, so a process started meanwhile must unblock
+    them. Elsewhere, and where another thread of this process gets the signal, SIGINT counts as sent by the terminal.
     """
 
     def __init__(self) -> None:
-        self._watched = {one for one in FORWARDED if signal.getsignal(one) != signal.SIG_IGN}
+        self._watched = {one for one in FORWARDED_SIGNALS if signal.getsignal(one) != signal.SIG_IGN}
         self._waits = sys.platform == "linux"
         self._queue: deque[int] = deque()
         self._previous: dict[int, Any] = {}
 
-    def __enter__(self) -> Inbox:
+    def __enter__(self) -> SignalQueue:
         for one in (*self._watched, signal.SIGCHLD):  # an ignored SIGCHLD would lose exit codes
             self._previous[one] = signal.signal(one, self._keep)
         if self._waits:
@@ -69,15 +69,15 @@ class Inbox:
             self._reader.close()
             self._writer.close()
         for one, handler in self._previous.items():
-            signal.signal(one, handler or signal.SIG_DFL)  # None: it was not set by Python
+            signal.signal(one, handler or signal.SIG_DFL)  # None: not set by Python
 
-    def next(self, timeout_seconds: float) -> Received | None:
-        """Return the next signal; None after the time, or at once when a process has ended."""
+    def next(self, timeout_seconds: float) -> ReceivedSignal | None:
+        """Return the next signal, or None: after the time, or as soon as a process has ended."""
         if self._waits and not self._queue:
             info = signal.sigtimedwait({*self._watched, signal.SIGCHLD}, timeout_seconds)
             if info is not None and info.si_signo != signal.SIGCHLD:
-                # The kernel's own codes are above 0; a process that sends has 0 or less.
-                return Received(signum=info.si_signo, to_group=info.si_code > 0)
+                # The code is above 0 for a signal of the kernel, 0 or less for one that a process sent.
+                return ReceivedSignal(signum=info.si_signo, to_group=info.si_code > 0)
         elif not self._queue:
             with contextlib.suppress(OSError):
                 select.select([self._reader], [], [], timeout_seconds)
@@ -85,7 +85,7 @@ class Inbox:
         if not self._queue:
             return None
         signum = self._queue.popleft()
-        return Received(signum=signum, to_group=signum in _FROM_TERMINAL)
+        return ReceivedSignal(signum=signum, to_group=signum in _FROM_TERMINAL)
 
     def _keep(self, signum: int, frame: FrameType | None) -> None:
         if signum != signal.SIGCHLD:

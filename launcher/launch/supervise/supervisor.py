@@ -1,4 +1,4 @@
-"""Runs the processes of this machine: starts them, passes signals on, and leaves none behind."""
+"""Run the processes of this machine: start them, pass signals on, leave none behind."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .outcome import (
     Outcome,
     RankEnd,
     all_resumable,
-    counted,
-    ends_of,
+    failed_rank_ends,
     first_failure,
+    format_count,
     shell_code,
 )
-from .signals import STOPS, Inbox, Received, in_foreground
+from .signals import STOP_SIGNALS, ReceivedSignal, SignalQueue, in_foreground
 
 _LOOK_SECONDS = 0.1
 _SETTLE_SECONDS = 0.5
@@ -37,7 +37,7 @@ _TAIL_BYTES = 1 << 15
 
 @dataclass(frozen=True, kw_only=True)
 class GroupStart:
-    """What to start. `direct`: the process is the training itself, not an agent that starts it."""
+    """The processes to start. `direct`: one process, the training itself; else an agent that starts the processes."""
 
     argv: tuple[str, ...]
     environment: dict[str, str]
@@ -47,41 +47,41 @@ class GroupStart:
     grace_seconds: float
 
 
-def run(what: GroupStart, inbox: Inbox) -> Outcome:
-    """Run the processes to their end and return how they ended; call it in the main thread, with the inbox entered.
+def run_group(group: GroupStart, queue: SignalQueue) -> Outcome:
+    """Run the processes to their end and return how they ended; call it in the main thread, with the queue entered.
 
     SIGTERM and SIGINT to this process stop them: they get the signal, and SIGKILL after the grace time. SIGHUP, SIGUSR1
-    and SIGUSR2 are passed on. What they leave running is ended with them.
+    and SIGUSR2 are passed on. Processes that they leave running are ended with them.
     """
-    supervisor = _Supervisor(what)
+    supervisor = _Supervisor(group)
     try:
         while not supervisor.has_ended():
-            received = inbox.next(_LOOK_SECONDS)
+            received = queue.next(_LOOK_SECONDS)
             if received:
                 supervisor.pass_on(received)
-            supervisor.look()
+            supervisor.update()
     finally:
         supervisor.clean_up()
     return supervisor.outcome()
 
 
 def print_status(text: str) -> None:
-    """Tell a person, on stderr."""
+    """Print a line of the launcher to stderr."""
     try:
         print(f"slipway launch: {text}", file=sys.stderr, flush=True)
     except OSError:
-        return  # the terminal is gone, the processes are not
+        return  # the terminal is gone, but the processes still run
 
 
 class _Supervisor:
-    def __init__(self, what: GroupStart) -> None:
-        self._what = what
-        # In the terminal's foreground a training may read it, as for a debugger. Elsewhere nobody but this process
-        # sends it signals, so that it gets each of them once.
-        self._shares_group = what.direct and in_foreground()
+    def __init__(self, group: GroupStart) -> None:
+        self._group = group
+        # In the foreground of a terminal a training can read from it, as a debugger does. Elsewhere it is in another
+        # session, where only this process sends it signals, so that it gets each of them once.
+        self._shares_group = group.direct and in_foreground()
         self._started = subprocess.Popen(
-            what.argv,
-            env={**what.environment, PARENT_VARIABLE: str(os.getpid())},
+            group.argv,
+            env={**group.environment, PARENT_VARIABLE: str(os.getpid())},
             start_new_session=not self._shares_group,
         )
         self._process = psutil.Process(self._started.pid)
@@ -93,16 +93,16 @@ class _Supervisor:
         self._family: set[psutil.Process] = set()
         self._deadline: float | None = None
         self._stopped_by: int | None = None
-        self._agent_was_told = False
+        self._agent_was_signalled = False
         self._killed_agent = False
         self._num_killed = 0
 
     def has_ended(self) -> bool:
-        """Return whether what was started is gone."""
+        """Return whether the process that was started has ended."""
         return self._started.poll() is not None
 
-    def look(self) -> None:
-        """Learn which ranks there are and which have ended, and kill them all once their time is over."""
+    def update(self) -> None:
+        """Find the ranks, and those that have ended; kill all processes once their time is over."""
         now = time.time()
         ended = set()
         for rank in self._ranks.keys() - self._ended:
@@ -110,40 +110,40 @@ class _Supervisor:
                 self._seen_at[rank] = now
             else:
                 ended.add(rank)
-        ended |= self._read_states()  # after that look: a rank writes before it ends
+        ended |= self._read_states()  # after the loop above: a rank writes its state before it ends
         self._ended |= ended
-        if not self._what.direct and any(self._states[rank].exit_code not in (0, EXIT_RESUMABLE) for rank in ended):
-            self._give_until(time.monotonic() + self._what.grace_seconds)  # the others may wait for it for ever
+        if not self._group.direct and any(self._states[rank].exit_code not in (0, EXIT_RESUMABLE) for rank in ended):
+            self._give_until(time.monotonic() + self._group.grace_seconds)  # the others may wait for it forever
         if self._deadline is not None and time.monotonic() > self._deadline:
             self._kill_all()
 
     def _read_states(self) -> set[int]:
-        """Read what the ranks have said since; return those that had ended before they were seen."""
-        stamps = state_stamps(self._what.folder)
+        """Read the states that the ranks have written since; return ranks that had ended before they were found."""
+        stamps = state_stamps(self._group.folder)
         if stamps == self._stamps:
             return set()
         self._stamps = stamps
-        self._states = read_states(self._what.folder)
+        self._states = read_states(self._group.folder)
         gone = set()
         for rank in self._states.keys() - self._ranks.keys() - self._ended:
             self._seen_at[rank] = self._states[rank].started_at
-            process = processes.process_of(self._states[rank])
+            process = processes.find_process(self._states[rank])
             if process is None:
                 gone.add(rank)
                 continue
             self._ranks[rank] = process
-            if self._stopped_by is not None and not self._what.direct and not self._agent_was_told:
-                processes.send(process, self._stopped_by)  # it came up after the others were told
+            if self._stopped_by is not None and not self._group.direct and not self._agent_was_signalled:
+                processes.send_signal(process, self._stopped_by)  # it started after the signal was passed on
         return gone
 
     def _give_until(self, deadline: float) -> None:
         self._deadline = min(deadline, self._deadline or deadline)
 
-    def pass_on(self, received: Received) -> None:
-        """Send a signal to the training processes themselves; the agent would not, or in its own way."""
+    def pass_on(self, received: ReceivedSignal) -> None:
+        """Send a signal to the training processes themselves; the agent would not pass it on unchanged."""
         signum = received.signum
-        self._ended |= self._read_states()  # a rank may have come up since
-        if signum in STOPS:
+        self._ended |= self._read_states()  # a rank may have started since
+        if signum in STOP_SIGNALS:
             if self._stopped_by == signum == signal.SIGINT:
                 print_status("interrupted again: killing what is left")
                 self._give_until(time.monotonic())
@@ -151,79 +151,81 @@ class _Supervisor:
             if self._stopped_by is not None:
                 return
             self._stopped_by = signum
-            self._give_until(time.monotonic() + self._what.grace_seconds)
-            self._family |= processes.family([self._process, *self._ranks.values()])
+            self._give_until(time.monotonic() + self._group.grace_seconds)
+            self._family |= processes.with_descendants([self._process, *self._ranks.values()])
             if signum == signal.SIGINT and sys.stderr.isatty():
                 print(file=sys.stderr)  # past the terminal's ^C
-                print_status(f"stopping, for at most {self._what.grace_seconds:g} s; Ctrl-C again kills at once")
+                print_status(f"stopping, for at most {self._group.grace_seconds:g} s; Ctrl-C again kills at once")
         if received.to_group and self._shares_group:
             return
-        if self._what.direct:
-            processes.send(self._process, signum)
+        if self._group.direct:
+            processes.send_signal(self._process, signum)
             return
-        told = [process for rank, process in self._ranks.items() if rank not in self._ended]
-        for process in told:
-            processes.send(process, signum)
-        if not told and signum in STOPS:
-            self._agent_was_told = True
-            processes.send(self._process, signal.SIGTERM)
-        elif not told:
-            print_status(f"{signal.Signals(signum).name} came before any process was up: not passed on")
+        running = [process for rank, process in self._ranks.items() if rank not in self._ended]
+        for process in running:
+            processes.send_signal(process, signum)
+        if not running and signum in STOP_SIGNALS:
+            self._agent_was_signalled = True
+            processes.send_signal(self._process, signal.SIGTERM)
+        elif not running:
+            print_status(f"{signal.Signals(signum).name} came before any process had started: not passed on")
 
     def _kill_all(self) -> None:
-        everything = self._family | processes.family([self._process, *self._ranks.values()])
+        everything = self._family | processes.with_descendants([self._process, *self._ranks.values()])
         ranks = {process for process in everything if process.pid not in self._copiers()}
-        if not self._what.direct:
-            ranks.discard(self._process)  # so that the agent may say how each of them ended
-        self._num_killed += processes.kill(ranks)
+        if not self._group.direct:
+            ranks.discard(self._process)  # so that the agent can report how each of them ended
+        self._num_killed += processes.kill_processes(ranks)
         try:
             self._started.wait(_REPORT_SECONDS)
         except subprocess.TimeoutExpired:
             self._killed_agent = True
-            self._num_killed += processes.kill([self._process])
+            self._num_killed += processes.kill_processes([self._process])
             self._started.wait()
 
     def _copiers(self) -> set[int]:
         return {state.output_pid for state in self._states.values() if state.output_pid is not None}
 
     def clean_up(self) -> None:
-        """End whatever the processes left running."""
+        """End the processes that are left running."""
         self._read_states()
-        if not self.has_ended():  # an error in here
+        if not self.has_ended():  # an error in this class
             self._kill_all()
-        left = processes.wait(processes.of_launch(self._what.folder) | self._family, _SETTLE_SECONDS)
+        left = processes.wait_for_end(
+            processes.find_processes_of_launch(self._group.folder) | self._family, _SETTLE_SECONDS
+        )
         copiers = self._copiers()
         num_left = sum(process.pid not in copiers for process in left)
         if num_left and self._deadline is None:
-            print_status(f"{counted(num_left, 'process', 'processes')} left running: ended with the script")
-        remaining = self._what.grace_seconds if self._deadline is None else self._deadline - time.monotonic()
-        self._num_killed += processes.end(left, copiers, max(0.0, remaining))
+            print_status(f"{format_count(num_left, 'process', 'processes')} left running: ended with the script")
+        remaining = self._group.grace_seconds if self._deadline is None else self._deadline - time.monotonic()
+        self._num_killed += processes.end_processes(left, copiers, max(0.0, remaining))
 
     def outcome(self) -> Outcome:
-        """Return how it ended."""
-        real_codes = read_agent_report(self._what.folder)
-        if self._what.direct:
+        """Return how the processes ended."""
+        real_codes = read_agent_report(self._group.folder)
+        if self._group.direct:
             real_codes = {0: self._started.returncode}
         if self._stopped_by is not None:
-            resumable = all_resumable(self._states, self._what.num_processes)
+            resumable = all_resumable(self._states, self._group.num_processes)
             code = EXIT_RESUMABLE if resumable else 128 + self._stopped_by
             return Outcome(exit_code=code, stopped_by=self._stopped_by, num_killed=self._num_killed)
-        ends = ends_of(self._states, self._seen_at, real_codes)
+        ends = failed_rank_ends(self._states, self._seen_at, real_codes)
         first = first_failure(ends)
-        if first is None or self._went_with_the_agent(first):
+        if first is None or self._ended_with_agent(first):
             return self._without_failed_rank()
         if first.exit_code == EXIT_RESUMABLE:
             return Outcome(exit_code=EXIT_RESUMABLE, num_killed=self._num_killed)
-        return dataclasses.replace(self._blame(first), num_killed=self._num_killed)
+        return dataclasses.replace(self._outcome_of(first), num_killed=self._num_killed)
 
-    def _went_with_the_agent(self, first: RankEnd) -> bool:
-        """Return whether a signal ended the agent, which then has reported nothing, and no rank failed before that."""
-        said = first.state.exit_code if first.state else None
-        was_killed = self._started.returncode < 0 and not self._what.direct and not self._killed_agent
-        return was_killed and said in (None, EXIT_RESUMABLE)
+    def _ended_with_agent(self, first: RankEnd) -> bool:
+        """Return whether a signal ended the agent, which then reports nothing, and no rank had failed before."""
+        written = first.state.exit_code if first.state else None
+        was_killed = self._started.returncode < 0 and not self._group.direct and not self._killed_agent
+        return was_killed and written in (None, EXIT_RESUMABLE)
 
     def _without_failed_rank(self) -> Outcome:
-        code, log = self._started.returncode, self._what.folder / AGENT_LOG
+        code, log = self._started.returncode, self._group.folder / AGENT_LOG
         if code == 0:
             return Outcome(exit_code=0)
         outcome = Outcome(exit_code=shell_code(code), log=str(log), num_killed=self._num_killed)
@@ -231,14 +233,15 @@ class _Supervisor:
             return dataclasses.replace(outcome, failure="agent signal", code=-code)
         return dataclasses.replace(outcome, failure="agent", last_lines=_tail(log))
 
-    def _blame(self, first: RankEnd) -> Outcome:
-        log = log_path(self._what.folder, first.rank)
+    def _outcome_of(self, first: RankEnd) -> Outcome:
+        """Return how the processes ended where this rank failed first."""
+        log = log_path(self._group.folder, first.rank)
         state = first.state
         outcome = Outcome(
             exit_code=shell_code(first.exit_code),
             failed_rank=first.rank,
             log=str(log),
-            num_processes=self._what.num_processes,
+            num_processes=self._group.num_processes,
         )
         if first.exit_code < 0:
             return dataclasses.replace(outcome, failure="signal", code=-first.exit_code, last_lines=_tail(log))

@@ -1,7 +1,7 @@
-"""Runs `accelerate launch` in a process of its own: torchrun's agent, whose workers are wrapped by `child.py` beside it.
+"""Run `accelerate launch`, which is torchrun's agent, as a process whose workers are wrapped by `child.py` beside it.
 
-Run by path, `python agent.py ACCELERATE_OPTIONS -- SCRIPT args`. What it says itself goes to `agent.log`; its
-workers keep the terminal. What became of them goes to `agent.json`.
+It is run by path: `python agent.py ACCELERATE_OPTIONS -- SCRIPT args`. Its own output goes to `agent.log`; its workers
+keep the terminal. Their exit codes go to `agent.json`.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _CHILD = str(Path(__file__).with_name("child.py"))
 def main() -> int:
     """Start the workers and wait for them; return 0 where all ended well."""
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    # At once and without a last word: its workers then get their signal, once, from the kernel.
+    # SIGKILL, at once: the kernel then sends its workers their signal, once.
     end_with_parent(int(os.environ[PARENT_VARIABLE]), signal.SIGKILL, 0.0)
     os.environ[PARENT_VARIABLE] = str(os.getpid())
     folder = Path(os.environ[FOLDER_VARIABLE])
     launch = json.loads((folder / LAUNCH_FILE).read_text(encoding="utf-8"))
     split = sys.argv.index("--")
-    # Python's streams only: the descriptors are those that the workers get.
+    # Only Python's streams: the workers inherit the file descriptors.
     sys.stdout = sys.stderr = (folder / AGENT_LOG).open("a", buffering=1, encoding="utf-8")
     try:
         _launch(sys.argv[1:split], sys.argv[split + 1 :], launch["grace_seconds"])
@@ -56,17 +56,17 @@ def main() -> int:
 
 
 def _launch(options: list[str], command: list[str], grace_seconds: float) -> None:
-    # The warnings of torch's C++ code would be on the terminal. It reads this once, when it is imported.
-    said = os.environ.get("TORCH_CPP_LOG_LEVEL")
+    # Keeps the warnings of torch's C++ code off the terminal. torch reads this once, when it is imported.
+    level = os.environ.get("TORCH_CPP_LOG_LEVEL")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from accelerate.commands.launch import launch_command, launch_command_parser
 
-    if said is None:
+    if level is None:
         del os.environ["TORCH_CPP_LOG_LEVEL"]
     arguments = launch_command_parser().parse_args([*options, _CHILD])
-    # Past the parser, which would read some of them as its own; torchrun takes `$` for a macro.
+    # Set after parsing, since the parser would read some of them as its own options; `$` is a macro for torchrun.
     arguments.training_script_args = [word.replace("$", "$$") for word in command]
-    # For torchrun, which finds its own options here by name: no folder in /tmp, and our grace time instead of 30 s.
+    # torchrun's own options, which it finds here by name: no folder in /tmp, and our grace time instead of 30 s.
     arguments.log_dir = os.devnull
     arguments.shutdown_timeout = max(1, round(grace_seconds))
     launch_command(arguments)

@@ -1,7 +1,7 @@
-"""Wraps a training process: it ends with its launcher, its output is kept, and its real exit code is told.
+"""Wrap a training process: it ends with its launcher, its output goes to a log, its exit code to a file.
 
-Run by path, `python -u child.py SCRIPT args` or `child.py -m MODULE args`, by the launcher or by torchrun's agent.
-The script then runs in this process as `__main__`, as if Python had been given it.
+It is run by path, `python -u child.py SCRIPT args` or `child.py -m MODULE args`, by the launcher or by torchrun's agent.
+The script runs in this process as `__main__`, as if Python had been given it.
 """
 
 from __future__ import annotations
@@ -44,37 +44,37 @@ from slipway.launcher.launch.worker.output import route_output
 
 EXIT_RESUMABLE = 75
 _LONGEST_TRACEBACK = 20_000  # characters
-_SPEAKER_SECONDS = 2.0
+_RANK_0_SECONDS = 2.0
 _NETWORK_ERRORS = ("DistBackendError", "DistNetworkError", "DistStoreError")
 _NETWORK_WORDS = ("gloo/transport", "Connection closed by peer", "Connection reset by peer", "NCCL", "ECONNRESET")
 
 
 def main() -> None:
     """Run the script of the command line; does not return."""
-    # The launcher blocks what it waits for, and a mask is inherited.
+    # The launcher blocks the signals it waits for, and a process inherits the mask.
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     folder = Path(os.environ[FOLDER_VARIABLE])
     launch = json.loads((folder / LAUNCH_FILE).read_text(encoding="utf-8"))
     rank, local_rank = (int(os.environ.get(name, "0")) for name in ("RANK", "LOCAL_RANK"))
-    output_pid = route_output(log_path(folder, rank), speaks=rank == 0)
+    output_pid = route_output(log_path(folder, rank), is_shown=rank == 0)
     end_with_parent(int(os.environ.pop(PARENT_VARIABLE)), signal.SIGTERM, launch["grace_seconds"])
-    faulthandler.enable()  # a crash in C code leaves its Python stack in the log
-    _bind(folder, local_rank)
+    faulthandler.enable()  # a crash in C code writes its Python stack to the log
+    _bind_to_cpus(folder, local_rank)
     state = RankState(rank=rank, local_rank=local_rank, pid=os.getpid(), started_at=time.time(), output_pid=output_pid)
     write_state(folder, state)
-    run = _prepare(sys.argv[1:])
+    run = _prepare_script(sys.argv[1:])
     state = _run(run, state, log_path(folder, rank))
-    faulthandler.disable()  # no script's stack is left to show, and a library may yet abort
+    faulthandler.disable()  # the script has ended, and a library may still abort
     with contextlib.suppress(OSError):
         write_state(folder, state)
     beside_rank_0 = rank == local_rank != 0
     if beside_rank_0 and state.exit_code not in (0, EXIT_RESUMABLE) and state.error is None:
-        _let_rank_0_speak(folder)
-    sys.exit(_reported(state.exit_code))
+        _wait_for_rank_0(folder)
+    sys.exit(_exit_code_for_parent(state.exit_code))
 
 
-def _bind(folder: Path, local_rank: int) -> None:
-    """Keep this process on the CPUs of the plan."""
+def _bind_to_cpus(folder: Path, local_rank: int) -> None:
+    """Keep this process on the CPUs that the plan gives it."""
     planned = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))["cpu_affinity"]
     if planned and hasattr(os, "sched_setaffinity"):
         from slipway.launcher.hardware.probes.sources import cpu_list
@@ -85,37 +85,37 @@ def _bind(folder: Path, local_rank: int) -> None:
             print(f"slipway launch: CPUs {planned} cannot be bound: {error}", file=sys.stderr)
 
 
-def _prepare(command: list[str]) -> Callable[[], object]:
-    """Make `sys.argv` and `sys.path` what Python would make them, and return what runs the script."""
-    del sys.path[0]  # the package's
+def _prepare_script(command: list[str]) -> Callable[[], object]:
+    """Set `sys.argv` and `sys.path` as Python would, and return the function that runs the script or module."""
+    del sys.path[0]  # inserted above
     if command[0] == "-m":
         module = command[1]
         sys.argv[:] = command[1:]
-        _put_first(os.getcwd())
+        _set_first_path(os.getcwd())
         return lambda: runpy.run_module(module, run_name="__main__", alter_sys=True)
     sys.argv[:] = command
-    _put_first(str(Path(command[0]).resolve().parent))
+    _set_first_path(str(Path(command[0]).resolve().parent))
     return lambda: _run_script(os.path.abspath(command[0]))
 
 
-def _put_first(folder: str) -> None:
+def _set_first_path(folder: str) -> None:
     if not sys.flags.safe_path:
         sys.path[0] = folder
 
 
 def _run_script(path: str) -> None:
-    """Run a script as `__main__`, which it stays: what it leaves for the interpreter's end may need it."""
+    """Run a script as `__main__`. The module stays there, since functions that run at exit may need it."""
     with io.open_code(path) as file:
         code = compile(file.read(), path, "exec", dont_inherit=True)
     module = types.ModuleType("__main__")
-    # No `__spec__`, as under Python itself: multiprocessing would look the module up by its name.
+    # No `__spec__`, as under Python itself: with one, multiprocessing would import the module by its name.
     module.__dict__.update(__file__=path, __builtins__=builtins, __cached__=None)
     sys.modules["__main__"] = module
     exec(code, module.__dict__)
 
 
 def _run(run: Callable[[], object], state: RankState, log: Path) -> RankState:
-    """Run the script and return how it ended. An exception is shown as Python would show it."""
+    """Run the script and return the state with its end. An exception is printed as Python prints it."""
     try:
         run()
         return dataclasses.replace(state, exit_code=0, ended_at=time.time())
@@ -125,9 +125,9 @@ def _run(run: Callable[[], object], state: RankState, log: Path) -> RankState:
     except BaseException as caught:
         ended = dataclasses.replace(state, ended_at=time.time())
         error = caught
-    error = error.with_traceback(_of_the_script(error.__traceback__))
+    error = error.with_traceback(_without_wrapper(error.__traceback__))
     text = "".join(traceback.format_exception(error))
-    _show(error, text, log)
+    _print_exception(error, text, log)
     if isinstance(error, KeyboardInterrupt):
         return dataclasses.replace(ended, exit_code=128 + signal.SIGINT)
     return dataclasses.replace(
@@ -149,8 +149,8 @@ def _exit_code(code: object) -> int:
     return 1
 
 
-def _of_the_script(entries: TracebackType | None) -> TracebackType | None:
-    """Return a traceback without the frames that lead to the script."""
+def _without_wrapper(entries: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames of this file and of runpy."""
     while entries is not None and (
         entries.tb_frame.f_code.co_filename == __file__ or entries.tb_frame.f_globals.get("__name__") == "runpy"
     ):
@@ -158,7 +158,7 @@ def _of_the_script(entries: TracebackType | None) -> TracebackType | None:
     return entries
 
 
-def _show(error: BaseException, text: str, log: Path) -> None:
+def _print_exception(error: BaseException, text: str, log: Path) -> None:
     hook = sys.excepthook
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
@@ -168,30 +168,33 @@ def _show(error: BaseException, text: str, log: Path) -> None:
         with contextlib.suppress(OSError, ValueError):
             print(text, end="", file=sys.stderr)
     if os.isatty(2):
-        # The terminal was this process's own, so its log has nothing yet.
+        # This process wrote to the terminal itself, so its log is empty.
         with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
             file.write(text)
 
 
 def _lost_peer(error: BaseException) -> bool:
-    """Return whether an error only says that another process is gone, which then is the one to blame."""
+    """Return whether an error only means that another process is gone, which then failed first."""
     if type(error).__name__ in _NETWORK_ERRORS:
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _NETWORK_WORDS)
 
 
-def _let_rank_0_speak(folder: Path) -> None:
-    """Wait until rank 0 has ended too: where all ranks stop alike it says why, and the agent ends it when one is gone."""
-    limit = time.monotonic() + _SPEAKER_SECONDS
+def _wait_for_rank_0(folder: Path) -> None:
+    """Wait some seconds for the end of rank 0, which prints why where all ranks fail for the same reason.
+
+    The agent ends all ranks as soon as one is gone.
+    """
+    limit = time.monotonic() + _RANK_0_SECONDS
     while time.monotonic() < limit:
-        speaker = read_states(folder).get(0)
-        if speaker and speaker.exit_code is not None:
+        first = read_states(folder).get(0)
+        if first and first.exit_code is not None:
             return
         time.sleep(0.05)
 
 
-def _reported(exit_code: int | None) -> int:
-    """Return the code for the parent. The agent ends the other ranks at once when one does not say 0."""
+def _exit_code_for_parent(exit_code: int | None) -> int:
+    """Return the exit code of this process: 0 for 75 under the agent, which ends all ranks once one has another code."""
     under_agent = "TORCHELASTIC_RUN_ID" in os.environ
     return 0 if under_agent and exit_code == EXIT_RESUMABLE else exit_code or 0
 

@@ -1,4 +1,4 @@
-"""A process that ends with its parent, however the parent ends."""
+"""End a process when its parent ends, however the parent ends."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent(parent_pid: int, signum: int, grace_seconds: float) -> None:
-    """Have this process get `signum` when its parent is gone, and be killed after the grace time if it is still there.
+    """Send this process `signum` when its parent is gone, and SIGKILL if it still runs after the grace time.
 
-    `parent_pid` is the parent that started it. Call it first thing, in the main thread: the kernel's signal (Linux) is
-    for the parent's thread that forked.
+    `parent_pid` is the process that started this one. Call it first, in the main thread: on Linux the kernel sends its
+    signal when the thread of the parent that forked this process ends.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
@@ -25,7 +25,7 @@ def end_with_parent(parent_pid: int, signum: int, grace_seconds: float) -> None:
 
             ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signum, 0, 0, 0)
     if os.getppid() != parent_pid:
-        # It went before the kernel was asked.
+        # The parent ended before the call above.
         os.kill(os.getpid(), signum)
     watch = threading.Thread(
         target=_watch, args=(parent_pid, signum, grace_seconds), name="slipway-lifeline", daemon=True
@@ -39,13 +39,13 @@ def _watch(parent_pid: int, signum: int, grace_seconds: float) -> None:
     if sys.platform != "linux":
         os.kill(os.getpid(), signum)
     time.sleep(grace_seconds)
-    # The signal was caught or ignored, and nobody is left to insist.
+    # The signal was caught or ignored.
     _kill_descendants()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _kill_descendants() -> None:
-    import psutil  # a process that ends well starts without it
+    import psutil  # needed only here
 
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):

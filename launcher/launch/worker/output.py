@@ -1,4 +1,4 @@
-"""Where a process's output goes: a log for each rank, the terminal for rank 0. At the level of file descriptors."""
+"""Send the output of a rank to its log, and that of rank 0 to the terminal too, by file descriptors."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _STREAMS = (1, 2)
 _CHUNK_BYTES = 1 << 16
 
 
-def route_output(log: Path, *, speaks: bool) -> int | None:
-    """Send stdout and stderr where they belong, C code's too; return the pid of the process that copies, if there is one.
+def route_output(log: Path, *, is_shown: bool) -> int | None:
+    """Redirect stdout and stderr, those of C code too; return the pid of the process that copies, or None without one.
 
-    A rank that does not speak writes to its log alone. The one that speaks keeps the terminal to itself where stderr is
-    one. Elsewhere its output goes on to where it went and to the log. A process of its own copies it, because a thread
-    would lose what this process says last when a signal ends it. Call it before any thread is started.
+    A rank that is not shown writes to its log alone. One that is shown has the terminal to itself where stderr is one;
+    elsewhere its output goes to where it went before, and to the log. Another process copies it, since a thread would
+    lose the last lines when a signal ends this process. Call it before any thread is started.
     """
-    if speaks and os.isatty(2):
+    if is_shown and os.isatty(2):
         log.touch()
         return None
     sys.stdout.flush()
     sys.stderr.flush()
     log_descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    if speaks:
+    if is_shown:
         return _copy_to(log_descriptor)
     for stream in _STREAMS:
         os.dup2(log_descriptor, stream)
@@ -36,7 +36,7 @@ def route_output(log: Path, *, speaks: bool) -> int | None:
 
 
 def _copy_to(log: int) -> int:
-    # One pipe where both streams go to one place, so that their lines keep their order.
+    # One pipe where both streams go to the same place, so that lines keep their order.
     copied = [stream for stream in _STREAMS if not os.isatty(stream)]
     together = len(copied) == 2 and os.path.sameopenfile(*copied)
     pipes = {stream: os.pipe() for stream in (copied[:1] if together else copied)}
@@ -55,7 +55,7 @@ def _copy_to(log: int) -> int:
 def _copy_process(sources: dict[int, int], writers: list[int], log: int) -> None:
     """Copy each source to its stream and to the log until every writer is gone; does not return."""
     try:
-        # Out of reach of what is sent to the rank's group: it ends when there is nothing left to copy.
+        # In another session, which signals to the rank's group do not reach: it ends when there is nothing left to copy.
         os.setsid()
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(signum, signal.SIG_IGN)
@@ -70,7 +70,7 @@ def _copy_process(sources: dict[int, int], writers: list[int], log: int) -> None
                     if not data:
                         selector.unregister(key.fd)
                         continue
-                    # A full disk must not silence the terminal, nor a reader that went away the log.
+                    # A full disk must not stop the terminal's copy, and a reader that is gone not the log's.
                     for target in (log, sources[key.fd]):
                         with contextlib.suppress(OSError):
                             _write(target, data)

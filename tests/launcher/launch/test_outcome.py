@@ -11,9 +11,9 @@ from slipway.launcher.launch.supervise.outcome import (
     Outcome,
     RankEnd,
     all_resumable,
-    describe,
-    ends_of,
+    failed_rank_ends,
     first_failure,
+    format_outcome,
     shell_code,
 )
 
@@ -27,7 +27,7 @@ def state(
 
 
 def blamed(*states: RankState, seen_at: dict[int, float] | None = None, real: dict[int, int] | None = None) -> RankEnd:
-    found = first_failure(ends_of({one.rank: one for one in states}, seen_at or {}, real or {}))
+    found = first_failure(failed_rank_ends({one.rank: one for one in states}, seen_at or {}, real or {}))
     assert found is not None
     return found
 
@@ -51,7 +51,7 @@ def test_a_rank_that_says_0_and_dies_later_has_died() -> None:
 
 def test_a_rank_that_vanished_without_a_word_is_a_failure() -> None:
     assert blamed(state(0), seen_at={0: 1.0}).exit_code == 1
-    assert first_failure(ends_of({0: state(0, 0, 1.0)}, {}, {})) is None
+    assert first_failure(failed_rank_ends({0: state(0, 0, 1.0)}, {}, {})) is None
 
 
 def test_rank_0_speaks_for_ranks_that_fail_alike_without_a_traceback() -> None:
@@ -92,4 +92,4 @@ def test_a_run_is_resumable_where_every_process_said_so() -> None:
     ],
 )
 def test_what_a_person_is_told(outcome: Outcome, lines: list[str]) -> None:
-    assert describe(outcome) == lines
+    assert format_outcome(outcome) == lines

@@ -163,12 +163,12 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[GroupStart]]:
     def set_up(*outcomes: Outcome | Callable[[GroupStart], Outcome]) -> list[GroupStart]:
         left = list(outcomes)
 
-        def run(what: GroupStart, inbox: object) -> Outcome:
+        def run(what: GroupStart, queue: object) -> Outcome:
             started.append(what)
             end = left.pop(0)
             return end if isinstance(end, Outcome) else end(what)
 
-        monkeypatch.setattr(restarts, "run", run)
+        monkeypatch.setattr(restarts, "run_group", run)
         monkeypatch.setattr(restarts, "pause_seconds", lambda restart: 0.0)
         return started
 

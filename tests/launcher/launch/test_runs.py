@@ -219,7 +219,7 @@ def test_what_cannot_be_resumed_is_said_in_one_line(project: Path, capsys: pytes
     for name, message in (
         ("mien", "no such run, here or in runs (did you mean 'mine'?)"),
         ("typed", f"it was started from no script; start it again there, with resume='{project}/runs/typed'"),
-        ("moved", f"its script /nowhere/train.py is not there any more; use its own command with --resume {project}"),
+        ("moved", f"its script /nowhere/train.py does not exist any more; use its own command with --resume {project}"),
         ("away", "it was started in /nowhere (No such file or directory); start it by its own command, with --resume"),
         ("old", "its run.json does not say how it was started; use its own command with --resume"),
         ("broken", f"{broken}: not the record of a run"),

@@ -36,7 +36,7 @@ def on(monkeypatch: pytest.MonkeyPatch, hardware: Any) -> None:
 
 def test_multi_gpu_starts_the_script_with_its_arguments_on_all_devices(started: list[list[str]]) -> None:
     arguments = ["--multi-gpu", "--epochs", "3"]
-    assert self_launch.start_itself("bin/train.py", arguments) == 42
+    assert self_launch.launch_on_all_devices("bin/train.py", arguments) == 42
     assert started == [["--device", "auto", "bin/train.py", *arguments]]
 
 
@@ -53,7 +53,7 @@ def test_multi_gpu_starts_the_script_with_its_arguments_on_all_devices(started: 
 def test_without_it_or_with_a_contradiction_this_process_goes_on(
     started: list[list[str]], arguments: list[str]
 ) -> None:
-    assert self_launch.start_itself("bin/train.py", arguments) is None
+    assert self_launch.launch_on_all_devices("bin/train.py", arguments) is None
     assert started == []
 
 
@@ -62,26 +62,26 @@ def test_a_launched_process_does_not_launch_again(
     started: list[list[str]], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, "0")
-    assert self_launch.start_itself("bin/train.py", ["--multi-gpu"]) is None
+    assert self_launch.launch_on_all_devices("bin/train.py", ["--multi-gpu"]) is None
 
 
 def test_one_device_is_nothing_to_start(started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     for hardware in (machine(), machines()["t4"]):
         on(monkeypatch, hardware)
-        assert self_launch.start_itself("bin/train.py", ["--multi-gpu"]) is None
+        assert self_launch.launch_on_all_devices("bin/train.py", ["--multi-gpu"]) is None
 
 
 def test_the_variable_is_as_good_as_the_flag_and_the_flag_wins(
     started: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLIPWAY_MULTI_GPU", "true")
-    assert self_launch.start_itself("bin/train.py", []) == 42
-    assert self_launch.start_itself("bin/train.py", ["--no-multi-gpu"]) is None
+    assert self_launch.launch_on_all_devices("bin/train.py", []) == 42
+    assert self_launch.launch_on_all_devices("bin/train.py", ["--no-multi-gpu"]) is None
 
 
 def test_what_torch_calls_cuda_may_be_rocm(started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     on(monkeypatch, machines()["8xmi300x"])
-    assert self_launch.start_itself("bin/train.py", ["--multi-gpu", "--device", "cuda"]) == 42
+    assert self_launch.launch_on_all_devices("bin/train.py", ["--multi-gpu", "--device", "cuda"]) == 42
     assert started[0][:2] == ["--device", "rocm"]
 
 
@@ -92,14 +92,14 @@ def test_an_error_of_the_launch_is_one_line(
         raise UserError("no")
 
     monkeypatch.setattr("slipway.launcher.launch.command.main", refuse)
-    assert self_launch.start_itself("bin/train.py", ["--multi-gpu"]) == 2
+    assert self_launch.launch_on_all_devices("bin/train.py", ["--multi-gpu"]) == 2
     assert capsys.readouterr().err == "error: no\n"
 
 
 def test_it_imports_nothing_where_it_is_not_asked_for() -> None:
     program = (
-        "import sys; before = set(sys.modules); from slipway.launcher.launch.self_launch import start_itself\n"
-        "start_itself('bin/train.py', ['--epochs', '3'])\n"
+        "import sys; before = set(sys.modules); from slipway.launcher.launch.self_launch import launch_on_all_devices\n"
+        "launch_on_all_devices('bin/train.py', ['--epochs', '3'])\n"
         "print(sorted(name for name in set(sys.modules) - before if name.startswith('slipway.')))"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

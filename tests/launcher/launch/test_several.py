@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -140,7 +141,8 @@ def test_sigterm_ends_ranks_that_ignore_it_after_the_grace_time(launches: Launch
     process.terminate()
     _, err = process.communicate(timeout=30)
     assert process.returncode == 143
-    assert "stopped by SIGTERM; 4 processes had to be killed" in err
+    # On a busy machine the agent is one of them, where it has no time left to report.
+    assert re.search(r"stopped by SIGTERM; [45] processes had to be killed", err)
     assert "Traceback" not in err
     # Each of them once, from the launcher and not from the agent too.
     assert [log.read_text().split("\n")[:-1] for log in launches.logs()] == [["up", "got 10", "got 15"]] * 2

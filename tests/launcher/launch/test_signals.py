@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from slipway.launcher.launch.supervise.signals import Inbox, Received
+from slipway.launcher.launch.supervise.signals import ReceivedSignal, SignalQueue
 
 WAYS = [
     pytest.param("linux", marks=pytest.mark.skipif(sys.platform != "linux", reason="not Linux")),
@@ -21,41 +21,41 @@ WAYS = [
 
 
 @pytest.fixture(params=WAYS)
-def inbox(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Inbox:
+def queue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> SignalQueue:
     monkeypatch.setattr("slipway.launcher.launch.supervise.signals.sys", SimpleNamespace(platform=request.param))
-    return Inbox()
+    return SignalQueue()
 
 
-def test_signals_wait_in_the_inbox_and_handlers_come_back(inbox: Inbox) -> None:
+def test_signals_wait_in_the_inbox_and_handlers_come_back(queue: SignalQueue) -> None:
     before = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD)]
-    with inbox:
+    with queue:
         signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
         signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
-        found = {inbox.next(5.0) for _ in range(2)}
-        assert inbox.next(0.0) is None
-    assert found == {Received(signum=one, to_group=False) for one in (signal.SIGTERM, signal.SIGUSR1)}
+        found = {queue.next(5.0) for _ in range(2)}
+        assert queue.next(0.0) is None
+    assert found == {ReceivedSignal(signum=one, to_group=False) for one in (signal.SIGTERM, signal.SIGUSR1)}
     assert [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD)] == before
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
-def test_a_signal_that_another_thread_gets_is_not_lost(inbox: Inbox) -> None:
+def test_a_signal_that_another_thread_gets_is_not_lost(queue: SignalQueue) -> None:
     done = threading.Event()
     other = threading.Thread(target=done.wait)
     other.start()  # before the signals are blocked, which they then are not for it
-    with inbox:
+    with queue:
         signal.pthread_kill(other.ident or 0, signal.SIGUSR1)
-        found = [inbox.next(0.2) for _ in range(5)]
+        found = [queue.next(0.2) for _ in range(5)]
     done.set()
     other.join()
-    assert Received(signum=signal.SIGUSR1, to_group=False) in found
+    assert ReceivedSignal(signum=signal.SIGUSR1, to_group=False) in found
 
 
-def test_a_process_that_ends_wakes_it(inbox: Inbox) -> None:
-    with inbox:
+def test_a_process_that_ends_wakes_it(queue: SignalQueue) -> None:
+    with queue:
         started = time.monotonic()
         process = subprocess.Popen([sys.executable, "-c", ""])
         while process.poll() is None:
-            assert inbox.next(20.0) is None
+            assert queue.next(20.0) is None
         assert time.monotonic() - started < 20.0
         assert process.returncode == 0
 
@@ -63,9 +63,9 @@ def test_a_process_that_ends_wakes_it(inbox: Inbox) -> None:
 def test_what_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
-        with Inbox() as inbox:
+        with SignalQueue() as queue:
             os.kill(os.getpid(), signal.SIGHUP)
-            assert inbox.next(0.05) is None
+            assert queue.next(0.05) is None
     finally:
         signal.signal(signal.SIGHUP, before)
 
@@ -73,7 +73,7 @@ def test_what_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_ignored_sigchld_does_not_lose_exit_codes() -> None:
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
-        with Inbox():
+        with SignalQueue():
             assert subprocess.run([sys.executable, "-c", "raise SystemExit(3)"], check=False).returncode == 3
     finally:
         signal.signal(signal.SIGCHLD, before)
