@@ -226,22 +226,27 @@ class Observer:
     When each method is called::
 
         on_run_start                    # also when a run is resumed
+        on_run_resumed                  # only then; it continues with the stage, epoch and step of its checkpoint
+        on_model_flops                  # if the peak of the devices is known
         for each stage:
             on_stage_start
             for each epoch:
                 for each optimizer step:
                     on_step
-                    on_save             # if a checkpoint is taken after this step: just before it
+                    on_run_rewound      # if numbers went bad; `on_stage_start` comes again, then the steps after it
+                    on_save             # if a checkpoint is taken: just before
                 on_epoch_end            # after the validation
             on_stage_end                # after the best weights of the stage were restored
         on_run_end                      # after the test
         close                           # at the very end, also after a failure
 
-    `on_decision` comes at any time, and so do the events for code that acts on them: `on_checkpoint_saved`, `on_run_resumed`,
-    `on_run_rewound` and `on_model_flops`. Each is passed to `on_decision` where it is not overridden. `on_profile` comes once,
-    with `--profile`. A resumed run continues with the stage, epoch and step of its checkpoint. Rank 0 calls the methods, in
-    the thread that trains: a method must not change the model or wait for a device, and what it raises ends the run. A step
-    is reported once its outcome is known; on an accelerator the next step is computed meanwhile.
+    `on_checkpoint_saved` comes when a checkpoint is on the disk, some steps after `on_save`; `on_profile` once, with
+    `--profile`; `on_decision` at any time. `on_checkpoint_saved`, `on_run_resumed`, `on_run_rewound` and `on_model_flops`
+    call `on_decision` where they are not overridden.
+
+    Rank 0 calls the methods, in the thread that trains: a method must not change the model or wait for a device, and what
+    it raises ends the run. A step is reported once its outcome is known; on an accelerator the next step is computed
+    meanwhile.
     """
 
     def on_run_start(self, event: RunStart) -> None:

@@ -1,4 +1,4 @@
-"""The schema of the journal: which events there are, what their fields mean, and the page in docs that says so."""
+"""The schema of the journal: its events, the meaning of their fields, and their page in the documentation."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ SCHEMA_VERSION = 1
 
 COMMON_FIELDS: dict[str, str] = {
     "event": "name of the event",
-    "time_seconds": "seconds since the process began to write, just before its `run` event; of a step: when it was queued",
-    "non_finite": "only where needed: the fields that were NaN or infinite and are written as null",
+    "time_seconds": "seconds since the process opened the journal, just before its `run` event; of a step: until it was "
+    "reported",
+    "non_finite": "only if needed: the names of fields that were NaN or infinite and are written as null",
 }
 """The fields of every line."""
 
@@ -18,10 +19,10 @@ EVENT_FIELDS: dict[str, dict[str, str]] = {
         "wall_time": "date and time in UTC, ISO 8601",
         "schema_version": f"version of this schema: {SCHEMA_VERSION}",
         "name": "name of the experiment",
-        "recipe": "what is learned, as in `run.json`",
+        "recipe": "what decides the learned weights, as in `run.json`",
         "recipe_hash": "hash of the recipe",
         "plan": "how it is computed, as in `run.json`",
-        "description": "what the task says of its data and model",
+        "description": "the task's description of its data and model",
         "num_parameters": "parameters of the model",
         "num_stages": "stages of the recipe",
     },
@@ -29,7 +30,7 @@ EVENT_FIELDS: dict[str, dict[str, str]] = {
         "stage": "number of the stage, from 0",
         "name": "its name",
         "peak_learning_rate": "highest learning rate of the stage",
-        "num_epochs": "most epochs it trains",
+        "num_epochs": "epochs it trains at most",
         "steps_per_epoch": "optimizer steps in an epoch",
     },
     "step": {
@@ -49,7 +50,7 @@ EVENT_FIELDS: dict[str, dict[str, str]] = {
         "epoch_in_stage": "epoch of the stage, from 0",
         "samples_seen": "samples trained on in this epoch, over all ranks",
         "train_loss": "mean training loss of the epoch",
-        "validation": "validation metrics by name, those that are one number; empty without a validation split",
+        "validation": "validation metrics by name, only single numbers; empty without a validation split",
         "improved": "whether the monitored metric is the best of the stage so far",
         "best": "best value of the monitored metric in the stage so far",
         "seconds": "duration of the epoch with its validation",
@@ -60,32 +61,33 @@ EVENT_FIELDS: dict[str, dict[str, str]] = {
         "row": "the stage's row of results, as in `run.json`",
     },
     "profile": {
-        "trace": "where the trace of rank 0 is, for ui.perfetto.dev; those of the other ranks stand beside it",
-        "first_step": "the first of the profiled steps",
-        "steps": "how many they are",
-        "seconds": "what they took in all, under the profiler",
-        "seconds_per_step_before": "what a step took before the profiler was started, the median; null where unknown",
-        "sections": "where the time went: for each part its name, how often it was entered (`times`), the `seconds` of the "
-        "training thread, and `device_seconds`, null on a CPU",
+        "trace": "path of the trace of rank 0, for ui.perfetto.dev; those of the other ranks are in the same folder",
+        "first_step": "the first profiled step",
+        "steps": "number of profiled steps",
+        "seconds": "time of all of them, with the profiler",
+        "seconds_per_step_before": "median time of a step before the profiler was started; null if unknown",
+        "sections": "the time of each section: its name, how often it was entered (`times`), the `seconds` of the training "
+        "thread, and `device_seconds`, null on a CPU",
     },
     "run_end": {"result": "the result, as in `run.json`"},
     "decision": {
         "reason": "one sentence for a person",
-        "warning": "whether it was shown as a warning",
+        "warning": "whether it was printed as a warning",
     },
 }
-"""The fields of each event beside the common ones. A decision's event is its kind, and it adds fields of its own."""
+"""The fields of each event beside the common ones. A decision's event is its kind, and it has further fields."""
 
 DECISION_FIELDS: dict[str, dict[str, str]] = {
     "resume": {
-        "step": "the step of the checkpoint that the run goes on from; 0: from the start. Steps above it that stand before "
-        "this line are superseded",
+        "step": "the step of the checkpoint from which the run continues; 0: from the start. `step` events before this line "
+        "with a higher number do not count",
         "processes": "processes from now on",
-        "recipe_changes": "only where a change was allowed: what differs from the recipe before",
+        "recipe_changes": "only if a change was allowed: what differs from the earlier recipe",
     },
     "rewind": {
-        "step": "the step of the checkpoint that the run goes back to because of bad numbers; it supersedes as `resume` does",
-        "passed_over": "the batches that are left out from now on, each with `epoch`, `step_in_epoch` and `samples`: their "
+        "step": "the step of the checkpoint to which the run goes back because of bad numbers; as with `resume`, `step` events "
+        "before this line with a higher number do not count",
+        "passed_over": "the batches that are skipped from now on, each with `epoch`, `step_in_epoch` and `samples`: their "
         "indices in the training split",
     },
     "checkpoint": {
@@ -93,9 +95,9 @@ DECISION_FIELDS: dict[str, dict[str, str]] = {
         "checkpoint": "its folder's name in `checkpoints/`",
         "bytes": "its size",
     },
-    "checkpoint_failed": {"retry_seconds": "how long until the next try; older checkpoints are kept"},
+    "checkpoint_failed": {"retry_seconds": "seconds until the next try; older checkpoints are kept"},
     "damaged_checkpoint": {},
-    "weights_not_saved": {"weights": "`best` or `last`: which could not be written"},
+    "weights_not_saved": {"weights": "`best` or `last`: the weights that could not be written"},
     "journal_gap": {"lines": "lines that are missing before this one: the disk was full for too long"},
     "skipped_update": {
         "step": "the step that changed no weight: its loss or gradient was not finite",
@@ -112,35 +114,35 @@ DECISION_FIELDS: dict[str, dict[str, str]] = {
     },
     "num_workers": {
         "num_workers": "threads of rank 0 that prepare micro-batches from now on",
-        "before": "as many they were",
+        "before": "threads before",
         "data_wait_share": "share of the time that the loop waited for data",
     },
     "first_step": {
         "seconds": "from the start of the process to the end of its first optimizer step",
-        "seconds_before_run": "how much of it had passed at the `run` event: imports, data, model",
+        "seconds_before_run": "from the start of the process to the `run` event: imports, data, model",
     },
     "model_flops": {
         "flops_per_sample": "floating-point operations of a forward and backward pass, per training sample",
-        "peak_flops_per_second": "what all devices of the run can do in its precision, by their data sheets",
+        "peak_flops_per_second": "peak of all devices of the run in its precision, by their data sheets",
         "mixed_precision": "`no`, `fp16` or `bf16`",
     },
     "data_prepared": {
         "clips": "clips of the data set, all splits",
-        "seconds": "until they were ready, on rank 0's host",
+        "seconds": "time until they were ready, on rank 0's host",
         "from_cache": "whether they were taken from the cache",
-        "cache_folder": "the entry of the cache that holds them, if one does",
+        "cache_folder": "their folder in the cache, or null",
     },
     "damaged_data_cache": {},
-    "compiled": {"backend": "of torch.compile", "seconds": "of the first forward pass, most of it compiling"},
+    "compiled": {"backend": "of torch.compile", "seconds": "of the first forward pass, most of them for compiling"},
     "compile_limit": {},
-    "not_compiled": {"backend": "of torch.compile, which was asked for"},
+    "not_compiled": {"backend": "of torch.compile, as asked for"},
     "memory_pressure": {"micro_batch_size": "the most samples in one forward pass from now on"},
     "micro_batch": {
         "micro_batch_size": "the most samples in one forward pass from now on",
-        "bytes_per_sample": "memory that a sample needs, where it was measured",
+        "bytes_per_sample": "memory that a sample needs, if it was measured",
     },
 }
-"""The own fields of the decisions that tell what happened to a run; other kinds have the numbers behind them."""
+"""The further fields of decisions that report what happened to a run; those of other kinds are the numbers behind them."""
 
 EXAMPLE_LINE = (
     '{"event": "step", "time_seconds": 1.204, "step": 12, "stage": 0, "epoch": 0, "step_in_epoch": 11, '
@@ -152,33 +154,34 @@ def describe_schema() -> str:
     """Return the schema as Markdown: the text of docs/journal.md."""
     parts = [
         "# The journal",
-        "A run writes `events.jsonl` in its folder: one JSON object a line, in the order of what happened. "
-        "The first line is the `run` event. A stage is a `stage`, its `step` and `epoch` events, then a `stage_end`; "
-        "`run_end` comes last, and only in a run that was not broken off. "
-        "Every line is valid JSON: what is NaN or infinite is `null`, and `non_finite` names it.",
+        "A run writes `events.jsonl` in its folder: one JSON object per line, in the order of the events. "
+        "The first line is the `run` event. A stage is a `stage` event, its `step` and `epoch` events, then a `stage_end`; "
+        "`run_end` comes last, and only if the run was not stopped before. "
+        "Every line is valid JSON: a number that is NaN or infinite is `null`, and `non_finite` names its field.",
         f"```json\n{EXAMPLE_LINE}\n```",
-        "`training.observers.journal.read_journal(path)` returns the lines as dictionaries. "
-        "This page is `describe_schema()` of `training.observers.journal_schema`; a test compares them.",
-        "## A run that was broken off",
-        "It goes on in the same file. `run` appears again at each resume, with what holds from then on, and so does the "
-        "`stage` event of the stage in which the run stands; a `resume` event says from which step it goes on. Steps are "
-        "written before the checkpoint that counts them as done, those after it are done again, with the same samples.\n\n"
-        "The journal is the ledger of what the final weights have seen: a `resume` or `rewind` event with `step` s supersedes "
-        "the `step` events above s that stand before it. `training.observers.journal.lineage(events)` returns the `step` "
-        "events that are left. Of each epoch they are all its steps, each once, but for the batches that a `rewind` passed "
-        "over; those with a `skipped_update` changed no weight. A last line that is torn, of a process that was killed, is "
-        "left out by `read_journal` and cut off when the run goes on.",
+        "`slipway.read_journal(path)` returns the lines as dictionaries. "
+        "This page is the text of `describe_schema()` in `training/observers/journal_schema.py`; a test compares them.",
+        "## A run that was resumed",
+        "It continues in the same file. Each resume writes another `run` event, with what is valid from then on, a `resume` "
+        "event with the step from which it continues, and another `stage` event for the present stage. A step is written "
+        "before the checkpoint that counts it as done; the steps after the checkpoint are computed again, with the same "
+        "samples.\n\n"
+        "So the journal shows which samples the final weights have seen: after a `resume` or `rewind` event with `step` s, "
+        "earlier `step` events with a number above s do not count. `slipway.training.observers.journal.lineage(events)` "
+        "returns the `step` events that count: of each epoch every step once, except for the batches that a `rewind` "
+        "skips. A step with a `skipped_update` event changed no weight. An incomplete last line, of a process that was "
+        "killed, is left out by `read_journal` and removed when the run continues.",
         "## Every line\n\n" + _field_table(COMMON_FIELDS),
     ]
     for name, fields in EVENT_FIELDS.items():
         if name == "decision":
             parts.append(
-                "## Decisions\n\nA choice made for the user, or a warning, at any time. The event is named by its "
-                "kind, such as `batch_rule`, `early_stop` or `small_data`, and has the numbers behind it "
-                "as further fields.\n\n" + _field_table(fields)
+                "## Decisions\n\nA choice that the program made for the user, or a warning, at any time. The name of the "
+                "event is its kind, such as `batch_rule`, `early_stop` or `small_data`; further fields are the numbers "
+                "behind it.\n\n" + _field_table(fields)
             )
             for kind, own in DECISION_FIELDS.items():
-                parts.append(f"### `{kind}`\n\n{_field_table(own) if own else 'It has no fields of its own.'}")
+                parts.append(f"### `{kind}`\n\n{_field_table(own) if own else 'It has no further fields.'}")
         else:
             parts.append(f"## `{name}`\n\n{_field_table(fields)}")
     return "\n\n".join(parts) + "\n"
