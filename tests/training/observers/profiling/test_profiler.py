@@ -160,8 +160,8 @@ def test_only_rank_0_tells(tmp_path: Path) -> None:
 
 def test_each_of_two_ranks_leaves_a_trace_and_the_run_a_table(tmp_path: Path) -> None:
     options = [
-        *["--device", "cpu", "--stages-config", "minimal", "--epochs", "3", "--model-width", "16"],
-        *["--model-blocks", "1", "--profile", "--profile-steps", "3", "--runs-dir", str(tmp_path)],
+        *["--device", "cpu", "--stages-config", "minimal", "--epochs", "3"],
+        *["--profile", "--profile-steps", "3", "--runs-dir", str(tmp_path)],
     ]
     assert run_group(2, tmp_path / "output", run, [*options, "--experiment-name", "trial"]) == [0, 0]
     for rank in (0, 1):
