@@ -148,7 +148,7 @@ def cpu(costs: Sequence[Cost]) -> list[float]:
 def machine() -> dict[str, Any]:
     """Return what is measured on and with what, and when; neither names nor paths of the machine."""
     from slipway.launcher.hardware.detect import detect
-    from slipway.training.run.provenance import git_commit, versions
+    from slipway.training.run.provenance import slipway_commit, versions
 
     hardware = detect()
     return {
@@ -158,7 +158,7 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "accelerators": [accelerator.name for accelerator in hardware.accelerators],
         "versions": versions(),
-        "git_commit": git_commit(),
+        "git_commit": slipway_commit(),
         "date": datetime.now(UTC).date().isoformat(),
         "load_average": os.getloadavg()[0],
     }

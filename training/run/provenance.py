@@ -1,4 +1,4 @@
-"""Where a result comes from: the versions of what computed it and the commit of its code."""
+"""Where a result comes from: the versions of what computed it, the commit of the user's code and that of Slipway's."""
 
 from __future__ import annotations
 
@@ -7,35 +7,60 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_PACKAGES = ("slipway", "torch", "accelerate", "datasets", "numpy", "safetensors")
+from ... import __version__
+
+_PACKAGES = ("torch", "accelerate", "datasets", "numpy", "safetensors")
 
 
 def versions() -> dict[str, str]:
     """Return the versions of what computes."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "slipway": __version__}
     for package in _PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
-            # A checkout that was not installed has no version of its own.
             continue
     return found
 
 
-def git_commit() -> str | None:
-    """Return the commit of the code that trains, with `+changes` where the tree differs from it; none outside git."""
-    here = Path(__file__).resolve().parent
+def slipway_commit() -> str | None:
+    """Return the commit of Slipway's own code, with `+changes` where its tree differs from it; None outside git."""
+    here = Path(__file__).resolve()
+    # Installed into an environment inside another project, the repository around it is not the code's own.
+    return _commit_of(here.parent) if _is_tracked(here) else None
+
+
+def script_commit(script: str | None) -> str | None:
+    """Return the commit of the repository that holds the user's script, with `+changes` where its tree differs from it.
+
+    Where the script is Slipway's own command, or none, it is that of the repository around the working folder. None
+    outside git.
+    """
+    if script is None or Path(script).is_relative_to(Path(__file__).resolve().parents[2] / "bin"):
+        return _commit_of(Path.cwd())
+    path = Path(script)
+    if _is_tracked(path):
+        return _commit_of(path.parent)
+    if _git(path.parent, "check-ignore", "-q", path.name) is not None:
+        # Such as a command in an environment inside the project.
+        return _commit_of(Path.cwd())
+    commit = _commit_of(path.parent)
+    return commit and f"{commit.removesuffix('+changes')}+changes"
+
+
+def _commit_of(folder: Path) -> str | None:
+    commit = _git(folder, "rev-parse", "HEAD")
+    return commit and f"{commit}+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else commit
+
+
+def _is_tracked(path: Path) -> bool:
+    return _git(path.parent, "ls-files", "--error-unmatch", path.name) is not None
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Return what git says; None where it fails or there is none."""
+    command = ["git", "-C", str(folder), *arguments]
     try:
-        # Installed into an environment inside another project, the repository around it is not the code's own.
-        _git(here, "ls-files", "--error-unmatch", Path(__file__).name)
-        commit = _git(here, "rev-parse", "HEAD")
-        return f"{commit}+changes" if _git(here, "status", "--porcelain", "--untracked-files=no") else commit
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
-    )
-    return done.stdout.strip()

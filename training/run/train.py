@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +39,7 @@ from .announce import announce_run, describe_preparation, report_decisions
 from .launched_plan import launched_plan
 from .open_run import OpenRun, open_run, restore_run
 from .planning import is_set, make_plan
-from .provenance import git_commit, versions
+from .provenance import script_commit, slipway_commit, versions
 from .training_config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -162,7 +164,7 @@ def _train(
             observers.on_run_end(RunEnd(result=run.result, folder=run.shared_folder))
             return run.result
         plan = run.plan
-        record = _keep_record(run, _make_record(run, options, plan, task), observers, ranks)
+        record = _keep_record(run, partial(_make_record, run, options, plan, task), observers, ranks)
         sections = _start_profiling(config, run, observers, ranks)
         try:
             trainer = Trainer(
@@ -197,12 +199,14 @@ def _with_fingerprints(recipe: Recipe, data: str, model: str) -> Recipe:
     return replace(recipe, task=replace(recipe.task, data_fingerprint=data, model_fingerprint=model))
 
 
-def _keep_record(run: OpenRun, content: dict[str, Any], observers: Observers, ranks: Ranks) -> RunRecord | None:
+def _keep_record(
+    run: OpenRun, make_content: Callable[[], dict[str, Any]], observers: Observers, ranks: Ranks
+) -> RunRecord | None:
     """Begin `run.json` and the journal on the rank that writes. Raises `UserError` on every rank where they cannot be."""
     record, error = None, None
     if run.folder is not None:
         try:
-            record = RunRecord(run.folder / "run.json", content)
+            record = RunRecord(run.folder / "run.json", make_content())
             observers.add(record)
             observers.add(Journal(run.folder / "events.jsonl"))
             observers.add(LaunchMark(os.environ.get("SLIPWAY_LAUNCH_FOLDER"), run.folder))
@@ -241,13 +245,14 @@ def make_task(config: TrainingConfig) -> Task:
 
 def _make_record(run: OpenRun, options: dict[str, Any], plan: Plan, task: Task) -> dict[str, Any]:
     now = datetime.now(UTC).isoformat(timespec="seconds")
+    command = _command()
     return {
         "schema_version": RUN_SCHEMA_VERSION,
         "name": run.name,
         "started": run.record.get("started", now),
         "resumed": [*run.record.get("resumed", []), now] if run.record else [],
         "progress": run.record.get("progress") or {},
-        "command": _command(),
+        "command": command,
         "config": options,
         "recipe": run.recipe.as_dict(),
         "recipe_hash": run.recipe.hash,
@@ -256,7 +261,8 @@ def _make_record(run: OpenRun, options: dict[str, Any], plan: Plan, task: Task) 
         "world_size": plan.world_size,
         "data": dict(task.describe()),
         "versions": versions(),
-        "git_commit": git_commit(),
+        "script_commit": script_commit(command["script"]),
+        "slipway_commit": slipway_commit(),
     }
 
 

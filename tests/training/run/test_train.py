@@ -107,7 +107,7 @@ def test_run_json_holds_the_recipe_the_plan_the_versions_and_the_result(clips: P
     assert run["world_size"] == run["plan"]["world_size"] == 1
     assert run["plan"]["device"] == "cpu"
     assert {"python", "torch", "accelerate", "datasets"} <= run["versions"].keys()
-    assert run["git_commit"] is None or len(run["git_commit"].split("+")[0]) == 40
+    assert {"script_commit", "slipway_commit"} <= run.keys()
     assert run["data"]["samples"] == {"train": 28, "validation": 6, "test": 6}
     assert run["result"] == json.loads(json.dumps(result))
     assert 0 <= result["test_accuracy"] <= 1
