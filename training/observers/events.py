@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -297,10 +298,14 @@ class Observer:
 
 
 class Observers(Observer):
-    """Several observers as one: passes each event on to all of them, in turn."""
+    """Several observers as one: passes each event on to all of them, in turn.
 
-    def __init__(self, observers: Sequence[Observer]) -> None:
-        self._observers = list(observers)
+    What one raises carries a note that names it and the method.
+    """
+
+    def __init__(self, observers: Sequence[Observer], last: Sequence[Observer] = ()) -> None:
+        self._observers, self._last = list(observers), list(last)
+        """The last receive each event after those that are added later."""
 
     def add(self, observer: Observer) -> None:
         """Add an observer, from the next event on."""
@@ -312,14 +317,24 @@ class Observers(Observer):
 
     def close(self) -> None:
         """Close all of them, the newest first: what one reports at its end reaches those before it."""
-        for observer in reversed(self._observers):
-            observer.close()
+        with ExitStack() as stack:  # what one raises keeps none of the others open
+            for observer in (*self._observers, *self._last):
+                stack.callback(_call, observer, "close")
+
+
+def _call(observer: Observer, name: str, *event: Any) -> None:
+    try:
+        getattr(observer, name)(*event)
+    except Exception as error:
+        if not isinstance(observer, Observers):
+            error.add_note(f"raised by the observer {type(observer).__name__}, in {name}")
+        raise
 
 
 def _pass_on(name: str) -> Callable[..., None]:
     def method(self: Observers, *event: Any) -> None:
-        for observer in self._observers:
-            getattr(observer, name)(*event)
+        for observer in (*self._observers, *self._last):
+            _call(observer, name, *event)
 
     return method
 

@@ -28,7 +28,7 @@ class RunRecord(Observer):
         self._path = path
         self._record = {**record, "state": "running"}
         self._progress: dict[str, Any] = dict(record.get("progress") or {})
-        self._has_warned = False
+        self._has_warned = self._is_finished = False
         self._next_write = time.monotonic() + _LEAST_SECONDS
         try:
             # Here, so that a folder that cannot be written is refused before anything is computed.
@@ -70,9 +70,12 @@ class RunRecord(Observer):
                 f"{self._path}: {error.strerror}: trained to the end, but the result cannot be written; make room there, "
                 f"then --resume {self._path.parent}"
             ) from None
+        self._is_finished = True
 
     def end(self, state: str, **fields: Any) -> None:
-        """Write the state of a run that stopped before its end: `interrupted` or `failed`."""
+        """Write the state of a run that stopped before its end: `interrupted` or `failed`; a finished one stays that."""
+        if self._is_finished:
+            return
         self._record.update(state=state, **fields)
         self._write()
 

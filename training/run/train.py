@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ from ..devices.watchdog import Watchdog
 from ..devices.world import check_world, launched_world, leave_group
 from ..loop.trainer import Trainer, build_model
 from ..observers.console import configure_logging, make_console, make_console_observer
-from ..observers.events import Decision, Observers, RunEnd
+from ..observers.events import Decision, Observer, Observers, RunEnd
 from ..observers.first_step import FirstStep
 from ..observers.journal import Journal
 from ..observers.launch_mark import LaunchMark
@@ -49,18 +49,24 @@ _LONGEST_WAIT_SECONDS = 7 * 24 * 3600.0
 """Of a collective, where a hang is not looked for."""
 
 
-def train(config: TrainingConfig, task: Task | None = None) -> dict[str, Any]:
+def train(config: TrainingConfig, task: Task | None = None, observers: Sequence[Observer] = ()) -> dict[str, Any]:
     """Train as `config` says and return the result, as it stands in `run.json`.
 
-    `task` is what is trained; without one it is sign recognition on `config.data`. Call it in every process of a launch.
-    Raises `UserError` for input that cannot be used, `Interrupted` where a signal asked to stop and the run was saved, and
-    `TrainingFailed` where it cannot go on.
+    `task` is what is trained; without one it is sign recognition on `config.data`. `observers` receive the events of the
+    run after Slipway's own (screen, journal, `run.json`): those of rank 0, in the thread that trains; on other ranks they
+    are not called. What an observer raises ends the run, with a note that names the observer. Call it in every process of
+    a launch. Raises `UserError` for input that cannot be used, `Interrupted` where a signal asked to stop and the run was
+    saved, and `TrainingFailed` where it cannot go on.
     """
-    observers = Observers([])
+    for one in observers:
+        if not isinstance(one, Observer):
+            kind = one.__name__ if isinstance(one, type) else type(one).__name__
+            raise UserError(f"observers: expected objects of classes made from slipway.Observer, got {kind}")
+    told = Observers([])
     if launched_world().rank == 0:
         console = make_console()
         configure_logging(config.log_level, console)
-        observers.add(make_console_observer(log_level=config.log_level, console=console))
+        told = Observers([make_console_observer(log_level=config.log_level, console=console)], last=observers)
     planned = launched_plan(os.environ)
     if config.resume is None and os.environ.get("SLIPWAY_RESUME"):
         # A restart, also of a script that makes its own config.
@@ -74,12 +80,12 @@ def train(config: TrainingConfig, task: Task | None = None) -> dict[str, Any]:
         try:
             if planned is not None:
                 planned.check_world(ranks.size, ranks.device.type)
-            return _train(config, asked, task, accelerator.mixed_precision, ranks, observers, stop)
+            return _train(config, asked, task, accelerator.mixed_precision, ranks, told, stop)
         except Exception as error:
             decide_reporter(error, ranks)
             raise
         finally:
-            observers.close()
+            told.close()
             if ranks.is_main and isinstance(stopped := sys.exception(), Interrupted):
                 with suppress(OSError):  # whoever read it may be gone
                     print(stopped, file=sys.stderr)
@@ -190,8 +196,9 @@ def _train(
         except BaseException as error:
             if record:
                 stopped = isinstance(error, (KeyboardInterrupt, Interrupted))
-                told = f"{type(error).__name__}: {error}".removesuffix(": ")
-                record.end("interrupted" if stopped else "failed", error=told)
+                reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+                reason = "; ".join([reason, *getattr(error, "__notes__", ())])
+                record.end("interrupted" if stopped else "failed", error=reason)
             raise
 
 

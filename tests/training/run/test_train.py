@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from slipway.training.config.recipe import Stage
+from slipway.training.observers.events import Observer, RunEnd, RunStart, StepEnd
 from slipway.training.observers.journal import read_journal
 from slipway.training.run.train import train
 from slipway.training.run.training_config import TrainingConfig
@@ -185,6 +187,58 @@ def test_a_run_that_is_broken_off_says_so_and_keeps_its_journal(
     events = [event["event"] for event in read_journal(tmp_path / "t" / "events.jsonl")]
     assert events.count("step") == 3
     assert "run_end" not in events
+
+
+class Counting(Observer):
+    """Counts the events of a run."""
+
+    def __init__(self, raises_in: str = "") -> None:
+        self.heard: Counter[str] = Counter()
+        self._raises_in = raises_in
+
+    def _hear(self, name: str) -> None:
+        self.heard[name] += 1
+        if name == self._raises_in:
+            raise ValueError("out of ink")
+
+    def on_run_start(self, event: RunStart) -> None:
+        self._hear("run")
+
+    def on_step(self, event: StepEnd) -> None:
+        self._hear("step")
+
+    def on_run_end(self, event: RunEnd) -> None:
+        self._hear("run_end")
+
+    def close(self) -> None:
+        self._hear("close")
+
+
+def test_an_observer_of_ones_own_hears_of_the_run(tmp_path: Path) -> None:
+    observer = Counting()
+    train(config(None, tmp_path, max_steps=3), task=small_task(), observers=[observer])
+    assert observer.heard == {"run": 1, "step": 2, "run_end": 1, "close": 1}
+
+
+@pytest.mark.parametrize(("where", "method"), [("step", "on_step"), ("run_end", "on_run_end"), ("close", "close")])
+def test_an_observer_that_raises_is_named_and_keeps_nothing_else_from_its_end(
+    tmp_path: Path, where: str, method: str
+) -> None:
+    observer = Counting(raises_in=where)
+    with pytest.raises(ValueError, match="out of ink") as caught:
+        train(config(None, tmp_path, experiment_name="t"), task=small_task(), observers=[observer])
+    assert caught.value.__notes__ == [f"raised by the observer Counting, in {method}"]
+    run = read_run(tmp_path / "t")
+    assert observer.heard["close"] == 1
+    if where == "step":
+        assert run["error"] == "ValueError: out of ink; raised by the observer Counting, in on_step"
+    assert ("result" in run) == (where != "step")
+
+
+def test_what_is_no_observer_is_one_line(tmp_path: Path) -> None:
+    for wrong, kind in ((print, "builtin_function_or_method"), (Counting, "Counting")):
+        error = catch(train, config(None, tmp_path / "runs"), task=small_task(), observers=[wrong])
+        assert str(error) == f"observers: expected objects of classes made from slipway.Observer, got {kind}"
 
 
 def test_a_model_that_cannot_be_built_leaves_no_folder(tmp_path: Path) -> None:
