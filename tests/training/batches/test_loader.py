@@ -1,4 +1,4 @@
-"""The loader: what steps get is the same whether their samples are prepared one micro-batch at a time or many steps at once."""
+"""The loader gives steps the same batches, whether it makes them one at a time or for many steps at once."""
 
 from __future__ import annotations
 

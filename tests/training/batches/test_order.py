@@ -27,7 +27,7 @@ def test_every_sample_comes_exactly_once_in_an_epoch(num_samples: int, seed: int
     block_size=st.integers(1, 200),
     epoch=st.integers(0, 5),
 )
-def test_batches_are_the_order_cut_in_runs_and_only_the_last_is_short(
+def test_batches_are_the_order_split_in_turn_and_only_the_last_is_short(
     num_samples: int, batch_size: int, block_size: int, epoch: int
 ) -> None:
     order = Order(seed=3, num_samples=num_samples)

@@ -1,4 +1,4 @@
-"""The loop's waiting for data is measured, and threads are added while they help; a number that the user gave stays."""
+"""The waits for data are measured, and threads are added while they help; a number that the user gave stays."""
 
 from __future__ import annotations
 

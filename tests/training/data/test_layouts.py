@@ -1,4 +1,4 @@
-"""What a layout says of a body: its mirror image is one."""
+"""Layouts of a body: the mirror image is a body too."""
 
 from __future__ import annotations
 

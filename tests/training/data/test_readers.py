@@ -1,4 +1,4 @@
-"""Every format of landmark data becomes the same thing: clips, labels, signers, splits and a layout."""
+"""Every format of landmark data is read as clips, labels, signers, splits and a layout."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_holistic_vectors_keep_pose_hands_and_lips_in_one_order(tmp_path: Path) 
         ((17, 4), layouts.points(17, 3)),
     ],
 )
-def test_the_size_of_a_frame_tells_its_layout(
+def test_the_size_of_a_frame_decides_its_layout(
     tmp_path: Path, shape: tuple[int, ...], layout: layouts.LandmarkLayout
 ) -> None:
     write_frames(tmp_path / "a" / "0", np.ones((2, *shape)))
@@ -125,7 +125,7 @@ def test_a_headless_csv_takes_its_class_names_from_the_label_file_beside_it(tmp_
     assert data.layout == layouts.one_hand(2)
 
 
-def test_a_label_file_belongs_to_the_data_whose_whole_name_it_begins_with(tmp_path: Path) -> None:
+def test_a_label_file_belongs_to_the_data_whose_full_name_it_begins_with(tmp_path: Path) -> None:
     for stem, name in (("point", "P"), ("point_history", "H")):
         (tmp_path / f"{stem}.csv").write_text("0,1,2,3,4\n")
         (tmp_path / f"{stem}_classifier_label.csv").write_text(name)
@@ -159,7 +159,7 @@ def test_libras_rows_may_be_separated_by_commas_and_need_no_names_file(tmp_path:
     assert clips_of(data)[0].shape == (45, 1, 2)
 
 
-def test_a_frame_table_is_cut_into_segments_with_end_frames_included(tmp_path: Path) -> None:
+def test_a_frame_table_is_split_into_segments_with_end_frames_included(tmp_path: Path) -> None:
     rows = [f"v{video},{frame},{frame},1,{10 * frame},2,0,0" for video in (1, 2) for frame in (5, 6, 7, 9)]
     header = "video,frame,left-x,left-y,right-x,right-y,nose-x,nose-y"
     (tmp_path / "hands.csv").write_text("\n".join([header, *reversed(rows)]))

@@ -1,4 +1,4 @@
-"""Splits that mean what they say: nothing is in two of them, neither a clip nor its copy nor, if asked, its signer."""
+"""Splits share nothing: no clip, no copy of a clip and, if asked, no signer."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_later_copies_are_dropped_and_counted() -> None:
     assert "3 clips dropped as exact copies of earlier ones" in splits.notes
 
 
-def test_copies_of_two_classes_are_kept_together_and_told_of() -> None:
+def test_copies_of_two_classes_are_kept_together_and_noted() -> None:
     splits = split(make_data([*range(20), 0], [0] * 20 + [1]), seed=0)
     assert sum(sizes(splits)) == 21
     assert any({0, 20} <= set(part.tolist()) for part in parts(splits))
@@ -211,7 +211,7 @@ def test_copies_within_the_published_test_set_are_left_as_they_are() -> None:
     assert [part.tolist() for part in parts(splits)] == [[0, 5], [1], [2, 3]]
 
 
-def test_a_class_that_only_the_test_has_is_kept_and_told_of() -> None:
+def test_a_class_that_only_the_test_has_is_kept_and_noted() -> None:
     splits = split(make_data(range(10), [0] * 9 + [3], splits=["train"] * 8 + ["test"] * 2), seed=0)
     assert 9 in splits.test
     assert "1 class of test not in train: d" in splits.notes

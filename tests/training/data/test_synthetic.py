@@ -132,7 +132,7 @@ def test_the_thumb_of_t_n_and_m_comes_out_one_finger_further_each(hands: dict[st
     assert all(far < tip < near for near, tip, far in zip(knuckles, across, knuckles[1:], strict=False))
 
 
-def test_no_two_still_letters_look_alike(hands: dict[str, np.ndarray]) -> None:
+def test_no_two_still_letters_look_the_same(hands: dict[str, np.ndarray]) -> None:
     still = [letter for letter in LETTERS if letter not in STROKES]
     points = np.stack([hands[letter] for letter in still])
     farthest_point = np.linalg.norm(points[:, None] - points[None], axis=3).max(axis=2)

@@ -1,4 +1,4 @@
-"""The console tells a person where a run stands, fits where it is shown, and leaves the terminal as it was."""
+"""The console shows how far a run is, fits the width, and leaves the terminal as it was."""
 
 from __future__ import annotations
 
@@ -355,7 +355,7 @@ def test_durations_and_rates_are_short() -> None:
     ]
 
 
-def test_a_profile_is_a_table_of_a_mean_step_and_the_whole_path_of_the_trace(
+def test_a_profile_is_a_table_of_a_mean_step_and_the_full_path_of_the_trace(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     trace = Path("runs") / ("long" * 40) / "rank_0.trace.json.gz"

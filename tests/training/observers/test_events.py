@@ -1,4 +1,4 @@
-"""What code acts on is an event with fields of its own; who only reads hears of it as a decision."""
+"""Events that code acts on have their own fields; an observer that does not override them gets a decision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a user waited for the first step is told once."""
+"""How long a user waited for the first step is reported once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.training.helpers import Recorder
 from tests.training.observers import make_run_start, make_step
 
 
-def test_it_is_told_once_and_the_watcher_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_reported_once_and_the_observer_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     ages = iter([2.5, 4.0])
     monkeypatch.setattr(first_step, "process_age_seconds", lambda: next(ages))
     recorder = Recorder()

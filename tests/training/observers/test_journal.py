@@ -1,4 +1,4 @@
-"""The journal says what happened, in order, in the schema it declares, and survives a killed run."""
+"""The journal has the events in order, in the schema it declares, and survives a killed run."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_the_page_in_docs_is_the_declared_schema() -> None:
     assert not set(DECISION_FIELDS) & set(EVENT_FIELDS)
 
 
-def test_a_long_torn_line_is_cut_off_without_reading_the_whole_journal(
+def test_a_long_incomplete_line_is_removed_without_reading_all_of_the_journal(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal_module, "_TAIL_BYTES", 8)
@@ -222,7 +222,7 @@ def test_a_full_disk_is_warned_of_once_and_nothing_is_lost_or_torn_when_there_is
     assert len(caplog.records) == 1
 
 
-def test_a_disk_that_stays_full_costs_no_memory_without_end_and_the_gap_is_told(
+def test_a_disk_that_stays_full_costs_no_memory_without_end_and_the_gap_is_reported(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal_module, "_MOST_HELD_BYTES", 600)

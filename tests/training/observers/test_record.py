@@ -1,4 +1,4 @@
-"""`run.json`: what it says while a run goes on, and what happens where it cannot be written."""
+"""`run.json`: its content while a run goes on, and what happens if it cannot be written."""
 
 from __future__ import annotations
 

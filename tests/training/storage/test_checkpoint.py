@@ -1,4 +1,4 @@
-"""Checkpoints are whole or not there: what is damaged is told, and the newest good one is found, whatever the clock says."""
+"""Checkpoints are complete or absent: damage is reported, and the newest undamaged one is found, whatever the clock."""
 
 from __future__ import annotations
 
@@ -30,15 +30,6 @@ from slipway.training.storage.checkpoint import (
 )
 from tests.training.checkpoints import FILES, content, flip_a_byte, folders, newest
 from tests.training.helpers import catch
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """A run with checkpoints of steps 10 and 20."""
-    folder = tmp_path / "run"
-    for step in (10, 20):
-        write_checkpoint(folder, content(step), keep=2)
-    return folder
 
 
 def test_a_checkpoint_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -176,7 +167,7 @@ def test_whatever_stands_in_a_manifest_it_is_no_traceback(run: Path, text: str) 
     assert newest(run).step == 10
 
 
-def test_a_checkpoint_of_another_version_is_told_as_such(run: Path) -> None:
+def test_a_checkpoint_of_another_version_is_reported_as_such(run: Path) -> None:
     file = run / "checkpoints" / "000002-step-20" / "manifest.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "schema_version": 9}))
     assert newest(run).step == 10

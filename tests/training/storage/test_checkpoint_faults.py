@@ -1,4 +1,4 @@
-"""Nothing old is lost while a checkpoint is written: full and read-only disks, and a crash between any two operations."""
+"""No older checkpoint is lost while one is written: full and read-only disks, a crash between any two operations."""
 
 from __future__ import annotations
 
@@ -16,15 +16,6 @@ from slipway.training.storage import files as durable
 from slipway.training.storage.checkpoint import Content, newest_checkpoint, write_checkpoint
 from tests.training.checkpoints import FILES, content, flip_a_byte, folders, newest
 from tests.training.disks import Operations, read_only, small_disk
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """A run with checkpoints of steps 10 and 20."""
-    folder = tmp_path / "run"
-    for step in (10, 20):
-        write_checkpoint(folder, content(step), keep=2)
-    return folder
 
 
 def kill_at(number: int | None, call: Callable[[], object]) -> bool:

@@ -1,4 +1,4 @@
-"""Files that are on the disk when they are said to be, safetensors among them."""
+"""Durable writes: hashed, fsynced; safetensors files too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from slipway.training.storage import files as durable
 from slipway.training.storage.files import describe_os_error, flush_folder, sha256_of, write_durably, write_tensors
 
 
-def test_what_is_written_in_pieces_is_hashed_as_a_whole(tmp_path: Path) -> None:
+def test_what_is_written_in_pieces_is_hashed_as_one(tmp_path: Path) -> None:
     pieces = [b"one", memoryview(b"two"), b"", b"three"]
     written = write_durably(tmp_path / "file", pieces)
     assert (tmp_path / "file").read_bytes() == b"onetwothree"
@@ -73,7 +73,7 @@ def test_a_folder_that_cannot_be_flushed_is_no_failure_but_a_broken_disk_is(
         flush_folder(tmp_path)
 
 
-def test_an_error_is_told_in_words_not_in_numbers() -> None:
+def test_an_error_is_described_in_words_not_in_numbers() -> None:
     assert describe_os_error(OSError(28, "No space left on device", "/runs/a")) == "No space left on device (/runs/a)"
     assert describe_os_error(OSError(28, "No space left on device")) == "No space left on device"
     assert describe_os_error(OSError("odd")) == "odd"

@@ -1,4 +1,4 @@
-"""Two processes that want to write one run: the second is told who the first is, and a dead one is never in the way."""
+"""Of two processes that write one run the second is refused with the name of the first; a dead one does not count."""
 
 from __future__ import annotations
 

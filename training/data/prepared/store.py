@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +42,6 @@ class RaggedStore:
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("values", "offsets", "labels"):
             np.save(folder / f"{name}.npy", getattr(self, name).numpy(), allow_pickle=False)
-        # Written last: if it exists, the arrays are complete.
-        (folder / "store.json").write_text(json.dumps({"clips": len(self)}), encoding="utf-8")
 
     @classmethod
     def open_shared(cls, folder: Path) -> RaggedStore:

@@ -1,4 +1,4 @@
-"""The cache of prepared data: what hits, what misses, and a cache that is damaged, full or read-only is never felt."""
+"""The cache of prepared data: what hits, what misses; a cache that is damaged, full or read-only fails no run."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_damaged_entry_is_prepared_anew(damage: str, source: Path, cache: Data
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"schema_version": 1, "files": []}', '{"schema_version": 1, "fi'])
-def test_a_manifest_that_is_none_is_told_as_that(text: str, source: Path, cache: DataCache) -> None:
+def test_a_file_that_is_not_a_manifest_is_reported_as_that(text: str, source: Path, cache: DataCache) -> None:
     folder = find(source, cache).folder
     assert folder is not None
     (folder / "manifest.json").write_text(text)

@@ -1,4 +1,4 @@
-"""The room the cache of prepared data takes: what goes to make some, what stays, and what killed processes have left."""
+"""The size of the cache of prepared data: what is removed, what stays, and what killed processes have left."""
 
 from __future__ import annotations
 

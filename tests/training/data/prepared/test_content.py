@@ -1,4 +1,4 @@
-"""The key of a prepared data set: what it depends on has another one, and all else the same."""
+"""The key of a prepared data set changes with all that the data depend on, and with nothing else."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_another_choice_another_version_or_other_code_is_another_key(
     assert len(set(keys)) == len(keys)
 
 
-def test_a_numpy_that_tells_nothing_of_the_processor_is_no_failure(
+def test_a_numpy_that_does_not_report_the_processor_is_no_failure(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = key_of(source, tmp_path)

@@ -1,4 +1,4 @@
-"""The data of a run: told where they came from, found in the cache by the next run, mapped by all ranks."""
+"""The data of a run: reported, found in the cache by the next run, mapped by all ranks."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def train_once(source: Path, runs_dir: Path, **options: Any) -> tuple[dict[str, 
     return result, [event for event in events if event["event"] in ("data_prepared", "damaged_data_cache")]
 
 
-def test_a_run_tells_whether_its_data_came_from_the_cache(
+def test_a_run_reports_whether_its_data_came_from_the_cache(
     source: Path, own_cache: Path, tmp_path: Path, training_in_this_process: None, quiet: None
 ) -> None:
     first, told_first = train_once(source, tmp_path / "first")

@@ -1,4 +1,4 @@
-"""`--profile` leaves a trace for each rank and tells where the time went, and changes nothing that is learned."""
+"""`--profile` writes a trace for each rank and a table of where the time went, and changes nothing that is learned."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def started(folder: Path, told: Told, *, rank: int, num_steps: int) -> Profiler:
     return profiler
 
 
-def test_a_run_that_is_stopped_within_the_window_tells_of_the_steps_it_did(tmp_path: Path) -> None:
+def test_a_run_that_is_stopped_within_the_window_reports_the_steps_it_did(tmp_path: Path) -> None:
     told = Told()
     profiler = started(tmp_path, told, rank=0, num_steps=5)
     for step in range(1, 6):
@@ -149,7 +149,7 @@ def test_a_trace_that_cannot_be_written_does_not_end_the_run(tmp_path: Path, cap
     assert "rank_0.trace.json.gz cannot be written or read, training goes on" in caplog.text
 
 
-def test_only_rank_0_tells(tmp_path: Path) -> None:
+def test_only_rank_0_reports(tmp_path: Path) -> None:
     told = Told()
     profiler = started(tmp_path, told, rank=1, num_steps=1)
     for step in range(1, 5):
