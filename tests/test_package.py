@@ -103,10 +103,12 @@ def test_what_config_prints_trains(installed: Path, folder: Path) -> None:
     assert (folder / "runs/synthetic-fingerspelling-default/best/model.safetensors").is_file()
 
 
-def test_slipway_train_takes_nothing_from_the_working_folder(installed: Path, folder: Path) -> None:
-    for name in ("slipway.py", "rich.py", "yaml.py"):
+def test_commands_take_no_module_from_the_working_folder(installed: Path, folder: Path) -> None:
+    for name in ("slipway.py", "torch.py", "accelerate.py", "rich.py", "yaml.py", "psutil.py", "datasets.py"):
         (folder / name).write_text(f"raise AssertionError('the {name} of the user was imported')\n", encoding="utf-8")
     assert "seed" in run(installed, folder, "slipway", "train", "--explain")
+    for command in (("detect",), ("plan", "--explain"), ("config", "--device", "cpu"), ("doctor", "--device", "cpu")):
+        run(installed, folder, "slipway", *command)
 
 
 def test_an_editable_install_puts_only_slipway_on_the_path(editable: Path, folder: Path) -> None:
