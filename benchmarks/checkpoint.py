@@ -29,9 +29,10 @@ from benchmarks.measure import Ratio, console, finish, option_parser
 from slipway.training.config.intervals import Interval
 from slipway.training.config.plan import Plan
 from slipway.training.devices.ranks import Ranks
-from slipway.training.loop.saver import CheckpointSaver
+from slipway.training.loop.saver import CheckpointSaver, Saving
 from slipway.training.loop.trainer import Trainer
 from slipway.training.observers.events import CheckpointSaved, Decision, Observer, StepEnd
+from slipway.training.observers.runtime import Runtime
 from slipway.training.run.training_config import TrainingConfig
 from slipway.training.storage.checkpoint import Content
 from slipway.training.tasks.tensors import TensorTask
@@ -132,12 +133,10 @@ def measure(folder: Path, rounds: int, device: str) -> tuple[TimedSaver, Watch]:
             task=TensorTask(make_model, {"train": (inputs, labels)}, keyed_randomness=True),
             recipe=config.make_recipe().resolve(1, "no"),
             plan=Plan.alone(device),
-            ranks=Ranks.alone(device),
-            observer=watch,
-            folder=folder,
-            save_every=Interval(count=STEPS_PER_SAVE, unit="step"),
+            runtime=Runtime(ranks=Ranks.alone(device), observer=watch),
+            saving=Saving(folder=folder, every=Interval(count=STEPS_PER_SAVE, unit="step")),
         )
-    saver = trainer._saver
+    saver = trainer.saver
     assert isinstance(saver, TimedSaver)
     watch.is_writing = lambda: saver.is_writing
     trainer.run()

@@ -38,7 +38,7 @@ from slipway.training.devices.manager import make_accelerator
 from slipway.training.devices.ranks import Ranks
 from slipway.training.devices.world import leave_group
 from slipway.training.loop.trainer import MODEL_STREAM, Trainer
-from slipway.training.observers.events import Observer
+from slipway.training.observers.runtime import Runtime
 from slipway.training.run.training_config import TrainingConfig
 from slipway.training.tasks.sign import SignTask
 from slipway.training.tasks.sign_options import AUGMENTATION, ModelSpec
@@ -195,7 +195,7 @@ def run_case(case: Case, epochs: int, ranks: Ranks) -> tuple[torch.Tensor, list[
         share_weights=case.share_weights,
         reduction=case.reduction,  # type: ignore[arg-type]
     )
-    trainer = Trainer(task=task, recipe=recipe, plan=plan, ranks=ranks, observer=Observer())
+    trainer = Trainer(task=task, recipe=recipe, plan=plan, runtime=Runtime(ranks=ranks))
     trainer.run()
     computed = torch.zeros(ranks.size, dtype=torch.int64)
     computed[ranks.rank] = task.computed

@@ -23,6 +23,7 @@ from slipway.training.devices.ranks import Ranks
 from slipway.training.loop.trainer import Trainer
 from slipway.training.loop.utilisation import find_model_flops
 from slipway.training.observers.events import Decision, Observer
+from slipway.training.observers.runtime import Runtime
 from slipway.training.tasks.task import Batch, Task
 
 STEP_TARGET, AUTO_TARGET, MEMORY_TARGET = 1.01, 0.97, 1.02
@@ -111,7 +112,7 @@ def step_time(case: Case, setting: Setting) -> Part:
         Ratio.of(f"{words}: step time", wall(costs[SLIPWAY]), wall(costs[BY_HAND]), at_most=STEP_TARGET),
         Ratio.single(f"{words}: difference of losses", apart, at_most=SAME_LOSSES),
     ]
-    found = find_model_flops(ours.loop, ours.trainer._loader, Ranks.alone(device))
+    found = find_model_flops(ours.loop.step, ours.trainer.loader, Ranks.alone(device), ours.stage)
     if found is not None and case.model == "encoder":
         # Where lengths differ the count is of typical samples, not of these.
         flops = found.flops_per_sample * case.batch_size * case.steps
@@ -151,7 +152,7 @@ def micro_batch(setting: Setting) -> Part:
 
     def auto() -> Cost:
         side = Slipway(case, task, device, micro_batch_size=None)
-        chosen.append(side.loop.limit.limit)
+        chosen.append(side.trainer.state.limit.limit)
         search_seconds.append(side.search_seconds)
         cost = again(side)
         side.close()
@@ -215,14 +216,13 @@ def _train(case: Case, setting: Setting, *, is_starved: bool) -> _Ended:
         task=task,
         recipe=make_recipe(case, epochs=2),
         plan=replace(Plan.alone(device.type), micro_batch_size=case.batch_size),
-        ranks=Ranks.alone(device),
-        observer=told,
+        runtime=Runtime(ranks=Ranks.alone(device), observer=told),
     )
     is_cuda = device.type == "cuda"
     standing = torch.cuda.memory_reserved(device) if is_cuda else 0
     trainer.run()
     peak = torch.cuda.max_memory_reserved(device) if is_cuda else 0
-    weights = trainer.flat.values.cpu().clone()
+    weights = trainer.parameters.values.cpu().clone()
     return _Ended(weights=weights, reasons=told.reasons, standing_bytes=standing, peak_bytes=peak)
 
 

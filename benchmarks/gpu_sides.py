@@ -37,6 +37,7 @@ from slipway.training.observers.console import make_console_observer
 from slipway.training.observers.events import Observer, Observers, StepEnd
 from slipway.training.observers.journal import Journal
 from slipway.training.observers.profiling.sections import UNMARKED, Sections
+from slipway.training.observers.runtime import Runtime
 from slipway.training.run.announce import announce_run
 from slipway.training.tasks.sign import SignTask
 from slipway.training.tasks.sign_options import ModelSpec
@@ -173,9 +174,17 @@ def resident_batches(case: Case, task: Task, device: torch.device) -> list[Batch
         global_batch_size=case.batch_size,
         rank=0,
         share_weights=(1.0,),
-        micro_batch_size=case.batch_size,
+        micro_batch_size=lambda: case.batch_size,
     )
     return [batch for work in sampler.epoch(0) for batch in loader.batches(work, recipe.stages[0])]
+
+
+class ResidentTrainer(Trainer):
+    """A trainer whose batches are on the device already."""
+
+    def make_loader(self, dtype: torch.dtype) -> Loader:
+        """Return the loader that keeps them there."""
+        return ResidentLoader(self.task, self.runtime.ranks.device)
 
 
 class _LastLosses(Observer):
@@ -200,6 +209,7 @@ class Slipway:
         micro_batch_size: int | None,
         num_workers: int | None = None,
         sections: Sections = UNMARKED,
+        queues_steps: bool | None = None,
     ) -> None:
         """Without `num_workers` the batches are on the device already; without a micro-batch size one is looked for."""
         self.device = device
@@ -219,21 +229,22 @@ class Slipway:
         )
         cache = str(Path(self._folder.name) / "cache")
         with patch.dict(os.environ, XDG_CACHE_HOME=cache):  # nothing is remembered of micro-batch sizes
-            self.trainer = Trainer(
+            self.trainer = (ResidentTrainer if num_workers is None else Trainer)(
                 task=task,
                 recipe=self.recipe,
                 plan=plan,
-                ranks=Ranks.alone(device),
-                observer=self._observers,
-                sections=sections,
+                runtime=Runtime(
+                    ranks=Ranks.alone(device),
+                    observer=self._observers,
+                    sections=sections,
+                    queues_steps=queues_steps,
+                ),
             )
-        self.loop = self.trainer._loop
-        if num_workers is None:
-            self.loop._loader = ResidentLoader(task, device)
+        self.loop = self.trainer.loop
         self._rounds = 0
         announce_run(self.trainer, "benchmark")
         started = time.perf_counter()
-        self.trainer._begin_stage(0, self.stage)
+        self.trainer.begin_stage(0, self.stage)
         self.search_seconds = time.perf_counter() - started
         """What finding a micro-batch size took, where none was given."""
 
@@ -244,7 +255,7 @@ class Slipway:
 
     def run(self) -> Cost:
         """Do the steps of a round. Raises `RuntimeError` where the given micro-batch size does not fit."""
-        progress = self.loop.progress
+        progress = self.trainer.progress
         progress.epoch_in_stage, progress.step_in_epoch = self._rounds, 0
         progress.begin_epoch()
         self._told.losses.clear()
@@ -254,13 +265,13 @@ class Slipway:
         synchronise(self.device)
         cost = clock.read()
         self._rounds += 1
-        if self._given_size is not None and self.loop.limit.limit < self._given_size:
+        if self._given_size is not None and self.trainer.state.limit.limit < self._given_size:
             raise RuntimeError(f"micro-batches of {self._given_size} do not fit in this device's memory")
         return cost
 
     def close(self) -> None:
         """End its threads and give up its files."""
-        self.trainer._loader.close()
+        self.trainer.loader.close()
         self._observers.close()
         self._folder.cleanup()
 

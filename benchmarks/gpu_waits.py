@@ -128,7 +128,7 @@ def forbidding_waits(device: torch.device) -> Iterator[None]:
 
 def trace_round(side: Slipway) -> list[dict[str, Any]]:
     """Return the events of a round, each step's issuing marked."""
-    issue = side.loop._issue
+    issue = side.loop.queue_step
 
     def marked(*arguments: Any) -> Any:
         with record_function(ISSUE):
@@ -137,7 +137,7 @@ def trace_round(side: Slipway) -> list[dict[str, Any]]:
     activities = [ProfilerActivity.CPU]
     if side.device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
-    with tempfile.TemporaryDirectory() as folder, patch.object(side.loop, "_issue", marked):
+    with tempfile.TemporaryDirectory() as folder, patch.object(side.loop, "queue_step", marked):
         with profile(activities=activities) as profiler:
             side.run()
         path = Path(folder) / "trace.json"
@@ -147,13 +147,13 @@ def trace_round(side: Slipway) -> list[dict[str, Any]]:
 
 def check_round(side: Slipway) -> str | None:
     """Return what torch said of the first operation that waits within the issuing of a step; none where none does."""
-    issue = side.loop._issue
+    issue = side.loop.queue_step
 
     def guarded(*arguments: Any) -> Any:
         with forbidding_waits(side.device):
             return issue(*arguments)
 
-    with patch.object(side.loop, "_issue", guarded):
+    with patch.object(side.loop, "queue_step", guarded):
         try:
             side.run()
         except RuntimeError as error:
@@ -176,9 +176,9 @@ def measure_waits(case: Case, device: torch.device, *, rounds: int) -> tuple[lis
             micro_batch_size=case.batch_size,
             num_workers=num_workers,
             sections=Sections.of(record_function),
+            # A rehearsal on a CPU too reads outcomes one step late, as with a GPU.
+            queues_steps=True,
         )
-        # A rehearsal computes as a GPU is computed with: it reads outcomes one step late.
-        side.loop.step.queues = True
         side.run()
         found = [find_waits(trace_round(side)) for _ in range(rounds)]
         if device.type == "cuda" and not all(waits.calls and waits.idle_share is not None for waits in found):

@@ -31,6 +31,7 @@ from slipway.training.devices.manager import DeviceManager
 from slipway.training.devices.ranks import Ranks
 from slipway.training.loop.trainer import Trainer
 from slipway.training.observers.events import Observer, StepEnd
+from slipway.training.observers.runtime import Runtime
 from slipway.training.run.training_config import TrainingConfig
 from slipway.training.step.micro_batch.search import SizeSearch
 from slipway.training.tasks.sign import SignTask
@@ -151,7 +152,7 @@ def measure(case: Case) -> Found:
             patch.dict(os.environ, XDG_CACHE_HOME=cache),
             patch.object(SizeSearch, "find", timed_find),
         ):
-            Trainer(task=task, recipe=recipe, plan=plan, ranks=Ranks.alone(), observer=clock).run()
+            Trainer(task=task, recipe=recipe, plan=plan, runtime=Runtime(ranks=Ranks.alone(), observer=clock)).run()
         return clock.cost
 
     sides: dict[str, Callable[[], Cost]] = {str(size): partial(side, size) for size in powers_of_two(batch)}

@@ -56,7 +56,7 @@ def make_sampler(num_samples: int, costs: np.ndarray | None = None) -> EpochSamp
         global_batch_size=BATCH_SIZE,
         rank=0,
         share_weights=(1.0,),
-        micro_batch_size=BATCH_SIZE,
+        micro_batch_size=lambda: BATCH_SIZE,
     )
 
 

@@ -20,6 +20,7 @@ from slipway.training.loop.trainer import Trainer
 from slipway.training.observers.console import make_console_observer
 from slipway.training.observers.events import EpochEnd, Observer, Observers, StageStart
 from slipway.training.observers.journal import Journal
+from slipway.training.observers.runtime import Runtime
 from slipway.training.run.announce import announce_run
 from slipway.training.tasks.task import Task
 
@@ -77,7 +78,7 @@ def train_with_slipway(task: Task, recipe: Recipe, plan: Plan, ranks: Ranks) -> 
             console = make_console_observer(log_level="info", stream_is_terminal=False)
             told = [console, Journal(Path(folder) / "events.jsonl"), clock]
         observers = Observers(told)
-        trainer = Trainer(task=task, recipe=recipe, plan=plan, ranks=ranks, observer=observers)
+        trainer = Trainer(task=task, recipe=recipe, plan=plan, runtime=Runtime(ranks=ranks, observer=observers))
         announce_run(trainer, "benchmark")
         result = trainer.run()
         observers.close()
@@ -88,5 +89,5 @@ def train_with_slipway(task: Task, recipe: Recipe, plan: Plan, ranks: Ranks) -> 
             cpu_seconds=sum(cost.cpu_seconds for cost in clock.stages),
         ),
         steps=result["steps"],
-        micro_batch_size=trainer._loop.limit.limit,
+        micro_batch_size=trainer.state.limit.limit,
     )

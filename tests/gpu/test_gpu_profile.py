@@ -15,6 +15,7 @@ from slipway.training.loop.trainer import Trainer
 from slipway.training.loop.utilisation import peak_flops_per_second
 from slipway.training.observers.events import Observers, ProfileEnd
 from slipway.training.observers.profiling.profiler import Profiler
+from slipway.training.observers.runtime import Runtime
 from slipway.training.run.announce import announce_run
 from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import PLAN, Recorder, make_recipe
@@ -44,9 +45,7 @@ def test_a_profile_has_the_times_of_the_device(tmp_path: Path) -> None:
         task=task,
         recipe=recipe,
         plan=replace(PLAN, device="cuda", micro_batch_size=16),
-        ranks=ranks,
-        observer=Observers([told, profiler]),
-        sections=profiler.sections,
+        runtime=Runtime(ranks=ranks, observer=Observers([told, profiler]), sections=profiler.sections),
     )
     announce_run(trainer, "trial")
     trainer.run()

@@ -12,6 +12,7 @@ from benchmarks.gpu_waits import forbidding_waits
 from slipway.training.config.recipe import Stage
 from slipway.training.devices.ranks import Ranks
 from slipway.training.loop.trainer import Trainer
+from slipway.training.observers.runtime import Runtime
 from slipway.training.step.train_step import PendingStep
 from tests.training.helpers import PLAN, Recorder, make_recipe, make_task
 
@@ -28,15 +29,14 @@ def make(
         task=make_task(),
         recipe=make_recipe(Stage(name="only", epochs=2), **options).resolve(1, mixed_precision),
         plan=replace(PLAN, device=device.type, **{"micro_batch_size": 5, **(plan or {})}),
-        ranks=Ranks.alone(device),
-        observer=recorder,
+        runtime=Runtime(ranks=Ranks.alone(device), observer=recorder),
     )
     return trainer, recorder
 
 
 def weights(trainer: Trainer) -> torch.Tensor:
     trainer.run()
-    return trainer.flat.values.cpu()
+    return trainer.parameters.values.cpu()
 
 
 def difference(first: torch.Tensor, second: torch.Tensor) -> float:
@@ -57,7 +57,7 @@ def difference(first: torch.Tensor, second: torch.Tensor) -> float:
 )
 def test_issuing_a_step_never_waits_for_the_device(mixed_precision: str, options: dict[str, Any]) -> None:
     trainer, recorder = make(mixed_precision=mixed_precision, **options)
-    issue = trainer._loop._issue
+    issue = trainer.loop.queue_step
     issued = 0
 
     def guarded(*arguments: Any) -> Any:
@@ -67,7 +67,7 @@ def test_issuing_a_step_never_waits_for_the_device(mixed_precision: str, options
         with forbidding_waits(DEVICE if issued > 4 else torch.device("cpu")):
             return issue(*arguments)
 
-    trainer._loop._issue = guarded  # type: ignore[method-assign]
+    trainer.loop.queue_step = guarded  # type: ignore[method-assign]
     trainer.run()
     assert issued == 8
     assert len(recorder.steps) == 8
@@ -82,7 +82,7 @@ def test_torch_finds_a_wait_where_there_is_one() -> None:
 
 def test_the_next_step_is_issued_before_an_outcome_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer, _ = make()
-    issue, read = trainer._loop._issue, PendingStep.read
+    issue, read = trainer.loop.queue_step, PendingStep.read
     order: list[str] = []
 
     def noted_issue(*arguments: Any) -> Any:
@@ -93,7 +93,7 @@ def test_the_next_step_is_issued_before_an_outcome_is_read(monkeypatch: pytest.M
         order.append("read")
         return read(pending)
 
-    trainer._loop._issue = noted_issue  # type: ignore[method-assign]
+    trainer.loop.queue_step = noted_issue  # type: ignore[method-assign]
     monkeypatch.setattr(PendingStep, "read", noted_read)
     trainer.run()
     epoch = ["issue", *["issue", "read"] * 3, "read"]

@@ -12,11 +12,14 @@ import torch
 from torch import nn
 
 from slipway.training.common.errors import UserError
+from slipway.training.config.intervals import Interval
 from slipway.training.config.plan import Plan
 from slipway.training.config.recipe import Recipe, Stage
 from slipway.training.devices.ranks import Ranks
+from slipway.training.loop.saver import Saving
 from slipway.training.loop.trainer import Trainer
 from slipway.training.observers.events import EpochEnd, Observer, StageStart, StepEnd
+from slipway.training.observers.runtime import Runtime
 from slipway.training.run.training_config import TrainingConfig
 from slipway.training.tasks.task import Task
 from slipway.training.tasks.tensors import TensorTask
@@ -69,22 +72,28 @@ def make_recipe(*stages: Stage, **options: Any) -> Recipe:
 
 
 def make_trainer(
-    task: Task, recipe: Recipe, *, plan: Plan | None = None, folder: Path | None = None, **options: Any
+    task: Task,
+    recipe: Recipe,
+    *,
+    plan: Plan | None = None,
+    folder: Path | None = None,
+    save_every: Interval | None = None,
+    ranks: Ranks | None = None,
+    kind: type[Trainer] = Trainer,
+    **runtime: Any,
 ) -> tuple[Trainer, Recorder]:
-    """Return a trainer on the CPU and the recorder that watches it.
+    """Return a trainer on the CPU and the recorder that watches it; `runtime` are further fields of the `Runtime`.
 
     Without a plan it computes whole batches, and does not look for a size: which is the fastest, the machine's noise decides.
     """
     plan = plan or replace(PLAN, micro_batch_size=recipe.resolved.global_batch_size)
     recorder = Recorder()
-    trainer = Trainer(
+    trainer = kind(
         task=task,
         recipe=recipe,
         plan=plan,
-        ranks=Ranks.alone(),
-        observer=recorder,
-        folder=folder,
-        **options,
+        runtime=Runtime(**{"ranks": ranks or Ranks.alone(), "observer": recorder, **runtime}),
+        saving=Saving(folder=folder, every=save_every),
     )
     return trainer, recorder
 

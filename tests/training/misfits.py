@@ -18,9 +18,10 @@ from slipway.training.config.recipe import Stage
 from slipway.training.devices.interruption import Interrupted, StopRequest
 from slipway.training.devices.ranks import Ranks
 from slipway.training.devices.world import leave_group
-from slipway.training.loop.saver import Saver
+from slipway.training.loop.saver import Saver, Saving
 from slipway.training.loop.trainer import Trainer
 from slipway.training.observers.events import StepEnd
+from slipway.training.observers.runtime import Runtime
 from slipway.training.tasks.task import Batch
 from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import PLAN, Recorder, make_recipe, make_task
@@ -108,8 +109,10 @@ class MisfitTask(TensorTask):
 class MemorySaver(Saver):
     """Saves the weights here, each so many steps."""
 
-    def __init__(self, trainer: Trainer, each: int) -> None:
-        self._trainer, self._each = trainer, each
+    trainer: Trainer
+
+    def __init__(self, each: int) -> None:
+        self._each = each
         self._is_due = False
         self.saved: dict[int, torch.Tensor] = {}
 
@@ -119,7 +122,7 @@ class MemorySaver(Saver):
 
     def save(self, *, wait: bool = False) -> None:
         self._is_due = False
-        self.saved[self._trainer.progress.step] = self._trainer.flat.values.clone()
+        self.saved[self.trainer.progress.step] = self.trainer.parameters.values.clone()
 
 
 class Stopper(Recorder):
@@ -159,20 +162,20 @@ def train(training: Training, ranks: Ranks | None = None, folder: Path | None = 
     )
     task = MisfitTask(training, ranks.rank)
     recorder = Stopper(training.stop_at if ranks.rank == ranks.size - 1 else None)
-    trainer = Trainer(
+    saver = MemorySaver(training.save_each)
+
+    class SavingTrainer(Trainer):
+        def make_saver(self) -> Saver:
+            saver.trainer = self
+            return saver if folder is None and ranks.is_main else super().make_saver()
+
+    trainer = SavingTrainer(
         task=task,
         recipe=recipe,
         plan=plan,
-        ranks=ranks,
-        observer=recorder,
-        folder=folder,
-        save_every=Interval.parse("1epoch", ""),
-        stop=recorder.stop,
+        runtime=Runtime(ranks=ranks, observer=recorder, stop=recorder.stop, queues_steps=bool(training.lag)),
+        saving=Saving(folder=folder, every=Interval.parse("1epoch", "") if folder else None),
     )
-    trainer._loop.step.queues = bool(training.lag)
-    saver = MemorySaver(trainer, training.save_each)
-    if folder is None and ranks.is_main:
-        trainer._loop._saver = saver
     ledger = Ledger(trainer)
     task.is_training = True
     error = ""
@@ -180,9 +183,9 @@ def train(training: Training, ranks: Ranks | None = None, folder: Path | None = 
         trainer.run()
     except (UserError, Interrupted) as caught:
         error = f"{type(caught).__name__}: {caught}"
-    step = trainer._loop.step
+    state = trainer.state
     return {
-        "values": trainer.flat.values.clone(),
+        "values": trainer.parameters.values.clone(),
         **{f"saved_{number}": values for number, values in saver.saved.items()},
         "error": error,
         "steps": [event.step for event in recorder.steps],
@@ -191,9 +194,9 @@ def train(training: Training, ranks: Ranks | None = None, folder: Path | None = 
         "decisions": [one.kind for one in recorder.decisions],
         "reasons": [one.reason for one in recorder.decisions],
         "overlapped": ledger.overlapped,
-        "updates": step.optimizer.updates,
-        "loss_scale": [float(step.loss_scale.scale), float(step.loss_scale.quiet_updates)],
-        "limit": trainer._loop.limit.limit,
+        "updates": state.optimizer.updates,
+        "loss_scale": [float(state.loss_scale.scale), float(state.loss_scale.quiet_updates)],
+        "limit": trainer.state.limit.limit,
     }
 
 

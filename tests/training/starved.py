@@ -24,6 +24,7 @@ from slipway.training.devices.ranks import Ranks
 from slipway.training.devices.world import leave_group
 from slipway.training.loop.trainer import Trainer
 from slipway.training.observers.events import StepEnd
+from slipway.training.observers.runtime import Runtime
 from slipway.training.run.cli import main
 from slipway.training.step.flat import FlatParameters
 from slipway.training.step.optimizer import FlatOptimizer
@@ -153,10 +154,10 @@ class Ledger:
     def __init__(self, trainer: Trainer) -> None:
         self.overlapped: list[bool] = []
         self.launched: list[int] = []
-        self._run = trainer._loop.step.run
-        self._reduction = trainer._loop.step._reduction
+        self._run = trainer.step.run
+        self._reduction = trainer.step.reduction
         self._finish = self._reduction.finish
-        trainer._loop.step.run = self.run  # type: ignore[method-assign]
+        trainer.step.run = self.run  # type: ignore[method-assign]
         self._reduction.finish = self.finish  # type: ignore[method-assign]
 
     def run(self, *arguments: Any, **options: Any) -> PendingStep:
@@ -191,7 +192,7 @@ def run_case(
         reduction=case.reduction,  # type: ignore[arg-type]
     )
     limiter = Limiter(case, ranks.rank, limit)
-    trainer = Trainer(task=HungryTask(case), recipe=recipe, plan=plan, ranks=ranks, observer=limiter)
+    trainer = Trainer(task=HungryTask(case), recipe=recipe, plan=plan, runtime=Runtime(ranks=ranks, observer=limiter))
     ledger = Ledger(trainer)
     prepare(trainer)
     error = None
@@ -201,14 +202,14 @@ def run_case(
         result, error = {}, str(caught)
     limit(None)
     return {
-        "values": trainer.flat.values.cpu().clone(),
+        "values": trainer.parameters.values.cpu().clone(),
         "error": error,
         "test_loss": result.get("test_loss"),
         "steps": [step.step for step in limiter.steps],
         "micro_batches": [step.micro_batches for step in limiter.steps],
         "overlapped": ledger.overlapped,
         "launched_early": ledger.launched,
-        "evaluation_batch_size": trainer._evaluation_batch_size,
+        "evaluation_batch_size": trainer.state.limit.evaluation,
         "process": os.getpid(),
         "out_of_memory": [one.fields for one in limiter.decisions if one.kind == "out_of_memory"],
         "pressure": [one.fields["micro_batch_size"] for one in limiter.decisions if one.kind == "memory_pressure"],

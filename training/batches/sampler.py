@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,8 @@ class StepWork:
     global_batch: np.ndarray
     """Sample indices of all ranks, longest first."""
     samples_per_rank: list[int]
+    micro_batch_size: int
+    """The most samples in a micro-batch, of any rank: what the limit was when the step was split."""
     num_padding: int = 0
     """How many of the last micro-batches only make this rank's passes as many as the others'; they have weight 0."""
 
@@ -38,7 +40,7 @@ class EpochSampler:
         global_batch_size: int,
         rank: int,
         share_weights: tuple[float, ...],
-        micro_batch_size: int,
+        micro_batch_size: Callable[[], int],
         equal_passes: bool = False,
     ) -> None:
         order = Order(seed=seed, num_samples=num_samples)
@@ -49,24 +51,25 @@ class EpochSampler:
         self._share_weights = share_weights
         self._equal_passes = equal_passes
         """Whether all ranks do equally many passes, as they must where parameters are sharded."""
-        self.micro_batch_size = micro_batch_size
-        """The most samples in one forward pass; it may change between two calls of `epoch`."""
+        self._micro_batch_size = micro_batch_size
+        """Returns the most samples in one forward pass, which may change between two calls of `epoch`."""
         self._counts: dict[int, list[int]] = {}
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[StepWork]:
-        """Yield the work of each step from `first_step` on."""
+        """Yield the work of each step from `first_step` on, in micro-batches of the size that is allowed at the first."""
+        size = self._micro_batch_size()
         for step in range(first_step, self.num_steps):
             batch = self.global_batch(epoch, step)
             mine = batch[rank_positions(len(batch), self._rank, self._share_weights)]
             counts = self._samples_per_rank(len(batch))
             if not self._equal_passes:
-                parts = [mine[part] for part in micro_batches(len(mine), self.micro_batch_size)]
-                yield StepWork(step, parts, batch, counts)
+                parts = [mine[part] for part in micro_batches(len(mine), size)]
+                yield StepWork(step, parts, batch, counts, size)
                 continue
-            passes = -(-max(counts) // self.micro_batch_size)
+            passes = -(-max(counts) // size)
             parts = [mine[part] for part in split_evenly(len(mine), min(passes, len(mine)))] if len(mine) else []
             padding = passes - len(parts)
-            yield StepWork(step, parts + padding * [batch[-1:]], batch, counts, padding)
+            yield StepWork(step, parts + padding * [batch[-1:]], batch, counts, size, padding)
 
     def global_batch(self, epoch: int, step: int) -> np.ndarray:
         """Return the sample indices of a global batch, longest first."""

@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 
 from ..common.errors import UserError
+from .world import launched_world
 
 
 class Ranks:
@@ -27,6 +28,11 @@ class Ranks:
     def is_main(self) -> bool:
         """Whether this rank writes files and speaks to the user."""
         return self.rank == 0
+
+    @property
+    def sharing_memory(self) -> int:
+        """How many processes share the memory of this rank's device: on a CPU, all of its host."""
+        return (launched_world().local_size or self.size) if self.device.type == "cpu" else 1
 
     def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sum a tensor over the ranks in place: all agree on the total."""

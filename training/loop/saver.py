@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.errors import UserError
@@ -19,6 +20,18 @@ from ..storage.host_copy import HostCopy
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 60.0, 600.0
 """After a checkpoint that could not be written, and after many of them in a row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saving:
+    """Where and how often a run is saved."""
+
+    folder: Path | None = None
+    """The run's folder; `None`: nothing is written, as on ranks other than 0."""
+    every: Interval | None = None
+    """The same on every rank; `None`: saved only when it is stopped."""
+    keep: int = 2
+    """Checkpoints that are kept."""
 
 
 class CheckpointWriter:

@@ -1,46 +1,86 @@
-"""What a checkpoint of a run holds, and back from a checkpoint into the run."""
+"""The state of a training: what its steps change, into a checkpoint and back."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
-from ..common.conversion import plain_values
 from ..common.errors import UserError
+from ..config.recipe import Recipe
 from ..devices.ranks import Ranks
+from ..step.buffers import model_buffers
+from ..step.loss_scale import LossScale
+from ..step.micro_batch.limit import MicroBatchLimit
+from ..step.optimizer import FlatOptimizer
 from ..step.parameters import ParameterStore
+from ..step.train_step import StepState
 from ..storage.checkpoint import Content, Manifest, read_state, read_tensors
 from .best import Best, Snapshot
+from .faults import FaultDetector
 from .progress import Progress
-from .step_loop import StepLoop
 
 Tensors = Mapping[str, Mapping[str, torch.Tensor]]
 """By group, then by name."""
 
 
-def capture(loop: StepLoop) -> Content:
-    """Return a run as a checkpoint holds it. The tensors are the run's own: they are copied before the next step.
+@dataclass(kw_only=True)
+class TrainingState(StepState):
+    """Everything that changes while a run trains."""
 
-    Where the parameters are sharded all ranks call this, and rank 0 holds the tensors.
+    progress: Progress
+    faults: FaultDetector
+    limit: MicroBatchLimit
+
+    @classmethod
+    def of(cls, model: nn.Module, parameters: ParameterStore, recipe: Recipe, limit: MicroBatchLimit) -> TrainingState:
+        """Return the state in which a resolved recipe starts."""
+        return cls(
+            model=model,
+            parameters=parameters,
+            optimizer=FlatOptimizer(recipe.optimizer, parameters),
+            loss_scale=LossScale.of(recipe, parameters.device),
+            progress=Progress(),
+            faults=FaultDetector(patience=recipe.bad_steps, spike_score=recipe.loss_spike_score),
+            limit=limit,
+        )
+
+    def take_snapshot(self) -> Snapshot:
+        """Copy the weights as they are evaluated: their moving average if there is one."""
+        values = self.parameters.values if self.average is None else self.average
+        return Snapshot(values.clone(), tuple(buffer.clone() for buffer in model_buffers(self.model)))
+
+    def restore_snapshot(self, snapshot: Snapshot) -> None:
+        """Set weights and buffers from a snapshot."""
+        self.parameters.set_values(snapshot.values)
+        for buffer, kept in zip(model_buffers(self.model), snapshot.buffers, strict=True):
+            buffer.copy_(kept)
+
+
+def capture(state: TrainingState, description: Mapping[str, Any]) -> Content:
+    """Return a checkpoint's content: the state, and plain values that describe the run.
+
+    The tensors are the run's own: they are to be copied before the next step. If the checkpoints of the parameters are
+    collective, all ranks call this, and rank 0 gets the tensors.
     """
-    progress, step = loop.progress, loop.step
-    flat = step.flat
+    parameters, progress = state.parameters, state.progress
     optimizer = {
-        **{name: flat.to_checkpoint(moment) for name, moment in step.optimizer.moments.items()},
-        "updates": torch.tensor(step.optimizer.updates),
-        "loss_scale": step.loss_scale.scale,
-        "quiet_updates": step.loss_scale.quiet_updates,
+        **{name: parameters.to_checkpoint(moment) for name, moment in state.optimizer.moments.items()},
+        "updates": torch.tensor(state.optimizer.updates),
+        "loss_scale": state.loss_scale.scale,
+        "quiet_updates": state.loss_scale.quiet_updates,
     }
-    if step.average is not None:
-        optimizer["average"] = flat.to_checkpoint(step.average)
+    if state.average is not None:
+        optimizer["average"] = parameters.to_checkpoint(state.average)
     groups = {
-        "model": flat.state_dict(loop.model),
+        "model": parameters.state_dict(state.model),
         "optimizer": optimizer,
-        "best": _snapshot_tensors(progress.best, flat),
-        "stage_best": _snapshot_tensors(progress.stage_best, flat),
+        "best": _snapshot_tensors(progress.best, parameters),
+        "stage_best": _snapshot_tensors(progress.stage_best, parameters),
     }
     return Content(
         step=progress.step,
@@ -48,63 +88,59 @@ def capture(loop: StepLoop) -> Content:
         unchanging=frozenset({"best", "stage_best"}),
         state={
             "progress": progress.state(),
-            "recent_losses": loop.faults.losses,
-            "memory": loop.limit.state(),
-            "recipe": loop.recipe.as_dict(),
-            "data": plain_values(dict(loop.task.describe()), "", []),
-            "plan": loop.plan.as_dict(),
+            "recent_losses": state.faults.losses,
+            "memory": state.limit.state(),
+            **description,
         },
     )
 
 
-def restore(loop: StepLoop, state: Mapping[str, Any], tensors: Tensors) -> None:
-    """Put a run where a checkpoint was taken of it. Raises `UserError` where its model is another one."""
-    step, flat = loop.step, loop.step.flat
+def restore(state: TrainingState, values: Mapping[str, Any], tensors: Tensors) -> None:
+    """Set the state from a checkpoint. Raises `UserError` if that is of another model."""
+    parameters, optimizer = state.parameters, tensors["optimizer"]
     try:
-        flat.load_state_dict(loop.model, tensors["model"])
+        parameters.load_state_dict(state.model, tensors["model"])
     except RuntimeError as error:
-        told = " ".join(str(error).split())
-        raise UserError(f"the checkpoint is of another model: {told[:300]}") from None
-    flat.check_attached()
-    optimizer = tensors["optimizer"]
-    for name, moment in step.optimizer.moments.items():
+        message = " ".join(str(error).split())
+        raise UserError(f"the checkpoint is of another model: {message[:300]}") from None
+    parameters.check_attached()
+    for name, moment in state.optimizer.moments.items():
         if name in optimizer:
-            moment.copy_(flat.from_checkpoint(optimizer[name]))
+            moment.copy_(parameters.from_checkpoint(optimizer[name]))
         else:
             moment.zero_()
-    step.optimizer.set_updates(int(optimizer["updates"]))
-    step.loss_scale.scale.copy_(optimizer["loss_scale"])
-    step.loss_scale.quiet_updates.copy_(optimizer["quiet_updates"])
-    step.average = flat.from_checkpoint(optimizer["average"]) if "average" in optimizer else None
-    step.resume()
-    progress = loop.progress = Progress.from_state(state["progress"])
-    progress.best.snapshot = _to_snapshot(tensors.get("best", {}), flat)
-    progress.stage_best.snapshot = _to_snapshot(tensors.get("stage_best", {}), flat)
-    loop.faults.forget(state["recent_losses"])
-    loop.limit.restore(state["memory"])
+    state.optimizer.set_updates(int(optimizer["updates"]))
+    state.loss_scale.scale.copy_(optimizer["loss_scale"])
+    state.loss_scale.quiet_updates.copy_(optimizer["quiet_updates"])
+    state.average = parameters.from_checkpoint(optimizer["average"]) if "average" in optimizer else None
+    progress = state.progress = Progress.from_state(values["progress"])
+    progress.best.snapshot = _to_snapshot(tensors.get("best", {}), parameters)
+    progress.stage_best.snapshot = _to_snapshot(tensors.get("stage_best", {}), parameters)
+    state.faults.forget(values["recent_losses"])
+    state.limit.restore(values["memory"])
 
 
-def _snapshot_tensors(best: Best, flat: ParameterStore) -> dict[str, torch.Tensor]:
-    """Return the tensors of the best weights by name; none where nothing is best yet. They never change."""
+def _snapshot_tensors(best: Best, parameters: ParameterStore) -> dict[str, torch.Tensor]:
+    """Return the tensors of the best weights by name; nothing if there are none yet. They never change."""
     if best.snapshot is None:
         return {}
     buffers = {f"buffer_{number}": buffer for number, buffer in enumerate(best.snapshot.buffers)}
-    return {"values": flat.to_checkpoint(best.snapshot.values), **buffers}
+    return {"values": parameters.to_checkpoint(best.snapshot.values), **buffers}
 
 
-def _to_snapshot(tensors: Mapping[str, torch.Tensor], flat: ParameterStore) -> Snapshot | None:
-    """Return what `_snapshot_tensors` was given, on the device."""
+def _to_snapshot(tensors: Mapping[str, torch.Tensor], parameters: ParameterStore) -> Snapshot | None:
+    """Return the snapshot of which `_snapshot_tensors` returned the tensors, on the device."""
     if not tensors:
         return None
     # What was read is mapped from the checkpoint's file, which will be deleted in its time.
-    buffers = [tensors[f"buffer_{number}"].to(flat.device, copy=True) for number in range(len(tensors) - 1)]
-    return Snapshot(flat.from_checkpoint(tensors["values"]), tuple(buffers))
+    buffers = [tensors[f"buffer_{number}"].to(parameters.device, copy=True) for number in range(len(tensors) - 1)]
+    return Snapshot(parameters.from_checkpoint(tensors["values"]), tuple(buffers))
 
 
 def broadcast_checkpoint(
     manifest: Manifest | None, ranks: Ranks
 ) -> tuple[dict[str, Any], dict[str, dict[str, torch.Tensor]]] | None:
-    """Return state and tensors of rank 0's checkpoint on every rank; none where it has none."""
+    """Return state and tensors of rank 0's checkpoint on every rank; `None` if it has none. A collective."""
     text, error = "null", None
     tensors: dict[str, dict[str, torch.Tensor]] = {}
     if manifest is not None:

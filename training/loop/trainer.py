@@ -1,4 +1,4 @@
-"""The training loop: stages, epochs, steps. What is learned comes from the recipe, how it is computed from the plan."""
+"""Train the stages and epochs of a recipe, as a plan says: validate, keep the best weights, save, go back."""
 
 from __future__ import annotations
 
@@ -12,40 +12,41 @@ import torch
 from torch import nn
 
 from ..batches.loader import Loader
+from ..batches.sampler import EpochSampler
+from ..common.apportion import apportion
+from ..common.conversion import plain_values
 from ..common.errors import TrainingFailed
 from ..common.keyed_random import fold
-from ..config.intervals import Interval
 from ..config.plan import Plan
 from ..config.recipe import Recipe, Stage
-from ..devices.interruption import Interrupted, StopRequest
-from ..devices.ranks import Ranks
-from ..devices.watchdog import Watchdog
-from ..observers.events import Decision, EpochEnd, Observer, Observers, RunEnd, StageEnd, StageStart
-from ..observers.profiling.sections import UNMARKED, Sections
+from ..devices.interruption import Interrupted
+from ..observers.events import Decision, EpochEnd, Observers, RunEnd, StageEnd, StageStart
+from ..observers.runtime import Runtime
+from ..step.micro_batch.limit import MicroBatchLimit
+from ..step.micro_batch.search import SizeSearch, size_key
 from ..step.placement import place_model, settle_plan
-from ..step.train_step import LEDGER_SIZE
+from ..step.train_step import LEDGER_SIZE, TrainStep
 from ..storage.checkpoint import Content
 from ..tasks.task import Task
-from .best import Best, Score, Snapshot
-from .evaluate import evaluate
+from .best import Best, Score
+from .evaluate import Evaluator
 from .faults import Position
 from .progress import Progress
 from .results import run_result, stage_row
 from .rewind import Rewinder
-from .saver import CheckpointSaver, JoiningSaver, SavedStep, Saver
-from .state import Tensors, capture, restore
+from .saver import CheckpointSaver, JoiningSaver, SavedStep, Saver, Saving
+from .state import Tensors, TrainingState, capture, restore
 from .step_loop import Rewind, StepLoop
 from .utilisation import find_model_flops
 from .weight_files import WeightFiles
 
 MODEL_STREAM = 0x1417
 
-_EVALUATION_BATCH_SIZE = 256
-"""Most samples in one forward pass of evaluation, where the plan names no micro-batch size."""
+_NOT_SAVED = Saving()
 
 
 def build_model(task: Task, recipe: Recipe) -> nn.Module:
-    """Return the task's new model in the recipe's precision; what it draws at random the recipe's seed decides."""
+    """Return the task's new model in the recipe's precision; its random numbers follow from the recipe's seed."""
     torch.manual_seed(fold(recipe.seed, MODEL_STREAM) % 2**63)
     return task.build_model().to(dtype=_dtype_of(recipe))
 
@@ -55,7 +56,7 @@ def _dtype_of(recipe: Recipe) -> torch.dtype:
 
 
 class Trainer:
-    """Trains a task by a resolved recipe, as a plan says, and tells its observers."""
+    """Trains a task by a resolved recipe, as a plan says, and reports to the observers of the runtime."""
 
     def __init__(
         self,
@@ -63,109 +64,99 @@ class Trainer:
         task: Task,
         recipe: Recipe,
         plan: Plan,
-        ranks: Ranks,
-        observer: Observer,
+        runtime: Runtime,
+        saving: Saving = _NOT_SAVED,
         model: nn.Module | None = None,
-        folder: Path | None = None,
-        save_every: Interval | None = None,
-        keep: int = 2,
-        stop: StopRequest | None = None,
-        watchdog: Watchdog | None = None,
-        sections: Sections = UNMARKED,
     ) -> None:
-        self.task, self.recipe = task, recipe
-        self.ranks, self.observer, self.folder = ranks, observer, folder
-        self._sections = sections
-        self._watchdog = watchdog or Watchdog(None, ranks.rank, None)
+        self.task, self.recipe, self.runtime, self.saving = task, recipe, runtime, saving
+        ranks = runtime.ranks
         self.model = build_model(task, recipe) if model is None else model
         self.plan = plan = settle_plan(plan, task, self.model, recipe, ranks)
         if plan.gradient_checkpointing:
             task.checkpoint_gradients(self.model)
-        self.flat = place_model(self.model, plan, ranks, LEDGER_SIZE)
-        self._buffers = [buffer for buffer in self.model.buffers() if buffer.numel()]
-        for buffer in self._buffers:
-            ranks.broadcast_(buffer)
-        self._loader = self._make_loader(_dtype_of(recipe))
-        self._saves_at_start = save_every is not None
+        self.parameters = place_model(self.model, plan, ranks, LEDGER_SIZE)
+        for buffer in self.model.buffers():
+            if buffer.numel():
+                ranks.broadcast_(buffer)
+        largest = max(apportion(recipe.resolved.global_batch_size, plan.share_weights))
+        ceiling = min(largest, plan.micro_batch_size or largest)
+        # Rank 0's key stands for all: a state is restored on every rank or on none.
+        key = ranks.broadcast_text(size_key(task, self.model, recipe, plan, ceiling) if ranks.is_main else "")
+        limit = MicroBatchLimit(limit=ceiling, ceiling=ceiling, key=key)
+        self.state = TrainingState.of(self.model, self.parameters, recipe, limit)
+        self.step = TrainStep(self.state, task, recipe, plan, runtime)
+        self.loader = self.make_loader(_dtype_of(recipe))
+        sampler = EpochSampler(
+            seed=recipe.seed,
+            num_samples=task.num_samples("train"),
+            costs=task.costs("train"),
+            global_batch_size=recipe.resolved.global_batch_size,
+            rank=ranks.rank,
+            share_weights=plan.share_weights,
+            micro_batch_size=lambda: limit.limit,
+            equal_passes=self.parameters.passes_are_collective,
+        )
         self._saved = SavedStep()
-        self._saver = self._make_saver(save_every, keep)
-        self._loop = StepLoop(
-            task=task,
-            model=self.model,
-            flat=self.flat,
-            recipe=recipe,
-            plan=plan,
-            ranks=ranks,
-            loader=self._loader,
-            observer=observer,
-            saver=self._saver,
-            stop=stop or StopRequest(),
-            watchdog=self._watchdog,
-            sections=sections,
-        )
-        self._rewinder = Rewinder(folder=folder, ranks=ranks, observer=observer)
-        self._weights = WeightFiles(
-            folder,
-            task=task,
-            model=self.model,
-            flat=self.flat,
-            ranks=ranks,
-            observer=observer,
-            watchdog=self._watchdog,
-            sections=sections,
-        )
-        self._evaluation_batch_size = plan.micro_batch_size or _EVALUATION_BATCH_SIZE
+        self.saver = self.make_saver()
+        self.loop = StepLoop(self.state, self.step, sampler, self.loader, self.saver, runtime)
+        self.search = SizeSearch(key, self.step, self.loader, sampler, ranks, largest_share=ceiling)
+        self._evaluator = Evaluator(self.state, self.step, self.loader, runtime)
+        self._rewinder = Rewinder(saving.folder, self.state, sampler, runtime)
+        self._weights = WeightFiles(saving.folder, task, self.state, runtime)
         self._is_restored = False
         self._started = self._stage_started = time.perf_counter()
 
-    def _make_loader(self, dtype: torch.dtype) -> Loader:
+    def make_loader(self, dtype: torch.dtype) -> Loader:
+        """Return the loader of the batches, whose floating-point tensors have this type."""
         return Loader(
             self.task,
             seed=self.recipe.seed,
             dtype=dtype,
-            device=self.ranks.device,
+            device=self.runtime.ranks.device,
             channels_last=self.plan.memory_format == "channels_last",
             num_workers=self.plan.num_workers,
             most_workers=self.plan.most_workers,
-            observer=self.observer,
-            sections=self._sections,
+            observer=self.runtime.observer,
+            sections=self.runtime.sections,
         )
 
-    def _make_saver(self, save_every: Interval | None, keep: int) -> Saver:
+    def make_saver(self) -> Saver:
         """Return what saves the run on this rank. Without an interval a run is saved when it is stopped."""
-        if self.folder is None:
-            return JoiningSaver(self._capture) if self.flat.checkpoints_are_collective else Saver()
+        is_collective = self.parameters.checkpoints_are_collective
+        if self.saving.folder is None:
+            return JoiningSaver(self.capture) if is_collective else Saver()
         return CheckpointSaver(
-            self.folder,
-            interval=save_every,
-            keep=keep,
+            self.saving.folder,
+            interval=self.saving.every,
+            keep=self.saving.keep,
             steps_per_epoch=-(-self.task.num_samples("train") // self.recipe.resolved.global_batch_size),
-            observer=Observers([self.observer, self._saved]),
-            capture=self._capture,
-            together=self.flat.checkpoints_are_collective,
+            observer=Observers([self.runtime.observer, self._saved]),
+            capture=self.capture,
+            together=is_collective,
         )
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps of a whole epoch."""
-        return self._loop.sampler.num_steps
+        """Optimizer steps of a complete epoch."""
+        return self.loop.sampler.num_steps
 
     @property
     def progress(self) -> Progress:
         """Where the run is and what it has found."""
-        return self._loop.progress
+        return self.state.progress
 
     def run(self) -> dict[str, Any]:
-        """Train all stages from the cursor on and test the best weights; return the result, as it stands in `run.json`.
+        """Train all stages from the cursor on and test the best weights; return the result, as in `run.json`.
 
-        Raises `Interrupted` where the ranks agreed to stop, when the run is saved, and `TrainingFailed` where it cannot go
-        on.
+        Raises `Interrupted` if the ranks agreed to stop, after the run is saved, and `TrainingFailed` if it cannot go on.
         """
         self._started = time.perf_counter() - self.progress.seconds
+        observer = self.runtime.observer
         try:
-            with self._watchdog:
-                if (model_flops := find_model_flops(self._loop, self._loader, self.ranks)) is not None:
-                    self.observer.on_model_flops(model_flops)
+            with self.runtime.watchdog:
+                stage = self.recipe.stages[self.progress.stage]
+                if (model_flops := find_model_flops(self.step, self.loader, self.runtime.ranks, stage)) is not None:
+                    observer.on_model_flops(model_flops)
                 while True:
                     try:
                         self._run_stages()
@@ -174,62 +165,45 @@ class Trainer:
                         self._rewind(rewind.positions)
                 result = self._finish()
         except Interrupted:
-            raise Interrupted(self._how_it_stopped()) from None
+            raise Interrupted(self._describe_stop()) from None
         finally:
-            self._loader.close()
-            self._saver.close()
-        self.observer.on_run_end(RunEnd(result=result, folder=self.folder or Path()))
+            self.loader.close()
+            self.saver.close()
+        observer.on_run_end(RunEnd(result=result, folder=self.saving.folder or Path()))
         return result
 
     def evaluate(self, split: str) -> dict[str, Any]:
-        """Return the metrics of the present weights (or their moving average) on a split, the same on every rank."""
-        for buffer in self._buffers:
-            # Only a model with batch statistics has buffers that differ between ranks: rank 0's are taken.
-            if buffer.is_floating_point():
-                self.ranks.broadcast_(buffer)
-        with self._sections.evaluate, self.flat.temporarily(self._loop.step.average):
-            metrics, self._evaluation_batch_size = evaluate(
-                self.task,
-                self.model,
-                self._loader,
-                split,
-                ranks=self.ranks,
-                share_weights=self.plan.share_weights,
-                batch_size=self._evaluation_batch_size,
-                forward=self._loop.step.forward,
-                equal_passes=self.flat.passes_are_collective,
-                on_batch=self._watchdog.beat,
-                observer=self.observer,
-            )
-        return metrics
+        """Return the metrics of the present weights, or of their moving average, on a split; the same on every rank."""
+        with self.runtime.sections.evaluate, self.parameters.temporarily(self.state.average):
+            return self._evaluator.evaluate(split)
 
     def _run_stages(self) -> None:
         while True:
             number = self.progress.stage
             stage = self.recipe.stages[number]
             improved = self._run_stage(number, stage)
-            if self._loop.steps_left == 0 or number + 1 == len(self.recipe.stages):
+            if self.loop.steps_left == 0 or number + 1 == len(self.recipe.stages):
                 return
             if not improved:
-                self._decide("stages_ended", f"stage {stage.name} improved too little for the next one to start")
+                self._report("stages_ended", f"stage {stage.name} improved too little for the next one to start")
                 return
             self.progress.begin_stage(number + 1, self.recipe.stages[number + 1].min_delta)
 
     def _run_stage(self, number: int, stage: Stage) -> bool:
         """Train a stage from the cursor on and restore its best weights; return whether it improved by its threshold."""
-        self._begin_stage(number, stage)
+        self.begin_stage(number, stage)
         progress, best = self.progress, self.progress.stage_best
         before = progress.best.score
         stopped = "all epochs"
         while True:
             self._run_epoch(number, stage, progress.epoch_in_stage)
             epochs = progress.epoch_in_stage + 1
-            if self._loop.steps_left == 0:
+            if self.loop.steps_left == 0:
                 stopped = "max_steps"
                 break
             if stage.patience is not None and best.epochs_without_improvement >= stage.patience:
                 stopped = f"no gain for {stage.patience} epochs"
-                self._decide(
+                self._report(
                     "early_stop",
                     f"stage {stage.name}: no gain in {self.recipe.monitor} for {stage.patience} epochs",
                     stage=number,
@@ -239,53 +213,67 @@ class Trainer:
             if epochs >= stage.epochs:
                 break
             progress.epoch_in_stage, progress.step_in_epoch = epochs, 0
-        self._weights.save("last", self.flat.values)
-        self._restore(best.snapshot or self._take_snapshot())
-        self._loop.step.average = None
+        self._weights.save("last")
+        self.state.restore_snapshot(best.snapshot or self.state.take_snapshot())
+        self.state.average = None
         row = stage_row(stage, progress, stopped, time.perf_counter() - self._stage_started)
         progress.rows.append(row)
         self._keep_best_of_run(best, number)
-        self.observer.on_stage_end(StageEnd(number=number, row=row))
+        self.runtime.observer.on_stage_end(StageEnd(number=number, row=row))
         if stage.improvement_threshold < 0 or before is None or best.score is None:
             return True
         # 0.3 - 0.2 is a little less than 0.1 in binary.
         return best.score.value - before.value >= stage.improvement_threshold - 1e-9
 
-    def _begin_stage(self, number: int, stage: Stage) -> None:
+    def begin_stage(self, number: int, stage: Stage) -> None:
+        """Prepare the state for a stage, or for the rest of one that was restored."""
         progress = self.progress
         self._stage_started = time.perf_counter() - progress.stage_seconds
         self.task.begin_stage(self.model, stage)
         if not self._is_restored:
-            self._loop.step.begin_stage()
-            # Losses of another stage, with other augmentation and smoothing, tell nothing of this one's.
-            self._loop.faults.forget()
+            self.step.begin_stage()
+            # Losses of another stage, with other augmentation and smoothing, say nothing about this one's.
+            self.state.faults.forget()
         if progress.step == 0:
             progress.begin_stage(0, stage.min_delta)
-            if self.plan.micro_batch_size is None:
-                self._loop.choose_micro_batch(stage)
-            if self._saves_at_start:
-                # What a run goes back to before its first interval is over.
-                self._saver.save()
+        if self.plan.micro_batch_size is None and (progress.step == 0 or not self.state.limit.is_chosen):
+            self.choose_micro_batch(stage)
+        if progress.step == 0 and self.saving.every is not None:
+            # What a run goes back to before its first interval is over.
+            self.saver.save()
         self._is_restored = False
-        self.observer.on_stage_start(
+        self.runtime.observer.on_stage_start(
             StageStart(
                 number=number,
                 stage=stage,
                 peak_learning_rate=self.recipe.peak_learning_rate * stage.learning_rate_factor,
                 num_epochs=stage.epochs,
-                steps_per_epoch=self._loop.sampler.num_steps,
+                steps_per_epoch=self.steps_per_epoch,
             )
         )
 
+    def choose_micro_batch(self, stage: Stage) -> None:
+        """Set the first micro-batch limit: the fastest size that fits, by measuring or as measured here before.
+
+        A run starts near the best size instead of finding it by failures.
+        """
+        limit = self.state.limit
+        ceiling = limit.ceiling
+        size, bytes_per_sample, origin = self.search.find(stage)
+        limit.choose(size, bytes_per_sample)
+        if limit.limit < ceiling:
+            reason = f"the fastest that fits of {ceiling} samples or less, {origin}: {limit.limit}"
+            self._report("micro_batch", reason, micro_batch_size=limit.limit, bytes_per_sample=bytes_per_sample)
+
     def _keep_best_of_run(self, best: Best, number: int) -> None:
-        """Take a stage's best weights as the run's where they beat those of the stages before; save them."""
+        """Take a stage's best weights as the run's if they beat those of the stages before; save them."""
         score, snapshot = best.score, best.snapshot
         # Without a validation split the last weights are the best known.
         keep = True
         if score is not None and snapshot is not None:
             keep = self.progress.best.offer(score, lambda: snapshot, number, best.validation)
         if keep:
-            self._weights.save("best", self.flat.values)
+            self._weights.save("best")
 
     def _run_epoch(self, number: int, stage: Stage, epoch_in_stage: int) -> None:
         started = time.perf_counter()
@@ -293,13 +281,13 @@ class Trainer:
         epoch = self.recipe.first_epoch(number) + epoch_in_stage
         if progress.step_in_epoch == 0:
             progress.begin_epoch()
-        self._loop.run_epoch(stage, epoch)
+        self.loop.run_epoch(stage, epoch)
         validation = self.evaluate("validation")
         improved, best = False, progress.stage_best
         if validation:
             score = Score.of(validation, self.recipe.monitor)
-            improved = best.offer(score, self._take_snapshot, epoch_in_stage, validation)
-        self.observer.on_epoch_end(
+            improved = best.offer(score, self.state.take_snapshot, epoch_in_stage, validation)
+        self.runtime.observer.on_epoch_end(
             EpochEnd(
                 stage_number=number,
                 epoch=epoch,
@@ -313,68 +301,57 @@ class Trainer:
             )
         )
 
-    def restore(self, state: Mapping[str, Any], tensors: Tensors) -> None:
-        """Take over a checkpoint. Raises `UserError` where its model is another one."""
-        restore(self._loop, state, tensors)
+    def capture(self) -> Content:
+        """Return the run as a checkpoint holds it; its tensors are the run's own."""
+        now = time.perf_counter()
+        self.progress.seconds, self.progress.stage_seconds = now - self._started, now - self._stage_started
+        description = {
+            "recipe": self.recipe.as_dict(),
+            "data": plain_values(dict(self.task.describe()), "", []),
+            "plan": self.plan.as_dict(),
+        }
+        return capture(self.state, description)
+
+    def restore(self, values: Mapping[str, Any], tensors: Tensors) -> None:
+        """Set the run from a checkpoint. Raises `UserError` if that is of another model."""
+        restore(self.state, values, tensors)
+        self.step.resume()
         self._is_restored = True
         self._saved.step = self.progress.step
 
     def save_as_newest(self) -> None:
-        """Save a restored run before it trains, as what an older checkpoint's successors are superseded by."""
+        """Save a restored run before it trains: the checkpoint then supersedes those after the restored one."""
         now = time.perf_counter()
         self._started, self._stage_started = now - self.progress.seconds, now - self.progress.stage_seconds
-        self._saver.save(wait=True)
-
-    def _capture(self) -> Content:
-        now = time.perf_counter()
-        self.progress.seconds, self.progress.stage_seconds = now - self._started, now - self._stage_started
-        return capture(self._loop)
+        self.saver.save(wait=True)
 
     def _rewind(self, positions: list[Position]) -> None:
-        """Go back to the last good checkpoint and pass over batches. Raises `TrainingFailed` after some tries."""
+        """Go back to the last good checkpoint and skip batches. Raises `TrainingFailed` after some tries."""
+        with self.runtime.watchdog.paused():
+            self.saver.settle()
+            self._rewinder.rewind(positions, self.restore)
 
-        def put_back(state: Mapping[str, Any], tensors: Tensors) -> Progress:
-            self.restore(state, tensors)
-            return self.progress
-
-        def samples_of(position: Position) -> list[int]:
-            return self._loop.sampler.global_batch(*position).tolist()
-
-        with self._watchdog.paused():
-            self._saver.settle()
-            self._rewinder.rewind(positions, self._loop.faults.furthest, self.progress, put_back, samples_of)
-
-    def _how_it_stopped(self) -> str:
-        step = self.progress.step
-        if self.folder is None:
+    def _describe_stop(self) -> str:
+        step, folder, saved = self.progress.step, self.saving.folder, self._saved.step
+        if folder is None:
             return f"stopped after step {step}"
-        if self._saved.step == step:
-            return f"stopped after step {step} and saved: go on with --resume {self.folder}"
-        kept = "nothing" if self._saved.step is None else f"only step {self._saved.step}"
-        return f"stopped after step {step}, of which {kept} could be saved: go on with --resume {self.folder}"
+        if saved == step:
+            return f"stopped after step {step} and saved: go on with --resume {folder}"
+        kept = "nothing" if saved is None else f"only step {saved}"
+        return f"stopped after step {step}, of which {kept} could be saved: go on with --resume {folder}"
 
-    def _decide(self, kind: str, reason: str, *, warning: bool = False, **fields: Any) -> None:
-        self.observer.on_decision(Decision(kind=kind, reason=reason, warning=warning, fields=fields))
+    def _report(self, kind: str, reason: str, **fields: Any) -> None:
+        self.runtime.observer.on_decision(Decision(kind=kind, reason=reason, fields=fields))
 
     def _finish(self) -> dict[str, Any]:
-        best = self.progress.best
-        if best.snapshot is not None:
-            self._restore(best.snapshot)
+        """Test the best weights and return the result. Raises `TrainingFailed` if weights cannot be written."""
+        if (snapshot := self.progress.best.snapshot) is not None:
+            self.state.restore_snapshot(snapshot)
         self._weights.retry()
         test = self.evaluate("test")
         if self._weights.unsaved:
             kinds = ", ".join(sorted(self._weights.unsaved))
             raise TrainingFailed(
-                f"{self.folder}: trained to the end, but {kinds} cannot be written; make room, then --resume it"
+                f"{self.saving.folder}: trained to the end, but {kinds} cannot be written; make room, then --resume it"
             )
         return run_result(self.recipe, self.progress, test, time.perf_counter() - self._started)
-
-    def _take_snapshot(self) -> Snapshot:
-        """Copy the weights as they are evaluated: their moving average where there is one."""
-        values = self.flat.values if self._loop.step.average is None else self._loop.step.average
-        return Snapshot(values.clone(), tuple(buffer.clone() for buffer in self._buffers))
-
-    def _restore(self, snapshot: Snapshot) -> None:
-        self.flat.set_values(snapshot.values)
-        for buffer, kept in zip(self._buffers, snapshot.buffers, strict=True):
-            buffer.copy_(kept)

@@ -13,17 +13,16 @@ import re
 
 import numpy as np
 import torch
-from torch import nn
 
 from ..batches.loader import Loader
 from ..config.recipe import MixedPrecision, Stage
 from ..devices.memory import out_of_memory_message
 from ..devices.ranks import Ranks
 from ..observers.events import ModelFlops
+from ..step.buffers import restored_buffers
 from ..step.compilation import uncompiled
 from ..step.train_step import TrainStep
 from ..tasks.task import Task
-from .step_loop import StepLoop
 
 logger = logging.getLogger("slipway")
 
@@ -84,44 +83,38 @@ def peak_of_ranks(ranks: Ranks, mixed_precision: MixedPrecision, dtype: torch.dt
     return total if math.isfinite(total) else None
 
 
-def find_model_flops(loop: StepLoop, loader: Loader, ranks: Ranks) -> ModelFlops | None:
-    """Return, on rank 0, what is needed to tell the utilisation; none where the peak is not known or memory is too short.
+def find_model_flops(step: TrainStep, loader: Loader, ranks: Ranks, stage: Stage) -> ModelFlops | None:
+    """Return, on rank 0, what is needed to show the utilisation; `None` if the peak is not known or memory is too short.
 
     Called on every rank before the first step. Gradients are left behind; buffers and torch's random state are put back.
     """
-    step, stage = loop.step, loop.recipe.stages[loop.progress.stage]
-    precision = loop.recipe.resolved.mixed_precision
-    peak = peak_of_ranks(ranks, precision, step.flat.dtype)
+    precision = step.recipe.resolved.mixed_precision
+    peak = peak_of_ranks(ranks, precision, step.state.parameters.dtype)
     # Sharded parameters are gathered by all ranks together, which one alone cannot do.
-    if peak is None or not ranks.is_main or step.flat.passes_are_collective:
+    if peak is None or not ranks.is_main or step.state.parameters.passes_are_collective:
         return None
-    flops = _count_flops_per_sample(
-        loop.task, loop.model, step, loader, stage, recomputes=loop.plan.gradient_checkpointing
-    )
+    flops = _count_flops_per_sample(step, loader, stage)
     if flops is None:
         return None
     return ModelFlops(flops_per_sample=flops, peak_flops_per_second=peak, mixed_precision=precision)
 
 
-def _count_flops_per_sample(
-    task: Task, model: nn.Module, step: TrainStep, loader: Loader, stage: Stage, *, recomputes: bool
-) -> float | None:
+def _count_flops_per_sample(step: TrainStep, loader: Loader, stage: Stage) -> float | None:
     from torch.utils.flop_counter import FlopCounterMode
 
-    device = step.flat.values.device
+    task, model, device = step.task, step.state.model, step.state.parameters.device
     samples = _typical_samples(task)
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     total = 0
     model.train()
     try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with restored_buffers(model), torch.random.fork_rng([device] if device.type == "cuda" else []):
             for sample in samples:
                 # Twice the same: nothing is padded, and batch statistics, which one sample does not have, can be taken.
                 batch = loader.training_batch(np.array([sample, sample]), 0, stage)
                 with uncompiled(step.forward), FlopCounterMode(display=False) as passes:
                     step.accumulate(batch, stage)
                 total += passes.get_total_flops()
-                if recomputes:
+                if step.plan.gradient_checkpointing:
                     with FlopCounterMode(display=False) as again, torch.no_grad():
                         task.forward(model, batch)
                     total -= again.get_total_flops()
@@ -129,10 +122,6 @@ def _count_flops_per_sample(
         # A figure for the screen ends no run: some models cannot be counted, and what is wrong with one its first step tells.
         logger.info("model FLOPs cannot be counted: %s", out_of_memory_message(error) or error)
         return None
-    finally:
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
     return total / (2 * len(samples))
 
 

@@ -1,49 +1,32 @@
-"""The weights that a run leaves, `best/` and `last/`: written by rank 0, and again later where the disk was full."""
+"""Write the weights that a run leaves, `best/` and `last/`: by rank 0, and again later if the disk was full."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from ..common.errors import UserError
-from ..devices.ranks import Ranks
-from ..devices.watchdog import Watchdog
-from ..observers.events import Decision, Observer
-from ..observers.profiling.sections import UNMARKED, Sections
-from ..step.parameters import ParameterStore
+from ..observers.events import Decision
+from ..observers.runtime import Runtime
 from ..storage.run_folder import save_weights
 from ..tasks.task import Task
+from .state import TrainingState
 
 
 class WeightFiles:
-    """Writes a model with its own or other values; without a folder, as on ranks that do not write, nothing."""
+    """Writes the model as it is; nothing without a folder, as on ranks that do not write."""
 
-    def __init__(
-        self,
-        folder: Path | None,
-        *,
-        task: Task,
-        model: nn.Module,
-        flat: ParameterStore,
-        ranks: Ranks,
-        observer: Observer,
-        watchdog: Watchdog,
-        sections: Sections = UNMARKED,
-    ) -> None:
-        self._folder = folder
-        self._task, self._model, self._flat = task, model, flat
-        self._ranks, self._observer, self._watchdog, self._sections = ranks, observer, watchdog, sections
+    def __init__(self, folder: Path | None, task: Task, state: TrainingState, runtime: Runtime) -> None:
+        self._folder, self._task, self._state, self._runtime = folder, task, state, runtime
         self.unsaved: dict[str, dict[str, torch.Tensor]] = {}
-        """What could not be written, and the model's state in it."""
+        """What could not be written, by kind: the model's state."""
 
-    def save(self, kind: str, values: torch.Tensor) -> None:
+    def save(self, kind: str) -> None:
         """Write the folder `kind`; called on every rank, so that none takes the time that a disk needs for a hang."""
-        with self._watchdog.paused(), self._sections.save:
-            with self._flat.temporarily(values):
-                self._save_here(kind, self._flat.state_dict(self._model))
-            self._ranks.barrier()
+        with self._runtime.watchdog.paused(), self._runtime.sections.save:
+            self._save_here(kind, self._state.parameters.state_dict(self._state.model))
+            self._runtime.ranks.barrier()
 
     def retry(self) -> None:
         """Write again what could not be written."""
@@ -59,6 +42,6 @@ class WeightFiles:
         except UserError as error:
             self.unsaved[kind] = {name: tensor.clone() for name, tensor in state.items()}
             reason = f"{error}: training goes on, and tries again at its end"
-            self._observer.on_decision(
+            self._runtime.observer.on_decision(
                 Decision(kind="weights_not_saved", reason=reason, warning=True, fields={"weights": kind})
             )

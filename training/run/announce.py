@@ -24,14 +24,15 @@ _FEW_STEPS = 10
 
 def announce_run(trainer: Trainer, name: str) -> None:
     """Tell a trainer's observers what is about to be trained, and what to expect of it."""
-    trainer.observer.on_run_start(
+    observer = trainer.runtime.observer
+    observer.on_run_start(
         RunStart(
             name=name,
-            folder=trainer.folder or Path(),
+            folder=trainer.saving.folder or Path(),
             recipe=trainer.recipe,
             plan=trainer.plan,
             description=trainer.task.describe(),
-            num_parameters=trainer.flat.num_parameters,
+            num_parameters=trainer.parameters.num_parameters,
             num_stages=len(trainer.recipe.stages),
         )
     )
@@ -39,9 +40,9 @@ def announce_run(trainer: Trainer, name: str) -> None:
         trainer.model,
         num_samples=trainer.task.num_samples("train"),
         num_steps=trainer.steps_per_epoch,
-        num_processes=trainer.ranks.size,
+        num_processes=trainer.runtime.ranks.size,
     ):
-        trainer.observer.on_decision(remark)
+        observer.on_decision(remark)
 
 
 def report_decisions(

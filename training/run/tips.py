@@ -19,6 +19,7 @@ from ..devices.manager import DeviceManager
 from ..devices.ranks import Ranks
 from ..loop.trainer import Trainer
 from ..observers.events import EpochEnd, Observer, StepEnd
+from ..observers.runtime import Runtime
 from ..tasks.task import Task
 from .training_config import TrainingConfig
 
@@ -86,8 +87,7 @@ def _step_seconds(task: Task, recipe: Recipe, batch_size: int, device: torch.dev
         task=task,
         recipe=resolved,
         plan=plan,
-        ranks=Ranks.alone(device),
-        observer=clock,
+        runtime=Runtime(ranks=Ranks.alone(device), observer=clock),
     ).run()
     return float(np.median(clock.seconds[_WARM_UP_STEPS:]))
 

@@ -23,6 +23,7 @@ from ..devices.rank_failure import decide_reporter
 from ..devices.ranks import Ranks
 from ..devices.watchdog import Watchdog
 from ..devices.world import check_world, launched_world, leave_group
+from ..loop.saver import Saving
 from ..loop.trainer import Trainer, build_model
 from ..observers.console import configure_logging, make_console, make_console_observer
 from ..observers.events import Decision, Observer, Observers, RunEnd
@@ -31,6 +32,7 @@ from ..observers.journal import Journal
 from ..observers.launch_mark import LaunchMark
 from ..observers.profiling.sections import UNMARKED, Sections
 from ..observers.record import RunRecord
+from ..observers.runtime import Runtime
 from ..storage.run_folder import RUN_SCHEMA_VERSION, folder_name
 from ..tasks.fingerprint import model_fingerprint
 from ..tasks.sign import SignTask
@@ -177,15 +179,17 @@ def _train(
                 task=task,
                 recipe=run.recipe,
                 plan=plan,
-                ranks=ranks,
-                observer=observers,
+                runtime=Runtime(
+                    ranks=ranks,
+                    observer=observers,
+                    watchdog=Watchdog(run.shared_folder, ranks.rank, _hang_seconds(config)),
+                    sections=sections,
+                    stop=stop,
+                ),
+                saving=Saving(
+                    folder=run.folder, every=Interval.parse(config.save_every, "--save-every"), keep=config.keep
+                ),
                 model=model,
-                folder=run.folder,
-                save_every=Interval.parse(config.save_every, "--save-every"),
-                keep=config.keep,
-                stop=stop,
-                watchdog=Watchdog(run.shared_folder, ranks.rank, _hang_seconds(config)),
-                sections=sections,
             )
             announce_run(trainer, run.name)
             for decision in prepared:

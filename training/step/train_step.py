@@ -1,8 +1,8 @@
-"""One optimizer step: any cut of a global batch into ranks and micro-batches gives the same gradient.
+"""One optimizer step: any split of a global batch into ranks and micro-batches gives the same gradient.
 
 Losses are summed, the weight of their samples is counted in the same reduction, and the division comes after it, before
-clipping. The same reduction tells every rank whether one of them ran out of memory or was asked to stop, so neither costs a
-collective of its own. Nothing here waits for the device.
+clipping. The same reduction tells every rank whether one of them ran out of memory or was asked to stop, so neither needs
+another collective. Nothing here waits for the device.
 """
 
 from __future__ import annotations
@@ -10,21 +10,34 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from ..common.errors import TrainingFailed
+from ..config.plan import Plan
 from ..config.recipe import Recipe, Stage
 from ..devices.memory import CANNOT_TRY_AGAIN, MemoryReserve, drop_traceback, out_of_memory_message, release_memory
-from ..devices.ranks import Ranks
-from ..observers.profiling.sections import UNMARKED, Sections
+from ..observers.runtime import Runtime
 from ..tasks.task import Batch, Task
-from .compilation import Forward
+from .compilation import make_forward
 from .loss_scale import LossScale
 from .optimizer import FlatOptimizer
 from .parameters import ParameterStore
+
+
+@dataclass(kw_only=True)
+class StepState:
+    """What an optimizer step changes."""
+
+    model: nn.Module
+    parameters: ParameterStore
+    optimizer: FlatOptimizer
+    loss_scale: LossScale
+    average: torch.Tensor | None = None
+    """Moving average of `parameters.values`; `None` if the recipe asks for none, and between two stages."""
 
 
 class StepFlags(NamedTuple):
@@ -37,7 +50,7 @@ class StepFlags(NamedTuple):
     memory_is_short: bool = False
     """The next pass would hardly fit."""
     memory_is_tight: bool = False
-    """One of twice the size could not be planned."""
+    """A pass of twice the size could not be planned."""
 
 
 _NO_FLAGS = StepFlags()
@@ -53,11 +66,11 @@ class Failure(NamedTuple):
     micro_batch: int
     """Which of its micro-batches did not fit, from 0."""
     message: str
-    """In the allocator's words."""
+    """Of the allocator."""
 
 
 class StepOutcome(NamedTuple):
-    """What a step found, over all ranks; the same on each."""
+    """The result of a step, over all ranks; the same on each."""
 
     weight: float
     """Of the samples of the global batch."""
@@ -80,7 +93,7 @@ class PendingStep:
 
     def __init__(self, facts: torch.Tensor | list[float], failure: Failure | None = None) -> None:
         self.failure = failure
-        """How this rank ran out of memory, if it did."""
+        """How this rank ran out of memory; `None`: it did not."""
         self._event: Any = None
         if isinstance(facts, torch.Tensor) and facts.device.type in ("cuda", "xpu"):
             # Waiting for the copy alone leaves what is queued behind it running.
@@ -108,40 +121,24 @@ class PendingStep:
 class TrainStep:
     """Turns the micro-batches of this rank into one optimizer step of all ranks."""
 
-    def __init__(
-        self,
-        *,
-        task: Task,
-        model: nn.Module,
-        flat: ParameterStore,
-        ranks: Ranks,
-        recipe: Recipe,
-        forward: Forward | None = None,
-        bucket_bytes: int | None = None,
-        sections: Sections = UNMARKED,
-    ) -> None:
-        self.flat = flat
-        self.forward = forward or task.forward
-        self._task = task
-        self._model = model
-        self._sections = sections
+    def __init__(self, state: StepState, task: Task, recipe: Recipe, plan: Plan, runtime: Runtime) -> None:
+        self.state, self.task, self.recipe, self.plan = state, task, recipe, plan
+        ranks, parameters = runtime.ranks, state.parameters
+        self.forward = make_forward(task, plan.compile_backend, runtime.observer, runtime.watchdog.paused)
+        """The task's forward pass, compiled if the plan says so."""
+        self.reduction = parameters.make_reduction(ranks, plan.bucket_bytes)
+        self.is_finite = torch.ones((), dtype=torch.bool, device=parameters.device)
+        """Whether the last step updated anything; on the device."""
+        self.queues = ranks.device.type != "cpu" if runtime.queues_steps is None else runtime.queues_steps
+        """Whether steps are queued: their outcome is known only when the device has computed them. If not, the host updates."""
+        self._sections = runtime.sections
         self._device, self._rank = ranks.device, ranks.rank
-        self._weight, self._loss_sum, self._out_of_memory, *self._flags = flat.ledger.unbind()
-        self._reduction = flat.make_reduction(ranks, bucket_bytes)
+        self._weight, self._loss_sum, self._out_of_memory, *self._flags = parameters.ledger.unbind()
         self._reserve = MemoryReserve(ranks.device)
         self._spec = recipe.optimizer
         self._autocast = self._make_autocast(recipe.resolved.mixed_precision)
-        # Losses are summed over a batch, not averaged: the scale starts lower by that much, to the next power of two.
-        rows = 2.0 ** math.ceil(math.log2(recipe.resolved.global_batch_size))
-        self.loss_scale = LossScale(65536.0 / rows, ranks.device, enabled=recipe.resolved.mixed_precision == "fp16")
-        self.optimizer = FlatOptimizer(self._spec, flat)
-        self.average: torch.Tensor | None = None
-        self.is_finite = torch.ones((), dtype=torch.bool, device=flat.device)
-        """Whether the last step updated anything; on the device."""
-        self._halted = torch.zeros((), dtype=flat.dtype, device=flat.device)
+        self._halted = torch.zeros((), dtype=parameters.dtype, device=parameters.device)
         """Infinite from a step that ran out of memory until `resume`: steps queued behind it update nothing."""
-        self.queues = ranks.device.type != "cpu"
-        """Whether a step's outcome is only known when the device has computed it; if not, it is computed with by the host."""
 
     def _make_autocast(self, mixed_precision: str) -> Callable[[], AbstractContextManager[Any]]:
         if mixed_precision == "no":
@@ -150,13 +147,13 @@ class TrainStep:
         return lambda: torch.autocast(self._device.type, dtype=dtype)
 
     def begin_stage(self) -> None:
-        """Start a stage: a fresh optimizer, and a moving average from the weights as they are."""
-        self.optimizer.reset()
+        """Start a stage: reset the optimizer, and start the moving average from the weights as they are."""
+        self.state.optimizer.reset()
         if self._spec.ema_decay is not None:
-            self.average = self.flat.values.clone()
+            self.state.average = self.state.parameters.values.clone()
 
     def resume(self) -> None:
-        """Update again, after a step that ran out of memory was told."""
+        """Update again, after the outcome of a step that ran out of memory was read."""
         self._halted.zero_()
 
     def run(
@@ -173,12 +170,11 @@ class TrainStep:
     ) -> PendingStep:
         """Do one optimizer step. A rank with no micro-batch, or out of memory, takes part in the reduction all the same.
 
-        The last `num_padding` of the micro-batches count for nothing. With `overlapped` gradients are reduced while the last
-        backward pass goes on. `flags` are this rank's. Raises `TrainingFailed` where memory runs out with sharded
-        parameters.
+        The last `num_padding` of the micro-batches have weight 0. With `overlapped` gradients are reduced during the last
+        backward pass. `flags` are this rank's. Raises `TrainingFailed` if memory runs out where a rank cannot retry alone.
         """
         num_counted = num_micro_batches - num_padding
-        self.flat.zero_gradients()
+        self.state.parameters.zero_gradients()
         self._reserve.hold()
         failure, done, batch = None, 0, None
         try:
@@ -190,12 +186,12 @@ class TrainStep:
             message = out_of_memory_message(error)
             if message is None:
                 raise
-            if not self.flat.can_retry_after_out_of_memory:
+            if not self.state.parameters.can_retry_after_out_of_memory:
                 raise TrainingFailed(f"memory ran out on rank {self._rank} ({message}): {CANNOT_TRY_AGAIN}") from None
             drop_traceback(error)
             failure = Failure(done, message)
         if failure is not None:
-            del batch  # a whole micro-batch of inputs
+            del batch  # the inputs of a complete micro-batch
             self._reserve.release()
             release_memory(self._device)
             self._out_of_memory.fill_(math.inf)
@@ -203,20 +199,20 @@ class TrainStep:
             if is_raised:
                 entry.fill_(1.0)
         with self._sections.reduce:
-            self._reduction.finish(overlapped=overlapped)
-        update = self._update if self.queues or self.loss_scale.enabled else self._update_on_host
+            self.reduction.finish(overlapped=overlapped)
+        update = self._update if self.queues or self.state.loss_scale.enabled else self._update_on_host
         with self._sections.optimizer:
             facts = update(learning_rate, stage.weight_decay, ema_decay)
         return PendingStep(facts, failure)
 
     def accumulate(self, batch: Batch, stage: Stage, *, overlapped: bool = False, counts: bool = True) -> None:
-        """Add a micro-batch's gradients, weight and losses to what is reduced; where it does not count, zeros."""
+        """Add a micro-batch's gradients, weight and losses to what is reduced; zeros if it does not count."""
         with self._sections.forward, self._autocast():
-            outputs = self.forward(self._model, batch)
-            losses = self._task.losses(outputs, batch, stage)
-        weights = self._task.weights(batch)
+            outputs = self.forward(self.state.model, batch)
+            losses = self.task.losses(outputs, batch, stage)
+        weights = self.task.weights(batch)
         # In the ledger's precision: bfloat16 counts exactly to 256 only.
-        loss_sum = losses.sum(dtype=self.flat.dtype)
+        loss_sum = losses.sum(dtype=self.state.parameters.dtype)
         if counts:
             self._weight.add_(len(losses) if weights is None else weights.sum())
             self._loss_sum.add_(loss_sum.detach())
@@ -225,44 +221,45 @@ class TrainStep:
         if overlapped:
             # The reduction needs some memory too, and cannot fail alone: the other ranks would lose the connection.
             self._reserve.release()
-            self._reduction.overlap()
+            self.reduction.overlap()
         with self._sections.backward:
-            self.loss_scale.scaled(loss_sum).backward()
+            self.state.loss_scale.scaled(loss_sum).backward()
 
     def _update(self, learning_rate: float, weight_decay: float, ema_decay: float) -> torch.Tensor:
-        flat = self.flat
-        weight = self._weight.clamp(min=torch.finfo(flat.dtype).tiny)
-        factor = self.loss_scale.unscale(weight.reciprocal())
-        norm = self._reduction.gradient_norm() * factor
+        """Queue the update on the device, which decides whether it is skipped; return the ledger and the norm, there."""
+        state, parameters = self.state, self.state.parameters
+        weight = self._weight.clamp(min=torch.finfo(parameters.dtype).tiny)
+        factor = state.loss_scale.unscale(weight.reciprocal())
+        norm = self.reduction.gradient_norm() * factor
         if self._spec.clip_norm is not None:
             # As torch.nn.utils.clip_grad_norm_, in the same pass as the division.
             factor = factor * (self._spec.clip_norm / (norm + 1e-6)).clamp(max=1.0)
         self._halted.add_(self._out_of_memory)
-        # An infinite loss times zero is not a number, which nothing added to it mends.
+        # An infinite loss times zero is not a number, and stays so in any sum.
         is_finite = self.is_finite = (norm + self._halted + self._loss_sum * 0.0).isfinite() & (self._weight > 0.0)
-        flat.gradients.mul_(factor)
-        self.optimizer.update(learning_rate, weight_decay, is_finite)
-        flat.sync_model()
-        self.loss_scale.update(is_finite, counts=self._halted.isfinite())
-        if self.average is not None:
-            self.average.lerp_(flat.values, (1.0 - ema_decay) * is_finite.to(flat.dtype))
-        return torch.cat([flat.ledger, norm.view(1)])
+        parameters.gradients.mul_(factor)
+        state.optimizer.update(learning_rate, weight_decay, is_finite)
+        parameters.sync_model()
+        state.loss_scale.update(is_finite, counts=self._halted.isfinite())
+        if state.average is not None:
+            state.average.lerp_(parameters.values, (1.0 - ema_decay) * is_finite.to(parameters.dtype))
+        return torch.cat([parameters.ledger, norm.view(1)])
 
     def _update_on_host(self, learning_rate: float, weight_decay: float, ema_decay: float) -> list[float]:
-        """Do what `_update` does where nothing is queued: numbers cost a tenth of what tensors without dimensions do."""
-        flat = self.flat
-        ledger: list[float] = flat.ledger.tolist()
+        """Do the same as `_update` where nothing is queued: a number costs a tenth of what a tensor without dimensions does."""
+        state, parameters = self.state, self.state.parameters
+        ledger: list[float] = parameters.ledger.tolist()
         weight, loss_sum, out_of_memory = ledger[:3]
         factor = 1.0 / weight if weight else 0.0
-        norm = float(self._reduction.gradient_norm()) * factor
+        norm = float(self.reduction.gradient_norm()) * factor
         is_finite = math.isfinite(norm + out_of_memory + loss_sum * 0.0) and weight > 0.0
         self.is_finite.fill_(is_finite)
         if is_finite:
             if self._spec.clip_norm is not None:
                 factor *= min(1.0, self._spec.clip_norm / (norm + 1e-6))
-            flat.gradients.mul_(factor)
-            self.optimizer.update(learning_rate, weight_decay)
-            flat.sync_model()
-            if self.average is not None:
-                self.average.lerp_(flat.values, 1.0 - ema_decay)
+            parameters.gradients.mul_(factor)
+            state.optimizer.update(learning_rate, weight_decay)
+            parameters.sync_model()
+            if state.average is not None:
+                state.average.lerp_(parameters.values, 1.0 - ema_decay)
         return [*ledger, norm]

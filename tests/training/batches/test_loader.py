@@ -51,7 +51,9 @@ def make_works(*sizes: list[int]) -> list[StepWork]:
     works = []
     for number, of_step in enumerate(sizes):
         parts = [draw.integers(0, 12, size) for size in of_step]
-        works.append(StepWork(number, parts, np.concatenate([*parts, np.arange(0)]), [sum(of_step)]))
+        works.append(
+            StepWork(number, parts, np.concatenate([*parts, np.arange(0)]), [sum(of_step)], max(of_step, default=1))
+        )
     return works
 
 

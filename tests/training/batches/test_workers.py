@@ -91,7 +91,7 @@ def test_threads_are_added_in_the_middle_of_an_epoch_and_the_weights_stay_the_sa
         plan = replace(PLAN, num_workers=0, most_workers=most, micro_batch_size=3)
         trainer, recorder = make_trainer(make_task(), recipe, plan=plan)
         trainer.run()
-        finals.append(trainer.flat.values)
+        finals.append(trainer.parameters.values)
         told.append([one.fields["num_workers"] for one in recorder.decisions if one.kind == "num_workers"])
     assert torch.equal(finals[0], finals[1])
     assert told == [[], [1, 2, 3]]
@@ -120,7 +120,7 @@ def test_the_time_to_make_a_batch_is_waiting_where_no_thread_makes_it(monkeypatc
     monkeypatch.setattr(task, "fetch", slow)
     loader = Loader(task, seed=0, dtype=torch.float32, device=torch.device("cpu"))
     parts = [np.arange(2), np.arange(2, 4)]
-    works = [StepWork(step, parts, np.arange(4), [4]) for step in range(2)]
+    works = [StepWork(step, parts, np.arange(4), [4], 4) for step in range(2)]
     waited = []
     for _, batches in loader.steps(works, 0, STAGE):
         for _ in batches:

@@ -52,7 +52,7 @@ def test_the_plan_and_the_sampler_of_a_run_agree_on_micro_batches(
         global_batch_size=batch,
         rank=heaviest,
         share_weights=weights,
-        micro_batch_size=planned or max(shares),
+        micro_batch_size=lambda: planned or max(shares),
     )
     (step,) = sampler.epoch(0)
     assert step.samples_per_rank == shares

@@ -121,8 +121,7 @@ def test_a_device_that_is_a_step_ahead_stops_within_two_steps_too(tmp_path: Path
 
     recipe = make_recipe(Stage(name="only", epochs=3))
     plan = replace(PLAN, micro_batch_size=16)
-    trainer, recorder = make_trainer(ActingTask(ask), recipe, plan=plan, folder=tmp_path, stop=stop)
-    trainer._loop.step.queues = True
+    trainer, recorder = make_trainer(ActingTask(ask), recipe, plan=plan, folder=tmp_path, stop=stop, queues_steps=True)
     with pytest.raises(Interrupted, match=r"^stopped after step [45] and saved: go on with --resume"):
         trainer.run()
     assert recorder.steps[-1].step == trainer.progress.step <= 5

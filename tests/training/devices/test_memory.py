@@ -243,13 +243,13 @@ def pressed(folder: Path) -> int:
     case = Case(name="pressed", options={"epochs": None})
 
     def prepare(trainer: Trainer) -> None:
-        loop = trainer._loop
-        loop.limit.bytes_per_sample = 1 << 20
-        loop.limit.patience = 2
+        state = trainer.state
+        state.limit.bytes_per_sample = 1 << 20
+        state.limit.patience = 2
         # What one of the ranks sees free after this many steps, in samples; the share is 12.
         seen = {0: 100, 1: 11, 2: 100, 3: 4, 4: 9, 5: 100}
         is_last = ranks.rank == ranks.size - 1
-        memory.free_bytes = lambda device: (seen[loop.progress.step] if is_last else 1000) << 20  # type: ignore[assignment]
+        memory.free_bytes = lambda device: (seen[state.progress.step] if is_last else 1000) << 20  # type: ignore[assignment]
         memory._LOOK_SECONDS = 0.0
 
     write_found(folder, ranks, case.name, run_case(case, ranks, prepare))
@@ -280,7 +280,7 @@ def test_gradient_checkpointing_needs_less_memory_for_the_same_weights() -> None
     for trainer in (plain, checkpointed):
         stage = trainer.recipe.stages[0]
         trainer.task.begin_stage(trainer.model, stage)
-        batch = trainer._loader.training_batch(np.arange(16), 0, stage)
+        batch = trainer.loader.training_batch(np.arange(16), 0, stage)
         taken: dict[int, int] = {}
 
         def note(tensor: torch.Tensor) -> torch.Tensor:
@@ -293,7 +293,7 @@ def test_gradient_checkpointing_needs_less_memory_for_the_same_weights() -> None
         del outputs
         trainer.run()
     assert saved[1] < 0.4 * saved[0]
-    assert torch.equal(plain.flat.values, checkpointed.flat.values)
+    assert torch.equal(plain.parameters.values, checkpointed.parameters.values)
 
 
 def test_a_model_that_cannot_compute_again_is_told_in_a_line() -> None:
@@ -320,7 +320,7 @@ class SlowTask(TensorTask):
 
 def test_what_was_prepared_for_steps_that_are_cut_anew_is_dropped() -> None:
     task, recipe = SlowTask(), make_recipe()
-    sampler = make_trainer(make_task(), recipe, plan=replace(PLAN, micro_batch_size=4))[0]._loop.sampler
+    sampler = make_trainer(make_task(), recipe, plan=replace(PLAN, micro_batch_size=4))[0].loop.sampler
     loader = Loader(task, seed=0, dtype=torch.float32, device=CPU, num_workers=1)
     steps = loader.steps(sampler.epoch(0), 0, recipe.stages[0])
     next(steps)

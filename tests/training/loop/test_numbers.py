@@ -97,13 +97,13 @@ def skipped_without_a_trace(**options: Any) -> tuple[list[bool], list[bool]]:
     """Return which steps changed anything of weights, average, moments and count, and which were is_finite."""
     recipe = make_recipe(Stage(name="only", epochs=2, weight_decay=0.3), learning_rate=0.05, ema_decay=0.9, **options)
     trainer, recorder = make_trainer(ActingTask(None, with_infinity), recipe)
-    step = trainer._loop.step
+    step, training = trainer.step, trainer.state
     compute, changed = step.run, []
 
     def state() -> list[torch.Tensor]:
-        average = step.average
+        average, optimizer = training.average, training.optimizer
         assert average is not None
-        kept = [step.flat.values, average, *step.optimizer.moments.values(), torch.tensor(step.optimizer.updates)]
+        kept = [training.parameters.values, average, *optimizer.moments.values(), torch.tensor(optimizer.updates)]
         return [tensor.clone() for tensor in kept]
 
     def watched(*arguments: Any, **named: Any) -> Any:
@@ -166,10 +166,11 @@ def test_a_device_that_is_a_step_ahead_of_what_is_known_comes_to_the_same(tmp_pa
         folder = tmp_path / str(lag)
         folder.mkdir()
         plan = replace(PLAN, micro_batch_size=16)
-        trainer, recorder = make_trainer(task, recipe, plan=plan, folder=folder, save_every=every)
-        trainer._loop.step.queues = bool(lag)
+        trainer, recorder = make_trainer(
+            task, recipe, plan=plan, folder=folder, save_every=every, queues_steps=bool(lag)
+        )
         trainer.run()
-        finals.append(trainer.flat.values.clone())
+        finals.append(trainer.parameters.values.clone())
         told.append([one.fields["passed_over"] for one in recorder.decisions if one.kind == "rewind"])
     # On the host the same numbers are rounded elsewhere.
     assert difference(*finals) < 1e-6

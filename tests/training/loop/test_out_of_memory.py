@@ -12,11 +12,10 @@ import pytest
 import torch
 
 from slipway.training.batches.order import Order
-from slipway.training.devices.ranks import Ranks
-from slipway.training.loop.evaluate import evaluate
+from slipway.training.loop import evaluate
 from slipway.training.tasks.task import Batch
 from slipway.training.tasks.tensors import TensorTask
-from tests.training.helpers import Recorder, make_recipe, make_task, make_trainer
+from tests.training.helpers import PLAN, make_recipe, make_task, make_trainer
 from tests.training.misbehaviour import difference, events_of, weights_of
 from tests.training.processes import run_group, started
 from tests.training.starved import BATCH_SIZE, Case, read_found, run_cases, run_command, update_under_limits
@@ -170,25 +169,63 @@ class HungryEvaluation(TensorTask):
 
 
 def test_an_evaluation_that_ran_out_of_memory_is_told_and_its_results_are_the_same() -> None:
-    found, told = [], Recorder()
+    found = []
     for most in (256, 6):
         task = HungryEvaluation(most)
-        trainer, _ = make_trainer(task, make_recipe())
-        found.append(
-            evaluate(
-                task,
-                trainer.model,
-                trainer._loader,
-                "validation",
-                ranks=Ranks.alone(),
-                share_weights=(1.0,),
-                batch_size=16,
-                observer=told,
-            )
-        )
-    assert found[0][0] == found[1][0]
-    assert [batch_size for _, batch_size in found] == [16, 4]
+        trainer, told = make_trainer(task, make_recipe())
+        found.append(trainer.evaluate("validation"))
+    assert found[0] == found[1]
     assert task.sizes == [16, 8, 4, 4, 4, 4, 4]
     (event,) = told.decisions
     assert event.kind == "out_of_memory"
     assert event.fields == {"split": "validation", "failures": 2, "evaluation_batch_size": 4}
+
+
+def test_the_next_evaluation_starts_with_what_fitted_also_after_a_resume() -> None:
+    trainers = []
+    for _ in range(2):
+        task = HungryEvaluation(6)
+        trainer, told = make_trainer(task, make_recipe())
+        trainers.append((task, trainer, told))
+    task, trainer, told = trainers[0]
+    trainer.evaluate("validation")
+    task.sizes.clear()
+    trainer.evaluate("validation")
+    assert task.sizes == [4, 4, 4, 4, 4]
+    assert len(told.decisions) == 1
+    resumed_task, resumed, _ = trainers[1]
+    resumed.state.limit.restore(trainer.state.limit.state())
+    resumed.evaluate("validation")
+    assert resumed_task.sizes == [4, 4, 4, 4, 4]
+    older = {name: value for name, value in trainer.state.limit.state().items() if name != "evaluation"}
+    resumed.state.limit.restore(older)
+    assert resumed.state.limit.evaluation is None
+
+
+def first_evaluation(monkeypatch: pytest.MonkeyPatch, *, free_samples: int | None, limit: int, ceiling: int) -> int:
+    """Return the batch size of the first evaluation of 300 samples, after a size was measured for training."""
+    monkeypatch.setattr(evaluate, "free_bytes", lambda device: None if free_samples is None else free_samples << 20)
+    monkeypatch.setattr(evaluate, "usable_bytes", lambda available, device: available)
+    task = HungryEvaluation(256)
+    task._splits = make_task(num_validation=300)._splits
+    trainer, _ = make_trainer(task, make_recipe(batch_size=50), plan=PLAN)
+    trainer.state.limit.choose(ceiling, 1 << 20)
+    trainer.state.limit.limit = limit
+    trainer.evaluate("validation")
+    return task.sizes[0]
+
+
+@pytest.mark.parametrize(
+    ("free_samples", "limit", "expected"),
+    [
+        (10_000, 8, 256),  # memory for many: a large batch is fast
+        (None, 8, 256),
+        (100, 8, 100),  # as many as would fit in training
+        (3, 8, 8),  # no fewer than are trained at a time
+        (10_000, 4, 4),  # training ran out of memory since
+    ],
+)
+def test_the_first_evaluation_takes_as_many_samples_as_memory_should_allow(
+    monkeypatch: pytest.MonkeyPatch, free_samples: int | None, limit: int, expected: int
+) -> None:
+    assert first_evaluation(monkeypatch, free_samples=free_samples, limit=limit, ceiling=8) == expected

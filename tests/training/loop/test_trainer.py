@@ -38,7 +38,7 @@ def test_any_micro_batch_size_gives_the_same_weights(micro_batch_size: int, opti
     cut, recorder = make_trainer(make_task(), recipe, plan=replace(PLAN, micro_batch_size=micro_batch_size))
     cut.run()
     assert recorder.steps[0].micro_batches == -(-16 // micro_batch_size)
-    assert (whole.flat.values - cut.flat.values).abs().max() < 1e-12
+    assert (whole.parameters.values - cut.parameters.values).abs().max() < 1e-12
 
 
 class WeightedTask(TensorTask):
@@ -100,14 +100,14 @@ def test_a_stage_stops_after_its_patience_and_restores_its_best_epoch() -> None:
     trainer, recorder = make_trainer(task, make_recipe(Stage(name="only", epochs=10, patience=3)))
     seen: list[torch.Tensor] = []
     evaluate = trainer.evaluate
-    trainer.evaluate = lambda split: (seen.append(trainer.flat.values.clone()), evaluate(split))[1]  # type: ignore[method-assign]
+    trainer.evaluate = lambda split: (seen.append(trainer.parameters.values.clone()), evaluate(split))[1]  # type: ignore[method-assign]
     result = trainer.run()
     assert result["stages"][0]["epochs"] == 5
     assert result["stages"][0]["best_epoch"] == 2
     assert result["stages"][0]["stopped"] == "no gain for 3 epochs"
     assert [decision.kind for decision in recorder.decisions] == ["early_stop"]
-    assert torch.equal(trainer.flat.values, seen[1])
-    assert not torch.equal(trainer.flat.values, seen[4])
+    assert torch.equal(trainer.parameters.values, seen[1])
+    assert not torch.equal(trainer.parameters.values, seen[4])
 
 
 def test_gains_below_min_delta_do_not_reset_patience_but_are_kept() -> None:
@@ -158,7 +158,7 @@ def test_the_same_recipe_gives_the_same_weights_and_another_seed_others() -> Non
     for seed in (0, 0, 1):
         trainer, _ = make_trainer(make_task(), make_recipe(Stage(name="only", epochs=2), seed=seed))
         trainer.run()
-        finals.append(trainer.flat.values)
+        finals.append(trainer.parameters.values)
     assert torch.equal(finals[0], finals[1])
     assert not torch.equal(finals[0], finals[2])
 
@@ -170,7 +170,7 @@ def test_workers_prepare_the_same_batches() -> None:
         plan = replace(PLAN, num_workers=num_workers, micro_batch_size=5)
         trainer, _ = make_trainer(make_task(), recipe, plan=plan)
         trainer.run()
-        finals.append(trainer.flat.values)
+        finals.append(trainer.parameters.values)
     assert torch.equal(finals[0], finals[1])
 
 
@@ -182,7 +182,7 @@ def test_a_model_with_its_own_dropout_is_repeatable() -> None:
         trainer, _ = make_trainer(task, make_recipe(Stage(name="only", epochs=2)))
         torch.manual_seed(torch.seed())
         trainer.run()
-        finals.append(trainer.flat.values)
+        finals.append(trainer.parameters.values)
     assert torch.equal(finals[0], finals[1])
 
 
@@ -215,14 +215,14 @@ def test_the_average_is_what_is_evaluated_and_kept_as_best(tmp_path: Path) -> No
     recipe = make_recipe(Stage(name="only", epochs=1), ema_decay=0.9, learning_rate=0.05)
     task = make_task(num_validation=20)
     trainer, _ = make_trainer(task, recipe, folder=tmp_path)
-    weights, averages = [trainer.flat.values.clone()], []
-    step = trainer._loop.step
+    weights, averages = [trainer.parameters.values.clone()], []
+    step = trainer.step
     run = step.run
 
     def watched(*arguments: Any, **options: Any) -> Any:
         outcome = run(*arguments, **options)
-        weights.append(trainer.flat.values.clone())
-        averages.append(step.average.clone())  # type: ignore[union-attr]
+        weights.append(trainer.parameters.values.clone())
+        averages.append(trainer.state.average.clone())  # type: ignore[union-attr]
         return outcome
 
     step.run = watched  # type: ignore[method-assign]
@@ -280,4 +280,4 @@ def test_a_loss_that_is_not_finite_is_warned_of() -> None:
     trainer, recorder = make_trainer(task, make_recipe(Stage(name="only", epochs=1)))
     trainer.run()
     assert [(decision.kind, decision.warning) for decision in recorder.decisions] == [("skipped_update", True)]
-    assert torch.isfinite(trainer.flat.values).all()
+    assert torch.isfinite(trainer.parameters.values).all()

@@ -13,6 +13,7 @@ from rich.console import Console
 from torch import nn
 
 from slipway.training.config.recipe import Stage
+from slipway.training.devices.ranks import Ranks
 from slipway.training.loop import utilisation
 from slipway.training.loop.utilisation import find_model_flops, peak_flops_per_second
 from slipway.training.observers.console_plain import PlainConsole
@@ -83,6 +84,9 @@ class RaggedTask(TensorTask):
         rows = int(indices.max()) + 1
         return {"inputs": torch.ones(len(indices), rows, 8), "labels": torch.zeros(len(indices), dtype=torch.long)}
 
+    def checkpoint_gradients(self, model: nn.Module) -> None:
+        """Do nothing: the plan says that the model recomputes, and this one does not."""
+
     def forward(self, model: nn.Module, batch: object) -> torch.Tensor:
         return model(batch.tensors["inputs"]).mean(dim=1)  # type: ignore[attr-defined]
 
@@ -93,9 +97,9 @@ def test_padding_and_recomputing_are_no_useful_work() -> None:
     recipe = make_recipe(Stage(name="only", epochs=1))
     found = []
     for recomputes in (False, True):
-        trainer, _ = make_trainer(RaggedTask(lambda: nn.Linear(8, 4), splits), recipe)
-        trainer._loop.plan = replace(PLAN, gradient_checkpointing=recomputes)
-        event = find_model_flops(trainer._loop, trainer._loader, trainer.ranks)
+        plan = replace(PLAN, gradient_checkpointing=recomputes, micro_batch_size=9)
+        trainer, _ = make_trainer(RaggedTask(lambda: nn.Linear(8, 4), splits), recipe, plan=plan)
+        event = find_model_flops(trainer.step, trainer.loader, Ranks.alone(), recipe.stages[0])
         assert event is not None
         found.append(event.flops_per_sample)
     lengths = np.array([1, 2, 3, 4, 6, 7, 8, 9])  # eight at even distances
@@ -114,7 +118,7 @@ def test_counting_changes_neither_weights_nor_running_statistics_nor_randomness(
     trainer, _ = make_trainer(task, make_recipe(Stage(name="only", epochs=1)))
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     random = torch.get_rng_state()
-    assert find_model_flops(trainer._loop, trainer._loader, trainer.ranks) is not None
+    assert find_model_flops(trainer.step, trainer.loader, Ranks.alone(), trainer.recipe.stages[0]) is not None
     assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
 

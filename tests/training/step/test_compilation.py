@@ -67,7 +67,7 @@ def trained(backend: str | None) -> tuple[torch.Tensor, Recorder]:
         make_task(), recipe, plan=replace(PLAN, micro_batch_size=10, compile_backend=backend)
     )
     trainer.run()
-    return trainer.flat.values.clone(), recorder
+    return trainer.parameters.values.clone(), recorder
 
 
 @pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="Inductor needs a C++ compiler")

@@ -220,7 +220,7 @@ def trained(memory_format: MemoryFormat, task: Task, **options: Any) -> Any:
 
 def checkpoint_of(trainer: Any, folder: Path) -> dict[str, dict[str, torch.Tensor]]:
     """Return the tensors of a checkpoint of a trainer as it stands."""
-    return read_tensors(write_checkpoint(folder, HostCopy().take(trainer._capture()), 1))
+    return read_tensors(write_checkpoint(folder, HostCopy().take(trainer.capture()), 1))
 
 
 def test_a_checkpoint_does_not_tell_the_layout(tmp_path: Path) -> None:
@@ -238,12 +238,12 @@ def test_a_checkpoint_does_not_tell_the_layout(tmp_path: Path) -> None:
 def test_parameters_gradients_and_batches_have_their_channels_last_all_the_way() -> None:
     task = ImageTask()
     trainer = trained("channels_last", task, precision="float64", ema_decay=0.9)
-    check_strides(trainer.flat)
+    check_strides(trainer.parameters)
     assert are_channels_last(trainer.model.stem.weight)
     assert task.seen == {(True, True), (False, True)}
-    content = trainer._capture()
+    content = trainer.capture()
     trainer.restore(content.state, content.tensors)
-    check_strides(trainer.flat)
+    check_strides(trainer.parameters)
     task = ImageTask()
     assert trained("contiguous", task).model.layers[0].weight.is_contiguous()
     assert task.seen == {(True, False), (False, False)}
@@ -264,14 +264,14 @@ def test_auto_lays_channels_last_where_there_are_convolutions(with_onednn: None)
     assert trainer.plan.memory_format == "channels_last"
     assert "2-D convolutions" in reason_of(trainer)
     assert (True, False) not in task.seen
-    check_strides(trainer.flat)
+    check_strides(trainer.parameters)
 
 
 def test_auto_leaves_a_model_without_convolutions_as_it_was() -> None:
     trainer, before = trained("auto", make_task()), trained("contiguous", make_task())
     assert (trainer.plan.memory_format, reason_of(trainer)) == ("contiguous", "the model has no 2-D convolution")
-    assert torch.equal(trainer.flat.values, before.flat.values)
-    assert trainer.flat.to_checkpoint(trainer.flat.values) is trainer.flat.values
+    assert torch.equal(trainer.parameters.values, before.parameters.values)
+    assert trainer.parameters.to_checkpoint(trainer.parameters.values) is trainer.parameters.values
 
 
 @pytest.mark.parametrize(("kind", "reason"), [(Viewing, "view size is not compatible"), (InMemory, "other numbers")])
@@ -283,7 +283,7 @@ def test_auto_is_contiguous_where_a_model_computes_in_nothing_else(
     assert reason in reason_of(trainer)
     assert all(one.is_contiguous() for one in trainer.model.parameters())
     plain = trained("contiguous", ImageTask(kind=kind))
-    assert torch.equal(trainer.flat.values, plain.flat.values)
+    assert torch.equal(trainer.parameters.values, plain.parameters.values)
 
 
 def test_auto_is_contiguous_where_nothing_is_gained(monkeypatch: pytest.MonkeyPatch, with_onednn: None) -> None:

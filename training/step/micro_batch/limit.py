@@ -1,4 +1,4 @@
-"""The most samples in one forward pass, and which sizes were seen to fit."""
+"""The most samples in one forward pass, and which sizes were seen to fit in memory."""
 
 from __future__ import annotations
 
@@ -11,31 +11,36 @@ _FIRST_QUIET_STEPS = 1000
 
 @dataclass(kw_only=True)
 class MicroBatchLimit:
-    """The most samples in one forward pass, and which sizes were seen to fit on every rank. Equal on all ranks.
+    """The most samples in one forward pass, and which sizes were seen to fit on every rank. The same on all ranks.
 
-    A size that fits a cost (the length of the longest sample) is taken to fit smaller sizes and lower costs too.
+    The only place that holds it: who splits samples into passes asks here. A size that fits a cost (the length of the
+    longest sample) is taken to fit smaller sizes and lower costs too.
     """
 
     limit: int
+    """In training, with gradients."""
     ceiling: int
-    """What it may grow back to."""
+    """The most to which the limit may grow back."""
     key: str = ""
-    """Stands for the model, device and share that it was found for: another one's state is of no use."""
+    """Hash of the model, device and share that it was found for: the state for others is ignored."""
     is_chosen: bool = False
     """Whether the ceiling was measured, here or before a resume."""
     bytes_per_sample: int | None = None
-    """Of the longest samples, where it was measured."""
+    """Memory that one of the longest samples needs in training; `None`: not measured."""
     quiet_steps: int = 0
-    """Steps since memory last ran out, or since it grew."""
+    """Steps since memory last ran out, or since the limit grew."""
     patience: int = _FIRST_QUIET_STEPS
-    """Quiet steps after which it grows back."""
+    """Quiet steps after which the limit grows back."""
     is_on_trial: bool = False
     """Whether it grew less than `patience` steps ago."""
     proven: dict[int, float] = field(default_factory=dict)
     """The highest cost seen to fit, by size."""
+    evaluation: int | None = None
+    """In evaluation, without gradients, on this rank: each rank lowers its own after it ran out of memory. `None`: no
+    evaluation was done yet."""
 
     def choose(self, size: int, bytes_per_sample: int | None) -> None:
-        """Start at the size that was found best, which is not always the largest that fits: it does not grow beyond it."""
+        """Start at the size that was measured to be best, which is not always the largest that fits: the new ceiling."""
         self.limit = self.ceiling = min(size, self.ceiling)
         self.bytes_per_sample, self.is_chosen = bytes_per_sample, True
 
@@ -44,7 +49,7 @@ class MicroBatchLimit:
         return any(size <= known and cost <= highest for known, highest in self.proven.items())
 
     def succeed(self, size: int, cost: float, *, has_room: bool = True) -> bool:
-        """Note a step that fitted; return whether the limit grew after a long quiet time, where there is room for it."""
+        """Note a step that fitted; return whether the limit grew, after a long quiet time and with enough free memory."""
         if not self.is_proven(size, cost):
             self.proven[size] = max(cost, self.proven.get(size, cost))
         self.quiet_steps += 1
@@ -58,7 +63,7 @@ class MicroBatchLimit:
         return True
 
     def shrink(self, size: int) -> bool:
-        """Halve the limit after a micro-batch of `size` did not fit; return false where it was a single sample."""
+        """Halve the limit after a micro-batch of `size` did not fit; return false if it was a single sample."""
         if self.is_on_trial:
             # It did not fit again: wait longer before the next try.
             self.patience *= 2
@@ -73,10 +78,11 @@ class MicroBatchLimit:
         return {
             **{name: getattr(self, name) for name in names},
             "proven": [[size, cost] for size, cost in self.proven.items()],
+            "evaluation": self.evaluation,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over a state, if it was found for the same model, device and share; else stay as it is."""
+        """Set it from a checkpoint, if that is of the same model, device and share; else stay as it is."""
         if state.get("key") != self.key:
             return
         self.limit, self.ceiling = int(state["limit"]), int(state["ceiling"])
@@ -85,3 +91,5 @@ class MicroBatchLimit:
         self.bytes_per_sample = None if needed is None else int(needed)
         self.quiet_steps, self.patience = int(state["quiet_steps"]), int(state["patience"])
         self.proven = {int(size): float(cost) for size, cost in state["proven"]}
+        size = state.get("evaluation")  # older checkpoints lack it
+        self.evaluation = None if size is None else int(size)

@@ -28,8 +28,8 @@ from ...devices.memory import (
     usable_bytes,
 )
 from ...devices.ranks import Ranks
-from ...devices.world import launched_world
 from ...tasks.task import Batch, Task
+from ..buffers import restored_buffers
 from ..compilation import uncompiled
 from ..train_step import TrainStep
 from .cache import SizeCache, key_of
@@ -51,49 +51,49 @@ _METHOD = 2
 """How sizes are compared: what was found in another way is looked for again."""
 
 
+def training_costs(task: Task) -> np.ndarray:
+    """Return the cost of each training sample, 1 for each if the task does not tell them apart."""
+    costs = task.costs("train")
+    return np.broadcast_to(1.0, task.num_samples("train")) if costs is None else costs
+
+
+def size_key(task: Task, model: nn.Module, recipe: Recipe, plan: Plan, largest_share: int) -> str:
+    """Return a hash of what the best size depends on: the same on all hosts of like devices."""
+    costs = training_costs(task)
+    longest = int(np.argmax(costs))
+    return key_of(
+        method=_METHOD,
+        task=task.name,
+        model=repr(model),
+        shapes=[[name, list(parameter.shape)] for name, parameter in model.named_parameters()],
+        sample=_shapes_of(task.fetch("train", torch.tensor([longest])), math.ceil(costs[longest])),
+        device=plan.device_name,
+        threads=plan.threads_per_process,
+        processes=plan.world_size,
+        precision=[recipe.precision, recipe.resolved.mixed_precision],
+        recomputes=plan.gradient_checkpointing,
+        memory_format=plan.memory_format,
+        largest_share=largest_share,
+        asked=plan.micro_batch_size,
+        torch=torch.__version__,
+    )
+
+
 class SizeSearch:
-    """Finds the size for a model, a device and a share of at most `sampler.micro_batch_size` samples; the ranks agree on it."""
+    """Finds the size for a model, a device and a share of at most `largest_share` samples; the same on all ranks."""
 
     def __init__(
-        self,
-        *,
-        task: Task,
-        model: nn.Module,
-        step: TrainStep,
-        loader: Loader,
-        sampler: EpochSampler,
-        costs: np.ndarray,
-        ranks: Ranks,
-        plan: Plan,
-        recipe: Recipe,
+        self, key: str, step: TrainStep, loader: Loader, sampler: EpochSampler, ranks: Ranks, *, largest_share: int
     ) -> None:
-        self._model, self._step, self._loader, self._sampler, self._ranks = model, step, loader, sampler, ranks
-        self._costs, self._stages, self._prepares_ahead = costs, recipe.stages, plan.num_workers > 0
-        self._largest_share = sampler.micro_batch_size
-        self._longest = np.argsort(-costs, kind="stable")
-        # A host's memory is that of all its ranks.
-        self._processes_sharing_memory = (
-            (launched_world().local_size or ranks.size) if ranks.device.type == "cpu" else 1
-        )
+        self.key = key
+        """As returned by `size_key`."""
+        self._step, self._loader, self._sampler, self._ranks = step, loader, sampler, ranks
+        self._model, self._stages = step.state.model, step.recipe.stages
+        self._prepares_ahead = step.plan.num_workers > 0
+        self._largest_share = largest_share
+        self._costs = training_costs(step.task)
+        self._longest = np.argsort(-self._costs, kind="stable")
         self._cache = SizeCache.of_user()
-        sample = task.fetch("train", torch.from_numpy(self._longest[:1]))
-        self.key = key_of(
-            method=_METHOD,
-            task=task.name,
-            model=repr(model),
-            shapes=[[name, list(parameter.shape)] for name, parameter in model.named_parameters()],
-            sample=_shapes_of(sample, math.ceil(costs[self._longest[0]])),
-            device=plan.device_name,
-            threads=plan.threads_per_process,
-            processes=plan.world_size,
-            precision=[recipe.precision, recipe.resolved.mixed_precision],
-            recomputes=plan.gradient_checkpointing,
-            memory_format=plan.memory_format,
-            largest_share=self._largest_share,
-            asked=plan.micro_batch_size,
-            torch=torch.__version__,
-        )
-        """Stands for what the best size depends on."""
 
     def find(self, stage: Stage) -> tuple[int, int | None, str]:
         """Return size, bytes that one of the longest samples needs where that is known, and in words where it is from."""
@@ -113,7 +113,7 @@ class SizeSearch:
         free, needed = free_bytes(self._ranks.device), cached["bytes_per_sample"]
         holds = True
         if free is not None and needed is not None:
-            fits = usable_bytes(free // self._processes_sharing_memory, self._ranks.device) // needed
+            fits = usable_bytes(free // self._ranks.sharing_memory, self._ranks.device) // needed
             holds = fits >= cached["size"] and not (cached["is_limited"] and fits >= 2 * cached["size"])
         return bool(self._ranks.minimum(int(holds)))
 
@@ -122,25 +122,25 @@ class SizeSearch:
         ranks, device = self._ranks, self._ranks.device
         if stage in self._stages:
             stage = _longest_stage(self._stages[self._stages.index(stage) :])
-        buffers = [(buffer, buffer.clone()) for buffer in self._model.buffers()]
         self._model.train()
-        largest = min(self._largest_share, len(self._longest))
-        fits, needed = largest_that_fits(
-            lambda count: self._step.accumulate(self._loader.training_batch(self._longest[:count], 0, stage), stage),
-            largest,
-            device,
-            processes_sharing_memory=self._processes_sharing_memory,
-            persistent_storages=self._step.flat.persistent_storages(self._model),
-            min_over_ranks=ranks.minimum if self._step.flat.passes_are_collective else None,
-        )
-        fits = ranks.minimum(fits if fits < largest else self._largest_share)
-        needed = -ranks.minimum(-(needed or 0)) or None
-        # Cutting a batch would change what batch statistics are taken of, and timings would let sharded ranks fall out of step.
-        is_largest = _has_batch_statistics(self._model) or self._step.flat.passes_are_collective
-        size = fits if is_largest else self._fastest(stage, fits)
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+        with restored_buffers(self._model):
+            largest = min(self._largest_share, len(self._longest))
+            fits, needed = largest_that_fits(
+                lambda count: self._step.accumulate(
+                    self._loader.training_batch(self._longest[:count], 0, stage), stage
+                ),
+                largest,
+                device,
+                processes_sharing_memory=self._ranks.sharing_memory,
+                persistent_storages=self._step.state.parameters.persistent_storages(self._model),
+                min_over_ranks=ranks.minimum if self._step.state.parameters.passes_are_collective else None,
+            )
+            fits = ranks.minimum(fits if fits < largest else self._largest_share)
+            needed = -ranks.minimum(-(needed or 0)) or None
+            # A split batch would have other batch statistics; where passes are collective, ranks that time sizes by their own
+            # clocks would do different passes.
+            is_largest = _has_batch_statistics(self._model) or self._step.state.parameters.passes_are_collective
+            size = fits if is_largest else self._fastest(stage, fits)
         release_memory(device)
         return size, needed, fits < self._largest_share
 

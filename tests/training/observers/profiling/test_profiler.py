@@ -48,9 +48,11 @@ def profiled(folder: Path, *stages: Stage, num_steps: int = 4, **options: Any) -
     told = Told()
     profiler = Profiler(folder, rank=0, device=CPU, num_steps=num_steps, observer=told)
     trainer, _ = make_trainer(
-        make_task(), make_recipe(*(stages or (Stage(name="only", epochs=5),)), **options), sections=profiler.sections
+        make_task(),
+        make_recipe(*(stages or (Stage(name="only", epochs=5),)), **options),
+        sections=profiler.sections,
+        observer=Observers([told, profiler]),
     )
-    trainer.observer = trainer._loop._observer = Observers([told, profiler])
     announce_run(trainer, "trial")
     trainer.run()
     profiler.close()
@@ -86,7 +88,7 @@ def test_a_profile_changes_no_bit_of_the_weights(tmp_path: Path) -> None:
     plain, _ = make_trainer(make_task(), make_recipe(Stage(name="only", epochs=5), learning_rate=0.01))
     plain.run()
     assert len(told.profiles) == 1
-    assert torch.equal(trainer.flat.values, plain.flat.values)
+    assert torch.equal(trainer.parameters.values, plain.parameters.values)
 
 
 @pytest.mark.parametrize(("epochs", "first", "steps"), [(1, 2, 3), (2, 3, 6), (10, 11, 20)])

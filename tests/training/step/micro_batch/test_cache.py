@@ -111,7 +111,7 @@ def test_a_key_is_of_its_facts() -> None:
 
 def key(task: TensorTask | None = None, recipe: Recipe | None = None, **plan: Any) -> str:
     trainer, _ = make_trainer(task or make_task(), recipe or make_recipe(), plan=replace(PLAN, **plan))
-    return trainer._loop.limit.key
+    return trainer.state.limit.key
 
 
 def task_with(layers: list[nn.Module], shape: tuple[int, ...] = (8,)) -> TensorTask:
@@ -165,9 +165,9 @@ def test_a_second_run_takes_the_size_of_the_first_without_measuring(
 ) -> None:
     (first, second), measured = run_each(monkeypatch, [1 << 40, 1 << 40])
     assert measured == [1]
-    assert first._loop.limit.limit == second._loop.limit.limit == second._loop.limit.ceiling
-    assert second._loop.limit.bytes_per_sample == 1 << 20
-    assert torch.equal(first.flat.values, second.flat.values)
+    assert first.state.limit.limit == second.state.limit.limit == second.state.limit.ceiling
+    assert second.state.limit.bytes_per_sample == 1 << 20
+    assert torch.equal(first.parameters.values, second.parameters.values)
 
 
 def test_a_size_that_does_not_fit_any_more_is_measured_again(cache: SizeCache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,8 +181,8 @@ def test_a_size_that_was_due_to_a_lack_of_memory_is_measured_again_when_there_is
     cache.put(key(), {"size": 2, "bytes_per_sample": 1 << 20, "is_limited": True})
     trainers, measured = run_each(monkeypatch, [6 << 20, 1 << 40])
     assert measured == [2]
-    assert trainers[0]._loop.limit.limit == 2
-    assert trainers[1]._loop.limit.ceiling > 2
+    assert trainers[0].state.limit.limit == 2
+    assert trainers[1].state.limit.ceiling > 2
 
 
 def test_where_a_device_does_not_tell_its_memory_the_size_is_taken_as_it_is(
@@ -191,4 +191,4 @@ def test_where_a_device_does_not_tell_its_memory_the_size_is_taken_as_it_is(
     cache.put(key(), {"size": 2, "bytes_per_sample": None, "is_limited": True})
     trainers, measured = run_each(monkeypatch, [None])
     assert measured == []
-    assert trainers[0]._loop.limit.limit == 2
+    assert trainers[0].state.limit.limit == 2

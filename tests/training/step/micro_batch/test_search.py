@@ -20,13 +20,12 @@ from torch.utils.checkpoint import checkpoint_sequential
 from slipway.training.batches.share import micro_batches
 from slipway.training.config.recipe import Stage
 from slipway.training.devices import memory
-from slipway.training.loop.trainer import Trainer
 from slipway.training.step.micro_batch import search as size_search
 from slipway.training.step.micro_batch.fastest import fastest_size
 from slipway.training.step.micro_batch.pass_memory import bytes_of_pass
 from slipway.training.step.micro_batch.search import SizeSearch, _spaced, largest_that_fits
 from slipway.training.tasks.tensors import TensorTask
-from tests.training.helpers import PLAN, Recorder, make_recipe, make_task, make_trainer
+from tests.training.helpers import PLAN, make_recipe, make_task, make_trainer
 from tests.training.processes import run_group
 from tests.training.starved import Case, limit_memory, make_world, read_found, run_case, write_found
 
@@ -153,7 +152,7 @@ class Passes:
 
 def find(num_samples: int = 640, batch_size: int = 64) -> int:
     trainer, _ = make_trainer(make_task(num_samples), make_recipe(batch_size=batch_size))
-    return trainer._loop._search.find(trainer.recipe.stages[0])[0]
+    return trainer.search.find(trainer.recipe.stages[0])[0]
 
 
 @pytest.mark.parametrize(("each_pass", "expected"), [(0.4, 64), (0.05, 32), (0.0128, 16), (0.0032, 8)])
@@ -187,7 +186,7 @@ def test_a_size_that_runs_out_of_memory_in_the_comparison_is_not_taken(monkeypat
 
 def test_what_sizes_are_compared_on_is_as_long_as_a_batch() -> None:
     trainer, _ = make_trainer(make_task(800), make_recipe(batch_size=64))
-    search = trainer._loop._search
+    search = trainer.search
     search._costs = np.random.default_rng(0).permutation(800)
     share = search._costs[_spaced(search._pool(), 64)]
     assert (np.diff(share) < 0).all()
@@ -199,7 +198,7 @@ def test_what_sizes_are_compared_on_is_as_long_as_a_batch() -> None:
 
 def test_the_time_of_several_threads_is_that_on_the_wall(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer, _ = make_trainer(make_task(), make_recipe())
-    search, samples = trainer._loop._search, np.arange(8)
+    search, samples = trainer.search, np.arange(8)
     monkeypatch.setattr(size_search.time, "thread_time", iter([1.0, 3.0]).__next__)
     monkeypatch.setattr(size_search.time, "perf_counter", iter([1.0, 6.0]).__next__)
     for threads, expected in ((1, 2.0), (2, 5.0)):
@@ -221,10 +220,8 @@ def unequal(folder: Path) -> int:
         else:
             Passes(patch, each_pass=0.03, sample=0.001)  # 32
         plan = replace(PLAN, world_size=2, share_weights=(1.0, 1.0))
-        trainer = Trainer(
-            task=make_task(640), recipe=make_recipe(batch_size=64), plan=plan, ranks=ranks, observer=Recorder()
-        )
-        size = trainer._loop._search.find(trainer.recipe.stages[0])[0]
+        trainer, _ = make_trainer(make_task(640), make_recipe(batch_size=64), plan=plan, ranks=ranks)
+        size = trainer.search.find(trainer.recipe.stages[0])[0]
     (folder / str(ranks.rank)).write_text(str(size))
     return 0
 
@@ -247,8 +244,8 @@ def test_the_probe_leaves_the_model_as_it_was(monkeypatch: pytest.MonkeyPatch) -
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     # Of a size that leaves a single sample over, of which there are no batch statistics.
     monkeypatch.setattr(size_search, "fastest_size", lambda *arguments, **options: 1 / 0)
-    trainer._loop.choose_micro_batch(make_recipe().stages[0])
-    assert trainer._loop.limit.limit == 51
+    trainer.choose_micro_batch(make_recipe().stages[0])
+    assert trainer.state.limit.limit == 51
     for name, tensor in trainer.model.state_dict().items():
         assert torch.equal(tensor, before[name]), name
 
@@ -256,12 +253,12 @@ def test_the_probe_leaves_the_model_as_it_was(monkeypatch: pytest.MonkeyPatch) -
 def test_the_choice_is_made_again_after_a_resume_elsewhere() -> None:
     recipe = make_recipe(Stage(name="only", epochs=1))
     trainer, _ = make_trainer(make_task(), recipe, plan=PLAN)
-    loop = trainer._loop
-    assert not loop.limit.is_chosen
-    loop.limit.restore({**loop.limit.state(), "key": "of another machine", "limit": 3, "ceiling": 3})
+    limit = trainer.state.limit
+    assert not limit.is_chosen
+    limit.restore({**limit.state(), "key": "of another machine", "limit": 3, "ceiling": 3})
     trainer.run()
-    assert loop.limit.is_chosen
-    assert loop.limit.bytes_per_sample is not None
+    assert limit.is_chosen
+    assert limit.bytes_per_sample is not None
 
 
 def tight(folder: Path) -> int:
