@@ -94,6 +94,9 @@ class GeneralOptions:
         "auto", RECIPE, "auto: bf16 where the device has it, else fp16 on GPUs, else no; frozen with the run"
     )
     precision: Precision = option(Recipe.precision, RECIPE, "of weights and data; float64 is for checks")
+    tf32: bool = option(
+        Recipe.tf32, RECIPE, "let NVIDIA GPUs round the factors of float32 products to TF32: faster, 10 bits of 23"
+    )
     bad_steps: int = option(
         Recipe.bad_steps,
         RECIPE,
@@ -218,6 +221,7 @@ class GeneralOptions:
             bad_steps=self.bad_steps,
             loss_spike_score=self.loss_spike_score,
             precision=self.precision,
+            tf32=self.tf32,
             max_steps=self.max_steps,
             seed=self.seed,
         )

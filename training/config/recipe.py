@@ -104,8 +104,11 @@ class Recipe:
     monitor: str = "accuracy"
     """The validation metric that early stopping and `best` follow; ties go to the lower loss."""
     precision: Precision = "float32"
+    tf32: bool = False
+    """Whether NVIDIA GPUs may round the factors of float32 products to TF32: 10 bits of 23. It changes what is computed and
+    not only the order of sums, so it is no matter of the plan; it is never chosen for the user, so nothing is resolved."""
     max_steps: int | None = None
-    """Optimizer steps of the whole run."""
+    """Optimizer steps of the complete run."""
     bad_steps: int = 5
     """Steps in a row with a loss or gradient that is not finite, after which training goes back and passes over them."""
     loss_spike_score: float | None = None

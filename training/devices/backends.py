@@ -100,6 +100,13 @@ def compute_capability(device: torch.device) -> str | None:
     return ".".join(map(str, torch.cuda.get_device_capability(device.index or 0))) if device.type == "cuda" else None
 
 
+def has_tf32(device: torch.device) -> bool:
+    """Return whether a device computes in TF32: an NVIDIA GPU since Ampere."""
+    if device.type != "cuda" or torch.version.hip is not None:
+        return False
+    return not torch.cuda.is_available() or torch.cuda.get_device_capability(device.index or 0) >= (8, 0)
+
+
 def accelerator_name(device: torch.device) -> str:
     """Return what the driver calls the device."""
     if device.type == "mps":

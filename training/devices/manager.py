@@ -18,6 +18,7 @@ from .backends import (
     compute_capability,
     describe_build,
     device_count,
+    has_tf32,
     launcher_wants_cpu,
     torch_build,
 )
@@ -199,7 +200,7 @@ class DeviceManager:
     def optimize_for_device(
         device: torch.device | str, *, threads: int | None = None, allow_tf32: bool = False
     ) -> dict[str, str]:
-        """Set what is safe and return each setting with its reason; the math changes in summation order at most.
+        """Set what is safe and return each setting with its reason; without TF32 only the order of sums changes.
 
         Call it after the Accelerator is made. `threads` and `allow_tf32` are the user's own wishes and win.
         """
@@ -209,7 +210,11 @@ class DeviceManager:
             # cuDNN's TF32 is on by default in PyTorch, and Accelerate turns matmul's on when it compiles.
             torch.backends.cuda.matmul.allow_tf32 = allow_tf32
             torch.backends.cudnn.allow_tf32 = allow_tf32
-            settings["tf32"] = "on: asked for" if allow_tf32 else "off: it keeps 10 of fp32's 23 bits; ask to have it"
+            settings["tf32"] = (
+                "on: --tf32 asks for it" if allow_tf32 else "off: it keeps 10 of float32's 23 bits; --tf32 turns it on"
+            )
+        if allow_tf32 and not has_tf32(device):
+            settings["tf32"] = f"off: --tf32 asks for it, but {device.type} here does not have it"
         return settings
 
     @staticmethod

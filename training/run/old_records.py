@@ -45,4 +45,4 @@ def _from_version_1(record: Mapping[str, Any], task: Task) -> dict[str, Any]:
     stages = [{**stage, "options": {name: stage[name] for name in known if name in stage}} for stage in saved["stages"]]
     resolution = dict(saved["resolution"])
     resolution["batch_size_factor"] = resolution.pop("learning_rate_factor")
-    return {**saved, "task": spec, "stages": stages, "resolution": resolution}
+    return {**saved, "task": spec, "stages": stages, "tf32": False, "resolution": resolution}

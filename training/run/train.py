@@ -155,7 +155,7 @@ def _train(
     base = _with_fingerprints(base, task.data_fingerprint(), model_fingerprint(model))
     name = config.experiment_name or folder_name(f"{_data_name(task)}-{Path(config.stages_config).stem}")
     with ExitStack() as stack:
-        settings = DeviceManager.optimize_for_device(ranks.device)
+        settings = DeviceManager.optimize_for_device(ranks.device, allow_tf32=config.tf32)
         run = open_run(
             asked,
             name,

@@ -93,6 +93,8 @@ FLAGS = [
     "--resume",
     "--save-every",
     "--sharding",
+    "--tf32",
+    "--no-tf32",
     "-h",
 ]
 

@@ -196,14 +196,16 @@ def test_the_users_own_thread_count_is_kept(value, launcher, monkeypatch):
 
 def test_tf32_stays_off_unless_asked_for(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    assert DeviceManager.optimize_for_device("cuda")["tf32"].startswith("off")
+    assert DeviceManager.optimize_for_device("cuda")["tf32"].endswith("--tf32 turns it on")
     assert not torch.backends.cudnn.allow_tf32
     try:
-        assert DeviceManager.optimize_for_device("cuda", allow_tf32=True)["tf32"].startswith("on")
+        assert DeviceManager.optimize_for_device("cuda", allow_tf32=True)["tf32"] == "on: --tf32 asks for it"
         assert torch.backends.cuda.matmul.allow_tf32
     finally:
         torch.backends.cuda.matmul.allow_tf32 = False
     assert "tf32" not in DeviceManager.optimize_for_device("cpu")
+    told = DeviceManager.optimize_for_device("cpu", allow_tf32=True)["tf32"]
+    assert told == "off: --tf32 asks for it, but cpu here does not have it"
 
 
 @pytest.mark.parametrize(

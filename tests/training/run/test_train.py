@@ -485,6 +485,15 @@ def test_a_launch_that_asks_for_compiling_is_followed_or_told_that_it_is_not(
     assert [event["event"] for event in events if event.get("backend") == "eager"] == [told]
 
 
+def test_tf32_can_be_asked_for_and_is_part_of_the_recipe(clips: Path, tmp_path: Path) -> None:
+    train(config(clips, tmp_path, max_steps=1, tf32=True))
+    events = read_journal(tmp_path / "clips-minimal" / "events.jsonl")
+    (told,) = [event["reason"] for event in events if event.get("setting") == "tf32"]
+    assert told == "tf32 off: --tf32 asks for it, but cpu here does not have it"
+    assert read_run(tmp_path / "clips-minimal")["recipe"]["tf32"] is True
+    assert config(clips, tmp_path).make_recipe().hash != config(clips, tmp_path, tf32=True).make_recipe().hash
+
+
 def test_a_loss_that_runs_away_leaves_a_run_json_that_any_reader_can_read(clips: Path, tmp_path: Path) -> None:
     train(config(clips, tmp_path, learning_rate=1e30))
 
