@@ -76,7 +76,8 @@ def test_slipway_refuses_what_it_does_not_know_with_exit_code_2(
     assert "slipway" in told.err
 
 
-def test_slipway_train_is_bin_train() -> None:
-    done = run("-c", "import sys; from slipway.launcher.cli import main; sys.exit(main(['train', '--epoch', '3']))")
+def test_slipway_train_is_bin_train_under_its_own_name() -> None:
+    done = run("-m", "slipway", "train", "--epoch", "3")
     assert done.returncode == 2
     assert done.stderr == "error: unknown option --epoch (did you mean '--epochs'?)\n"
+    assert run("-m", "slipway", "train", "--help").stdout.startswith("usage: slipway train ")

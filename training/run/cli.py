@@ -28,10 +28,10 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message} ({self.prog} --help lists the options)")
 
 
-def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     """Return the parser, one flag for each field of the config, grouped as they are."""
     parser = _Parser(
-        prog=prog,
+        prog=_program(),
         description="Train a model in stages, with the same result on one device and on many.",
         epilog="Each option may also stand in ~/.config/slipway/config.yaml, slipway.yaml, SLIPWAY_<OPTION> or the file "
         "of --config; the later of these wins, and a flag wins over all.",
@@ -58,6 +58,11 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         metavar = "{" + ",".join(choices) + "}" if choices else field.name.rsplit("_", 1)[-1].upper()
         group.add_argument(flag, dest=field.name, metavar=metavar, help=help_text)
     return parser
+
+
+def _program() -> str | None:
+    """Return `slipway train` where the script inside the package runs, as that command does; None for any other script."""
+    return "slipway train" if Path(sys.argv[0]).parts[-3:] == ("slipway", "bin", "train.py") else None
 
 
 def parse_config(
