@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pexpect
@@ -27,14 +28,15 @@ def blocks(name: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
-def test_the_task_of_the_documentation_learns_to_double() -> None:
-    code = blocks("docs/tasks.md", "python")[0]
-    names: dict[str, object] = {}
-    exec(code.split("result = train")[0], names)
-    task = names["Doubling"]()  # type: ignore[operator]
+def test_the_task_of_the_documentation_learns_to_double_and_its_observer_watches() -> None:
+    task_code, observer_code = blocks("docs/tasks.md", "python")
+    names: dict[str, Any] = {}
+    exec(task_code.split("result = train")[0], names)
+    exec(observer_code.split("result = train")[0], names)
     recipe = make_recipe(Stage(name="only", epochs=20, weight_decay=0.0), monitor="loss", learning_rate=0.05)
-    trainer, _ = make_trainer(task, recipe)
+    trainer, _ = make_trainer(names["Doubling"](), recipe, observer=names["losses"])
     assert trainer.run()["test_loss"] < 1e-3
+    assert len(names["losses"].losses) == 20
 
 
 def test_the_readme_is_short_and_the_korean_one_shows_the_same_code() -> None:

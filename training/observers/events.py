@@ -235,7 +235,7 @@ class Observer:
                 for each optimizer step:
                     on_step
                     on_run_rewound      # if numbers went bad; `on_stage_start` comes again, then the steps after it
-                    on_save             # if a checkpoint is taken: just before
+                    on_save             # just before a checkpoint is taken; also before the first stage
                 on_epoch_end            # after the validation
             on_stage_end                # after the best weights of the stage were restored
         on_run_end                      # after the test
