@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from ...training.common.json_records import from_json, to_json
+from ...training.common.plan_file import LaunchPlan
 from ..hardware.record import Hardware
-from ..plan.records import LaunchPlan
 
 DOCTOR_SCHEMA_VERSION = 1
 State = Literal["pass", "warn", "fail", "skip"]

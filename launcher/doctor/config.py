@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..plan.records import LaunchPlan
+from ...training.common.plan_file import LaunchPlan
 from .check import Check, DoctorContext, passed, warned
 
 _CHECK = "default_config"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...training.common.plan_file import LaunchPlan
 from ..hardware.record import Hardware, Link
-from ..plan.records import LaunchPlan
 from .check import Check, DoctorContext, failed, passed, skipped, warned
 
 

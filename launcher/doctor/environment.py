@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...training.common.plan_file import LaunchPlan
 from ..hardware.record import Hardware
 from ..launch.environment import stale_variables
 from ..plan.host import cores_of
-from ..plan.records import LaunchPlan
 from .check import Check, DoctorContext, failed, passed, warned
 
 # Of the stale variables, these are Accelerate's settings; the others tell a process its place in a world.

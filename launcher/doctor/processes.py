@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...training.common.plan_file import LaunchPlan
 from ..common.paths import python_path
 from ..launch.environment import environment_of
 from ..launch.state_files import PARENT_VARIABLE
-from ..plan.records import LaunchPlan
 
 _POLL_SECONDS = 0.02
 _DEATH_SECONDS = 5.0

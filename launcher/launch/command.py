@@ -18,8 +18,9 @@ from ..hardware.detect import hardware_of
 from ..plan.options import add_intent, intent_of
 
 if TYPE_CHECKING:
+    from ...training.common.plan_file import LaunchPlan
     from ..hardware.record import Hardware
-    from ..plan.records import Intent, LaunchPlan
+    from ..plan.records import Intent
     from ..plan.replan import EarlierRun
     from .supervise.supervisor import GroupStart
 
@@ -229,26 +230,20 @@ class _Launch:
         from ...training.common.json_records import to_json
         from ..plan.accelerate_config import launch_command, to_yaml
         from .environment import environment_of, starts_directly
-        from .restarts import going_on
-        from .state_files import CONFIG_FILE, LAUNCH_FILE, PLAN_FILE, RESUME_VARIABLE, LaunchRecord
+        from .state_files import CONFIG_FILE, LAUNCH_FILE, PLAN_FILE, LaunchRecord
         from .supervise.supervisor import GroupStart
 
         direct = starts_directly(plan)
         notes: tuple[str, ...] = ()
         if not direct:
             plan, notes = _with_port(plan)
+        plan = _with_resume(plan, runs)
         environment = environment_of(plan, os.environ, str(folder / PLAN_FILE), str(folder)) | dict(variables or {})
-        command = list(self._command)
-        if len(runs) == 1:
-            environment[RESUME_VARIABLE] = str(runs[0])
-            command = going_on(command, runs[0])
-        elif runs:  # a script that trains one after the other finds each by its name
-            environment[RESUME_VARIABLE] = "auto"
         if direct:
-            argv = [sys.executable, "-u", str(_WORKER / "child.py"), *command]
+            argv = [sys.executable, "-u", str(_WORKER / "child.py"), *self._command]
         else:
             accelerate = launch_command(plan, folder / CONFIG_FILE, []).argv[2:]
-            argv = [sys.executable, str(_WORKER / "agent.py"), *accelerate, "--", *command]
+            argv = [sys.executable, str(_WORKER / "agent.py"), *accelerate, "--", *self._command]
         record = LaunchRecord(
             launcher_pid=os.getpid(),
             started_at=time.time(),
@@ -266,6 +261,19 @@ class _Launch:
         )
         files = {PLAN_FILE: plan.to_json() + "\n", CONFIG_FILE: to_yaml(plan), LAUNCH_FILE: to_json(record) + "\n"}
         return _Prepared(run=run, files=files, notes=notes)
+
+
+def _with_resume(plan: LaunchPlan, runs: Sequence[Path]) -> LaunchPlan:
+    """Return the plan with the runs that this launch goes on with, if there are any."""
+    from ...training.common.plan_file import Choice
+
+    if not runs:
+        return plan
+    # A script that trains one after the other finds each by its name.
+    resume = str(runs[0]) if len(runs) == 1 else "auto"
+    reason = "the run that this launch goes on with" if len(runs) == 1 else "this launch goes on with several runs"
+    why = Choice(field="resume", origin="detected", fixed=False, reason=reason, fact="")
+    return dataclasses.replace(plan, resume=resume, choices=(*plan.choices, why))
 
 
 def _with_port(plan: LaunchPlan) -> tuple[LaunchPlan, tuple[str, ...]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..plan.records import LaunchPlan
-from .state_files import FOLDER_VARIABLE, PARENT_VARIABLE, PLAN_VARIABLE, RESTART_VARIABLE
+from ...training.common.plan_file import PLAN_VARIABLE, LaunchPlan
+from .state_files import FOLDER_VARIABLE, PARENT_VARIABLE, RESTART_VARIABLE
 
 # What another launch sets, by which this one would be led astray; its own are set afresh.
 _STALE_PREFIXES = ("PET_", "TORCHELASTIC_", "ACCELERATE_", "FSDP_", "MEGATRON_LM_", "PARALLELISM_CONFIG_")
@@ -35,9 +35,6 @@ _STALE = (
 )
 # They change what is said, not what is started.
 _KEPT = ("ACCELERATE_LOG_LEVEL", "ACCELERATE_ENABLE_RICH", "ACCELERATE_DEBUG_MODE")
-# Options of the training too, by the same names.
-_SHARED = ("micro_batch_size", "gradient_accumulation", "num_workers", "mixed_precision")
-_STRONGER_THAN_FILES = ("environment", "--config", "flag", "user")
 _OURS = (PLAN_VARIABLE, FOLDER_VARIABLE, PARENT_VARIABLE, RESTART_VARIABLE)
 
 
@@ -55,26 +52,13 @@ def starts_directly(plan: LaunchPlan) -> bool:
 
 def environment_of(plan: LaunchPlan, inherited: Mapping[str, str], plan_path: str, folder: str) -> dict[str, str]:
     """Return the environment that a plan's processes start with."""
-    # Shares that are equal stand nowhere in the plan's environment: those of another launch would stay.
-    removed = (*stale_variables(inherited), *_OURS, "SLIPWAY_SHARE_WEIGHTS")
+    removed = (*stale_variables(inherited), *_OURS)
     return {
         **{name: value for name, value in inherited.items() if name not in removed},
         **(_simple_launcher_variables(plan) if starts_directly(plan) else {}),
-        **_settings_of_the_training(plan),
         **plan.environment,
         PLAN_VARIABLE: plan_path,
         FOLDER_VARIABLE: folder,
-    }
-
-
-def _settings_of_the_training(plan: LaunchPlan) -> dict[str, str]:
-    """Return what was fixed for this launch and is an option of the training too: it then beats the files read there."""
-    origins = {choice.field: choice.origin for choice in plan.choices}
-    values = {name: getattr(plan, name) for name in _SHARED if origins.get(name) in _STRONGER_THAN_FILES}
-    return {
-        f"SLIPWAY_{name.upper()}": str(value)
-        for name, value in values.items()
-        if value is not None and value != "fp8"  # which Accelerate does by itself
     }
 
 

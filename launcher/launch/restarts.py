@@ -223,20 +223,3 @@ def newest_step(runs: Sequence[Path]) -> int | None:
             if match := _CHECKPOINT.fullmatch(path.name):
                 found.append((int(path.name.split("-")[0]), int(match[1])))
     return max(found)[1]
-
-
-def going_on(command: Sequence[str], run_folder: Path) -> list[str]:
-    """Return a command with the run in place of `--resume auto`, and of a checkpoint of it that is named there.
-
-    With `auto` another run of the experiment may be the newest by now, and the checkpoint was the place to begin from
-    the first time only.
-    """
-    found: list[str] = []
-    for word in command:
-        option, equals, value = word.rpartition("=")
-        path = Path(value)
-        is_checkpoint = bool(_CHECKPOINT.fullmatch(path.name)) and path.parent.name == "checkpoints"
-        named = is_checkpoint and path.parent.parent.name == run_folder.name
-        asked = word == "--resume=auto" or (word == "auto" and found[-1:] == ["--resume"])
-        found.append(f"{option}{equals}{run_folder}" if named or asked else word)
-    return found

@@ -18,11 +18,9 @@ AGENT_LOG = "agent.log"
 PROGRESS_FILE = "progress"  # of Slipway's training: see training/observers/launch_mark.py
 
 # What the launcher tells the processes, beside the plan's own environment.
-PLAN_VARIABLE = "SLIPWAY_PLAN"
 FOLDER_VARIABLE = "SLIPWAY_LAUNCH_FOLDER"
 PARENT_VARIABLE = "SLIPWAY_PARENT"  # the pid that must not go away; taken out before the script runs
 RESTART_VARIABLE = "SLIPWAY_RESTART"  # 1 for the first restart; not there at the first start
-RESUME_VARIABLE = "SLIPWAY_RESUME"  # an option of the training: the run to go on with
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from ...training.common.errors import UserError, nearest
+from ...training.common.errors import UserError, flag_of, nearest
+from ...training.common.plan_file import LaunchPlan
 from ..common.paths import python_path
-from .records import LaunchPlan
 
 _CHECK_SECONDS = 120.0  # an import of torch and Accelerate on a slow disk
 _SEVERAL = {"cpu": "MULTI_GPU", "cuda": "MULTI_GPU", "rocm": "MULTI_GPU"}  # MULTI_CPU starts one process without mpirun
@@ -76,6 +76,8 @@ def to_yaml(plan: LaunchPlan) -> str:
     lines += [f"# warning: {_one_line(warning)}" for warning in plan.warnings]
     carried = [*(f"{name}={value}" for name, value in plan.environment.items()), *_flags(plan)]
     lines += [f"# Not read from this file, so part of the command: {_one_line(' '.join(carried))}"]
+    if flags := training_flags(plan):
+        lines.append(f"# And of the arguments of Slipway's own training: {' '.join(flags)}")
     for key, value in values.items():
         if value is None:
             continue
@@ -193,6 +195,22 @@ def _flags(plan: LaunchPlan) -> tuple[str, ...]:
     if plan.num_machines == 1:
         return ()
     return ("--machine_rank", str(plan.machine_rank), "--rdzv_backend", plan.rdzv_backend)
+
+
+def training_flags(plan: LaunchPlan, given: Sequence[str] = ()) -> list[str]:
+    """Return how Slipway's own training is told what no Accelerate config carries, where no plan file tells it.
+
+    What the `given` words say already is left out.
+    """
+    said = {word.split("=")[0] for word in given}
+    flags: list[str] = []
+    for name in ("micro_batch_size", "gradient_accumulation", "num_workers", "share_weights"):
+        value, choice = getattr(plan, name), plan.choice(name)
+        is_wanted = len(set(value)) > 1 if isinstance(value, tuple) else choice is not None and choice.fixed
+        if is_wanted and value is not None and flag_of(name) not in said:
+            text = ",".join(f"{one:g}" for one in value) if isinstance(value, tuple) else str(value)
+            flags += [flag_of(name), text]
+    return flags
 
 
 def check_config(path: str | os.PathLike[str], plan: LaunchPlan) -> list[str]:

@@ -9,11 +9,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...training.common.errors import UserError
+from ...training.common.plan_file import LaunchPlan
 from ..common.parser import Parser, make_parser, parse
 from ..common.paths import train_script
 from ..hardware.detect import hardware_of
 from .options import add_intent, intent_of
-from .records import LaunchPlan
 
 
 def build_parser() -> Parser:
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     """Write an Accelerate config, have Accelerate read it back, and print the command that starts it; return 0."""
     options = parse(build_parser(), arguments)
 
-    from .accelerate_config import launch_command
+    from .accelerate_config import launch_command, training_flags
     from .make_plan import make_plan
 
     made = make_plan(hardware_of(options.hardware), intent_of(options))
@@ -42,7 +42,8 @@ def main(arguments: list[str]) -> int:
     for warning in made.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{path}: Accelerate reads it as planned. Start with:", file=sys.stderr)
-    print(launch_command(made, path, [options.script or train_script()]))
+    script = [options.script] if options.script else [train_script(), *training_flags(made)]
+    print(launch_command(made, path, script))
     return 0
 
 

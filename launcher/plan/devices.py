@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 
 from ...training.common.errors import UserError, flag_of
+from ...training.common.plan_file import Device, PlannedDevice
 from ..hardware.probes.torch_build import serves
 from ..hardware.record import Accelerator, Hardware
-from .records import Device, Intent, PlannedDevice, Reasoned, default, fixed
+from .records import Intent, Reasoned, default, fixed
 
 _DEFAULT_PORT = 29500  # torchrun's
 _MOST_PROCESSES = 1 << 16  # no training has had as many; a plan lists them one by one

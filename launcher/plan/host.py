@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...training.common.plan_file import Device
 from ..hardware.record import Hardware, NetworkInterface
 from .devices import Slot
-from .records import Device, Intent, Reasoned, default, fixed
+from .records import Intent, Reasoned, default, fixed
 
 _MOST_WORKERS = 8
 _P2P_DRIVER = (550, 40, 7)  # the first with which Accelerate lets GPUs of the RTX 40 series talk by P2P

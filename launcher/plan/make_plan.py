@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from ...training.common.errors import UserError, flag_of
+from ...training.common.plan_file import PLAN_SCHEMA_VERSION, LaunchPlan
 from ...training.common.settings import Setting
 from ..hardware.record import Hardware
 from .devices import Slot, choose_device, choose_machines, choose_processes, slots
 from .host import choose_affinity, choose_environment, choose_threads, choose_workers
 from .model import choose_batches, choose_compile, choose_precision, choose_sharding, choose_shares
-from .records import PLAN_SCHEMA_VERSION, Intent, LaunchPlan, Reasoned, choice, reason_of
+from .records import Intent, Reasoned, choice, reason_of
 
 __all__ = ["Intent", "LaunchPlan", "make_plan"]
 
@@ -72,15 +73,8 @@ def _make_plan(hardware: Hardware, intent: Intent) -> LaunchPlan:
         "cpu_affinity": choose_affinity(hardware, device.value, used, local),
     }
     decisions = {name: _traced(name, decision, intent) for name, decision in chosen.items()}
-    threads, weights = decisions["threads_per_process"], decisions["share_weights"]
+    threads = decisions["threads_per_process"]
     environment = choose_environment(hardware, device.value, used, local, machines.count.value, threads)
-    if len(set(weights.value)) > 1:
-        environment["SLIPWAY_SHARE_WEIGHTS"] = Reasoned(
-            value=",".join(f"{weight:g}" for weight in weights.value),
-            reason="tells the training its shares",
-            fact=weights.reason,
-            origin=weights.origin,
-        )
     named = {**decisions, **environment}
     return LaunchPlan(
         schema_version=PLAN_SCHEMA_VERSION,
@@ -99,7 +93,7 @@ def _make_plan(hardware: Hardware, intent: Intent) -> LaunchPlan:
 def _traced(name: str, decision: Reasoned[Any], intent: Intent) -> Reasoned[Any]:
     """Return a decision of the user's with the level and place it comes from; any other as it is."""
     setting = intent.setting(name)
-    if decision.origin != "user" or setting is None:
+    if not decision.fixed or setting is None:
         return decision
     warnings = tuple(_placed(warning, setting) for warning in decision.warnings)
     return replace(decision, origin=setting.origin, reason=reason_of(setting), warnings=warnings)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from ...training.common.apportion import apportion, plan_micro_batches
 from ...training.common.errors import UserError
+from ...training.common.plan_file import Device, Precision, Sharding
 from ..hardware.record import Hardware
 from .devices import Slot
-from .records import Device, Intent, Precision, Reasoned, Sharding, default, fixed
+from .records import Intent, Reasoned, default, fixed
 
 GIB = 1 << 30
 # float32 weights, gradients and the two moments of Adam: 4 bytes x (1 + 1 + 2), also under mixed precision.

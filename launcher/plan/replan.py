@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ...training.common.errors import UserError
+from ...training.common.plan_file import LaunchPlan
 from ...training.common.settings import Setting
 from ..hardware.record import Hardware
 from .devices import Slot, choose_device, choose_machines, slots
 from .make_plan import make_plan
-from .records import Intent, LaunchPlan, MergedIntent
+from .records import Intent, MergedIntent
 
 _CHOSEN_NOW = ("--config", "flag", "user")
 _TORCH_NAMES = {"rocm": "cuda"}

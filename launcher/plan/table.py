@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ...training.common.plan_file import Choice, LaunchPlan
 from ...training.common.settings import Setting
-from .records import Choice, LaunchPlan, reason_of
+from .records import reason_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...training.common.errors import UserError
+from ...training.common.plan_file import LaunchPlan
 from ..hardware.record import Hardware
-from ..plan.accelerate_config import launch_command
+from ..plan.accelerate_config import launch_command, training_flags
 from ..plan.config_command import write_checked
 from ..plan.make_plan import make_plan
-from ..plan.records import LaunchPlan
 from ..plan.table import draw
 from .answers import Answers, plan_flags, save_answers
 from .destination import default_path, in_the_way
 from .remarks import remarks
-from .script import is_there, script_name, script_of
+from .script import is_own, is_there, script_name, script_of
 from .situation import WizardState
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ class WizardActions:
             print(ours, flush=True)
             return
         self.dialogue.say(f"{path}: Accelerate reads it as planned. Start with:")
-        print(launch_command(plan, path, script), flush=True)
+        flags = training_flags(plan, script) if is_own(answers) else []
+        print(launch_command(plan, path, [*script, *flags]), flush=True)
         self.dialogue.say(f"or let Slipway start it: {ours}", whole=True)
 
     def save(self, answers: Answers) -> None:

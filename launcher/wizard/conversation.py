@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from ...training.common.errors import UserError
+from ...training.common.plan_file import LaunchPlan
 from ..hardware import show
 from ..hardware.record import Hardware
 from ..hardware.show import size
-from ..plan.records import LaunchPlan
 from ..plan.table import text_of
 from .actions import WizardActions
 from .answers import Answers, given

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...training.common.errors import UserError
+from ...training.common.plan_file import LaunchPlan
 from ..plan.accelerate_config import to_yaml
 from ..plan.config_command import config_name
-from ..plan.records import LaunchPlan
 from .situation import Alternative, Question
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ...training.common.plan_file import LaunchPlan
 from ..plan.devices import slots
-from ..plan.records import LaunchPlan
 from ..plan.table import value_of
 from .answers import count_of, whole_number, world_count
 from .script import DEFAULT_SCRIPT, read_script

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...training.common.apportion import apportion
-from ..plan.records import LaunchPlan
+from ...training.common.plan_file import LaunchPlan
 from .script import batch_flags, is_own, script_name
 from .situation import WizardState
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...training.common.errors import UserError, nearest
+from ...training.common.plan_file import LaunchPlan
 from ..hardware.record import Hardware
 from ..plan.devices import first_host
 from ..plan.make_plan import make_plan
-from ..plan.records import Intent, LaunchPlan
+from ..plan.records import Intent
 from .answers import Answers, answered
 
 _UNNAMED_HOST = "HOST"  # stands for machine 0 in plans that are made before its address was asked

@@ -29,13 +29,16 @@ class Setting:
     origin: Origin
     place: str = ""
     reason: str = ""
-    """Why it was chosen, where a program did."""
+    """Why a plan has it."""
+    is_fixed: bool = True
+    """Whether a person set it."""
 
     def __str__(self) -> str:
         """Return where the value comes from, for a person: `environment SLIPWAY_SEED`."""
         if self.reason:
             return f"{self.origin}: {self.reason}"
-        return self.place if self.place.startswith(self.origin) else f"{self.origin} {self.place}".rstrip()
+        # Of a file of `--config` the place says so itself.
+        return self.place if self.origin == "--config" else f"{self.origin} {self.place}".rstrip()
 
 
 Level = dict[str, Setting]

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from ..common.errors import UserError
+from ..common.errors import UserError, flag_of
 
 _UNITS: dict[str, tuple[Literal["second", "step", "epoch"], float]] = {
     "s": ("second", 1.0),
@@ -31,18 +31,19 @@ class Interval:
     unit: Literal["second", "step", "epoch"]
 
     @classmethod
-    def parse(cls, text: str, where: str) -> Interval | None:
-        """Return the interval of a text such as `10min`; none for `never`. Raises `UserError` for anything else."""
+    def parse(cls, text: str, option: str) -> Interval | None:
+        """Return the interval of an option's text such as `10min`; None for `never`. Raises `UserError` for anything else."""
         word = text.strip().lower()
         if word == "never":
             return None
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)", word)
         unit = _UNITS.get(match[2]) if match else None
         if match is None or unit is None or float(match[1]) <= 0:
-            raise UserError(f"{where}: {text!r} is no interval; give one such as 10min, 500step, 1epoch, or never")
+            problem = f"{text!r} is no interval; give one such as 10min, 500step, 1epoch, or never"
+            raise UserError(f"{flag_of(option)}: {problem}", option=option)
         count = float(match[1]) * unit[1]
         if unit[0] == "step" and not count.is_integer():
-            raise UserError(f"{where}: {text!r} is no whole number of steps")
+            raise UserError(f"{flag_of(option)}: {text!r} is no whole number of steps", option=option)
         return cls(count=count, unit=unit[0])
 
 

@@ -162,37 +162,40 @@ class GeneralOptions:
     def __post_init__(self) -> None:
         for name, kind in field_types(type(self)).items():
             # From Python nothing has checked the values yet: a misspelt choice must not pass for another one.
-            value = convert(getattr(self, name), kind, flag_of(name))
+            try:
+                value = convert(getattr(self, name), kind, flag_of(name))
+            except UserError as error:
+                raise UserError(str(error), option=name) from None
             object.__setattr__(self, name, value)
         if self.batch_rule is not None and self.auto_adjust_batch_size is not None:
             spelled = "scale" if self.auto_adjust_batch_size else "fixed"
             if spelled != self.batch_rule:
                 raise UserError(
                     f"--batch-rule {self.batch_rule} contradicts auto_adjust_batch_size="
-                    f"{str(self.auto_adjust_batch_size).lower()}, which means {spelled}: give one of them"
+                    f"{str(self.auto_adjust_batch_size).lower()}, which means {spelled}: give one of them",
+                    option="batch_rule",
                 )
         if self.micro_batch_size != "auto" and self.gradient_accumulation is not None:
-            raise UserError("--micro-batch-size and --gradient-accumulation set each other: give one of them")
+            raise UserError(
+                "--micro-batch-size and --gradient-accumulation set each other: give one of them",
+                option="micro_batch_size",
+            )
         for name in _COUNTS:
             value = getattr(self, name)
-            if isinstance(value, int) and value < 1:
-                raise UserError(f"{flag_of(name)}: must be at least 1, got {value}")
-        if self.num_workers is not None and self.num_workers < 0:
-            raise UserError(f"--num-workers: must be at least 0, got {self.num_workers}")
-        if self.share_weights is not None and (min(self.share_weights) < 0 or sum(self.share_weights) <= 0):
-            raise UserError(f"--share-weights: must be at least 0 and not all 0, got {self.share_weights}")
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise UserError(f"--ema-decay: must be between 0 and 1, got {self.ema_decay}")
-        Interval.parse(self.save_every, "--save-every")
-        hang = Interval.parse(self.hang_timeout, "--hang-timeout")
-        if hang is not None and hang.unit != "second":
-            raise UserError(f"--hang-timeout: {self.hang_timeout!r} is no time; give one such as 10min, or never")
-        if self.bucket_bytes is not None and "flat" in (self.reduction, {"fsdp": "flat"}.get(self.sharding)):
-            raise UserError(
-                "--bucket-bytes: there are buckets with --reduction overlap only, and without --sharding fsdp"
-            )
-        if self.clip_norm < 0:
-            raise UserError(f"--clip-norm: must be at least 0, got {self.clip_norm}")
+            _check(name, not isinstance(value, int) or value >= 1, f"must be at least 1, got {value}")
+        workers, weights, decay = self.num_workers, self.share_weights, self.ema_decay
+        _check("num_workers", workers is None or workers >= 0, f"must be at least 0, got {workers}")
+        is_share = weights is None or (min(weights, default=-1) >= 0 and sum(weights) > 0)
+        _check("share_weights", is_share, f"must be at least 0 and not all 0, got {weights}")
+        _check("ema_decay", decay is None or 0 < decay < 1, f"must be between 0 and 1, got {decay}")
+        Interval.parse(self.save_every, "save_every")
+        hang = Interval.parse(self.hang_timeout, "hang_timeout")
+        is_time = hang is None or hang.unit == "second"
+        _check("hang_timeout", is_time, f"{self.hang_timeout!r} is no time; give one such as 10min, or never")
+        has_buckets = self.reduction != "flat" and self.sharding != "fsdp"
+        problem = "there are buckets with --reduction overlap only, and without --sharding fsdp"
+        _check("bucket_bytes", self.bucket_bytes is None or has_buckets, problem)
+        _check("clip_norm", self.clip_norm >= 0, f"must be at least 0, got {self.clip_norm}")
 
     @property
     def effective_batch_rule(self) -> BatchRule:
@@ -231,3 +234,8 @@ class GeneralOptions:
         chosen = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         stages = tuple(dataclasses.replace(stage, **chosen) for stage in stages)
         return shorten(stages) if self.quick_test else stages
+
+
+def _check(name: str, is_right: bool, problem: str) -> None:
+    if not is_right:
+        raise UserError(f"{flag_of(name)}: {problem}", option=name)

@@ -79,9 +79,10 @@ def report_decisions(
         reason = f"--multi-gpu: one process drives one of {count} {plan.device} devices; to use all: {start}"
         told.append(Decision(kind="idle_devices", reason=reason, warning=True, fields={"devices": count}))
     backend = launched_compile_backend()
-    if backend is not None and plan.compile_backend is None:
+    if plan.compile_backend is None and (config.compile or backend):
         why = "--no-compile" if config.compile is False else "with FSDP2 it is not done"
-        reason = f"the launch asks for torch.compile ({backend}), but {why}: steps run as written"
+        named = f" ({backend})" if backend else ""
+        reason = f"the launch asks for torch.compile{named}, but {why}: steps run as written"
         told.append(Decision(kind="not_compiled", reason=reason, warning=True, fields={"backend": backend}))
     told += [Decision(kind="data_note", reason=note, fields={}) for note in notes]
     told += [

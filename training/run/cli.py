@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 
 from ..common.conversion import choices_of, field_types
 from ..common.errors import TrainingFailed, UserError, nearest
-from ..config.settings import Layer, explain, make_config, read_settings
+from ..common.settings import Level
+from ..config.settings import explain, make_config, read_settings
 from ..devices.interruption import EXIT_RESUMABLE, Interrupted
 from .training_config import TrainingConfig
 
@@ -75,7 +76,7 @@ def parse_config(
     return make_config(TrainingConfig, _read_settings(_parse_flags(arguments), environment, folder))
 
 
-def _read_settings(flags: dict[str, Any], environment: Mapping[str, str], folder: Path | None = None) -> Layer:
+def _read_settings(flags: dict[str, Any], environment: Mapping[str, str], folder: Path | None = None) -> Level:
     options = {name: value for name, value in flags.items() if name not in ("config", "explain")}
     return read_settings(TrainingConfig, options, flags.get("config"), environment, folder)
 
@@ -111,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Imported late, so that --help and a typo answer at once.
         from .train import train
 
-        train(config)
+        train(config, settings=settings)
     except Interrupted:
         return EXIT_RESUMABLE
     except TrainingFailed as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import Literal
 
@@ -9,6 +10,8 @@ import torch
 
 from ..common.apportion import plan_micro_batches
 from ..common.errors import UserError
+from ..common.plan_file import PLAN_VARIABLE
+from ..common.settings import Level
 from ..config.plan import MemoryFormat, Plan
 from ..config.recipe import Recipe
 from ..devices.host import usable_cores
@@ -21,9 +24,13 @@ _MOST_WORKERS = 8
 """Threads of one process that prepare micro-batches, where their number is found while the run goes on."""
 
 
-def is_set(name: str) -> bool:
-    """Return whether a launcher's variable says yes."""
-    return os.environ.get(name, "").lower() in ("1", "true")
+_OPTIONS = {"compile_backend": "compile"}
+"""Fields of the plan whose option has another name."""
+
+
+def accelerate_says(name: str) -> str:
+    """Return what Accelerate's own launcher says in a variable, in lower case; nothing where a launch plan says it all."""
+    return "" if os.environ.get(PLAN_VARIABLE) else os.environ.get(name, "").lower()
 
 
 def _sharding(
@@ -32,7 +39,7 @@ def _sharding(
     """Return how parameters are held, and why, where the user did not say so. Raises `UserError` for the first FSDP."""
     shards, reason = asked == "fsdp", None
     if asked == "auto":
-        shards = is_set("ACCELERATE_USE_FSDP")
+        shards = accelerate_says("ACCELERATE_USE_FSDP") in ("1", "true")
         reason = "the launcher's config says so" if shards else "nothing asks for sharding"
         if shards and os.environ.get("FSDP_VERSION", "2") != "2":
             raise UserError("the launcher's config asks for FSDP 1: set fsdp_version: 2 in its fsdp_config")
@@ -42,30 +49,38 @@ def _sharding(
 
 
 def launched_compile_backend() -> str | None:
-    """Return the backend of torch.compile that the launcher's config names, if it does."""
-    backend = os.environ.get("ACCELERATE_DYNAMO_BACKEND", "").lower()
+    """Return the backend of torch.compile that Accelerate's own launcher names, if it does."""
+    backend = accelerate_says("ACCELERATE_DYNAMO_BACKEND")
     return None if backend in ("", "no") else backend
 
 
-def _compile_backend(asked: bool | None, sharding: str, device: str) -> tuple[str | None, str | None]:
-    """Return the backend of torch.compile, and why, where the user did not say so. Raises `UserError` with FSDP2."""
+def _compile_backend(
+    asked: bool | None, sharding: str, device: str, *, is_planned: bool
+) -> tuple[str | None, str | None]:
+    """Return the backend of torch.compile, and why, where the user did not say so. Raises `UserError` with FSDP2.
+
+    What is planned is for any script, so that with FSDP2 it is told and not refused.
+    """
     launched = launched_compile_backend()
     if sharding == "fsdp":
-        if asked:
+        if asked and not is_planned:
             raise UserError(
                 "--compile: with --sharding fsdp nothing is compiled, FSDP2 gathers in hooks; drop one of the two"
             )
-        return None, None if launched is None else "FSDP2 gathers parameters in hooks, around which nothing is compiled"
+        is_wanted = asked or launched is not None
+        return None, "FSDP2 gathers parameters in hooks, around which nothing is compiled" if is_wanted else None
     if asked is None:
         return launched, "the launcher's config says so" if launched else None
     return (launched or ("hpu_backend" if device == "hpu" else "inductor")) if asked else None, None
 
 
-def make_plan(config: TrainingConfig, recipe: Recipe, ranks: Ranks, *, workers_are_fixed: bool = True) -> Plan:
+def make_plan(config: TrainingConfig, recipe: Recipe, ranks: Ranks, settings: Level | None = None) -> Plan:
     """Return how a resolved recipe is computed by these ranks, with the reason for each choice.
 
-    The number of workers may be corrected while the run goes on, unless it is fixed.
+    `settings` say where the options of the config come from; without them a person gave all. The number of workers may be
+    corrected while the run goes on, unless a person fixed it.
     """
+    planned = {name: one for name, one in (settings or {}).items() if one.origin == "launch plan"}
     shares = plan_shares(config.share_weights, ranks.size)
     asked_size = None if config.micro_batch_size == "auto" else config.micro_batch_size
     micro_batch_size, accumulation = plan_micro_batches(
@@ -84,7 +99,9 @@ def make_plan(config: TrainingConfig, recipe: Recipe, ranks: Ranks, *, workers_a
     memory_format, reason = planned_memory_format(config.memory_format, sharding)
     if reason is not None:
         reasons["memory_format"] = reason
-    compile_backend, reason = _compile_backend(config.compile, sharding, ranks.device.type)
+    compile_backend, reason = _compile_backend(
+        config.compile, sharding, ranks.device.type, is_planned="compile" in planned
+    )
     if reason is not None:
         reasons["compile_backend"] = reason
     reduction = config.reduction
@@ -113,7 +130,9 @@ def make_plan(config: TrainingConfig, recipe: Recipe, ranks: Ranks, *, workers_a
         )
     if micro_batch_size is None:
         reasons["micro_batch_size"] = "a rank's whole share in one forward pass, or as much as is measured to fit"
-    return Plan(
+    workers = (settings or {}).get("num_workers")
+    is_corrected = settings is not None and (workers is None or workers.value is None or not workers.is_fixed)
+    plan = Plan(
         world_size=ranks.size,
         device=ranks.device.type,
         device_name=DeviceManager.get_device_info(ranks.device).name,
@@ -127,10 +146,13 @@ def make_plan(config: TrainingConfig, recipe: Recipe, ranks: Ranks, *, workers_a
         compile_backend=compile_backend,
         gradient_checkpointing=config.gradient_checkpointing,
         num_workers=num_workers,
-        most_workers=None if workers_are_fixed else _most_workers(num_workers, on_cpu=on_cpu),
+        most_workers=_most_workers(num_workers, on_cpu=on_cpu) if is_corrected else None,
         threads_per_process=torch.get_num_threads(),
-        reasons=tuple(reasons.items()),
     )
+    for field in Plan.__dataclass_fields__:
+        if (option := _OPTIONS.get(field, field)) in planned:
+            reasons.setdefault(field, str(planned[option]))
+    return dataclasses.replace(plan, reasons=tuple(reasons.items()))
 
 
 def _most_workers(planned: int, *, on_cpu: bool) -> int:

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common.errors import UserError
+from ..common.settings import Level
 from ..config.intervals import Interval
+from ..config.launched_plan import launched_plan
 from ..config.plan import Plan
 from ..config.recipe import MixedPrecision, Recipe
+from ..config.settings import make_config, settings_of, what_was_asked
 from ..data.prepared.shared_data import prepare_data_once
 from ..devices.interruption import Interrupted, StopRequest
 from ..devices.manager import DeviceManager, make_accelerator
@@ -38,9 +41,8 @@ from ..tasks.fingerprint import model_fingerprint
 from ..tasks.sign import SignTask
 from ..tasks.task import Task
 from .announce import announce_run, describe_preparation, report_decisions
-from .launched_plan import launched_plan
 from .open_run import OpenRun, open_run, restore_run
-from .planning import is_set, make_plan
+from .planning import accelerate_says, make_plan
 from .provenance import script_commit, slipway_commit, versions
 from .training_config import TrainingConfig
 
@@ -51,14 +53,21 @@ _LONGEST_WAIT_SECONDS = 7 * 24 * 3600.0
 """Of a collective, where a hang is not looked for."""
 
 
-def train(config: TrainingConfig, task: Task | None = None, observers: Sequence[Observer] = ()) -> dict[str, Any]:
+def train(
+    config: TrainingConfig,
+    task: Task | None = None,
+    observers: Sequence[Observer] = (),
+    *,
+    settings: Level | None = None,
+) -> dict[str, Any]:
     """Train as `config` says and return the result, as it stands in `run.json`.
 
     `task` is what is trained; without one it is sign recognition on `config.data`. `observers` receive the events of the
     run after Slipway's own (screen, journal, `run.json`): those of rank 0, in the thread that trains; on other ranks they
-    are not called. What an observer raises ends the run, with a note that names the observer. Call it in every process of
-    a launch. Raises `UserError` for input that cannot be used, `Interrupted` where a signal asked to stop and the run was
-    saved, and `TrainingFailed` where it cannot go on.
+    are not called. What an observer raises ends the run, with a note that names the observer. `settings` say where the
+    options of the config come from, as `read_settings` returns them; without them they are the caller's own, and what they
+    leave open is as the launch plan says. Call it in every process of a launch. Raises `UserError` for input that cannot be
+    used, `Interrupted` where a signal asked to stop and the run was saved, and `TrainingFailed` where it cannot go on.
     """
     for one in observers:
         if not isinstance(one, Observer):
@@ -70,19 +79,16 @@ def train(config: TrainingConfig, task: Task | None = None, observers: Sequence[
         configure_logging(config.log_level, console)
         told = Observers([make_console_observer(log_level=config.log_level, console=console)], last=observers)
     planned = launched_plan(os.environ)
-    if config.resume is None and os.environ.get("SLIPWAY_RESUME"):
-        # A restart, also of a script that makes its own config.
-        config = replace(config, resume=os.environ["SLIPWAY_RESUME"])
-    asked = config
-    if planned is not None:
-        config = planned.fill_in(config)
+    if settings is None:
+        settings = settings_of(config, planned)
+        config = make_config(type(config), settings)
     # From here on: a signal that comes while data is read stops the run at its first step, saved.
     with StopRequest() as stop:
         accelerator, ranks = _start_world(config)
         try:
             if planned is not None:
                 planned.check_world(ranks.size, ranks.device.type)
-            return _train(config, asked, task, accelerator.mixed_precision, ranks, told, stop)
+            return _train(config, settings, task, accelerator.mixed_precision, ranks, told, stop)
         except Exception as error:
             decide_reporter(error, ranks)
             raise
@@ -103,7 +109,7 @@ def _start_world(config: TrainingConfig) -> tuple[Accelerator, Ranks]:
     if size > 1 and not config.use_data_parallel:
         raise UserError(f"--no-data-parallel: {size} processes were started; start one, or drop the flag")
     for sharding in ("DEEPSPEED", "MEGATRON_LM"):
-        if is_set(f"ACCELERATE_USE_{sharding}"):
+        if accelerate_says(f"ACCELERATE_USE_{sharding}") in ("1", "true"):
             raise UserError(
                 f"the launcher's config asks for {sharding}, which training does not do: use MULTI_GPU or FSDP"
             )
@@ -127,19 +133,20 @@ def _start_world(config: TrainingConfig) -> tuple[Accelerator, Ranks]:
 
 
 def _hang_seconds(config: TrainingConfig) -> float | None:
-    interval = Interval.parse(config.hang_timeout, "--hang-timeout")
+    interval = Interval.parse(config.hang_timeout, "hang_timeout")
     return None if interval is None else interval.count
 
 
 def _train(
     config: TrainingConfig,
-    asked: TrainingConfig,
+    settings: Level,
     task: Task | None,
     mixed_precision: MixedPrecision,
     ranks: Ranks,
     observers: Observers,
     stop: StopRequest,
 ) -> dict[str, Any]:
+    asked = make_config(type(config), what_was_asked(settings))
     base, options = config.make_recipe(task), asked.values_for(task)
     notes: tuple[str, ...] = ()
     prepared: tuple[Decision, ...] = ()
@@ -155,14 +162,14 @@ def _train(
     base = _with_fingerprints(base, task.data_fingerprint(), model_fingerprint(model))
     name = config.experiment_name or folder_name(f"{_data_name(task)}-{Path(config.stages_config).stem}")
     with ExitStack() as stack:
-        settings = DeviceManager.optimize_for_device(ranks.device, allow_tf32=config.tf32)
+        device_settings = DeviceManager.optimize_for_device(ranks.device, allow_tf32=config.tf32)
         run = open_run(
             asked,
             name,
             base,
             mixed_precision,
             task,
-            plan_for=lambda recipe: make_plan(config, recipe, ranks, workers_are_fixed=asked.num_workers is not None),
+            plan_for=lambda recipe: make_plan(config, recipe, ranks, settings),
             ranks=ranks,
             stack=stack,
         )
@@ -172,7 +179,7 @@ def _train(
             observers.on_run_end(RunEnd(result=run.result, folder=run.shared_folder))
             return run.result
         plan = run.plan
-        record = _keep_record(run, partial(_make_record, run, options, plan, task), observers, ranks)
+        record = _keep_record(run, partial(_make_record, run, options, settings, plan, task), observers, ranks)
         sections = _start_profiling(config, run, observers, ranks)
         try:
             trainer = Trainer(
@@ -187,14 +194,14 @@ def _train(
                     stop=stop,
                 ),
                 saving=Saving(
-                    folder=run.folder, every=Interval.parse(config.save_every, "--save-every"), keep=config.keep
+                    folder=run.folder, every=Interval.parse(config.save_every, "save_every"), keep=config.keep
                 ),
                 model=model,
             )
             announce_run(trainer, run.name)
             for decision in prepared:
                 observers.on_decision(decision)
-            report_decisions(observers, config, run.recipe, plan, settings, notes)
+            report_decisions(observers, config, run.recipe, plan, device_settings, notes)
             restore_run(run, trainer, observers, ranks)
             return trainer.run()
         except BaseException as error:
@@ -254,7 +261,7 @@ def make_task(config: TrainingConfig) -> Task:
     return SignTask(data, config.model_spec)
 
 
-def _make_record(run: OpenRun, options: dict[str, Any], plan: Plan, task: Task) -> dict[str, Any]:
+def _make_record(run: OpenRun, options: dict[str, Any], settings: Level, plan: Plan, task: Task) -> dict[str, Any]:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     command = _command()
     return {
@@ -265,6 +272,7 @@ def _make_record(run: OpenRun, options: dict[str, Any], plan: Plan, task: Task) 
         "progress": run.record.get("progress") or {},
         "command": command,
         "config": options,
+        "origins": {name: str(setting) for name, setting in settings.items()},
         "recipe": run.recipe.as_dict(),
         "recipe_hash": run.recipe.hash,
         "base_recipe_hash": run.recipe.base_hash,

@@ -15,7 +15,7 @@ import pytest
 from slipway.launcher import cli
 from slipway.launcher.launch.environment import stale_variables, starts_directly
 from slipway.launcher.plan.make_plan import Intent, make_plan
-from slipway.launcher.plan.records import LaunchPlan
+from slipway.training.common.plan_file import LaunchPlan
 from tests.conftest import ROOT
 from tests.launcher.helpers import assert_one_line_error
 from tests.launcher.launches import Launches, launches

@@ -17,7 +17,6 @@ from slipway.launcher import cli
 from slipway.launcher.launch import restarts
 from slipway.launcher.launch.restarts import (
     Attempt,
-    going_on,
     is_crash,
     is_same_failure,
     newest_step,
@@ -28,6 +27,7 @@ from slipway.launcher.launch.state_files import PROGRESS_FILE
 from slipway.launcher.launch.supervise.outcome import Outcome
 from slipway.launcher.launch.supervise.supervisor import GroupStart
 from slipway.launcher.plan.replan import EarlierRun
+from slipway.training.common.plan_file import LaunchPlan
 from slipway.training.observers.events import RunResumed
 from slipway.training.observers.launch_mark import MARK, LaunchMark
 from tests.launcher.machines import machines
@@ -99,27 +99,6 @@ def test_the_same_failure_is_the_same_reason_at_the_same_step(one: Attempt, othe
 
 def test_the_pause_grows_to_half_a_minute() -> None:
     assert [pause_seconds(restart) for restart in (1, 2, 3, 4, 5, 6, 7, 10_000)] == [1, 2, 4, 8, 16, 30, 30, 30]
-
-
-@pytest.mark.parametrize(
-    ("word", "instead"),
-    [
-        ("runs/a/checkpoints/000003-step-40", "/new/a"),
-        ("--resume=/old/a/checkpoints/000003-step-40", "--resume=/new/a"),
-        ("--resume=auto", "--resume=/new/a"),
-        ("runs/b/checkpoints/000003-step-40", None),
-        ("a/checkpoints/notes", None),
-        ("--micro-batch-size=auto", None),
-        ("", None),
-    ],
-)
-def test_a_checkpoint_to_begin_from_becomes_the_run_to_go_on_with(word: str, instead: str | None) -> None:
-    assert going_on(["train.py", word, "--x"], Path("/new/a")) == ["train.py", instead or word, "--x"]
-
-
-def test_resume_auto_becomes_the_run_too() -> None:
-    words = ["train.py", "--device", "auto", "--resume", "auto"]
-    assert going_on(words, Path("/new/a")) == [*words[:-1], "/new/a"]
 
 
 def test_the_training_s_mark_is_what_the_launcher_reads(tmp_path: Path) -> None:
@@ -194,6 +173,13 @@ def training(step: int, run_folder: Path, outcome: Outcome) -> Callable[[GroupSt
     return end
 
 
+def resumed_by_plan(start: GroupStart) -> str | None:
+    """Return the run that the plan of a start goes on with."""
+    plan = LaunchPlan.from_json((start.folder / "plan.json").read_text())
+    assert start.environment["SLIPWAY_PLAN"] == str(start.folder / "plan.json")
+    return plan.resume
+
+
 def test_with_a_gpu_lost_it_goes_on_with_seven(
     ends: Callable[..., list[GroupStart]],
     folder: Path,
@@ -211,8 +197,8 @@ def test_with_a_gpu_lost_it_goes_on_with_seven(
     assert [one.num_processes for one in started] == [8, 7]
     assert json.loads((second.folder / "plan.json").read_text())["num_processes"] == 7
     assert second.folder == first.folder / "restart_1"
-    assert ("SLIPWAY_RESUME" in first.environment, "SLIPWAY_RESTART" in first.environment) == (False, False)
-    assert second.environment["SLIPWAY_RESUME"] == str(run_folder)
+    assert "SLIPWAY_RESTART" not in first.environment
+    assert [resumed_by_plan(one) for one in started] == [None, str(run_folder)]
     assert second.environment["SLIPWAY_RESTART"] == "1"
     assert second.environment["SLIPWAY_LAUNCH_FOLDER"] == str(second.folder)
     said = capsys.readouterr().err
@@ -263,7 +249,7 @@ def test_a_script_of_several_runs_finds_each_by_its_name(ends: Callable[..., lis
 
     started = ends(both, training(5, two, killed()), Outcome(exit_code=0))
     assert cli.main(["launch", "--max-restarts", "9", "train.py", "--resume", "auto"]) == 0
-    assert [run.environment.get("SLIPWAY_RESUME") for run in started] == [None, "auto", "auto"]
+    assert [resumed_by_plan(run) for run in started] == [None, "auto", "auto"]
     assert [run.argv[-1] for run in started] == ["auto"] * 3
 
 
@@ -279,8 +265,8 @@ def test_a_resumed_run_that_crashes_before_it_begins_is_resumed_again(
     started = ends(killed(), Outcome(exit_code=0))
     earlier = EarlierRun(folder=folder / "runs" / "mine", device="cpu", world_size=1)
     assert start(options, ["train.py", "--resume=auto"], earlier) == 0
-    assert [run.environment["SLIPWAY_RESUME"] for run in started] == [str(earlier.folder)] * 2
-    assert [run.argv[-1] for run in started] == [f"--resume={earlier.folder}"] * 2
+    assert [resumed_by_plan(run) for run in started] == [str(earlier.folder)] * 2
+    assert [run.argv[-1] for run in started] == ["--resume=auto"] * 2, "the words of the command stay"
 
 
 @pytest.mark.parametrize(("is_known", "code"), [(False, 128 + signal.SIGTERM), (True, 75)])

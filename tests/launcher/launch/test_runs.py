@@ -24,7 +24,7 @@ __all__ = ["launches"]
 
 TELLS = """
 import json, os, sys
-names = ("SLIPWAY_RESUME", "SLIPWAY_PLAN", "WORLD_SIZE")
+names = ("SLIPWAY_PLAN", "WORLD_SIZE")
 print(json.dumps([sys.argv, os.getcwd(), {name: os.environ.get(name) for name in names}]))
 sys.exit(3)
 """
@@ -138,11 +138,11 @@ def test_a_run_is_started_as_it_was_with_the_options_of_a_launch_before_its_name
     done = resumed(launches, "--threads-per-process", "1", "--log-dir", "logs", "../runs/mine", cwd=elsewhere)
     assert done.returncode == 3, done.stderr
     argv, where, variables = json.loads(done.stdout)
-    assert argv == [str(script), "--lr", "1e-3", "--resume", str(run), f"--from={run}"]
+    assert argv == [str(script), *words]
     assert where == str(folder)
-    assert variables["SLIPWAY_RESUME"] == str(run)
     plan = json.loads(Path(variables["SLIPWAY_PLAN"]).read_text())
     assert (plan["device"], plan["num_processes"], plan["threads_per_process"]) == ("cpu", 1, 1)
+    assert plan["resume"] == str(run)
     assert Path(variables["SLIPWAY_PLAN"]).is_relative_to(elsewhere / "logs")
 
 
@@ -154,7 +154,8 @@ def test_a_module_is_started_as_one_and_with_restarts(launches: Launches) -> Non
     assert done.returncode == 3
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [argv[1:] for argv, _, _ in lines] == [["x"], ["x"]]
-    assert [variables["SLIPWAY_RESUME"] for _, _, variables in lines] == [str(launches.folder / "runs" / "mine")] * 2
+    plans = [json.loads(Path(variables["SLIPWAY_PLAN"]).read_text()) for _, _, variables in lines]
+    assert [plan["resume"] for plan in plans] == [str(launches.folder / "runs" / "mine")] * 2
 
 
 def resumed(launches: Launches, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

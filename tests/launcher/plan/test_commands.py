@@ -12,9 +12,9 @@ from slipway.launcher import cli
 from slipway.launcher.common.paths import TRAIN_SCRIPT
 from slipway.launcher.plan import accelerate_config, config_command
 from slipway.launcher.plan.make_plan import Intent, LaunchPlan, make_plan
-from slipway.launcher.plan.records import PLAN_SCHEMA_VERSION
 from slipway.training.common.errors import UserError
 from slipway.training.common.json_records import json_schema
+from slipway.training.common.plan_file import PLAN_SCHEMA_VERSION
 from tests.launcher.helpers import assert_one_line_error
 from tests.launcher.machines import FOLDER, machines
 from tests.launcher.plans import golden_plans
@@ -27,7 +27,7 @@ def of(name: str) -> list[str]:
 def test_the_plan_of_this_machine_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["plan", "--json", "--device", "cpu"]) == 0
     plan = LaunchPlan.from_json(capsys.readouterr().out)
-    assert (plan.schema_version, plan.device, plan.num_processes) == (1, "cpu", 1)
+    assert (plan.schema_version, plan.device, plan.num_processes) == (2, "cpu", 1)
     assert plan.threads_per_process <= (os.cpu_count() or 1)
 
 
@@ -78,8 +78,9 @@ def test_every_field_of_an_intent_has_an_option(capsys: pytest.CaptureFixture[st
     line = [part for name, value in arguments.items() for part in (f"--{name.replace('_', '-')}", value)]
     assert cli.main(["plan", "--json", "--compile", *of("8xh100"), *line]) == 0
     plan = LaunchPlan.from_json(capsys.readouterr().out)
-    fixed = {choice.field for choice in plan.choices if choice.origin == "flag"} - {"OMP_NUM_THREADS"}
-    assert fixed - {"SLIPWAY_SHARE_WEIGHTS"} == {*arguments, "compile"} - {"parameters", "global_batch_size"}
+    fixed = {choice.field for choice in plan.choices if choice.fixed}
+    assert fixed == {choice.field for choice in plan.choices if choice.origin == "flag"} - {"OMP_NUM_THREADS"}
+    assert fixed == {*arguments, "compile"} - {"parameters", "global_batch_size"}
     assert plan.share_weights == (3.0, 1.0)
     assert cli.main(["plan", "--json", *of("8xh100"), "--gradient-accumulation", "3"]) == 0
     assert LaunchPlan.from_json(capsys.readouterr().out).gradient_accumulation == 3

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from slipway.launcher.hardware.record import DeviceProcess, Hardware, NetworkInterface, NumaNode, Slurm, VisibleDevice
+from slipway.launcher.plan.accelerate_config import training_flags
 from slipway.launcher.plan.devices import first_host
 from slipway.launcher.plan.make_plan import Intent, LaunchPlan, make_plan
 from slipway.launcher.plan.model import STATE_BYTES_PER_PARAMETER
-from slipway.launcher.plan.records import PLAN_SCHEMA_VERSION, Choice
 from slipway.training.common.errors import UserError
 from slipway.training.common.json_records import json_schema
+from slipway.training.common.plan_file import PLAN_SCHEMA_VERSION, Choice
 from tests.launcher.machines import GIB, machine, machines
 from tests.launcher.plans import golden_plans, texts
 
@@ -49,7 +50,14 @@ def test_a_plan_round_trips_equal_and_fits_its_schema(name: str) -> None:
 def test_every_value_has_a_reason(name: str) -> None:
     plan = PLANS[name]
     explained = {choice.field for choice in plan.choices}
-    values = set(LaunchPlan.__dataclass_fields__) - {"schema_version", "devices", "environment", "choices", "warnings"}
+    values = set(LaunchPlan.__dataclass_fields__) - {
+        "schema_version",
+        "devices",
+        "resume",
+        "environment",
+        "choices",
+        "warnings",
+    }
     assert explained == values | set(plan.environment)
     assert all(choice.reason for choice in plan.choices)
     assert all(choice.fact for choice in plan.choices if choice.origin == "detected")
@@ -91,7 +99,7 @@ def test_a_gpu_that_torch_cannot_use_is_named_with_its_remedy() -> None:
 def test_unequal_gpus_share_by_memory_and_keep_their_order() -> None:
     plan = PLANS["rtx3090_rtx2080ti"]
     assert plan.share_weights == (1.0, 0.46)
-    assert plan.environment["SLIPWAY_SHARE_WEIGHTS"] == "1,0.46"
+    assert training_flags(plan) == ["--share-weights", "1,0.46"]
     assert plan.environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert "24.0 GiB" in of(plan, "share_weights").fact
 

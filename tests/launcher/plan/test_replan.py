@@ -9,9 +9,10 @@ import pytest
 
 from slipway.launcher.hardware.record import Hardware
 from slipway.launcher.plan.make_plan import Intent, make_plan
-from slipway.launcher.plan.records import MergedIntent, Setting
+from slipway.launcher.plan.records import MergedIntent
 from slipway.launcher.plan.replan import EarlierRun, as_before, replan
 from slipway.training.common.errors import UserError
+from slipway.training.common.settings import Setting
 from tests.launcher.machines import machine, machines
 
 EIGHT = machines()["8xh100"]

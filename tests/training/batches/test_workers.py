@@ -14,6 +14,7 @@ from slipway.training.batches import wait_clock, workers
 from slipway.training.batches.loader import Loader
 from slipway.training.batches.sampler import StepWork
 from slipway.training.batches.workers import WorkerCount
+from slipway.training.common.settings import Setting
 from slipway.training.config.recipe import Stage
 from slipway.training.devices.ranks import Ranks
 from slipway.training.observers.events import Decision
@@ -71,11 +72,14 @@ def test_the_slow_first_steps_of_a_process_do_not_count() -> None:
 def test_a_user_who_gives_a_number_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "usable_cores", lambda: 16)
     config, recipe = TrainingConfig(), make_recipe()
+    by_hand = Setting(value=0, origin="flag")
+    by_the_launcher = Setting(value=0, origin="launch plan", is_fixed=False)
     found = [
-        planning.make_plan(config, recipe, Ranks.alone(), workers_are_fixed=is_fixed).most_workers
-        for is_fixed in (True, False)
+        planning.make_plan(config, recipe, Ranks.alone(), {"num_workers": setting} if setting else {}).most_workers
+        for setting in (by_hand, by_the_launcher, None)
     ]
-    assert found == [None, min(8, 16 - torch.get_num_threads())]
+    most = min(8, 16 - torch.get_num_threads())
+    assert found == [None, most, most]
 
 
 def test_threads_are_added_in_the_middle_of_an_epoch_and_the_weights_stay_the_same(

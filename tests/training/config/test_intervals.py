@@ -25,14 +25,14 @@ from tests.training.helpers import catch
     ],
 )
 def test_an_interval_is_read_as_it_is_meant(text: str, count: float, unit: str) -> None:
-    interval = Interval.parse(text, "--save-every")
+    interval = Interval.parse(text, "save_every")
     assert interval is not None
     assert (interval.count, interval.unit) == (count, unit)
 
 
 @pytest.mark.parametrize("text", ["never", "NEVER", " never "])
 def test_never_is_no_interval(text: str) -> None:
-    assert Interval.parse(text, "--save-every") is None
+    assert Interval.parse(text, "save_every") is None
 
 
 COUNTS = [
@@ -53,14 +53,14 @@ UNITS = ["10", "10parsecs", "10mi", "10ss", "10hs", "5min3s", "10min\n5", "ten m
 
 @pytest.mark.parametrize("text", [*COUNTS, *UNITS])
 def test_nonsense_is_refused_with_what_would_do(text: str) -> None:
-    error = str(catch(Interval.parse, text, "--save-every"))
+    error = str(catch(Interval.parse, text, "save_every"))
     assert error == f"--save-every: {text!r} is no interval; give one such as 10min, 500step, 1epoch, or never"
     assert "\n" not in error
 
 
 @pytest.mark.parametrize("text", ["2.5step", "9" * 400 + "step"])
 def test_half_a_step_is_refused(text: str) -> None:
-    assert "is no whole number of steps" in str(catch(Interval.parse, text, "--save-every"))
+    assert "is no whole number of steps" in str(catch(Interval.parse, text, "save_every"))
 
 
 def due_steps(text: str, steps: list[int], steps_per_epoch: int = 5) -> list[int]:

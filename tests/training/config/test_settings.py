@@ -76,14 +76,14 @@ def test_rocm_is_what_torch_calls_cuda(home: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("train: {batchsize: 16}", r"slipway\.yaml: train: unknown key 'batchsize' \(did you mean 'batch_size'\?\)"),
+        ("train: {batchsize: 16}", r"slipway\.yaml: unknown key 'train.batchsize' \(did you mean 'batch_size'\?\)"),
         ("trian: {}", r"slipway\.yaml: unknown section 'trian' \(did you mean 'train'\?\); there are launch and train"),
-        ("train: {epochs: two}", r"slipway\.yaml: train: epochs: expected a whole number, got 'two'"),
-        ("train: {device: gpu}", r"slipway\.yaml: train: device: 'gpu' is none of auto"),
+        ("train: {epochs: two}", r"slipway\.yaml: train\.epochs: expected a whole number, got 'two'"),
+        ("train: {device: gpu}", r"slipway\.yaml: train\.device: 'gpu' is none of auto"),
         ("train: {epochs: 0}", r"slipway\.yaml: --epochs: must be at least 1, got 0"),
         ("train: 3", r"slipway\.yaml: train: expected keys and values, got '3'"),
         ("- train", r"slipway\.yaml: expected keys and values"),
-        ("train: [1", r"slipway\.yaml: not a readable YAML file: "),
+        ("train: [1", r"slipway\.yaml: not readable YAML: "),
     ],
 )
 def test_a_mistake_in_a_file_is_one_line_that_names_file_and_key(home: Path, text: str, message: str) -> None:

@@ -104,7 +104,7 @@ def test_one_of_a_pair_that_is_set_now_drops_the_other_of_the_run(tmp_path: Path
     [
         (
             '{"name": "x", "recipe": {"resolution": {}}, "config": {"epochs": "two"}}',
-            "config: epochs: expected a whole number",
+            "config.epochs: expected a whole number",
         ),
         ('{"name": "x", "recipe": {"resolution": {}}}', "run.json: it does not say what the run was told"),
         ('{"name": "x", "recipe": {"resolut', "run.json: not the record of a run"),

@@ -262,12 +262,15 @@ def test_compiling_is_asked_for_by_the_launch_or_by_hand(monkeypatch: pytest.Mon
 
 
 def test_sharded_parameters_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "--compile: with --sharding fsdp nothing is compiled" in str(catch(_compile_backend, True, "fsdp", "cpu"))
-    assert _compile_backend(None, "fsdp", "cpu") == (None, None)
+    assert "--compile: with --sharding fsdp nothing is compiled" in str(
+        catch(_compile_backend, True, "fsdp", "cpu", is_planned=False)
+    )
+    assert _compile_backend(None, "fsdp", "cpu", is_planned=False) == (None, None)
     monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR")
-    backend, reason = _compile_backend(None, "fsdp", "cpu")
-    assert backend is None
-    assert "FSDP2 gathers parameters in hooks" in str(reason)
+    for asked in (None, True):
+        backend, reason = _compile_backend(asked, "fsdp", "cpu", is_planned=True)
+        assert backend is None
+        assert "FSDP2 gathers parameters in hooks" in str(reason)
 
 
 def test_compiling_does_not_import_the_compiler_where_it_is_not_asked_for() -> None:
