@@ -62,7 +62,7 @@ class Loader:
 
     def steps(self, works: Iterable[StepWork], epoch: int, stage: Stage) -> Iterator[tuple[StepWork, Iterator[Batch]]]:
         """Yield each step's work with an iterator over its batches; with workers, the next steps are prepared meanwhile."""
-        self._clock.start_epoch()
+        self._clock.lap()
         with closing(self._prefetcher.steps(works, epoch, stage)) as steps:
             for step in steps:
                 yield step

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from itertools import starmap
 
 from ..config.recipe import Stage
 from ..tasks.task import Batch
@@ -44,11 +44,8 @@ class _Call:
             self._future.cancel()
 
 
-class _Part(NamedTuple):
-    """A micro-batch: the call that makes it and its number there."""
-
-    call: _Call
-    number: int
+_Step = tuple[StepWork, list[tuple[_Call, int]]]
+"""A step, and for each of its micro-batches the call that makes it and its number there."""
 
 
 class Prefetcher:
@@ -79,20 +76,18 @@ class Prefetcher:
     ) -> Generator[tuple[StepWork, Iterator[Batch]], None, None]:
         """Yield each step's work with an iterator over its batches, on the device. It waits where a batch is taken."""
         remaining = iter(works)
-        ahead: deque[list[tuple[StepWork, list[_Part]]]] = deque()
+        ahead: deque[list[_Step]] = deque()
         try:
             while True:
                 while len(ahead) <= self._lookahead and (group := self._draw(remaining)):
                     ahead.append(self._start(group, epoch, stage))
                 if not ahead:
                     return
-                steps = ahead.popleft()
-                for number, (work, parts) in enumerate(steps):
-                    self._clock.start_step()
-                    yield work, self._batches(parts, num_sharing=len(steps) - number)
+                for work, parts in ahead.popleft():
+                    yield work, starmap(self._take, parts)
         finally:
             # Where micro-batches get another size nobody waits for these.
-            for call in {part.call for steps in ahead for _, parts in steps for part in parts}:
+            for call in {call for group in ahead for _, parts in group for call, _ in parts}:
                 call.cancel()
 
     def _draw(self, works: Iterator[StepWork]) -> list[StepWork]:
@@ -112,25 +107,20 @@ class Prefetcher:
             num_samples += sum(map(len, work.micro_batches))
         return group
 
-    def _start(self, works: list[StepWork], epoch: int, stage: Stage) -> list[tuple[StepWork, list[_Part]]]:
+    def _start(self, works: list[StepWork], epoch: int, stage: Stage) -> list[_Step]:
         """Start the calls for a group: one for each micro-batch of a single step, or one for all of several steps."""
         indices = [part for work in works for part in work.micro_batches]
         groups = [[part] for part in indices] if len(works) == 1 else [indices] if indices else []
-        parts: list[_Part] = []
+        parts: list[tuple[_Call, int]] = []
         for group in groups:
             call = _Call(partial(self._maker.make_training, group, epoch, stage), self._pool)
-            parts += [_Part(call, number) for number in range(len(group))]
+            parts += [(call, number) for number in range(len(group))]
         in_turn = iter(parts)
         return [(work, [next(in_turn) for _ in work.micro_batches]) for work in works]
 
-    def _batches(self, parts: list[_Part], num_sharing: int) -> Iterator[Batch]:
-        for part in parts:
-            # Handed over, not kept: the step frees a batch when memory is short.
-            yield self._take(part, num_sharing)
-
-    def _take(self, part: _Part, num_sharing: int) -> Batch:
-        if not part.call.is_done:
-            with self._clock.shared_by(num_sharing):
-                self._bytes_per_sample = part.call.wait()
+    def _take(self, call: _Call, number: int) -> Batch:
+        """Return a batch on the device, and keep nothing of it: the step frees it when memory is short."""
         with self._clock:
-            return self._maker.move(part.call.batches.pop(part.number))
+            if not call.is_done:
+                self._bytes_per_sample = call.wait()
+            return self._maker.move(call.batches.pop(number))

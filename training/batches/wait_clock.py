@@ -1,4 +1,4 @@
-"""How long the training thread waits for batches, counted step by step."""
+"""How long the training thread waits for batches."""
 
 from __future__ import annotations
 
@@ -15,17 +15,8 @@ class WaitClock:
 
     def __init__(self, section: AbstractContextManager[Any]) -> None:
         self._section = section
-        self._seconds = self._taken_seconds = 0.0
-        self._entered_at = 0.0
-        self._num_sharing = 1
-        self._due_seconds, self._num_due = 0.0, 0
-        """What each of the next steps has a part in of a wait that is over."""
+        self._seconds = self._taken_seconds = self._entered_at = 0.0
         self._lap_started = self._lap_seconds = 0.0
-
-    def shared_by(self, num_steps: int) -> WaitClock:
-        """Return the clock, to be entered for a wait that the present step and those after it share evenly."""
-        self._num_sharing = num_steps
-        return self
 
     def __enter__(self) -> None:
         self._entered_at = time.perf_counter()
@@ -33,22 +24,7 @@ class WaitClock:
 
     def __exit__(self, *error: Any) -> None:
         self._section.__exit__(*error)
-        seconds = (time.perf_counter() - self._entered_at) / self._num_sharing
-        self._seconds += seconds
-        if self._num_sharing > 1:
-            self._due_seconds, self._num_due = seconds, self._num_sharing - 1
-            self._num_sharing = 1
-
-    def start_step(self) -> None:
-        """Count the step's part in a wait of an earlier step."""
-        if self._num_due:
-            self._num_due -= 1
-            self._seconds += self._due_seconds
-
-    def start_epoch(self) -> None:
-        """Start the first lap; steps that were prepared but not taken have no part in anything."""
-        self._num_due = 0
-        self.lap()
+        self._seconds += time.perf_counter() - self._entered_at
 
     def lap(self) -> tuple[float, float]:
         """Return the seconds since the last call, and how many of them were waiting."""

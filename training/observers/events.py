@@ -56,7 +56,8 @@ class StepEnd:
     micro_batches: int
     """Of this rank."""
     data_wait_seconds: float = 0.0
-    """How long this rank waited for its micro-batches, or made them itself."""
+    """How long this rank waited for its micro-batches, or made them itself; of small steps that are prepared together, the
+    first one waits for all."""
 
 
 @dataclass(frozen=True, kw_only=True)

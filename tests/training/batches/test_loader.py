@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
-from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +15,6 @@ from torch import nn
 from slipway.training.batches import prefetcher, wait_clock
 from slipway.training.batches.loader import Loader
 from slipway.training.batches.sampler import StepWork
-from slipway.training.batches.wait_clock import WaitClock
 from slipway.training.config.recipe import Stage
 from slipway.training.tasks.sign_options import SignStage
 from slipway.training.tasks.task import Batch, Task
@@ -90,7 +88,7 @@ def test_small_steps_are_prepared_together_and_get_what_each_gets_alone(
                 assert torch.equal(tensor.nan_to_num(9.0), wanted.tensors[name].nan_to_num(9.0)), name
 
 
-def test_what_many_steps_wait_for_together_is_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_steps_that_are_prepared_together_the_first_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(wait_clock, "time", SimpleNamespace(perf_counter=lambda: now))
     task = make_blobs()
@@ -103,11 +101,10 @@ def test_what_many_steps_wait_for_together_is_shared_out(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(task, "fetch", slow)
     loader, waited = make_loader(task), []
-    for _, batches in loader.steps(make_works([4], [2], [3], [2], *([] for _ in range(7))), 0, STAGE):
+    for _, batches in loader.steps(make_works([4], [], [2], [3], [2]), 0, STAGE):
         list(batches)
         waited.append(loader.take_waited_seconds())
-    # Eight together, some without samples; those after them wait for nothing.
-    assert waited == [6.0, *8 * [0.75], 0.0, 0.0]
+    assert waited == [6.0, 0.0, 6.0, 0.0, 0.0]
 
 
 class Drawing(TensorTask):
@@ -154,18 +151,3 @@ def test_a_batch_is_not_kept_by_the_loader_once_it_is_handed_over(num_workers: i
     kept = weakref.ref(next(batches).tensors["inputs"])
     loader.close()
     assert kept() is None
-
-
-def test_what_a_call_for_several_steps_costs_is_charged_to_the_steps_from_the_first_with_samples_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now = 0.0
-    monkeypatch.setattr(wait_clock, "time", SimpleNamespace(perf_counter=lambda: now))
-    clock, charged = WaitClock(nullcontext()), []
-    for num_sharing in (None, 2, None, None):
-        clock.start_step()
-        if num_sharing is not None:
-            with clock.shared_by(num_sharing):
-                now += 6.0
-        charged.append(clock.take_seconds())
-    assert charged == [0.0, 3.0, 3.0, 0.0]
