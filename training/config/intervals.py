@@ -39,16 +39,16 @@ class Interval:
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)", word)
         unit = _UNITS.get(match[2]) if match else None
         if match is None or unit is None or float(match[1]) <= 0:
-            problem = f"{text!r} is no interval; give one such as 10min, 500step, 1epoch, or never"
-            raise UserError(f"{flag_of(option)}: {problem}", option=option)
+            what = "is not an interval; give one such as 10min, 500step, 1epoch, or never"
+            raise UserError(f"{flag_of(option)}: {text!r} {what}", option=option)
         count = float(match[1]) * unit[1]
         if unit[0] == "step" and not count.is_integer():
-            raise UserError(f"{flag_of(option)}: {text!r} is no whole number of steps", option=option)
+            raise UserError(f"{flag_of(option)}: {text!r} is not a whole number of steps", option=option)
         return cls(count=count, unit=unit[0])
 
 
 class IntervalClock:
-    """Tells when an interval is over: in seconds by a clock that never goes back, in steps and epochs by the step itself."""
+    """Decides when an interval is over: seconds are read from a monotonic clock, steps and epochs from the step itself."""
 
     def __init__(self, interval: Interval | None, steps_per_epoch: int, now: float) -> None:
         self._seconds, self._steps = math.inf, math.inf
@@ -73,5 +73,5 @@ class IntervalClock:
         return self._intervals(step) > self._intervals(last)
 
     def _intervals(self, step: int) -> int:
-        """Return how many intervals are over after a step; a third of three is not to be a hair below one."""
+        """Return how many intervals are over after a step, rounded up from just below a whole number."""
         return int(step / self._steps + 1e-9)

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..common.conversion import convert, field_types
+from ..common.conversion import choices_of, convert, field_types
 from ..common.errors import UserError, flag_of
 from .intervals import Interval
 from .plan import MemoryFormat
@@ -57,107 +57,148 @@ def option(default: Any, group: OptionGroup, help_text: str) -> Any:
     return dataclasses.field(default=default, metadata={"group": group, "help": help_text})
 
 
+def describe_options(options: type) -> str:
+    """Return a line for each option of a class, by group: name, default, choices, help."""
+    groups: dict[str, list[str]] = {}
+    for field in dataclasses.fields(options):
+        choices = choices_of(field_types(options)[field.name])
+        shown = f" ({', '.join(map(str, choices))})" if choices else ""
+        line = f"    {field.name} = {field.default!r}{shown}: {field.metadata['help']}"
+        groups.setdefault(field.metadata["group"].title, []).append(line)
+    return "\n\n".join(f"{title}\n\n" + "\n".join(lines) for title, lines in groups.items())
+
+
 @dataclass(frozen=True, kw_only=True)
 class GeneralOptions:
     """The options of any training: what is learned beside the task, how it is computed, where the run is kept."""
 
     stages_config: str = option(
-        "default", RECIPE, "default, conservative, aggressive, minimal, or a YAML file of stages"
+        "default", RECIPE, "stages to train: default, conservative, aggressive, minimal, or a YAML file"
     )
-    quick_test: bool = option(False, RECIPE, "the first two stages, at most 3 epochs each, patience 3")
-    batch_size: int = option(Recipe.batch_size, RECIPE, "base batch size: the global batch of one process")
+    quick_test: bool = option(False, RECIPE, "try out: the first two stages, at most 3 epochs each")
+    batch_size: int = option(Recipe.batch_size, RECIPE, "base batch: samples of an optimizer step with one process")
     batch_rule: BatchRule | None = option(
-        None, RECIPE, "scale (the default): global batch = base x processes; fixed: global batch = base"
+        None, RECIPE, "scale (unless given): global batch = base batch x processes; fixed: global batch = base batch"
     )
-    auto_adjust_batch_size: bool | None = option(None, RECIPE, "another spelling of --batch-rule: yes scale, no fixed")
-    learning_rate: float = option(OptimizerSpec.learning_rate, RECIPE, "at the base batch size")
+    auto_adjust_batch_size: bool | None = option(None, RECIPE, "the same as --batch-rule: yes is scale, no is fixed")
+    learning_rate: float = option(OptimizerSpec.learning_rate, RECIPE, "learning rate at the base batch")
     learning_rate_rule: LearningRateRule = option(
-        Recipe.learning_rate_rule, RECIPE, "how the learning rate follows the global batch"
+        Recipe.learning_rate_rule, RECIPE, "how the learning rate grows with the global batch"
     )
-    optimizer: OptimizerName = option(OptimizerSpec.name, RECIPE, "the optimizer")
-    weight_decay: float | None = option(None, RECIPE, "for every stage, instead of each stage's own")
-    clip_norm: float = option(OptimizerSpec.clip_norm, RECIPE, "largest norm of the global gradient; 0: no clipping")
+    optimizer: OptimizerName = option(OptimizerSpec.name, RECIPE, "algorithm that updates the weights")
+    weight_decay: float | None = option(None, RECIPE, "weight decay of every stage; each stage's own unless given")
+    clip_norm: float = option(OptimizerSpec.clip_norm, RECIPE, "clip the global gradient to this norm; 0: do not clip")
     ema_decay: float | None = option(
-        OptimizerSpec.ema_decay, RECIPE, "keep a moving average of the weights and evaluate it"
+        OptimizerSpec.ema_decay, RECIPE, "evaluate a moving average of the weights with this decay"
     )
     schedule: Schedule | None = option(
-        None, RECIPE, "learning rate schedule of every stage, instead of each stage's own"
+        None, RECIPE, "learning rate schedule of every stage; each stage's own unless given"
     )
-    warmup_epochs: float | None = option(None, RECIPE, "for every stage, instead of each stage's own")
-    epochs: int | None = option(None, RECIPE, "epochs of every stage, instead of each stage's own")
-    max_steps: int | None = option(Recipe.max_steps, RECIPE, "optimizer steps of the whole run")
-    patience: int | None = option(None, RECIPE, "epochs without improvement before a stage stops, for every stage")
+    warmup_epochs: float | None = option(
+        None, RECIPE, "epochs of warm-up in every stage; each stage's own unless given"
+    )
+    epochs: int | None = option(None, RECIPE, "epochs of every stage; each stage's own unless given")
+    max_steps: int | None = option(Recipe.max_steps, RECIPE, "end the run after this many optimizer steps")
+    patience: int | None = option(
+        None, RECIPE, "end a stage after this many epochs without improvement; each stage's own unless given"
+    )
     monitor: Literal["accuracy", "macro_f1", "loss"] = option(
-        Recipe.monitor, RECIPE, "validation metric for early stopping and for the best weights"
+        Recipe.monitor, RECIPE, "validation metric that decides which weights are best, and when a stage ends early"
     )
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = option(
-        "auto", RECIPE, "auto: bf16 where the device has it, else fp16 on GPUs, else no; frozen with the run"
+        "auto", RECIPE, "auto: bf16 if the device has it, else fp16 on GPUs, else no; decided once for a run"
     )
-    precision: Precision = option(Recipe.precision, RECIPE, "of weights and data; float64 is for checks")
+    precision: Precision = option(
+        Recipe.precision, RECIPE, "type of weights and data; float64 is for tests of exactness"
+    )
     tf32: bool = option(
-        Recipe.tf32, RECIPE, "let NVIDIA GPUs round the factors of float32 products to TF32: faster, 10 bits of 23"
+        Recipe.tf32,
+        RECIPE,
+        "let NVIDIA GPUs round the factors of float32 products to TF32: faster, 10 bits instead of 23",
     )
     bad_steps: int = option(
         Recipe.bad_steps,
         RECIPE,
-        "steps in a row with a loss or gradient that is not finite before going back and passing over them",
+        "after this many steps in a row with a loss or gradient that is not finite, go back and skip their batches",
     )
     loss_spike_score: float | None = option(
         Recipe.loss_spike_score,
         RECIPE,
-        "robust standard deviations above recent losses at which to do the same; none: never",
+        "do the same when a loss is this many robust standard deviations above the recent ones; never unless given",
     )
-    seed: int = option(Recipe.seed, RECIPE, "decides order, splits, initial weights and all that is drawn at random")
+    seed: int = option(
+        Recipe.seed, RECIPE, "seed of the order, the splits, the initial weights and everything else that is random"
+    )
 
-    device: Literal["auto", "cuda", "xpu", "mps", "npu", "hpu", "cpu"] = option("auto", PLAN, "where to compute")
-    multi_gpu: bool = option(False, PLAN, "use several devices; falls back to one with a warning")
-    use_data_parallel: bool = option(True, PLAN, "replicate the model over the processes")
-    micro_batch_size: int | Literal["auto"] = option(
-        "auto", PLAN, "most samples in one forward pass to begin with; auto: as many as are measured to fit"
+    device: Literal["auto", "cuda", "xpu", "mps", "npu", "hpu", "cpu"] = option(
+        "auto", PLAN, "kind of device to compute on"
     )
-    gradient_accumulation: int | None = option(None, PLAN, "micro-batches per step instead; sets the micro-batch size")
-    share_weights: tuple[float, ...] | None = option(None, PLAN, "ranks' shares of a batch, such as 3,1")
+    multi_gpu: bool = option(False, PLAN, "use several devices; one, with a warning, if there are no more")
+    use_data_parallel: bool = option(
+        True, PLAN, "several processes may train together, each on its part of a batch; no: one process only"
+    )
+    micro_batch_size: int | Literal["auto"] = option(
+        "auto", PLAN, "most samples in one forward pass; auto: as many as fit, measured at the start"
+    )
+    gradient_accumulation: int | None = option(
+        None, PLAN, "micro-batches of an optimizer step, in place of --micro-batch-size"
+    )
+    share_weights: tuple[float, ...] | None = option(
+        None, PLAN, "how large each process's part of a batch is, relative to the others, such as 3,1"
+    )
     reduction: Literal["auto", "flat", "overlap"] = option(
-        "auto", PLAN, "one reduction after the micro-batches, or during the last backward pass"
+        "auto",
+        PLAN,
+        "sum gradients over the processes after the last micro-batch (flat) or during its backward pass (overlap)",
     )
     bucket_bytes: int | None = option(
-        None, PLAN, "gradients reduced at once with --reduction overlap; left open: an eighth of them, 1 to 25 MiB"
+        None,
+        PLAN,
+        "bytes of gradients summed together with --reduction overlap; an eighth of all, 1 to 25 MiB, unless given",
     )
     sharding: Literal["auto", "replicate", "fsdp"] = option(
         "auto",
         PLAN,
-        "every process holds all parameters, or its rows of each (FSDP2); auto: as the launcher's config says",
+        "replicate: each process holds all parameters; fsdp: a part of each (FSDP2); auto: as the launcher planned",
     )
     memory_format: MemoryFormat = option(
         "auto",
         PLAN,
-        "layout of images and convolutions in memory; auto: channels_last where the model has 2-D convolutions and gains",
+        "memory layout of images and 2-D convolutions; auto: channels_last if the model gains by it",
     )
     compile: bool | None = option(
-        None, PLAN, "torch.compile for the forward and backward pass; left open: as the launcher's config says"
+        None, PLAN, "compile the forward and backward pass with torch.compile; as the launcher planned unless given"
     )
     gradient_checkpointing: bool = option(
-        False, PLAN, "compute activations again in the backward pass: slower, in less memory, the same numbers"
+        False, PLAN, "compute activations again in the backward pass: less memory, more time, the same numbers"
     )
-    hang_timeout: str = option("10min", PLAN, "end a run without progress for this long, with its stacks; or never")
-    num_workers: int | None = option(None, PLAN, "threads that prepare micro-batches ahead; 0: none")
+    hang_timeout: str = option(
+        "10min", PLAN, "end a run that makes no progress for this long, and print where it hangs: 10min, 2h, or never"
+    )
+    num_workers: int | None = option(
+        None, PLAN, "threads that prepare micro-batches in advance; 0: none; chosen for the device unless given"
+    )
 
-    experiment_name: str | None = option(None, RUN, "folder of the run under --runs-dir")
-    runs_dir: str = option("runs", RUN, "where runs are kept")
-    overwrite: bool = option(False, RUN, "replace an existing run of this name instead of numbering a new one")
+    experiment_name: str | None = option(
+        None, RUN, "name of the run's folder; made from the data and the stages unless given"
+    )
+    runs_dir: str = option("runs", RUN, "folder of all runs")
+    overwrite: bool = option(False, RUN, "replace a run of the same name; else the new run's name gets a number")
     save_every: str = option(
-        "10min", RUN, "write a checkpoint this often: 10min, 500step, 1epoch, or never: only when stopped"
+        "10min", RUN, "write a checkpoint at this interval: 10min, 500step, 1epoch, or never (only when stopped)"
     )
-    keep: int = option(2, RUN, "checkpoints that are kept")
-    data_cache: bool = option(True, RUN, "keep prepared local data in the user's cache, and take them from there")
+    keep: int = option(2, RUN, "number of checkpoints to keep")
+    data_cache: bool = option(True, RUN, "keep prepared data in the user's cache, and use what is there")
     resume: str | None = option(
-        None, RUN, "a run's folder or name, a checkpoint's folder, or auto: the experiment's newest, if there is one"
+        None,
+        RUN,
+        "continue a run: its folder or name, a checkpoint's folder, or auto (the newest run of this name, if any)",
     )
-    allow_recipe_change: bool = option(False, RUN, "resume although the recipe is no longer the run's")
-    profile: bool = option(False, RUN, "trace some steps, and print where their time goes")
-    profile_steps: int = option(20, RUN, "steps that --profile traces, after 10 to warm up on")
-    log_level: Literal["debug", "info", "warning", "error"] = option("info", RUN, "least level that is shown")
-    debug: bool = option(False, RUN, "show tracebacks of errors in the input")
+    allow_recipe_change: bool = option(False, RUN, "resume although the recipe differs from the run's")
+    profile: bool = option(False, RUN, "trace some steps and print where their time goes")
+    profile_steps: int = option(20, RUN, "number of steps that --profile traces, after 10 steps of warm-up")
+    log_level: Literal["debug", "info", "warning", "error"] = option("info", RUN, "least important messages to show")
+    debug: bool = option(False, RUN, "show the traceback of an error in the input")
 
     def __post_init__(self) -> None:
         for name, kind in field_types(type(self)).items():
@@ -191,7 +232,7 @@ class GeneralOptions:
         Interval.parse(self.save_every, "save_every")
         hang = Interval.parse(self.hang_timeout, "hang_timeout")
         is_time = hang is None or hang.unit == "second"
-        _check("hang_timeout", is_time, f"{self.hang_timeout!r} is no time; give one such as 10min, or never")
+        _check("hang_timeout", is_time, f"{self.hang_timeout!r} is not a time; give one such as 10min, or never")
         has_buckets = self.reduction != "flat" and self.sharding != "fsdp"
         problem = "there are buckets with --reduction overlap only, and without --sharding fsdp"
         _check("bucket_bytes", self.bucket_bytes is None or has_buckets, problem)

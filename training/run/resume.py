@@ -132,8 +132,4 @@ def differences_of(old: Any, new: Any, name: str = "") -> list[str]:
             for number, (a, b) in enumerate(zip(old, new, strict=True))
             for one in differences_of(a, b, f"{name}[{number}]")
         ]
-    return [] if old == new else [f"{_IN_WORDS.get(name, name)} {_format_value(old)} -> {_format_value(new)}"]
-
-
-def _format_value(value: Any) -> str:
-    return "none" if value is None else str(value)
+    return [] if old == new else [f"{_IN_WORDS.get(name, name)} {old} -> {new}"]

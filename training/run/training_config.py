@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..common.conversion import field_types, plain_values
 from ..common.errors import UserError, flag_of
-from ..config.options import GeneralOptions
+from ..config.options import GeneralOptions, describe_options
 from ..config.recipe import Recipe, TaskSpec
 from ..config.stages import load_stages
 from ..tasks.presets import PRESETS
@@ -63,6 +63,9 @@ def _sign_only(task: Task) -> set[str]:
 def _spec_of(task: Task) -> TaskSpec:
     return TaskSpec(name=task.name, options=plain_values(dict(task.options), "", []))
 
+
+# What `help()` shows.
+TrainingConfig.__doc__ = f"{TrainingConfig.__doc__}\n\n{describe_options(TrainingConfig)}\n"
 
 AdvancedTrainingConfig = TrainingConfig
 """The config's earlier name."""

@@ -76,17 +76,25 @@ STAGE_OPTIONS = {"dropout": "dropout", "augment": "augmentation"}
 class SignOptions:
     """The options of sign recognition."""
 
-    data: str = option(DataSpec.source, SIGN, "a path, a data set name, or 'synthetic' for the embedded default")
-    data_format: str | None = option(DataSpec.format, SIGN, "force a reader instead of detecting it")
-    split: SplitMode = option(DataSpec.split, SIGN, "how to split; auto: the data's own split, else stratified")
-    train_ratio: float = option(DataSpec.train_ratio, SIGN, "share of the samples to train on; the rest is halved")
-    duplicates: Duplicates = option(
-        DataSpec.duplicates, SIGN, "exact duplicates: drop later copies, or keep them on one side of the split"
+    data: str = option(
+        DataSpec.source, SIGN, "path or name of a data set; synthetic: the generated one that comes with Slipway"
     )
-    model_width: int = option(ModelSpec.width, SIGN, "channels of the bundled encoder")
-    model_blocks: int = option(ModelSpec.blocks, SIGN, "blocks of the bundled encoder")
-    dropout: float | None = option(None, SIGN, "for every stage, instead of each stage's own")
-    augment: bool | None = option(None, SIGN, "augment in every stage, or in none, instead of as each stage says")
+    data_format: str | None = option(DataSpec.format, SIGN, "format of the data; detected unless given")
+    split: SplitMode = option(
+        DataSpec.split, SIGN, "how to split the data; auto: the data's own split if there is one, else stratified"
+    )
+    train_ratio: float = option(
+        DataSpec.train_ratio, SIGN, "share of the samples to train on; validation and test get half of the rest each"
+    )
+    duplicates: Duplicates = option(
+        DataSpec.duplicates, SIGN, "exact duplicates: drop all but the first, or keep them in the same split"
+    )
+    model_width: int = option(ModelSpec.width, SIGN, "channels of the encoder")
+    model_blocks: int = option(ModelSpec.blocks, SIGN, "blocks of the encoder")
+    dropout: float | None = option(None, SIGN, "dropout of every stage; each stage's own unless given")
+    augment: bool | None = option(
+        None, SIGN, "augment the clips in every stage, or in none; as each stage says unless given"
+    )
 
     @property
     def data_spec(self) -> DataSpec:

@@ -54,13 +54,13 @@ UNITS = ["10", "10parsecs", "10mi", "10ss", "10hs", "5min3s", "10min\n5", "ten m
 @pytest.mark.parametrize("text", [*COUNTS, *UNITS])
 def test_nonsense_is_refused_with_what_would_do(text: str) -> None:
     error = str(catch(Interval.parse, text, "save_every"))
-    assert error == f"--save-every: {text!r} is no interval; give one such as 10min, 500step, 1epoch, or never"
+    assert error == f"--save-every: {text!r} is not an interval; give one such as 10min, 500step, 1epoch, or never"
     assert "\n" not in error
 
 
 @pytest.mark.parametrize("text", ["2.5step", "9" * 400 + "step"])
 def test_half_a_step_is_refused(text: str) -> None:
-    assert "is no whole number of steps" in str(catch(Interval.parse, text, "save_every"))
+    assert "is not a whole number of steps" in str(catch(Interval.parse, text, "save_every"))
 
 
 def due_steps(text: str, steps: list[int], steps_per_epoch: int = 5) -> list[int]:

@@ -250,3 +250,11 @@ def test_buckets_that_are_not_used_are_told() -> None:
     plan = make_plan(config, config.make_recipe().resolve(1, "no"), Ranks.alone())
     assert plan.bucket_bytes is None
     assert dict(plan.reasons)["bucket_bytes"] == "not used: one process: nothing to reduce"
+
+
+def test_help_in_python_has_a_line_for_each_option_with_its_default_and_choices() -> None:
+    lines = [line.strip() for line in str(TrainingConfig.__doc__).splitlines()]
+    for name, field in TrainingConfig.__dataclass_fields__.items():
+        (line,) = [line for line in lines if line.startswith(f"{name} = {field.default!r}")]
+        assert line.endswith(f": {field.metadata['help']}")
+    assert any(line.startswith("optimizer = 'adamw' (adamw, sgd): ") for line in lines)

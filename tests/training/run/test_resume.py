@@ -147,7 +147,7 @@ def test_a_finished_run_exits_0_and_stays_as_it_is(runs_dir: Path, capfd: pytest
     ("options", "difference"),
     [
         (["--learning-rate", "0.01"], "optimizer.learning_rate 0.02 -> 0.01"),
-        (["--seed", "1", "--max-steps", "9"], "max_steps none -> 9, seed 0 -> 1"),
+        (["--seed", "1", "--max-steps", "9"], "max_steps None -> 9, seed 0 -> 1"),
         (["--epochs", "4"], "stages[0].epochs 3 -> 4"),
         (["--quick-test", "--stages-config", "default"], "1 stages -> 2"),
         (["--mixed-precision", "bf16"], "mixed_precision no -> bf16"),
@@ -298,7 +298,7 @@ def test_a_folder_of_the_same_name_that_is_no_run_is_not_taken_for_it(
 def test_differences_are_told_by_their_names() -> None:
     old = {"a": 1, "b": {"c": [1, {"d": None}]}, "gone": 1, "e": [1, 2]}
     new = {"a": 2, "b": {"c": [1, {"d": 0.5}]}, "new": 1, "e": [1]}
-    assert differences_of(old, new) == ["a 1 -> 2", "b.c[1].d none -> 0.5", "2 e -> 1"]
+    assert differences_of(old, new) == ["a 1 -> 2", "b.c[1].d None -> 0.5", "2 e -> 1"]
     assert differences_of(old, old) == []
 
 
