@@ -1,4 +1,4 @@
-"""What is asked of landmark data: where they lie, how they are split, how strongly they are augmented. No torch."""
+"""The options of landmark data: their source, their split, their augmentation. No torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SYNTHETIC = "synthetic"
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
-    """Which samples there are and how they are split."""
+    """The samples and how they are split."""
 
     source: str = SYNTHETIC
     format: str | None = None
@@ -34,19 +34,19 @@ class Augmentation:
     """The strengths of the augmentations; zero switches one off. Lengths are in units of the hand or body size."""
 
     rotation_degrees: float = 0.0
-    """Largest rotation in the image plane, either way; half as much out of it where there is depth."""
+    """Largest rotation in the image plane, either way; with three coordinates half as much out of it."""
     scale: float = 0.0
     """The clip is enlarged or shrunk by a factor in [1 / (1 + scale), 1 + scale]."""
     shear: float = 0.0
     shift: float = 0.0
     flip_probability: float = 0.0
-    """Left-right flip; landmarks of the left and the right side change places."""
+    """Of a left-right flip, which exchanges the landmarks of the left and the right side."""
     noise: float = 0.0
     """Standard deviation of the noise on every coordinate."""
     resample: float = 0.0
     """The clip is played at a speed in [1 / (1 + resample), 1 + resample], by linear interpolation."""
     crop: float = 0.0
-    """Largest share of the frames cut off at each end."""
+    """Largest share of the frames removed at each end."""
     frame_dropout: float = 0.0
     """Probability that a frame loses all its landmarks."""
     landmark_dropout: float = 0.0

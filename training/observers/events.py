@@ -110,25 +110,25 @@ class CheckpointSaved:
     num_bytes: int
 
     def to_decision(self) -> Decision:
-        """Return what the console and the journal show of it."""
+        """Return it as the console and the journal show it."""
         fields = {"step": self.step, "checkpoint": self.name, "bytes": self.num_bytes}
         return Decision(kind="checkpoint", reason=f"checkpoint {self.name}", fields=fields)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunResumed:
-    """A run goes on: the steps after `step` that were reported before do not count."""
+    """A run continues: the steps after `step` that were reported before do not count."""
 
     step: int
-    """The step of the checkpoint; 0 where it starts again."""
+    """The step of the checkpoint; 0 if the run starts again."""
     processes: int
     recipe_changes: tuple[str, ...] = ()
-    """What differs from the recipe before, where a change was allowed."""
+    """The differences from the earlier recipe, if a change was allowed."""
     reason: str
     """One sentence for a person."""
 
     def to_decision(self) -> Decision:
-        """Return what the console and the journal show of it."""
+        """Return it as the console and the journal show it."""
         fields: dict[str, Any] = {"step": self.step, "processes": self.processes}
         if self.recipe_changes:
             fields["recipe_changes"] = list(self.recipe_changes)
@@ -137,7 +137,7 @@ class RunResumed:
 
 @dataclass(frozen=True, kw_only=True)
 class SkippedBatch:
-    """A global batch that is left out of the training because of bad numbers."""
+    """A global batch that is skipped because of bad numbers."""
 
     epoch: int
     """Of the run, from 0."""
@@ -148,24 +148,24 @@ class SkippedBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRewound:
-    """Numbers went bad, and the run goes on from an older checkpoint: the steps after `step` do not count."""
+    """Numbers went bad, and the run goes back to a checkpoint: the steps after `step` do not count."""
 
     step: int
     """The step of the checkpoint."""
     skipped_batches: tuple[SkippedBatch, ...]
-    """The batches that are left out from now on."""
+    """The batches that are skipped from now on."""
     reason: str
     """One sentence for a person."""
 
     def to_decision(self) -> Decision:
-        """Return what the console and the journal show of it."""
+        """Return it as the console and the journal show it."""
         fields = {"step": self.step, "passed_over": [asdict(one) for one in self.skipped_batches]}
         return Decision(kind="rewind", reason=self.reason, warning=True, fields=fields)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFlops:
-    """What a model computes for a sample, and what all devices of the run can compute."""
+    """The operations of the model for a sample, and the peak of all devices of the run."""
 
     flops_per_sample: float
     """Floating-point operations of a forward and backward pass."""
@@ -174,7 +174,7 @@ class ModelFlops:
     mixed_precision: MixedPrecision
 
     def to_decision(self) -> Decision:
-        """Return what the console and the journal show of it."""
+        """Return it as the console and the journal show it."""
         precision = "fp32" if self.mixed_precision == "no" else self.mixed_precision
         reason = (
             f"{self.flops_per_sample / 1e9:.4g} GFLOP a sample; the devices' peak in {precision} is "
@@ -282,7 +282,7 @@ class Observer:
         self.on_decision(event.to_decision())
 
     def on_model_flops(self, event: ModelFlops) -> None:
-        """Before the first step, where the devices' peak is known; by default as a decision."""
+        """Before the first step, if the devices' peak is known; by default as a decision."""
         self.on_decision(event.to_decision())
 
     def on_profile(self, event: ProfileEnd) -> None:
