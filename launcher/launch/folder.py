@@ -60,7 +60,7 @@ def _is_running(pid: int) -> bool:
 
 
 def restart_folder(folder: Path, number: int) -> Path:
-    """Return the path of the folder of a restart, format_count from 1, inside that of its launch."""
+    """Return the path of the folder of restart 1, 2, ... inside the folder of its launch."""
     return folder / f"restart_{number}"
 
 

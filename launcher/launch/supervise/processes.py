@@ -1,4 +1,4 @@
-"""Find the processes of a launch, by the launch folder in their environment, signal them and end_processes them."""
+"""Find the processes of a launch, by the launch folder in their environment, signal them and end them."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def find_processes_of_launch(folder: Path) -> set[psutil.Process]:
 def wait_for_end(processes: Iterable[psutil.Process], seconds: float) -> set[psutil.Process]:
     """Wait until all have ended or the time has passed; return those that still run.
 
-    It reaps none: psutil's own wait_for_end would take a child's exit code from its `Popen`.
+    It reaps none: psutil's own wait would take a child's exit code from its `Popen`.
     """
     limit = time.monotonic() + seconds
     alive = set(filter(is_alive, processes))
@@ -95,7 +95,7 @@ def wait_for_end(processes: Iterable[psutil.Process], seconds: float) -> set[psu
 def end_processes(processes: set[psutil.Process], copiers: set[int], grace_seconds: float) -> int:
     """End processes by SIGTERM, and by SIGKILL after the grace time; return how many needed SIGKILL.
 
-    Those that copy output (given by pid) end_processes by themselves after the last writer, so they are killed last.
+    Those that copy output (given by pid) end by themselves after the last writer, so they are killed last.
     """
     writers = {process for process in processes if process.pid not in copiers}
     for process in writers:
@@ -106,7 +106,7 @@ def end_processes(processes: set[psutil.Process], copiers: set[int], grace_secon
 
 
 def kill_processes(processes: Iterable[psutil.Process]) -> int:
-    """Kill processes, wait_for_end for their end_processes, and return how many there were."""
+    """Kill processes, wait for their end, and return how many there were."""
     alive = set(filter(is_alive, processes))
     for process in alive:
         send_signal(process, signal.SIGKILL)
