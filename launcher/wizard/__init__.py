@@ -1,1 +1,1 @@
-"""`slipway wizard`: plans in a conversation."""
+"""`slipway wizard`: plan in a conversation."""

@@ -1,4 +1,4 @@
-"""What the wizard was told: from flags, from a file of answers, to flags and to such a file."""
+"""The answers to the wizard: read from flags and from a file, written as flags and to a file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..plan.settings import AUTOMATIC, intent_types
 
 _SCALES = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 _MOST_PROCESSES = 1 << 16
-_MOST_DIGITS = 20  # a typing error such as 7e99 would else make a number of a hundred digits
+_MOST_DIGITS = 20  # a typing error such as 7e99 must not make a number of a hundred digits
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What a person said; None is the recommendation."""
+    """The answers of a person; None takes the recommendation."""
 
     intent: Intent = field(default_factory=Intent)
     out: str | None = None
@@ -31,30 +31,30 @@ class Answers:
     launch: bool | None = None
 
 
-# What an answer may name beside the fields of an intent; flags of the wizard have the same names.
+# The keys of answers beside the fields of `Intent`. They are also flags of the wizard.
 ACTIONS = tuple(one.name for one in dataclasses.fields(Answers) if one.name != "intent")
 
 
 def value_of(answers: Answers, name: str) -> Any:
-    """Return an answer by its key: a field of the intent or an action."""
+    """Return the answer with a key: a field of `Intent` or an action."""
     return getattr(answers if name in ACTIONS else answers.intent, name)
 
 
-def answered(answers: Answers, name: str, value: Any) -> Answers:
-    """Return the answers with one more; None takes the recommendation."""
+def with_answer(answers: Answers, name: str, value: Any) -> Answers:
+    """Return the answers with one more; the value None takes the recommendation."""
     if name in ACTIONS:
         return dataclasses.replace(answers, **{name: value})
     return dataclasses.replace(answers, intent=dataclasses.replace(answers.intent, **{name: value}))
 
 
-def given(answers: Answers) -> dict[str, Any]:
-    """Return what was said, by key."""
+def given_answers(answers: Answers) -> dict[str, Any]:
+    """Return the answers that are given, by key."""
     names = (*Intent.__dataclass_fields__, *ACTIONS)
     return {name: value for name in names if (value := value_of(answers, name)) is not None}
 
 
-def count_of(text: str) -> int:
-    """Return a number such as `300000`, `7e9` or `7B`. Raises `UserError`."""
+def parse_count(text: str) -> int:
+    """Return the integer of text such as `300000`, `7e9` or `7B`. Raises `UserError`."""
     plain = text.strip().lower().replace(",", "")
     scale = _SCALES.get(plain[-1:], 1)
     try:
@@ -66,17 +66,17 @@ def count_of(text: str) -> int:
     return int(value)
 
 
-def whole_number(text: str) -> int:
-    """Return a whole number. Raises `UserError`."""
+def parse_integer(text: str) -> int:
+    """Return the integer of a text. Raises `UserError`."""
     try:
         return int(text)
     except ValueError:
         raise UserError(f"{text!r} is not a whole number") from None
 
 
-def world_count(text: str) -> int:
-    """Return a number of processes or machines. Raises `UserError`: a plan has an entry for each process."""
-    value = whole_number(text)
+def parse_world_count(text: str) -> int:
+    """Return a number of processes or machines. Raises `UserError` for one so large that no plan can hold its processes."""
+    value = parse_integer(text)
     if value > _MOST_PROCESSES:
         raise UserError(f"{text!r} is more than a launch can have")
     return value
@@ -91,7 +91,7 @@ def read_answers(path: str) -> dict[str, Any]:
     data = mapping_of(read_yaml(Path(path), place), place)
     if isinstance(count := data.get("parameters"), str | float):
         try:
-            data["parameters"] = count_of(str(count))  # YAML reads 7e9 as text
+            data["parameters"] = parse_count(str(count))  # YAML reads 7e9 as text
         except UserError as error:
             raise UserError(f"{place}: parameters: {error}") from None
     actions = {name: hint for name, hint in field_types(Answers).items() if name in ACTIONS}
@@ -101,24 +101,24 @@ def read_answers(path: str) -> dict[str, Any]:
 
 
 def to_yaml(answers: Answers) -> str:
-    """Return the answers as YAML text that `read_answers` reads; what was left to the plan is left out."""
+    """Return the answers as YAML text for `read_answers`; accepted recommendations are left out."""
     import yaml
 
-    said = {name: list(value) if isinstance(value, tuple) else value for name, value in given(answers).items()}
+    data = {name: list(value) if isinstance(value, tuple) else value for name, value in given_answers(answers).items()}
     heading = "# Answers for `slipway wizard --answers FILE`. What is not here follows the recommendation.\n"
-    return heading + (yaml.safe_dump(said, sort_keys=False) if said else "")
+    return heading + (yaml.safe_dump(data, sort_keys=False) if data else "")
 
 
 def save_answers(path: str, answers: Answers) -> None:
-    """Write the answers to a file, whole or not at all. Raises `UserError`."""
+    """Write the answers to a file, completely or not at all. Raises `UserError`."""
     from ..plan.config_command import drafted
 
     with drafted(Path(path)) as draft:
         draft.write_text(to_yaml(answers), encoding="utf-8")
 
 
-def plan_flags(intent: Intent) -> list[str]:
-    """Return the options that say the same to `slipway plan`, `config`, `launch` and `doctor`."""
+def to_plan_options(intent: Intent) -> list[str]:
+    """Return the options of `slipway plan`, `config`, `launch` and `doctor` with the same meaning."""
     flags: list[str] = []
     for name in Intent.__dataclass_fields__:
         value, flag, setting = getattr(intent, name), flag_of(name), intent.setting(name)
@@ -127,5 +127,5 @@ def plan_flags(intent: Intent) -> list[str]:
         elif value is not None:
             flags += [flag, ",".join(str(part) for part in value) if isinstance(value, tuple) else str(value)]
         elif setting and name in AUTOMATIC:
-            flags += [flag, "auto"]  # it was said over a settings file, which would else count again
+            flags += [flag, "auto"]  # said against a settings file, which would win otherwise
     return flags

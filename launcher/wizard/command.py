@@ -1,4 +1,4 @@
-"""`slipway wizard`: a conversation that ends in a plan, a config, and, if wanted, a self-test and a launch."""
+"""`slipway wizard`: plan in a conversation, write the config and, if wanted, run a self-test and launch."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 _LEFT_EARLY = 1
 _ACTIONS = {
-    "out": "where to write; accelerate_configs/<name>.yaml unless given",
-    "script": "the script to start, with its arguments in one text; Slipway's own training unless given",
+    "out": "the file to write [accelerate_configs/<name>.yaml]",
+    "script": "the script to start, with its arguments in one text [Slipway's own training]",
     "write": "write the config",
-    "self_test": "run the self-test (slipway doctor) afterwards",
-    "launch": "launch afterwards",
+    "self_test": "run the self-test (slipway doctor) after it",
+    "launch": "launch the script after it",
 }
 
 
 def main(arguments: list[str]) -> int:
     """Plan in a conversation, or from answers; write the config; test and launch where wanted.
 
-    Returns 0, 1 for `quit` before anything was written, 3 for a self-test that failed, 130 for Ctrl-C, or what the
-    launch returns. Raises `UserError` for answers that cannot work, and where nobody can be asked.
+    Return 0, 1 for `quit` before anything was written, 3 for a self-test that failed, 130 for Ctrl-C, or the exit code
+    of the launch. Raises `UserError` for answers that cannot work, and without a terminal to ask in.
     """
     options = parse(build_parser(), arguments)
     answers = _given_answers(options)
@@ -41,36 +41,38 @@ def main(arguments: list[str]) -> int:
         raise UserError("slipway wizard: --hardware plans for another machine: leave out the self-test and the launch")
     from .actions import INTERRUPTED, WizardActions
     from .conversation import converse
-    from .script import script_of
+    from .script import script_words
 
-    script_of(answers)  # refused now and not after the last question
+    script_words(answers)  # an error is raised now, not after the last question
     dialogue = Dialogue()
-    run = WizardActions(
+    actions = WizardActions(
         dialogue=dialogue,
-        elsewhere=bool(options.hardware),
+        for_another_machine=bool(options.hardware),
         overwrite=options.yes,
         answers_from=options.answers,
         save_to=options.save_answers,
     )
     try:
         hardware = hardware_of(options.hardware)
-        return run.from_answers(hardware, answers) if unattended else converse(run, hardware, answers)
+        return actions.run_answers(hardware, answers) if unattended else converse(actions, hardware, answers)
     except Quit:
-        dialogue.say(f"left: {run.outcome}")
+        dialogue.say(f"left: {actions.outcome}")
         return _LEFT_EARLY
     except KeyboardInterrupt:
-        dialogue.say(f"\nstopped: {run.outcome}")
+        dialogue.say(f"\nstopped: {actions.outcome}")
         return INTERRUPTED
 
 
 def build_parser() -> Parser:
     """Return the parser of the command."""
     parser = make_parser(
-        "wizard", "Plan in a conversation, write an Accelerate config, and launch. A flag settles its question."
+        "wizard", "Plan in a conversation, write an Accelerate config, and launch. A flag answers its question."
     )
     parser.add_argument("--hardware", metavar="FILE", help="plan for the machine recorded in FILE instead of this one")
-    parser.add_argument("--yes", action="store_true", help="ask nothing: take every recommendation, overwrite the file")
-    parser.add_argument("--answers", metavar="FILE", help="ask nothing: take the answers in a YAML file")
+    parser.add_argument(
+        "--yes", action="store_true", help="ask nothing: take every recommendation, and overwrite the file"
+    )
+    parser.add_argument("--answers", metavar="FILE", help="ask nothing: take the answers from a YAML file")
     parser.add_argument("--save-answers", metavar="FILE", help="write the answers to FILE, for --answers")
     for name, text in _ACTIONS.items():
         flag = f"--{name.replace('_', '-')}"
@@ -83,7 +85,7 @@ def build_parser() -> Parser:
 
 
 def _given_answers(options: argparse.Namespace) -> Answers:
-    """Return what is settled: by flags, which count first, then by the file of answers, then by settings files."""
+    """Return the given answers: those of flags win over those of the answers file, which win over settings files."""
     from .answers import Answers, read_answers
 
     if options.answers:

@@ -1,4 +1,4 @@
-"""The wizard's conversation: what was detected, question after question, where to write, what to do then."""
+"""The conversation of the wizard: the machine, the questions, where to write, self-test and launch."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from ..hardware.record import Hardware
 from ..hardware.show import size
 from ..plan.table import text_of
 from .actions import WizardActions
-from .answers import Answers, given
-from .destination import Destination, ask_where, default_path, in_the_way
+from .answers import Answers, given_answers
+from .destination import Destination, default_path, destination_question, holds_something_else
 from .dialogue import INTRODUCTION, Back, Dialogue, EndOfInput, Quit
 from .questions import next_question
 from .remarks import remarks
-from .script import is_there, script_name
-from .situation import WizardState, new_warnings, situation, without_flag
+from .script import script_exists, script_name
+from .state import WizardState, make_state, new_warnings, without_flag
 
 _NO_SCRIPT = "{}: no such file from this folder, so nothing can be launched from here"
-History = list[tuple[str, WizardState]]  # questions that were answered, each with the situation it was asked from
+History = list[tuple[str, WizardState]]  # the questions asked, each with the state before its answer
 
 
-def converse(run: WizardActions, hardware: Hardware, settled: Answers) -> int:
-    """Ask what is worth asking and not settled, then write, test and launch as the person says; return the exit code.
+def converse(actions: WizardActions, hardware: Hardware, answers: Answers) -> int:
+    """Ask what is worth asking and not answered yet, then write, test and launch as wanted; return the exit code.
 
-    Raises `UserError` for settled answers that cannot work, and where the input ends early; `Quit` where the person
-    leaves before anything was written.
+    Raises `UserError` for given answers that cannot work and where the input ends early, `Quit` where the person leaves
+    before anything was written.
     """
-    now = situation(hardware, settled)
-    _introduce(run.dialogue, now)
+    state = make_state(hardware, answers)
+    _introduce(actions.dialogue, state)
     try:
-        now, path = _agree(run, now)
+        state, path = _ask_all(actions, state)
     except EndOfInput:
-        run.dialogue.say()
-        raise UserError(f"the input ended before the last question: {run.outcome}") from None
-    run.print_command(now.plan, now.answers, path)
-    return _afterwards(run, now.answers)
+        actions.dialogue.say()
+        raise UserError(f"the input ended before the last question: {actions.outcome}") from None
+    actions.print_command(state.plan, state.answers, path)
+    return _offer_actions(actions, state.answers)
 
 
 def machine_lines(hardware: Hardware) -> Iterator[str]:
-    """Yield what a person should know of a machine before the first question, in two to four lines."""
+    """Yield two to four lines with what a person should know of a machine before the first question."""
     cpu, memory = hardware.cpu, hardware.memory
     yield (
         f"{hardware.hostname or 'This machine'}: {cpu.model}, {cpu.usable_cpus:g} usable CPUs (limited by "
@@ -64,130 +64,136 @@ def machine_lines(hardware: Hardware) -> Iterator[str]:
         yield f"SLURM: {slurm.place} of job {slurm.job_id}, {slurm.node_count or 1} nodes"
 
 
-def _introduce(dialogue: Dialogue, now: WizardState) -> None:
-    for line in machine_lines(now.hardware):
+def _introduce(dialogue: Dialogue, state: WizardState) -> None:
+    for line in machine_lines(state.hardware):
         dialogue.say(line)
-    for warning in now.plan.warnings:
+    for warning in state.plan.warnings:
         dialogue.warn(warning)
-    for warning in show.warnings(now.hardware):
-        if not any(warning in said for said in now.plan.warnings):
+    for warning in show.warnings(state.hardware):
+        if not any(warning in other for other in state.plan.warnings):
             dialogue.warn(warning)
-    for remark in remarks(now):
+    for remark in remarks(state):
         dialogue.warn(remark, "note")
-    settled = given(now.answers)
-    if settled:
-        dialogue.say(f"fixed by you: {', '.join(f'{name} {text_of(value)}' for name, value in settled.items())}")
+    fixed = given_answers(state.answers)
+    if fixed:
+        dialogue.say(f"fixed by you: {', '.join(f'{name} {text_of(value)}' for name, value in fixed.items())}")
     dialogue.say(INTRODUCTION)
 
 
-def _agree(run: WizardActions, now: WizardState) -> tuple[WizardState, Path | None]:
-    """Return the situation after the last question, and the file that was written, if any."""
-    settled = tuple(given(now.answers))
+def _ask_all(actions: WizardActions, state: WizardState) -> tuple[WizardState, Path | None]:
+    """Ask every question; return the state after the last one, and the file that was written, or None."""
+    answered_names = tuple(given_answers(state.answers))
     history: History = []
     while True:
-        question = next_question(now, (*settled, *(name for name, _ in history)))
+        question = next_question(state, (*answered_names, *(name for name, _ in history)))
         try:
             if question is None:
-                run.show(now.plan)
-                destination = _write(run, now, first=not history)
-                return _with_destination(now, destination), destination.path
-            options = question.options(now)
-            after = run.dialogue.ask(question, options, partial(now.asked, question.name), first=not history)
+                actions.show(state.plan)
+                destination = _ask_and_write(actions, state, first=not history)
+                return _with_destination(state, destination), destination.path
+            options = question.options(state)
+            after = actions.dialogue.ask(
+                question, options, partial(state.with_answer, question.name), first=not history
+            )
         except Back:
-            _, now = history.pop()
+            _, state = history.pop()
             continue
-        _print_changes(run, now, after)
-        if question.name == "script" and not _can_launch(run, after.answers):
-            run.dialogue.warn(_NO_SCRIPT.format(script_name(after.answers)), "note")
-        history.append((question.name, now))
-        now = after
+        _print_changes(actions, state, after)
+        if question.name == "script" and not _can_launch(actions, after.answers):
+            actions.dialogue.warn(_NO_SCRIPT.format(script_name(after.answers)), "note")
+        history.append((question.name, state))
+        state = after
 
 
-def _print_changes(run: WizardActions, before: WizardState, after: WizardState) -> None:
-    """Say what works badly, or is good to know, since the last answer."""
+def _print_changes(actions: WizardActions, before: WizardState, after: WizardState) -> None:
+    """Print the warnings and notes that the last answer brought."""
     for warning in new_warnings(before, after):
-        run.dialogue.warn(without_flag(warning))
+        actions.dialogue.warn(without_flag(warning))
     known = set(remarks(before))
     for remark in remarks(after):
         if remark not in known:
-            run.dialogue.warn(remark, "note")
+            actions.dialogue.warn(remark, "note")
 
 
-def _can_launch(run: WizardActions, answers: Answers) -> bool:
-    return run.elsewhere or is_there(answers)
+def _can_launch(actions: WizardActions, answers: Answers) -> bool:
+    return actions.for_another_machine or script_exists(answers)
 
 
-def _write(run: WizardActions, now: WizardState, first: bool) -> Destination:
-    """Ask where to write, and write; what cannot be written is said and asked again."""
-    plan, answers = now.plan, now.answers
+def _ask_and_write(actions: WizardActions, state: WizardState, first: bool) -> Destination:
+    """Ask where to write, and write the config; where that fails, print why and ask again."""
+    plan, answers = state.plan, state.answers
     path = Path(answers.out or default_path(plan))
     if answers.write is False:
         return Destination(path=None)
-    agreed = answers.write is True and not in_the_way(path, plan)
+    agreed = answers.write is True and not holds_something_else(path, plan)
     while True:
         destination = Destination(path=path)
         if not agreed:
-            question, options = ask_where(path, plan)
-            destination = run.dialogue.ask(question, options, partial(_writable, plan), first)
+            question, options = destination_question(path, plan)
+            destination = actions.dialogue.ask(question, options, partial(_check_readable, plan), first)
         agreed = False
         if destination.path is None:
             return destination
         path = destination.path
-        if in_the_way(path, plan) and not destination.overwrite:
+        if holds_something_else(path, plan) and not destination.overwrite:
             continue
         try:
-            run.write(path, plan)
+            actions.write(path, plan)
         except UserError as error:
-            run.dialogue.warn(str(error), "not possible")
+            actions.dialogue.warn(str(error), "not possible")
         else:
             return destination
 
 
-def _writable(plan: LaunchPlan, destination: Destination) -> Destination:
-    """Return the destination; raises `UserError` for a path that cannot be looked at, such as a folder."""
+def _check_readable(plan: LaunchPlan, destination: Destination) -> Destination:
+    """Return the destination. Raises `UserError` for a path that cannot be read, such as a folder."""
     if destination.path:
-        in_the_way(destination.path, plan)
+        holds_something_else(destination.path, plan)
     return destination
 
 
-def _with_destination(now: WizardState, destination: Destination) -> WizardState:
+def _with_destination(state: WizardState, destination: Destination) -> WizardState:
     path = destination.path
-    out = None if path is None or path == default_path(now.plan) else str(path)
-    return replace(now, answers=replace(now.answers, out=out, write=path is not None))
+    out = None if path is None or path == default_path(state.plan) else str(path)
+    return replace(state, answers=replace(state.answers, out=out, write=path is not None))
 
 
-def _afterwards(run: WizardActions, answers: Answers) -> int:
-    """Offer the self-test and the launch; return the exit code. The end of the input is a no."""
+def _offer_actions(actions: WizardActions, answers: Answers) -> int:
+    """Offer the self-test and the launch; return the exit code. The end of the input means no."""
     code, script = 0, script_name(answers)
     try:
-        if not run.elsewhere:
-            answers = _settle(
-                run,
+        if not actions.for_another_machine:
+            answers = _confirm_unless_answered(
+                actions,
                 answers,
                 "self_test",
                 "Run the self-test",
                 default=True,
-                more="`slipway doctor` checks what would keep this plan from running; it takes seconds.",
+                explanation="`slipway doctor` checks what would keep this plan from running; it takes seconds.",
             )
-            code = run.test(answers) if answers.self_test else 0
-            if not _can_launch(run, answers):
-                run.dialogue.warn(_NO_SCRIPT.format(script), "note")
+            code = actions.test(answers) if answers.self_test else 0
+            if not _can_launch(actions, answers):
+                actions.dialogue.warn(_NO_SCRIPT.format(script), "note")
                 answers = replace(answers, launch=False)
             elif code and answers.launch:
-                answers = replace(answers, launch=None)  # agreed to before anybody knew
+                answers = replace(answers, launch=None)  # ask again, now that the self-test failed
             failed = "The self-test failed. " if code else ""
-            more = "`slipway launch` starts the script as planned and stays with it until it ends."
-            answers = _settle(run, answers, "launch", f"{failed}Launch {script} now", default=False, more=more)
+            explanation = "`slipway launch` starts the script as planned and supervises it until it ends."
+            answers = _confirm_unless_answered(
+                actions, answers, "launch", f"{failed}Launch {script} now", default=False, explanation=explanation
+            )
     except (Quit, EndOfInput):
-        run.dialogue.say()
+        actions.dialogue.say()
         answers = replace(answers, launch=False)
-    run.save(answers)
-    return run.launch(answers) if answers.launch else code
+    actions.save(answers)
+    return actions.launch(answers) if answers.launch else code
 
 
-def _settle(run: WizardActions, answers: Answers, name: str, prompt: str, default: bool, more: str) -> Answers:
-    """Return the answers with a yes or no that was settled before or is asked now."""
+def _confirm_unless_answered(
+    actions: WizardActions, answers: Answers, name: str, prompt: str, default: bool, explanation: str
+) -> Answers:
+    """Return the answers with a yes or no for `name`: the given one, else the reply."""
     if getattr(answers, name) is not None:
         return answers
-    said = run.dialogue.confirm(prompt, default, more)
-    return replace(answers, self_test=said) if name == "self_test" else replace(answers, launch=said)
+    reply = actions.dialogue.confirm(prompt, default, explanation)
+    return replace(answers, self_test=reply) if name == "self_test" else replace(answers, launch=reply)

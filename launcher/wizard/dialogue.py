@@ -1,4 +1,4 @@
-"""Talks to a person in plain lines: shows a question, reads a reply, knows `back`, `?` and `quit`."""
+"""Ask a person in plain lines: print a question, read a reply, handle `back`, `?` and `quit`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...training.common.errors import UserError
-from .situation import Alternative, Question, resolve, without_flag
+from .state import AnswerOption, Question, parse_reply, without_flag
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,22 +21,22 @@ _NO_TERMINAL = (
 
 
 class Back(Exception):  # noqa: N818
-    """The person wants the question before."""
+    """The reply `back`: return to the question before."""
 
 
 class Quit(Exception):  # noqa: N818
-    """The person wants to leave."""
+    """The reply `quit`: leave the wizard."""
 
 
 class EndOfInput(Exception):  # noqa: N818
-    """No reply can come any more."""
+    """The input has ended, so that no reply can come."""
 
 
 class Dialogue:
-    """The terminal: the talk goes to stderr, replies are lines of stdin.
+    """Questions go to stderr, replies are lines of stdin.
 
-    Nothing moves the cursor and the terminal's own line editing is used, so that a screen reader and a program that
-    reads line by line follow it.
+    Nothing moves the cursor, and lines are edited by the terminal itself, so that a screen reader or a program can follow
+    line by line.
     """
 
     def __init__(self) -> None:
@@ -48,15 +48,15 @@ class Dialogue:
 
     @staticmethod
     def check_terminal() -> None:
-        """Raise `UserError` naming what replaces the conversation where nobody can read or reply."""
+        """Raise `UserError` where there is no terminal; its message names what to use instead of the conversation."""
         if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
             raise UserError(_NO_TERMINAL)
 
-    def say(self, text: str = "", style: str = "", whole: bool = False) -> None:
-        """Print a line, as it is: brackets are no markup. A `whole` one is not folded, so that it can be copied."""
+    def say(self, text: str = "", style: str = "", is_folded: bool = True) -> None:
+        """Print a line; brackets are no markup. One that is not folded can be copied from the terminal."""
         from rich.text import Text
 
-        self._console.print(Text(text, style=style), soft_wrap=whole or not self._folds)
+        self._console.print(Text(text, style=style), soft_wrap=not (is_folded and self._folds))
 
     def warn(self, text: str, kind: str = "warning") -> None:
         """Print a warning or a note."""
@@ -65,13 +65,13 @@ class Dialogue:
         self._console.print(Text.assemble((f"{kind}: ", "bold yellow"), text), soft_wrap=not self._folds)
 
     def show(self, part: RenderableType) -> None:
-        """Print what draws itself."""
+        """Print a rich renderable, such as a table."""
         self._console.print(part)
 
-    def ask(self, question: Question, options: Sequence[Alternative], accept: Callable[[Any], T], first: bool) -> T:
-        """Ask until `accept` takes the reply; return what it makes of it.
+    def ask(self, question: Question, options: Sequence[AnswerOption], accept: Callable[[Any], T], first: bool) -> T:
+        """Ask until `accept` takes the value of the reply; return the result of `accept`.
 
-        A `UserError` of a reply or of `accept` is said and the question asked again. Raises `Back`, `Quit` and
+        A `UserError` of the reply or of `accept` is printed and the question is asked again. Raises `Back`, `Quit` and
         `EndOfInput`.
         """
         self._draw(question, options)
@@ -79,27 +79,27 @@ class Dialogue:
         while True:
             reply = self._reply(prompt)
             if reply in ("?", "help"):
-                self.say(f"{question.more} {INTRODUCTION}")
+                self.say(f"{question.explanation} {INTRODUCTION}")
             elif reply == "back" and first:
                 self.say("This is the first question.")
             else:
                 try:
-                    _leave_on(reply)
-                    return accept(resolve(question, options, reply))
+                    _raise_on_command(reply)
+                    return accept(parse_reply(question, options, reply))
                 except UserError as error:
                     self.warn(without_flag(str(error)), "not possible")
 
-    def confirm(self, prompt: str, default: bool, more: str) -> bool:
-        """Return a yes or no. Raises `Quit` and `EndOfInput`."""
+    def confirm(self, prompt: str, default: bool, explanation: str) -> bool:
+        """Ask for yes or no and return it. Raises `Quit` and `EndOfInput`."""
         while True:
             reply = self._reply(f"{prompt} [{'Y/n' if default else 'y/N'}]: ").lower()
             if reply in ("", "y", "yes", "n", "no"):
                 return default if not reply else reply.startswith("y")
             if reply == "quit":
                 raise Quit
-            self.say(more if reply in ("?", "help") else f"{reply!r} is neither yes nor no. {more}")
+            self.say(explanation if reply in ("?", "help") else f"{reply!r} is neither yes nor no. {explanation}")
 
-    def _draw(self, question: Question, options: Sequence[Alternative]) -> None:
+    def _draw(self, question: Question, options: Sequence[AnswerOption]) -> None:
         from rich.table import Table
         from rich.text import Text
 
@@ -135,16 +135,16 @@ class Dialogue:
         return line.strip()
 
 
-def _prompt(question: Question, options: Sequence[Alternative]) -> str:
-    """Return the line that asks, with what Enter means in brackets."""
+def _prompt(question: Question, options: Sequence[AnswerOption]) -> str:
+    """Return the line that asks, with the meaning of Enter in brackets."""
     if question.numbered:
         count = sum(option.possible for option in options)
-        other = f", or type another {question.other}" if question.other else ""
-        return f"Choose 1 to {count}{other} [1]: " if count > 1 else f"Enter goes on with {options[0].label}: "
+        other = f", or type another {question.free_text}" if question.free_text else ""
+        return f"Choose 1 to {count}{other} [1]: " if count > 1 else f"Enter continues with {options[0].label}: "
     return f"{question.prompt}{f' [{options[0].label}]' if options else ''}: "
 
 
-def _leave_on(reply: str) -> None:
+def _raise_on_command(reply: str) -> None:
     if reply == "back":
         raise Back
     if reply in ("quit", "exit"):

@@ -6,19 +6,19 @@ from collections.abc import Iterator
 
 from ...training.common.apportion import apportion
 from ...training.common.plan_file import LaunchPlan
-from .script import batch_flags, is_own, script_name
-from .situation import WizardState
+from .script import batch_options, is_own_training, script_name
+from .state import WizardState
 
 
-def remarks(now: WizardState) -> Iterator[str]:
+def remarks(state: WizardState) -> Iterator[str]:
     """Yield a line for each."""
-    said = describe_split(now.plan, now.answers.intent.global_batch_size)
+    said = describe_split(state.plan, state.answers.intent.global_batch_size)
     if said:
         yield said
-    flags = batch_flags(now.answers)
+    flags = batch_options(state.answers)
     if flags:
-        yield f"{script_name(now.answers)} is started with {' '.join(flags)}, for a config carries no batch"
-    if now.plan.sharding in ("zero2", "zero3") and is_own(now.answers):
+        yield f"{script_name(state.answers)} is started with {' '.join(flags)}, for a config carries no batch"
+    if state.plan.sharding in ("zero2", "zero3") and is_own_training(state.answers):
         yield "Slipway's own training shards by FSDP2 and refuses DeepSpeed's ZeRO; name a script that uses DeepSpeed"
 
 

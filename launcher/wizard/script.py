@@ -1,4 +1,4 @@
-"""The script that the wizard starts: its words, whether it is there, what Slipway's own one must be told."""
+"""The script that the wizard starts: its command line, whether it exists, options for Slipway's own training."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .answers import Answers
 DEFAULT_SCRIPT = "bin/train.py"
 
 
-def read_script(text: str) -> str:
-    """Return the text of a script and its arguments. Raises `UserError` where a shell could not split it."""
+def check_script(text: str) -> str:
+    """Return the text of a script and its arguments unchanged. Raises `UserError` where a shell cannot split it."""
     try:
         words = shlex.split(text)
     except ValueError as error:
@@ -23,40 +23,40 @@ def read_script(text: str) -> str:
     return text
 
 
-def script_of(answers: Answers) -> list[str]:
-    """Return the script and its arguments. Raises `UserError`, see `read_script`."""
-    words = shlex.split(read_script(answers.script)) if answers.script else [train_script()]
-    return [*words, *batch_flags(answers)]
+def script_words(answers: Answers) -> list[str]:
+    """Return the script and its arguments as words. Raises `UserError`, see `check_script`."""
+    words = shlex.split(check_script(answers.script)) if answers.script else [train_script()]
+    return [*words, *batch_options(answers)]
 
 
 def script_name(answers: Answers) -> str:
-    """Return what is started, without its arguments."""
-    words = script_of(answers)
+    """Return the script, or `-m` and the module, without arguments."""
+    words = script_words(answers)
     return " ".join(words[: 2 if words[0] == "-m" else 1])
 
 
-def is_there(answers: Answers) -> bool:
-    """Return whether the script can be started from this folder; of a module only Python knows."""
-    first = script_of(answers)[0]
+def script_exists(answers: Answers) -> bool:
+    """Return whether the script exists, seen from this folder; of a module it is taken to exist."""
+    first = script_words(answers)[0]
     return first == "-m" or Path(first).is_file()
 
 
-def is_own(answers: Answers) -> bool:
+def is_own_training(answers: Answers) -> bool:
     """Return whether Slipway's own training is started."""
     words = shlex.split(answers.script or DEFAULT_SCRIPT)
     return Path(words[0]).parts[-2:] == Path(DEFAULT_SCRIPT).parts
 
 
-def batch_flags(answers: Answers) -> list[str]:
-    """Return how Slipway's own training is told the batch, which a config has no place for; what it is told stays."""
-    if not is_own(answers):
+def batch_options(answers: Answers) -> list[str]:
+    """Return the options that give Slipway's own training the batch, which is not in a config; none that it has already."""
+    if not is_own_training(answers):
         return []
-    intent, given = answers.intent, {word.split("=")[0] for word in shlex.split(answers.script or "")}
+    intent, given_answers = answers.intent, {word.split("=")[0] for word in shlex.split(answers.script or "")}
     flags = []
-    if intent.global_batch_size is not None and "--batch-size" not in given:
+    if intent.global_batch_size is not None and "--batch-size" not in given_answers:
         flags += ["--batch-size", str(intent.global_batch_size), "--batch-rule", "fixed"]
     for name in ("micro_batch_size", "gradient_accumulation"):
         value = getattr(intent, name)
-        if value is not None and flag_of(name) not in given:
+        if value is not None and flag_of(name) not in given_answers:
             flags += [flag_of(name), str(value)]
     return flags

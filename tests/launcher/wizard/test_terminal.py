@@ -20,6 +20,7 @@ from tests.launcher.machines import FOLDER
 
 pexpect = pytest.importorskip("pexpect")
 
+OWN = "[Slipway's own training]"
 WIZARD = [sys.executable, str(ROOT / "bin" / "wizard.py")]
 # Wide, so that no line is folded; dumb, so that no style stands between the words.
 TERMINAL = {"TERM": "dumb", "NO_COLOR": "1", "COLUMNS": "400", "LINES": "50"}
@@ -81,7 +82,7 @@ def test_enter_takes_every_recommendation_and_the_launch_runs_the_script(
 ) -> None:
     (tmp_path / "mine.py").write_text("import sys\nprint('my', *sys.argv[1:])\nsys.exit(7)\n", encoding="utf-8")
     typist = sit_down("--device", "cpu", "--num-processes", "1", "--save-answers", "a.yaml")
-    machine = typist.reply("Script and its arguments [bin/train.py]", "mine.py arguments")
+    machine = typist.reply("Script and its arguments [Slipway's own training]", "mine.py arguments")
     assert "usable CPUs" in machine
     assert "fixed by you: device cpu, num_processes 1" in machine
     typist.reply("[1]")  # precision
@@ -112,14 +113,14 @@ def test_processes_and_precision_are_changed_and_no_file_is_written(
     sit_down: Callable[..., Typist], tmp_path: Path
 ) -> None:
     typist = sit_down(*of("8xh100"))
-    typist.reply("[bin/train.py]")
+    typist.reply(OWN)
     typist.reply("[1]")  # device
     assert "  4  4 of 8 devices stay free" in typist.reply("[8]", "4")
     typist.reply("Choose 1 to 4 [1]", "fp16")
     typist.reply("[left open]", "300k")
     typist.reply("Choose 1 to 4 [1]")  # sharding
     typist.reply("Samples of a step [left open]", "30")
-    uneven = typist.reply("[the whole share]", "4")
+    uneven = typist.reply("[the complete share]", "4")
     assert "note: 30 samples on 4 processes are uneven shares: 2 with 8, 2 with 7." in uneven
     told = typist.reply("Choose 1 to 2 [1]", "yes")
     assert "--batch-size 30 --batch-rule fixed --micro-batch-size 4" in told
@@ -136,7 +137,7 @@ def test_processes_and_precision_are_changed_and_no_file_is_written(
 
 def test_what_cannot_work_is_said_at_once_and_asked_again(sit_down: Callable[..., Typist], tmp_path: Path) -> None:
     typist = sit_down(*of("2xrtx4090"))
-    typist.reply("[bin/train.py]")
+    typist.reply(OWN)
     typist.reply("[1]")
     typist.reply("[2]", "3")
     refused = typist.reply("[2]", "two")
@@ -149,9 +150,9 @@ def test_what_cannot_work_is_said_at_once_and_asked_again(sit_down: Callable[...
 
 def test_what_works_badly_is_warned_of_and_back_undoes_it(sit_down: Callable[..., Typist]) -> None:
     typist = sit_down(*of("t4"))
-    assert "This is the first question." in typist.reply("[bin/train.py]", "back") + typist.reply("[bin/train.py]")
+    assert "This is the first question." in typist.reply(OWN, "back") + typist.reply(OWN)
     typist.reply("[1]", "?")
-    assert "What the model is computed on." in typist.reply("[1]")
+    assert "The kind of device that computes the model." in typist.reply("[1]")
     typist.reply("Choose 1 to 3 [1]", "bf16")
     assert "warning: Tesla T4 has no native bf16" in typist.reply("[left open]", "back")
     assert "1  fp16 (recommended)" in typist.reply("Choose 1 to 3 [1]")
@@ -168,11 +169,11 @@ def test_what_works_badly_is_warned_of_and_back_undoes_it(sit_down: Callable[...
 def test_a_file_that_is_there_is_kept_unless_chosen(sit_down: Callable[..., Typist], tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("mine\n", encoding="utf-8")
     typist = sit_down(*of("t4"))
-    for prompt in ("[bin/train.py]", "[1]", "[1]", "[left open]", "[left open]", "[1]"):
+    for prompt in (OWN, "[1]", "[1]", "[left open]", "[left open]", "[1]"):
         typist.reply(prompt)
     typist.reply("another path [1]", "c.yaml")
     offered = typist.reply("another path [1]", "/proc/nowhere/c.yaml")
-    assert "1  c_2.yaml (recommended): c.yaml holds something else and stays" in offered
+    assert "1  c_2.yaml (recommended): c.yaml holds something else and is kept" in offered
     assert "2  overwrite: c.yaml is replaced" in offered
     assert "not possible: /proc/nowhere/c.yaml: " in typist.reply("another path [1]", "quit")
     assert typist.end()[1] == 1
@@ -182,7 +183,7 @@ def test_a_file_that_is_there_is_kept_unless_chosen(sit_down: Callable[..., Typi
 
 def test_ctrl_c_leaves_nothing(sit_down: Callable[..., Typist], tmp_path: Path) -> None:
     typist = sit_down("--device", "cpu")
-    typist.reply("[bin/train.py]")
+    typist.reply(OWN)
     typist.child.expect_exact("[1]: ")
     typist.child.sendintr()
     said, code = typist.end()
@@ -203,7 +204,7 @@ def test_ctrl_c_while_accelerate_reads_the_file_leaves_nothing(sit_down: Callabl
 
 def test_the_end_of_the_input_is_one_line(sit_down: Callable[..., Typist], tmp_path: Path) -> None:
     typist = sit_down("--device", "cpu")
-    typist.reply("[bin/train.py]")
+    typist.reply(OWN)
     typist.child.expect_exact("[1]: ")
     typist.child.sendeof()
     said, code = typist.end()

@@ -17,8 +17,8 @@ from slipway.launcher.plan import accelerate_config
 from slipway.launcher.plan.make_plan import Intent, make_plan
 from slipway.launcher.plan.options import add_intent, intent_of
 from slipway.launcher.wizard.actions import WizardActions
-from slipway.launcher.wizard.answers import Answers, plan_flags, read_answers, to_yaml
-from slipway.launcher.wizard.answers import given as said
+from slipway.launcher.wizard.answers import Answers, read_answers, to_plan_options, to_yaml
+from slipway.launcher.wizard.answers import given_answers as said
 from slipway.launcher.wizard.conversation import converse
 from slipway.launcher.wizard.destination import default_path
 from slipway.launcher.wizard.dialogue import Dialogue, Quit
@@ -53,7 +53,7 @@ def test_the_flags_of_an_intent_say_the_same(intent: Intent, tmp_path: Path, mon
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     parser = make_parser("plan", "")
     add_intent(parser)
-    assert intent_of(parse(parser, plan_flags(intent))) == intent
+    assert intent_of(parse(parser, to_plan_options(intent))) == intent
 
 
 def test_an_auto_that_was_said_over_a_settings_file_stays_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_an_auto_that_was_said_over_a_settings_file_stays_said(tmp_path: Path, m
     parser = make_parser("plan", "")
     add_intent(parser)
     intent = intent_of(parse(parser, ["--device", "auto"]))
-    assert plan_flags(intent) == ["--device", "auto", "--num-workers", "1"]
+    assert to_plan_options(intent) == ["--device", "auto", "--num-workers", "1"]
 
 
 @pytest.mark.parametrize("intent", INTENTS)
@@ -231,7 +231,9 @@ def test_after_the_file_nothing_is_launched_without_a_yes(
         SimpleNamespace(main=lambda flags: calls.append(flags[-1]) or 42),
     )
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(["mine.py", *[""] * 6, *last_replies, ""])))
-    run = WizardActions(dialogue=Dialogue(), elsewhere=False, overwrite=False, answers_from=None, save_to="a.yaml")
+    run = WizardActions(
+        dialogue=Dialogue(), for_another_machine=False, overwrite=False, answers_from=None, save_to="a.yaml"
+    )
     assert converse(run, MACHINES["t4"], Answers()) == code
     assert run.outcome == "accelerate_configs/cuda.yaml is written"
     assert calls == ["mine.py"] * launched
@@ -243,7 +245,7 @@ def test_what_a_flag_brings_is_told_at_the_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("quit\n"))
-    run = WizardActions(dialogue=Dialogue(), elsewhere=True, overwrite=False, answers_from=None, save_to=None)
+    run = WizardActions(dialogue=Dialogue(), for_another_machine=True, overwrite=False, answers_from=None, save_to=None)
     with pytest.raises(Quit):
         converse(run, MACHINES["t4"], Answers(intent=Intent(mixed_precision="bf16", global_batch_size=9)))
     told = capsys.readouterr().err
