@@ -54,10 +54,10 @@ def draw(
 
 
 def _idle(plan: LaunchPlan, choice: Choice) -> bool:
-    """Return whether a choice is a default that does nothing."""
+    """Return whether a choice is a default that changes nothing."""
     if choice.origin != "default":
         return False
-    if choice.field == "share_weights" or value_of(plan, choice.field) == "none":
+    if choice.field == "share_weights" or getattr(plan, choice.field, True) in (None, ()):
         return True
     return plan.num_machines == 1 and choice.field in ("num_machines", "machine_rank", "rdzv_backend")
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from slipway.training.common.plan_file import PLAN_VARIABLE
+from slipway.training.run.planning import accelerate_says, launched_compile_backend
 from slipway.training.tasks.task import Batch
 from tests.training.launch_plans import write_plan
 from tests.training.misbehaviour import ActingTask, events_of, record_of, run, send
@@ -88,6 +89,23 @@ def test_accumulation_compile_and_workers_arrive_by_the_plan_alone(
     assert plan["reasons"]["compile_backend"] == "launch plan: fixed by you"
     assert record["config"]["compile"] is True, "a person asked for it"
     assert record["config"]["device"] == "auto", "nobody did"
+
+
+@pytest.mark.usefixtures("bare")
+def test_where_there_is_a_plan_what_accelerate_s_launcher_says_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = write_plan(tmp_path / "plan.json")
+    variables = {"ACCELERATE_MIXED_PRECISION": "bf16", "ACCELERATE_DYNAMO_BACKEND": "EAGER", "ACCELERATE_USE_FSDP": "1"}
+    for name, value in {**settings, **variables}.items():
+        monkeypatch.setenv(name, value)
+    assert (accelerate_says("ACCELERATE_USE_FSDP"), launched_compile_backend()) == ("", None)
+    monkeypatch.delenv("ACCELERATE_USE_FSDP")  # it would have Accelerate itself look for a group of processes
+    with started(1, tmp_path / "output", run, ["--runs-dir", str(tmp_path), "--epochs", "1"]) as group:
+        assert group.exit_codes() == [0], group.output()
+    record = record_of(tmp_path)
+    assert record["recipe"]["resolution"]["mixed_precision"] == "no"
+    assert (record["plan"]["compile_backend"], record["plan"]["sharding"]) == (None, "replicate")
 
 
 @pytest.mark.usefixtures("bare")
