@@ -70,7 +70,7 @@ def describe_options(options: type) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class GeneralOptions:
-    """The options of any training: what is learned beside the task, how it is computed, where the run is kept."""
+    """The options of any training: what is learned apart from the task, how it is computed, where the run is kept."""
 
     stages_config: str = option(
         "default", RECIPE, "stages to train: default, conservative, aggressive, minimal, or a YAML file"
@@ -240,7 +240,7 @@ class GeneralOptions:
 
     @property
     def effective_batch_rule(self) -> BatchRule:
-        """The batch rule, whichever way it was spelled."""
+        """The batch rule, from whichever of the two options gives it."""
         if self.batch_rule is not None:
             return self.batch_rule
         if self.auto_adjust_batch_size is not None:

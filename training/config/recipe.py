@@ -22,25 +22,25 @@ MixedPrecision = Literal["no", "fp16", "bf16"]
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One part of a recipe. It takes over the best weights of the stage before and starts a fresh optimizer."""
+    """A part of a recipe: it continues from the best weights of the stage before, with a new optimizer."""
 
     name: str
     epochs: int
     learning_rate_factor: float = 1.0
-    """Times the recipe's learning rate."""
+    """The recipe's learning rate is multiplied by it."""
     schedule: Schedule = "cosine"
     warmup_epochs: float = 1.0
     final_fraction: float = 0.01
-    """The share of the peak learning rate that is left at the last step."""
+    """The learning rate of the last step, relative to the peak."""
     weight_decay: float = 0.05
     patience: int | None = None
-    """Epochs without improvement after which the stage stops; None: it runs to its end."""
+    """Epochs without improvement after which the stage ends; None: it has all its epochs."""
     min_delta: float = 0.0
-    """The least gain in the monitored metric that counts as an improvement."""
+    """The smallest gain in the monitored metric that counts as an improvement."""
     improvement_threshold: float = -1.0
-    """The next stage starts only if this one improved on the best so far by at least this; negative: always."""
+    """The next stage starts only if this one improved on the best before it by at least this; negative: always."""
     options: Any = None
-    """What the stage sets in its task: an instance of the task's `stage_options`; None: nothing."""
+    """The settings of the task in this stage, an instance of its `stage_options`; None: it has none."""
 
     def __post_init__(self) -> None:
         where = f"stage {self.name!r}"
@@ -53,15 +53,15 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec:
-    """What is trained, as far as the recipe knows it."""
+    """What is trained, as far as the recipe knows the task."""
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    """What the task was told that decides what is learned, as plain values."""
+    """The task's options that decide what is learned, as plain values."""
     model_fingerprint: str | None = None
-    """Tells the model's structure from another's; None until the model is made."""
+    """Hash of the model's structure; None until the model is made."""
     data_fingerprint: str | None = None
-    """Tells the samples from others; None until they are read. Where they lie is no part of it."""
+    """Hash of the samples, wherever they are stored; None until they are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +81,12 @@ class OptimizerSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Resolution:
-    """Where hardware reaches the recipe: resolved once at the start of a run, then frozen."""
+    """What the hardware decides in a recipe: resolved once at the start of a run, then frozen."""
 
     num_processes: int
     global_batch_size: int
     batch_size_factor: float
-    """What the learning rate is multiplied by for the global batch."""
+    """The learning rate is multiplied by it because of the global batch."""
     mixed_precision: MixedPrecision
 
 
@@ -98,7 +98,7 @@ class Recipe:
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     stages: tuple[Stage, ...] = ()
     batch_size: int = 32
-    """The base: the global batch of one process."""
+    """The base batch: the global batch with one process."""
     batch_rule: BatchRule = "scale"
     learning_rate_rule: LearningRateRule = "linear"
     monitor: str = "accuracy"
@@ -110,9 +110,10 @@ class Recipe:
     max_steps: int | None = None
     """Optimizer steps of the complete run."""
     bad_steps: int = 5
-    """Steps in a row with a loss or gradient that is not finite, after which training goes back and passes over them."""
+    """Steps in a row with a loss or gradient that is not finite, after which training goes back and skips their batches."""
     loss_spike_score: float | None = None
-    """Robust standard deviations above the recent losses at which one is a spike, gone back from alike; none: never."""
+    """Robust standard deviations above the recent losses that make a loss a spike, from which training goes back too;
+    None: no loss does."""
     seed: int = 0
     resolution: Resolution | None = None
 
@@ -139,7 +140,7 @@ class Recipe:
 
     @property
     def resolved(self) -> Resolution:
-        """What was resolved at the start of the run."""
+        """The resolution. Raises `ValueError` before `resolve`."""
         if self.resolution is None:
             raise ValueError("the recipe is not resolved yet: call `resolve` first")
         return self.resolution
@@ -150,7 +151,7 @@ class Recipe:
         return self.optimizer.learning_rate * self.resolved.batch_size_factor
 
     def first_epoch(self, stage_number: int) -> int:
-        """Return the epoch of the run at which a stage starts: a function of the recipe, not of what stopped early."""
+        """Return the epoch of the run at which a stage starts, counted as if no stage ended early."""
         return sum(stage.epochs for stage in self.stages[:stage_number])
 
     def as_dict(self) -> dict[str, Any]:
@@ -159,12 +160,12 @@ class Recipe:
 
     @property
     def base_hash(self) -> str:
-        """The hash of what the user asked for, without what the hardware resolved."""
+        """The hash of what the user asked for, without the resolution."""
         return _hash({name: value for name, value in self.as_dict().items() if name != "resolution"})
 
     @property
     def hash(self) -> str:
-        """The hash of the whole recipe, of which the learned weights are a function."""
+        """The hash of the complete recipe, which alone decides the learned weights."""
         return _hash(self.as_dict())
 
 

@@ -33,7 +33,7 @@ def read_settings(
     """Return what all levels set together, by option of `options`.
 
     `flags` holds values by option, as text or typed, `config` is the file of `--config`, `folder` the working folder
-    unless given. A run that is resumed by name brings what it is to learn, so that nothing has to be said again. Raises
+    unless given. A run that is resumed by name brings its own options of the recipe, so they need not be repeated. Raises
     `UserError` that names the file and key, the variable or the flag. Each level must make sense by itself.
     """
     reader = _reader_of(options)
@@ -47,7 +47,7 @@ def read_settings(
 
 
 def settings_of(config: GeneralOptions, plan: LaunchedPlan | None) -> Level:
-    """Return the settings of a config that was made in Python: what it leaves open is as the launch plan says."""
+    """Return the settings of a config that was made in Python; what it leaves open comes from the launch plan."""
     options = type(config)
     own = {
         field.name: Setting(value=value, origin="user")
@@ -97,17 +97,17 @@ def _with_resume(plan: LaunchedPlan | None, options: type[GeneralOptions], setti
 
 
 def _read_resumed_run(config: GeneralOptions, reader: SettingsReader) -> Level:
-    """Return what the run that `resume` names was told to learn, and its place; nothing where it names none."""
+    """Return the options of the recipe, and the place, of the run that `resume` names; {} if it names none."""
     if config.resume is None or config.resume == "auto":
         return {}
     folder = resolve_name(config.resume, Path(config.runs_dir)).run
     saved, where = read_record(folder).get("config"), format_path(folder / RECORD)
     if not isinstance(saved, dict):
-        raise UserError(f"{where}: it does not say what the run was told; start another run")
+        raise UserError(f"{where}: it does not hold the options of the run; start another run")
     told = {
         field.name: saved[field.name]
         for field in dataclasses.fields(config)
-        # One that it lacks is of another version of the program.
+        # An option that the record lacks was added by a later version.
         if (field.metadata["group"].decides_weights or field.name == "experiment_name") and field.name in saved
     }
     told["runs_dir"] = str(folder.parent)
@@ -116,7 +116,7 @@ def _read_resumed_run(config: GeneralOptions, reader: SettingsReader) -> Level:
 
 def _format_value(value: Any) -> str:
     if value is None:
-        return "none"
+        return "None"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ",".join(f"{one:g}" for one in value) if isinstance(value, tuple) else str(value)

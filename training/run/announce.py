@@ -1,4 +1,4 @@
-"""What is told of a run before its first step: what was chosen for the user and why, and what to expect."""
+"""Reports before the first step of a run: what was chosen for the user and why, and what to expect."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .planning import launched_compile_backend
 from .training_config import TrainingConfig
 
 _FEW_STEPS = 10
-"""Steps an epoch below which several processes are called a poor bargain."""
+"""With fewer steps in an epoch, several processes are reported to gain little."""
 
 
 def announce_run(trainer: Trainer, name: str) -> None:
-    """Tell a trainer's observers what is about to be trained, and what to expect of it."""
+    """Report to a trainer's observers what is about to be trained, and what to expect of it."""
     observer = trainer.runtime.observer
     observer.on_run_start(
         RunStart(
@@ -53,10 +53,10 @@ def report_decisions(
     settings: dict[str, str],
     notes: tuple[str, ...],
 ) -> None:
-    """Tell the batch rule, what became of the wish for several devices, what the data and the device's settings are."""
+    """Report the batch rule, a fall-back to one device, a refusal to compile, notes on the data, settings of the device."""
     resolved = recipe.resolved
     processes = f"{resolved.num_processes} process{'es' if resolved.num_processes > 1 else ''}"
-    told = [
+    decisions = [
         Decision(
             kind="batch_rule",
             reason=(
@@ -72,29 +72,31 @@ def report_decisions(
     ]
     fallback = DeviceManager.multi_gpu_fallback(config.device) if config.multi_gpu else None
     if fallback:
-        told.append(Decision(kind="device_fallback", reason=fallback.message, warning=True, fields=fallback.as_dict()))
+        decisions.append(
+            Decision(kind="device_fallback", reason=fallback.message, warning=True, fields=fallback.as_dict())
+        )
     count = DeviceManager.device_count(plan.device)
     if config.multi_gpu and plan.world_size == 1 and count > 1:
         start = f"accelerate launch --multi_gpu --num_processes {count} bin/train.py"
         reason = f"--multi-gpu: one process drives one of {count} {plan.device} devices; to use all: {start}"
-        told.append(Decision(kind="idle_devices", reason=reason, warning=True, fields={"devices": count}))
+        decisions.append(Decision(kind="idle_devices", reason=reason, warning=True, fields={"devices": count}))
     backend = launched_compile_backend()
     if plan.compile_backend is None and (config.compile or backend):
         why = "--no-compile" if config.compile is False else "with FSDP2 it is not done"
         named = f" ({backend})" if backend else ""
         reason = f"the launch asks for torch.compile{named}, but {why}: steps run as written"
-        told.append(Decision(kind="not_compiled", reason=reason, warning=True, fields={"backend": backend}))
-    told += [Decision(kind="data_note", reason=note, fields={}) for note in notes]
-    told += [
+        decisions.append(Decision(kind="not_compiled", reason=reason, warning=True, fields={"backend": backend}))
+    decisions += [Decision(kind="data_note", reason=note, fields={}) for note in notes]
+    decisions += [
         Decision(kind="device_setting", reason=f"{name} {reason}", fields={"setting": name})
         for name, reason in settings.items()
     ]
-    for decision in told:
+    for decision in decisions:
         observer.on_decision(decision)
 
 
 def describe_preparation(preparation: Preparation, source: str) -> tuple[Decision, ...]:
-    """Return what is told of how a data set came about."""
+    """Return the decisions that report where a data set comes from."""
     count = len(preparation.data.store)
     clips = f"{count:,} clip{'' if count == 1 else 's'}"
     took = f"{preparation.seconds:.{1 if preparation.seconds >= 1 else 2}f} s"

@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = make_config(TrainingConfig, settings)
         debug = config.debug
         if "explain" in flags:
-            if _speaks():
+            if _prints():
                 print("\n".join(explain(config, settings)))
             return 0
         # Imported late, so that --help and a typo answer at once.
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_error(error)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        if _speaks():
+        if _prints():
             print("interrupted: what was not saved is lost", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
@@ -133,11 +133,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _print_error(error: UserError | TrainingFailed) -> None:
     if error.is_alone and os.environ.get("RANK") != "0":
         print(f"error: rank {os.environ.get('RANK')}: {error}", file=sys.stderr)
-    elif _speaks() or (error.is_alone is None and os.environ.get("LOCAL_RANK") == "0"):
-        # Before the ranks have met, each machine may have an error of its own, such as a file that it lacks.
+    elif _prints() or (error.is_alone is None and os.environ.get("LOCAL_RANK") == "0"):
+        # Before the ranks are connected, each machine may have its own error, such as a missing file.
         print(f"error: {error}", file=sys.stderr)
 
 
-def _speaks() -> bool:
-    # Ranks fail alike; one of them speaks. A rank without a world, which is the error, speaks for itself.
+def _prints() -> bool:
+    # All ranks fail in the same way, so one prints the error; a rank whose error is that it has no world prints its own.
     return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"

@@ -1,4 +1,4 @@
-"""Records of runs as earlier versions wrote them, read as this version writes them."""
+"""Conversion of the records that earlier versions wrote of their runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..tasks.task import Task
 
 
 def recipe_of_record(record: Mapping[str, Any], task: Task) -> dict[str, Any]:
-    """Return the recipe of a run's record; what an earlier version did not note of the task is left out.
+    """Return the recipe of a run's record in the present layout, without what an earlier version did not record.
 
     Raises `UserError` for a record of another version that cannot be read.
     """

@@ -1,4 +1,4 @@
-"""The run that a start belongs to: a new folder, or one that is taken up again, locked against a second writer."""
+"""Opening a run: a new folder, or that of a run which is resumed, locked against a second writer."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ from .resume import Found, continued_recipe, differences_of, find_run, folder_to
 from .training_config import TrainingConfig
 
 _LOCK_WAIT_SECONDS = 15.0
-"""For a process of this run that was just killed to go."""
+"""Time for a killed process of this run to end."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRun:
-    """A run's folder and the recipe it goes on with."""
+    """A run's folder, recipe and plan, and where it is resumed."""
 
     name: str
     folder: Path | None
     """None on ranks that do not write."""
     shared_folder: Path
-    """The same on every rank; on another machine it may not be there."""
+    """The same on every rank; another machine may not have it."""
     recipe: Recipe
     plan: Plan
     record: Mapping[str, Any]
-    """The `run.json` of a run that is taken up; on ranks that do not write nothing."""
+    """The `run.json` of a run that is resumed; {} for a new one, and on ranks that do not write."""
     manifest: Manifest | None
     problems: tuple[str, ...]
     differences: tuple[str, ...]
     is_older: bool
-    """There are newer good checkpoints than the manifest's, which were not asked for."""
+    """Whether an older checkpoint than the newest good one was asked for."""
     is_resumed: bool
     result: dict[str, Any] | None
-    """Of a run that is finished already."""
+    """Of a run that was finished before; None for others."""
 
 
 def open_run(
@@ -63,10 +63,10 @@ def open_run(
     ranks: Ranks,
     stack: ExitStack,
 ) -> OpenRun:
-    """Return the run on every rank; rank 0 holds its lock until `stack` is closed. What is refused leaves no folder.
+    """Return the run, on every rank; rank 0 holds its lock until `stack` is closed. A refusal leaves no folder.
 
-    `mixed_precision` is what a new run trains in; the config says what was asked for. Raises `UserError` on every rank where
-    there is nothing to resume, the recipe differs, the folder cannot be made or another process writes there.
+    `mixed_precision` is what a new run trains in; that of the config is what was asked for. Raises `UserError` on every rank
+    if there is nothing to resume, the recipe differs, the folder cannot be made or another process writes there.
     """
     found, error = None, None
     if ranks.is_main and config.resume is not None:
@@ -120,13 +120,13 @@ def open_run(
 
 
 def _find_and_lock(resume: str, runs_dir: Path, name: str, stack: ExitStack) -> Found | None:
-    """Return the run as it stands once no other process writes it; a finished one stays untouched."""
+    """Return the run, once no other process writes it; a finished run is not locked."""
     folder = folder_to_resume(resume, runs_dir, name)
     if folder is None:
         return None
     if not is_finished(read_record(folder)):
         stack.enter_context(lock_run(folder, _LOCK_WAIT_SECONDS))
-    # Whoever held the lock may have saved meanwhile, or have come to the end.
+    # The process that held the lock may have saved since, or finished the run.
     return find_run(resume, runs_dir, name)
 
 
@@ -137,26 +137,26 @@ def _new_folder(config: TrainingConfig, name: str, stack: ExitStack) -> Path:
 
 
 def _compare_ranks(recipe: Recipe, ranks: Ranks) -> None:
-    """Agree that all ranks train the same: each may have read other files, or another environment. Raises `UserError`."""
+    """Raise `UserError` on all ranks if one has another recipe: each may have read other files, or another environment."""
     own = recipe.as_dict()
     main = json.loads(ranks.broadcast_text(json.dumps(own)))
     error = None
     if differences := differences_of(main, own):
         error = UserError(
-            f"rank {ranks.rank} is to train another recipe than rank 0: {', '.join(differences)}; give every process the "
+            f"rank {ranks.rank} has another recipe than rank 0: {', '.join(differences)}; give every process the "
             "same options, files and environment"
         )
     ranks.raise_on_all_ranks(error)
 
 
 def _link_log(run_folder: Path, rank: int) -> None:
-    """Give the log that a launcher keeps of this rank a name in the run's folder too."""
+    """Link the launcher's log of this rank into the run's folder."""
     launch_folder = os.environ.get("SLIPWAY_LAUNCH_FOLDER")
     if not launch_folder or not run_folder.is_dir():
         return
     log = Path(launch_folder) / f"rank_{rank}.log"
     logs = run_folder / "logs"
-    # Not on another file system; the launcher then keeps its own folder.
+    # Not possible on another file system; the log is then in the launcher's folder alone.
     with suppress(OSError):
         logs.mkdir(exist_ok=True)
         number = 1
@@ -170,7 +170,7 @@ def _log_name(rank: int, number: int) -> str:
 
 
 def restore_run(run: OpenRun, trainer: Trainer, observer: Observer, ranks: Ranks) -> None:
-    """Put the trainer where the run's checkpoint was taken, and tell what that supersedes."""
+    """Restore the run's checkpoint in the trainer, and report where it continues."""
     if not run.is_resumed:
         return
     for problem in run.problems:
@@ -184,7 +184,7 @@ def restore_run(run: OpenRun, trainer: Trainer, observer: Observer, ranks: Ranks
     if trainer.progress.stage >= len(trainer.recipe.stages):
         raise UserError(f"{run.name}: it stands in stage {trainer.progress.stage + 1}, which the recipe no longer has")
     if run.is_older:
-        # Before the journal says so: whoever takes the newest checkpoint from now on goes on from this one.
+        # Before the journal reports it: a later resume from the newest checkpoint has to continue from this one.
         trainer.save_as_newest()
     step = trainer.progress.step
     reason = f"{run.name}: goes on after step {step}" if checkpoint else f"{run.name}: no checkpoint, so from the start"
@@ -192,7 +192,7 @@ def restore_run(run: OpenRun, trainer: Trainer, observer: Observer, ranks: Ranks
 
 
 def _move_cursor(trainer: Trainer, state: Mapping[str, Any]) -> None:
-    """Where a change of the batch size was allowed: stand at the step of an epoch that has seen about as many samples."""
+    """After a change of the batch size, move to the step of the epoch with about as many samples seen."""
     before = int(state["recipe"]["resolution"]["global_batch_size"])
     now = trainer.recipe.resolved.global_batch_size
     if before != now:

@@ -1,4 +1,4 @@
-"""Where a result comes from: the versions of what computed it, the commit of the user's code and that of Slipway's."""
+"""The origin of a result: versions of the packages, the commit of the user's code and that of Slipway's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PACKAGES = ("torch", "accelerate", "datasets", "numpy", "safetensors")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what computes."""
+    """Return the versions of Python, Slipway and the packages that compute."""
     found = {"python": platform.python_version(), "slipway": __version__}
     for package in _PACKAGES:
         try:
@@ -33,7 +33,7 @@ def slipway_commit() -> str | None:
 def script_commit(script: str | None) -> str | None:
     """Return the commit of the repository that holds the user's script, with `+changes` where its tree differs from it.
 
-    Where the script is Slipway's own command, or none, it is that of the repository around the working folder. None
+    If the script is Slipway's own command, or None, it is the commit of the repository around the working folder. None
     outside git.
     """
     if script is None or Path(script).is_relative_to(Path(__file__).resolve().parents[2] / "bin"):
@@ -49,8 +49,11 @@ def script_commit(script: str | None) -> str | None:
 
 
 def _commit_of(folder: Path) -> str | None:
-    commit = _git(folder, "rev-parse", "HEAD")
-    return commit and f"{commit}+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else commit
+    lines = (_git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no") or "").splitlines()
+    # Before its first commit a repository answers "(initial)".
+    commit = next((line.split()[-1] for line in lines if line.startswith("# branch.oid ") and "(" not in line), None)
+    has_changes = any(not line.startswith("#") for line in lines)
+    return f"{commit}+changes" if commit and has_changes else commit
 
 
 def _is_tracked(path: Path) -> bool:
@@ -58,8 +61,8 @@ def _is_tracked(path: Path) -> bool:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """Return what git says; None where it fails or there is none."""
-    command = ["git", "-C", str(folder), *arguments]
+    """Return the output of git; None if it fails or is not installed."""
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):

@@ -1,4 +1,4 @@
-"""Finding the run to resume, and comparing its recipe and data with what is asked for now."""
+"""Finding the run to resume, and comparing its recipe with the one that is asked for."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ _IN_WORDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A run that is to go on."""
+    """A run that is to be resumed."""
 
     folder: Path
     record: Mapping[str, Any]
     """Its `run.json`."""
     manifest: Manifest | None
-    """The checkpoint to go on from; none: it starts from the beginning, in the same folder."""
+    """The checkpoint to resume from; None: the run starts again, in the same folder."""
     problems: tuple[str, ...] = ()
-    """What is wrong with newer checkpoints."""
+    """The damage of newer checkpoints."""
     is_older: bool = False
-    """There are newer good checkpoints, which were not asked for."""
+    """Whether an older checkpoint than the newest good one was asked for."""
 
     @property
     def is_finished(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Whether the run has nothing left to train."""
         return is_finished(self.record)
 
 
 def is_finished(record: Mapping[str, Any]) -> bool:
-    """Return whether the run of a record came to its end."""
+    """Return whether the run of a record is finished."""
     return record.get("state") == "finished" and "result" in record
 
 
 def folder_to_resume(resume: str, runs_dir: Path, name: str) -> Path | None:
-    """Return the run's folder that `--resume` means: with `auto` the newest of the experiment `name`, or none.
+    """Return the run's folder that `--resume` names: with `auto` the newest of the experiment `name`, None without one.
 
-    Raises `UserError` where a named one is not there.
+    Raises `UserError` if a named run does not exist.
     """
     return newest_run(runs_dir, name) if resume == AUTO else resolve_name(resume, runs_dir).run
 
 
 def find_run(resume: str, runs_dir: Path, name: str) -> Found | None:
-    """Return the run that `--resume` means, and where it goes on.
+    """Return the run that `--resume` names, with its newest good checkpoint or the one that is named.
 
-    None where `auto` finds nothing. Raises `UserError` where a named one is not there or is damaged.
+    None if `auto` finds no run. Raises `UserError` if a named run or checkpoint does not exist or is damaged.
     """
     folder = folder_to_resume(resume, runs_dir, name)
     if folder is None:
@@ -92,7 +92,7 @@ def continued_recipe(
     where: str,
     allow_change: bool,
 ) -> tuple[Recipe, list[str]]:
-    """Return the recipe to go on with, its resolution the saved one, and how it differs from the saved one.
+    """Return the recipe to resume with, which keeps the saved resolution, and its differences from the saved recipe.
 
     The base recipes are compared, and `mixed_precision` where it is not `auto`. Raises `UserError` for a difference that
     was not allowed.
@@ -122,7 +122,7 @@ def differences_of(old: Any, new: Any, name: str = "") -> list[str]:
     """Return where two recipes differ: `optimizer.learning_rate 0.002 -> 0.004`."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         prefix = f"{name}." if name else ""
-        # A field that one of them does not know is of another version of the program.
+        # A field that one of them lacks is unknown to its version.
         return [one for key in new for one in differences_of(old.get(key, new[key]), new[key], f"{prefix}{key}")]
     if isinstance(old, list) and isinstance(new, list):
         if len(old) != len(new):

@@ -25,7 +25,7 @@ from .training_config import TrainingConfig
 
 _WARM_UP_STEPS, _TIMED_STEPS = 2, 8
 _ENOUGH = 0.9
-"""The smallest batch within this share of the best throughput is advised: smaller ones learn more from an epoch."""
+"""The smallest batch with this share of the best throughput is advised: smaller batches learn more from an epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,7 @@ def _cpu_processes_tip(task: Task, recipe: Recipe, step_seconds: float, device: 
         about="processes",
         advice=advice,
         because=f"a step takes {step_seconds * 1e3:.1f} ms with {threads} threads and {single * 1e3:.1f} ms with one, so "
-        f"{cores} processes could gain at most x {gain:.2f} before they talk, with {steps} steps an epoch under `scale`",
+        f"{cores} processes could gain at most x {gain:.2f} before they communicate, with {steps} steps an epoch under `scale`",
     )
 
 

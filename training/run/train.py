@@ -1,4 +1,4 @@
-"""A run from its config to its result: world, data, recipe, plan, folder, training."""
+"""A run from its config to its result: world, data, model, recipe, plan, folder, training."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _LONGEST_WAIT_SECONDS = 7 * 24 * 3600.0
-"""Of a collective, where a hang is not looked for."""
+"""Longest wait of a collective with `--hang-timeout never`."""
 
 
 def train(
@@ -64,38 +64,38 @@ def train(
 
     `task` is what is trained; without one it is sign recognition on `config.data`. `observers` receive the events of the
     run after Slipway's own (screen, journal, `run.json`): those of rank 0, in the thread that trains; on other ranks they
-    are not called. What an observer raises ends the run, with a note that names the observer. `settings` say where the
-    options of the config come from, as `read_settings` returns them; without them they are the caller's own, and what they
-    leave open is as the launch plan says. Call it in every process of a launch. Raises `UserError` for input that cannot be
+    are not called. What an observer raises ends the run, with a note that names the observer. `settings` are the
+    origins of the config's options, as `read_settings` returns them; without them the options are the caller's own, and the
+    launch plan decides what they leave open. Call it in every process of a launch. Raises `UserError` for input that cannot be
     used, `Interrupted` where a signal asked to stop and the run was saved, and `TrainingFailed` where it cannot go on.
     """
     for one in observers:
         if not isinstance(one, Observer):
             kind = one.__name__ if isinstance(one, type) else type(one).__name__
             raise UserError(f"observers: expected objects of classes made from slipway.Observer, got {kind}")
-    told = Observers([])
+    watching = Observers([])
     if launched_world().rank == 0:
         console = make_console()
         configure_logging(config.log_level, console)
-        told = Observers([make_console_observer(log_level=config.log_level, console=console)], last=observers)
+        watching = Observers([make_console_observer(log_level=config.log_level, console=console)], last=observers)
     planned = launched_plan(os.environ)
     if settings is None:
         settings = settings_of(config, planned)
         config = make_config(type(config), settings)
-    # From here on: a signal that comes while data is read stops the run at its first step, saved.
+    # From here on, a signal during the reading of data stops the run after its first step, saved.
     with StopRequest() as stop:
         accelerator, ranks = _start_world(config)
         try:
             if planned is not None:
                 planned.check_world(ranks.size, ranks.device.type)
-            return _train(config, settings, task, accelerator.mixed_precision, ranks, told, stop)
+            return _train(config, settings, task, accelerator.mixed_precision, ranks, watching, stop)
         except Exception as error:
             decide_reporter(error, ranks)
             raise
         finally:
-            told.close()
+            watching.close()
             if ranks.is_main and isinstance(stopped := sys.exception(), Interrupted):
-                with suppress(OSError):  # whoever read it may be gone
+                with suppress(OSError):  # nobody may read stderr any more
                     print(stopped, file=sys.stderr)
             accelerator.free_memory()
             leave_group()
@@ -113,7 +113,7 @@ def _start_world(config: TrainingConfig) -> tuple[Accelerator, Ranks]:
             raise UserError(
                 f"the launcher's config asks for {sharding}, which training does not do: use MULTI_GPU or FSDP"
             )
-    # A fall-back from several devices to one is told with the other decisions, once there is a screen and a journal.
+    # A fall-back to one device is reported with the other decisions, once there is a screen and a journal.
     device = DeviceManager.detect_best_device(config.device, multi_gpu=False)
     hang = _hang_seconds(config)
     accelerator = make_accelerator(
@@ -220,7 +220,7 @@ def _with_fingerprints(recipe: Recipe, data: str, model: str) -> Recipe:
 def _keep_record(
     run: OpenRun, make_content: Callable[[], dict[str, Any]], observers: Observers, ranks: Ranks
 ) -> RunRecord | None:
-    """Begin `run.json` and the journal on the rank that writes. Raises `UserError` on every rank where they cannot be."""
+    """Begin `run.json` and the journal on the rank that writes. Raises `UserError` on every rank if they cannot be written."""
     record, error = None, None
     if run.folder is not None:
         try:
@@ -238,10 +238,10 @@ def _keep_record(
 
 
 def _start_profiling(config: TrainingConfig, run: OpenRun, observers: Observers, ranks: Ranks) -> Sections:
-    """Have a profiler watch the run on this rank, where one is asked for; return what the loop is to mark."""
+    """Add a profiler to the observers of this rank, if one is asked for; return the sections that the loop marks."""
     if not config.profile:
         return UNMARKED
-    # Imported where it is needed: it brings much of torch with it.
+    # Imported here, because it imports much of torch.
     from ..observers.profiling.profiler import Profiler
 
     profiler = Profiler(

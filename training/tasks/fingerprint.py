@@ -1,4 +1,4 @@
-"""Short hashes that tell one model's structure, and one data set's samples, from another's."""
+"""Fingerprints: short hashes of a model's structure and of a data set's samples."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import torch
 from torch import nn
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-"""Of an object in a module's text, which differs from process to process."""
+"""Of an object in the `repr` of a module: it differs between processes."""
 
 _MOST_BYTES = 1 << 30
-"""Of a tensor that is hashed to its last byte; of a larger one it is as many, from rows evenly spaced."""
+"""A larger tensor is hashed in part: as many bytes, in evenly spaced rows."""
 
 _SAMPLES = 16
-"""Of a split that are looked at where only `fetch` knows the samples."""
+"""Samples of a split that are hashed, if only `fetch` has them."""
 
 
 def model_fingerprint(model: nn.Module) -> str:
-    """Return a hash of a model's structure: its modules and the name, shape and dtype of each tensor; not its weights."""
+    """Return a hash of a model's modules and of the name, shape and dtype of each parameter and buffer; not of its weights."""
     digest = hashlib.sha256(_ADDRESS.sub("", repr(model)).encode())
     for kind, tensors in (("parameter", model.named_parameters()), ("buffer", model.named_buffers())):
         for name, tensor in tensors:
@@ -46,7 +46,7 @@ def samples_fingerprint(
 ) -> str:
     """Return a hash of the sizes of splits and of some samples of each, evenly spaced.
 
-    Where `fetch` does not return the same twice, as with augmentation in it, it is of their shapes alone.
+    If `fetch` returns other values the second time, as with augmentation inside it, their shapes are hashed alone.
     """
     found: dict[str, torch.Tensor] = {}
     for split, size in sizes.items():

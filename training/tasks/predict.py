@@ -35,7 +35,7 @@ class SignPredictor:
 
     @classmethod
     def load(cls, folder: str | Path) -> SignPredictor:
-        """Load what a run left in `best` or `last`. Raises `UserError` where it is missing or not whole."""
+        """Load what a run left in `best` or `last`. Raises `UserError` if it is missing or incomplete."""
         folder = Path(folder)
         try:
             spec = json.loads((folder / "spec.json").read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
 """The stages that have a name. No torch.
 
-They say all that a sign stage can set; another task takes of it what its own stages have, such as label smoothing.
+They hold all settings of a sign stage; another task takes those that its own stages have, such as label smoothing.
 """
 
 from __future__ import annotations

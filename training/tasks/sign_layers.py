@@ -43,7 +43,7 @@ class KeyedDropout(nn.Module):
 def dropout_factors(
     dropouts: Sequence[KeyedDropout], keys: torch.Tensor | None, channels: int, dtype: torch.dtype
 ) -> list[torch.Tensor | None]:
-    """Return what each of some layers multiplies with, [clips, channels]: 0 or what keeps the mean; none: nothing is dropped.
+    """Return what each layer multiplies its inputs by, [clips, channels]: 0, or what keeps the mean; None: nothing is dropped.
 
     `keys` is int64 [clips]. The layers have one probability; all their masks are drawn in one go.
     """
@@ -98,7 +98,7 @@ class ConvolutionBlock(nn.Module):
 def _convolve_by_shifts(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """Return the depthwise convolution of rows [rows, width] with `weight` [width, window] as one sum.
 
-    A compiler makes one kernel of it, for any number of rows; Inductor has none for a convolution whose length is not known.
+    A compiler makes one kernel of it for any number of rows; Inductor cannot for a convolution of unknown length.
     """
     window = weight.shape[1]
     padded = F.pad(rows, (0, 0, window // 2, window // 2))

@@ -1,4 +1,4 @@
-"""What is of sign recognition in a config and a recipe: its data, the encoder's size, what a stage sets. No torch."""
+"""The options of sign recognition in a config, a recipe and a stage: data, size of the encoder, augmentation. No torch."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ModelSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationStage:
-    """What a stage sets in a task that classifies."""
+    """The settings of a classification task in a stage."""
 
     label_smoothing: float = 0.0
 
@@ -57,7 +57,7 @@ class ClassificationStage:
 
 @dataclass(frozen=True, kw_only=True)
 class SignStage(ClassificationStage):
-    """What a stage sets in sign recognition."""
+    """The settings of sign recognition in a stage."""
 
     dropout: float = 0.1
     """Of the encoder's head; half of it in the residual branches."""
@@ -69,7 +69,7 @@ class SignStage(ClassificationStage):
 
 
 STAGE_OPTIONS = {"dropout": "dropout", "augment": "augmentation"}
-"""Options for every stage, and what of a stage they set."""
+"""Options for every stage, and the setting of a stage that each one changes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ class SignOptions:
 
     @property
     def data_spec(self) -> DataSpec:
-        """The data that these options ask for."""
+        """The data that these options name."""
         return DataSpec(
             source=self.data,
             format=self.data_format,
@@ -109,18 +109,18 @@ class SignOptions:
 
     @property
     def model_spec(self) -> ModelSpec:
-        """The encoder that these options ask for."""
+        """The size of the encoder."""
         return ModelSpec(width=self.model_width, blocks=self.model_blocks)
 
     @property
     def sign_task(self) -> TaskSpec:
-        """Sign recognition as these options describe it; where the data lie is no part of it."""
+        """Sign recognition as these options describe it, wherever its data are stored."""
         data = dataclasses.asdict(self.data_spec)
         of_split = {name: data[name] for name in ("split", "train_ratio", "duplicates")}
         return TaskSpec(name="sign", options={"data": of_split, "model": dataclasses.asdict(self.model_spec)})
 
     def change_stage_options(self, options: Any) -> Any:
-        """Return what a stage sets, with what is set here for every stage where the task has that."""
+        """Return a stage's settings of the task with the options for every stage, as far as the task has them."""
         if self.dropout is not None and hasattr(options, "dropout"):
             options = dataclasses.replace(options, dropout=self.dropout)
         if self.augment is not None and hasattr(options, "augmentation"):
@@ -129,7 +129,7 @@ class SignOptions:
 
 
 def _with_augmentation(options: Any, augment: bool) -> Any:
-    """Return the options augmented as they were, or at strength 1 where they were not; or not augmented at all."""
+    """Return the settings without augmentation, or with it: at strength 1 unless they had one."""
     if not augment:
         return dataclasses.replace(options, augmentation=Augmentation())
     return (

@@ -22,9 +22,9 @@ class Batch:
     """The samples of one forward pass."""
 
     indices: torch.Tensor
-    """int64 [samples], on the host: where the samples stand in their split."""
+    """int64 [samples], on the host: the positions of the samples in their split."""
     keys: torch.Tensor | None
-    """int64 [samples]: the randomness of each sample in this epoch; none in evaluation."""
+    """int64 [samples]: the key of each sample's randomness in this epoch; None in evaluation."""
     tensors: dict[str, torch.Tensor]
     """What the task fetched, [samples, ...] or, where the task lays samples end to end, their rows."""
 
@@ -35,7 +35,7 @@ class Batch:
         return Batch(self.indices, keys, tensors)
 
     def pin(self) -> Batch:
-        """Return the batch in page-locked memory, from which a device copies on its own."""
+        """Return the batch in page-locked memory, from which a device copies while the host goes on."""
         tensors = {name: tensor.pin_memory() for name, tensor in self.tensors.items()}
         return Batch(self.indices, None if self.keys is None else self.keys.pin_memory(), tensors)
 
@@ -58,16 +58,16 @@ class Task(abc.ABC):
     name: str = "task"
     keyed_randomness: bool = True
     options: Mapping[str, Any] = MappingProxyType({})
-    """What the task was told that decides what is learned, as plain values: they stand in the recipe and its hash."""
+    """What decides what is learned beside model and samples, as plain values: part of the recipe and its hash."""
     stage_options: type | None = None
-    """A dataclass of what a stage can set in this task, such as a dropout, for files of stages; `Stage.options` holds one."""
+    """A dataclass of the settings that a stage has for this task, such as a dropout; `Stage.options` is one of them."""
 
     @property
     def can_split_batches(self) -> bool:
-        """Whether several micro-batches may be fetched and augmented in one call, and be parted by `cut`.
+        """Whether several micro-batches may be fetched and augmented in one call, and split by `split_batch`.
 
-        It costs less where samples are small. Not where a call pads its samples to the longest of them, or draws from a
-        generator: what it draws would depend on which steps are prepared together.
+        It costs less with small samples. It must be False if a call pads its samples to the longest of them, or draws from
+        a generator: what it draws would depend on which steps are prepared together.
         """
         return False
 
@@ -92,11 +92,11 @@ class Task(abc.ABC):
         """Return the loss of each sample, [samples]: a sum over what `weights` counts. No stage: in evaluation."""
 
     def weights(self, batch: Batch) -> torch.Tensor | None:
-        """Return how much each sample counts in the mean, such as its tokens, [samples]; none: 1 each."""
+        """Return how much each sample counts in the mean, such as its tokens, [samples]; None: 1 each."""
         return None
 
     def costs(self, split: str) -> np.ndarray | None:
-        """Return the length of each sample, by which a global batch is sorted; none: all alike."""
+        """Return the length of each sample, by which a global batch is sorted; None: all have the same."""
         return None
 
     def augment(self, tensors: dict[str, torch.Tensor], keys: torch.Tensor, stage: Stage) -> dict[str, torch.Tensor]:
@@ -136,17 +136,17 @@ class Task(abc.ABC):
         """Return metrics by name from the rows of all samples of a split, each once, in the order of their indices."""
 
     def data_fingerprint(self) -> str:
-        """Return a hash that tells the samples from others: it stands in the recipe, and a run resumes with the same alone.
+        """Return a hash of the samples: part of the recipe, so a run is resumed on the same samples only.
 
-        Here it is of the sizes of the splits and of 16 samples of each, as `fetch` returns them. Override it where all
-        samples can be hashed, or a version of the data set says as much.
+        Here it is a hash of the sizes of the splits and of 16 samples of each, as `fetch` returns them. Override it if all
+        samples can be hashed, or if a version of the data set can stand for them.
         """
         return samples_fingerprint(
             {split: self.num_samples(split) for split in ("train", "validation", "test")}, self.fetch
         )
 
     def describe(self) -> Mapping[str, Any]:
-        """Return what the header and `run.json` say of the data and the model."""
+        """Return facts on the data and the model for the header and `run.json`."""
         return {"task": self.name}
 
     def prediction_spec(self) -> Mapping[str, Any]:

@@ -89,7 +89,7 @@ def test_explain_names_the_plan_as_the_origin_of_what_it_decided(
     assert rows["num_workers"] == "2 launch plan: fixed by you"
     assert rows["mixed_precision"] == "no launch plan: a CPU trains in full precision unless asked"
     assert rows["micro_batch_size"] == "3 flag"
-    assert rows["epochs"] == "none default"
+    assert rows["epochs"] == "None default"
 
 
 def test_rocm_is_what_torch_calls_cuda(tmp_path: Path) -> None:

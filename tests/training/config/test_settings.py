@@ -118,6 +118,6 @@ def test_explain_prints_each_option_its_value_and_where_it_comes_from_and_trains
     assert rows["share_weights"] == "3,1 project file slipway.yaml"
     assert rows["quick_test"] == "yes environment SLIPWAY_QUICK_TEST"
     assert rows["seed"] == "4 flag"
-    assert rows["patience"] == "none default"
+    assert rows["patience"] == "None default"
     assert captured.err == ""
     assert [path.name for path in Path.cwd().iterdir()] == ["slipway.yaml"]

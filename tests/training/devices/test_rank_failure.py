@@ -64,7 +64,5 @@ def test_ranks_that_would_train_different_recipes_are_refused(tmp_path: Path) ->
     with started(2, tmp_path / "output", other_options, ["--runs-dir", str(tmp_path)]) as group:
         assert group.exit_codes() == [2, 2]
         told = group.output(0)
-    assert told.startswith(
-        "error: rank 1 is to train another recipe than rank 0: seed 0 -> 1; give every process the same"
-    )
+    assert told.startswith("error: rank 1 has another recipe than rank 0: seed 0 -> 1; give every process the same")
     assert not (tmp_path / NAME).exists()

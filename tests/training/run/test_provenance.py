@@ -55,6 +55,9 @@ def test_the_commit_of_a_script_is_that_of_its_own_repository(
     (project / "train.py").write_text("print()")
     assert script_commit(str(project / "train.py")) == f"{head}+changes"
     assert script_commit(str(tmp_path / "elsewhere.py")) is None
+    (tmp_path / "empty").mkdir()
+    git(tmp_path / "empty", "init", "-q")
+    assert script_commit(str(tmp_path / "empty" / "train.py")) is None
 
 
 @pytest.mark.parametrize("script", [None, str(ROOT / "bin" / "train.py"), "environment/slipway"])

@@ -83,7 +83,7 @@ def test_where_the_options_of_a_resumed_run_come_from_is_explained(
     rows = {line.split()[0]: line.split()[1:] for line in capfd.readouterr().out.splitlines()}
     assert rows["model_width"] == ["16", "run", "runs/clips-minimal/run.json"]
     assert rows["epochs"] == ["3", "flag"]
-    assert rows["num_workers"] == ["none", "default"]
+    assert rows["num_workers"] == ["None", "default"]
     assert rows["save_every"] == ["10min", "default"]
 
 
@@ -106,7 +106,7 @@ def test_one_of_a_pair_that_is_set_now_drops_the_other_of_the_run(tmp_path: Path
             '{"name": "x", "recipe": {"resolution": {}}, "config": {"epochs": "two"}}',
             "config.epochs: expected a whole number",
         ),
-        ('{"name": "x", "recipe": {"resolution": {}}}', "run.json: it does not say what the run was told"),
+        ('{"name": "x", "recipe": {"resolution": {}}}', "run.json: it does not hold the options of the run"),
         ('{"name": "x", "recipe": {"resolut', "run.json: not the record of a run"),
         ('["name"]', "run.json: not the record of a run"),
     ],
