@@ -1,4 +1,4 @@
-"""The kinds of device that torch knows here: which are present, how many, and what they say of themselves."""
+"""The kinds of device that torch can use here: which are present, how many, their name and memory."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ import importlib
 import importlib.util
 import os
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 
 from ..common.errors import UserError, nearest
 from .host import cpu_name
 from .world import launched_world
-
-if TYPE_CHECKING:
-    pass
-
 
 DEVICE_KINDS = ("cuda", "xpu", "npu", "hpu", "mps", "cpu")  # in order of preference; a ROCm device is "cuda"
 
@@ -36,7 +32,7 @@ def torch_build() -> str:
 
 
 def choose_kind(requested: str) -> str:
-    """Return the kind of device that `requested` means here: a kind, or the best one for `auto`. Raises `UserError`."""
+    """Return the kind of device for `requested`, a kind or `auto`: the best one. Raises `UserError` if it is not here."""
     choices = ("auto", *DEVICE_KINDS)
     if requested not in choices:
         hint = " (ROCm is 'cuda')" if requested == "rocm" else nearest(requested, choices)
@@ -58,7 +54,7 @@ def choose_kind(requested: str) -> str:
 
 
 def launcher_wants_cpu() -> bool:
-    """Return whether Accelerate's launcher chose the CPU."""
+    """Return whether the launcher of Accelerate chose the CPU."""
     return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "y", "t", "on")
 
 
@@ -69,7 +65,7 @@ def describe_build() -> str:
 
 
 def _why_absent(kind: str) -> str:
-    """Return why no device of `kind` is seen and what would help, as the middle of a sentence."""
+    """Return why torch sees no device of `kind` and what to do, as the middle of a sentence."""
     if kind in _PLUGIN_PACKAGES and backend_of(kind) is None:
         return f"torch has no {kind} backend ({_PLUGIN_PACKAGES[kind]} is not installed); install it"
     built_for = {"cuda": ("cuda", "rocm"), "xpu": ("xpu",), "mps": ("mps",)}.get(kind)
@@ -81,7 +77,7 @@ def _why_absent(kind: str) -> str:
 
 
 def backend_of(kind: str) -> ModuleType | None:
-    """Return `torch.<kind>`; NPU and HPU come with a package of their vendor's that has to be imported first."""
+    """Return `torch.<kind>`, or `None`; for NPU and HPU the vendor's package is imported first."""
     package = _PLUGIN_PACKAGES.get(kind)
     if package and not hasattr(torch, kind) and importlib.util.find_spec(package.split(".")[0]):
         with contextlib.suppress(ImportError, OSError, RuntimeError):  # installed, but no driver
@@ -96,7 +92,7 @@ def describe(device: torch.device) -> str:
 
 
 def compute_capability(device: torch.device) -> str | None:
-    """Return a CUDA device's compute capability, such as `9.0`; None for others."""
+    """Return a CUDA device's compute capability, such as `9.0`; `None` for others."""
     return ".".join(map(str, torch.cuda.get_device_capability(device.index or 0))) if device.type == "cuda" else None
 
 
@@ -108,7 +104,7 @@ def has_tf32(device: torch.device) -> bool:
 
 
 def accelerator_name(device: torch.device) -> str:
-    """Return what the driver calls the device."""
+    """Return the device's name as the driver gives it."""
     if device.type == "mps":
         return cpu_name()
     with contextlib.suppress(AttributeError, RuntimeError):
@@ -117,7 +113,7 @@ def accelerator_name(device: torch.device) -> str:
 
 
 def accelerator_memory_bytes(device: torch.device) -> tuple[int | None, int | None]:
-    """Return (total, free), None where the backend does not tell: not every release of every vendor does."""
+    """Return (total, free), `None` if the backend does not tell: not every release of every vendor does."""
     if device.type == "mps":
         total = torch.mps.recommended_max_memory()
         return total, total - torch.mps.driver_allocated_memory()

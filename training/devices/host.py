@@ -6,19 +6,15 @@ import contextlib
 import os
 import platform
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 import torch
 
 from .world import launched_world
 
-if TYPE_CHECKING:
-    pass
-
 
 def usable_cores() -> int:
-    """Return the CPU cores this process may use: its affinity, cut by the cgroup's quota in a container."""
+    """Return how many CPU cores this process may use: its affinity, limited by the quota of its cgroup."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for folder in _cgroup_folders("cpu"):
         with contextlib.suppress(OSError, ValueError):
@@ -32,10 +28,10 @@ def usable_cores() -> int:
 
 
 def set_cpu_threads(wanted: int | None) -> str:
-    """Give this process its share of the host's cores, unless the user has said otherwise; return `count: reason`."""
+    """Set the CPU threads to `wanted`, the user's own or this process's share of the cores; return `count: reason`."""
     world = launched_world()
     user = os.environ.get("OMP_NUM_THREADS")
-    # torchrun and accelerate launch write 1 there themselves when the user has said nothing; a plan's count is meant.
+    # torchrun and accelerate launch write 1 there themselves if the user set nothing; a plan's count is meant.
     launched = "TORCHELASTIC_RUN_ID" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
     launched = launched and "SLIPWAY_PLAN" not in os.environ
     if wanted is None and user and not (user == "1" and launched):
@@ -48,7 +44,7 @@ def set_cpu_threads(wanted: int | None) -> str:
 
 
 def _cgroup_folders(controller: str) -> list[Path]:
-    """Return this process's control groups and their ancestors, in version 2 and 1; any of them may hold a limit."""
+    """Return the folders of this process's cgroups and their ancestors, version 2 and 1; any of them may hold a limit."""
     folders: list[Path] = []
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
@@ -62,7 +58,7 @@ def _cgroup_folders(controller: str) -> list[Path]:
 
 
 def host_memory_bytes() -> tuple[int, int]:
-    """Return (total, free) host memory, both cut by the limits of a container."""
+    """Return (total, free) host memory in bytes, both at most the limit of a container."""
     memory = psutil.virtual_memory()
     total, free = int(memory.total), int(memory.available)
     for folder in _cgroup_folders("memory"):

@@ -1,4 +1,4 @@
-"""Being asked to stop: signals become a wish that the ranks agree on at a step boundary."""
+"""Turn signals into a request to stop, on which the ranks agree at a step boundary."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ EXIT_RESUMABLE = 75
 _SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2")
 
 _SAME_PRESS_SECONDS = 0.5
-"""One press of Ctrl-C may arrive twice: from the terminal, and passed on by a launcher."""
+"""One press of Ctrl-C may arrive twice: from the terminal and from a launcher."""
 
 
 class Interrupted(SystemExit):
-    """Training stopped at a step boundary because a signal asked for it. The message says where, and how to go on.
+    """Training stopped at a step boundary because a signal asked for it; the message says where, and how to resume.
 
-    A script that does not catch it ends with exit code 75, which a launcher and a scheduler know.
+    A script that does not catch it ends with exit code 75, which launchers and schedulers know.
     """
 
     def __init__(self, message: str = "") -> None:
@@ -34,15 +34,15 @@ class Interrupted(SystemExit):
 
 
 class StopRequest:
-    """Holds the signals that ask a run to stop while it trains.
+    """Handles the signals that ask a run to stop.
 
-    The first one is a wish; a second Ctrl-C interrupts at once. Signals are handled only in the main thread of a program:
-    elsewhere nothing is ever asked.
+    The first one asks to stop after the present step; a second Ctrl-C interrupts at once. Signals are handled only in the
+    main thread of a program: elsewhere the request is never set.
     """
 
     def __init__(self) -> None:
         self.name: str | None = None
-        """The signal that asked first; none: nothing has."""
+        """The first signal that asked to stop; `None`: there was none."""
         self._pressed_at: float | None = None
         self._before: dict[int, Any] = {}
 
@@ -76,7 +76,7 @@ class StopRequest:
 
 
 def _print_notice(text: str) -> None:
-    """Write a line from rank 0. With os.write, because the signal may have interrupted a print."""
+    """Print a line to stderr on rank 0. With os.write, because the signal may have interrupted a print."""
     if os.environ.get("RANK", "0") == "0":
         with suppress(OSError):
             os.write(2, f"\n{text}\n".encode())

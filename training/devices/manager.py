@@ -1,4 +1,4 @@
-"""What this process runs on: the choice of a device, what it can do, and the settings that suit it."""
+"""Choose the device of this process, describe it, and set what suits it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DeviceFallback:
-    """Several devices were asked for and are not there."""
+    """What is used instead of several devices that were asked for and are not there."""
 
     requested: str
     missing: str
@@ -50,7 +50,7 @@ class DeviceFallback:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DeviceInfo:
-    """What is known of one device; None where the backend does not say."""
+    """A device; a field is `None` if the backend does not tell."""
 
     kind: str
     index: int | None
@@ -63,7 +63,7 @@ class DeviceInfo:
     """Whether mixed fp16 really trains in fp16; on a CPU Accelerate silently stays in fp32."""
     torch_build: str
     cores: int | None
-    """CPU cores this process may use; None for an accelerator."""
+    """CPU cores this process may use; `None` for an accelerator."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as JSON types."""
@@ -71,15 +71,15 @@ class DeviceInfo:
 
 
 class DeviceManager:
-    """The choice of a device and its settings. Nothing is chosen, set or started at import."""
+    """Chooses a device and its settings. Nothing is chosen, set or started at import."""
 
     @staticmethod
     def detect_best_device(requested: str = "auto", multi_gpu: bool = True) -> torch.device:
         """Return the device for this process: the first present of cuda (or ROCm), xpu, npu, hpu, mps, cpu.
 
         With several processes the index is the local rank's, as Accelerate places it. `multi_gpu` asks for several
-        devices; where they are missing one warning says what is used instead (`multi_gpu_fallback` returns the record).
-        UserError if a kind is asked for by name and is absent.
+        devices; if they are missing, one warning says what is used instead (`multi_gpu_fallback` returns the record).
+        Raises `UserError` if a kind is asked for by name and is absent.
         """
         kind = choose_kind(requested)
         fallback = DeviceManager.multi_gpu_fallback(requested) if multi_gpu else None
@@ -92,7 +92,7 @@ class DeviceManager:
 
     @staticmethod
     def multi_gpu_fallback(requested: str = "auto") -> DeviceFallback | None:
-        """Return what a wish for several devices falls back to here, None where nothing is missing. Logs nothing."""
+        """Return what is used here if several devices are asked for; `None` if none is missing. Logs nothing."""
         kind = choose_kind(requested)
         size = launched_world().size
         if kind == "cpu":
@@ -117,11 +117,10 @@ class DeviceManager:
 
     @staticmethod
     def setup_multi_gpu(model: torch.nn.Module, accelerator: Accelerator | None = None) -> torch.nn.Module:
-        """Replicate `model` over the world's processes; with one process return it placed on its device.
+        """Return `model` replicated over the processes of the world; with one process, placed on its device.
 
-        Replication is DistributedDataParallel, one process per device, never `nn.DataParallel`. The result is the same:
-        every replica holds the same weights, the global batch is split over them and their gradients are summed
-        (the step undoes DDP's mean). An `accelerator` that is not given is made for `--device auto`, in full precision.
+        Replication is DistributedDataParallel, one process per device, never `nn.DataParallel`. Every
+        replica holds the same weights. Without an `accelerator` one is made for `--device auto`, in full precision.
         """
         size = launched_world().size if accelerator is None else accelerator.num_processes
         kind = choose_kind("auto") if accelerator is None else accelerator.device.type
@@ -179,7 +178,7 @@ class DeviceManager:
 
     @staticmethod
     def get_device_info(device: torch.device | str) -> DeviceInfo:
-        """Return what is known of `device`; asking a CUDA device for its memory starts its context."""
+        """Return name, memory and abilities of `device`; on a CUDA device this starts its context."""
         device = torch.device(device)
         on_cpu = device.type == "cpu"
         total, free = host_memory_bytes() if on_cpu else accelerator_memory_bytes(device)
@@ -202,7 +201,7 @@ class DeviceManager:
     ) -> dict[str, str]:
         """Set what is safe and return each setting with its reason; without TF32 only the order of sums changes.
 
-        Call it after the Accelerator is made. `threads` and `allow_tf32` are the user's own wishes and win.
+        Call it after the Accelerator is made. `threads` and `allow_tf32` are the user's choice.
         """
         device = torch.device(device)
         settings = {"cpu_threads": set_cpu_threads(threads)}
@@ -224,7 +223,7 @@ class DeviceManager:
 
 
 def make_accelerator(*, device: str, mixed_precision: str, timeout_seconds: float = 600.0) -> Accelerator:
-    """Return the Accelerator of this process, its process group started: see `world.check_world` for the proof.
+    """Return the Accelerator of this process, with the process group started; `world.check_world` checks it.
 
     `device` is a kind or `auto`, `mixed_precision` as in `resolve_precision`; a collective that waits longer than
     `timeout_seconds` fails. Accumulation is pinned to 1 whatever the environment says, and no seed is set.

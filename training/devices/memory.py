@@ -1,4 +1,4 @@
-"""Running out of memory: how it is recognised, what is left, and how large a micro-batch may be."""
+"""Recognise that memory ran out, tell how much is free, and watch it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MESSAGES = (
     "out_of_resources",
     "alloc_failed",  # CUBLAS_STATUS_ALLOC_FAILED, CUDNN_STATUS_ALLOC_FAILED, HIPBLAS_...
     "allocfailed",  # miopenStatusAllocFailed
-    "cudnn_status_not_supported",  # also said of a batch that is too large; a smaller one is then the remedy
+    "cudnn_status_not_supported",  # also for a batch that is too large; a smaller one then helps
     "can't allocate memory",  # torch's CPU allocator
     "cannot allocate memory",  # the system's own words
     "not enough memory",  # torch's CPU allocator on Windows
@@ -37,10 +37,10 @@ _MESSAGES = (
 """Parts of messages, in lower case, that mean out of memory in errors whose type does not say so."""
 
 _ENFORCED = re.compile(r"^\[enforce fail at [^\]]*\][^.]*\. ")
-"""Where torch's source says so, which tells a user nothing."""
+"""The place in torch's source, which does not help a user."""
 
 _CPU_SHARE, _DEVICE_SHARE = 0.5, 0.85
-"""How much of the free memory a forward and backward pass may be planned to take. The CPU's is shared with others."""
+"""Share of the free memory that a forward and backward pass may be planned to take. Other programs share the CPU's."""
 
 _RESERVE_BYTES = 8 << 20
 _LOOK_SECONDS = 10.0
@@ -57,9 +57,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 CANNOT_TRY_AGAIN = (
-    "with --sharding fsdp all ranks compute in step, and none can try again alone; give a smaller --micro-batch-size"
+    "with --sharding fsdp all ranks compute together, and none can try again alone; give a smaller --micro-batch-size"
 )
-"""What follows where memory ran out on a rank that the others wait for inside a collective."""
+"""The end of the message if memory ran out on a rank for which others wait inside a pass."""
 
 
 def out_of_memory_message(error: BaseException) -> str | None:
@@ -78,10 +78,10 @@ def drop_traceback(error: BaseException) -> None:
 
 
 def release_memory(device: torch.device) -> None:
-    """Give back what nothing refers to any more."""
+    """Return memory that nothing refers to to the device and the system."""
     gc.collect()
     if device.type == "cpu":
-        # glibc keeps what is freed in small pieces; other processes, and a limit of this one, count it as taken.
+        # glibc keeps what was freed in small pieces; for other processes, and a limit of this one, it is still taken.
         with contextlib.suppress(AttributeError, OSError, TypeError):
             ctypes.CDLL(None).malloc_trim(0)
         return
@@ -91,18 +91,18 @@ def release_memory(device: torch.device) -> None:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until a device has done what it was given."""
+    """Wait until a device has finished its queued work."""
     if device.type != "cpu":
         _module_of(device).synchronize()
 
 
 def _module_of(device: torch.device) -> Any:
-    """Return torch's module of a kind of device, such as `torch.cuda`."""
+    """Return torch's module for a kind of device, such as `torch.cuda`."""
     return getattr(torch, device.type)
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Return what could still be allocated on a device; none where it does not say."""
+    """Return how many bytes can still be allocated on a device; `None` if it does not tell."""
     if device.type == "cpu":
         known = [one for one in (host_memory_bytes()[1], _address_space_left()) if one is not None]
         return min(known, default=None)
@@ -115,7 +115,7 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def _address_space_left() -> int | None:
-    """Return what a limit on this process's address space (`ulimit -v`) leaves; none without one."""
+    """Return how many bytes a limit on this process's address space (`ulimit -v`) leaves; `None` without a limit."""
     if sys.platform == "win32":
         return None
     import resource
@@ -131,12 +131,12 @@ def _address_space_left() -> int | None:
 
 
 def usable_bytes(available: int, device: torch.device) -> int:
-    """Return how much of the free memory a forward and backward pass may be planned to take."""
+    """Return how many of the free bytes a forward and backward pass may be planned to take."""
     return int(available * (_CPU_SHARE if device.type == "cpu" else _DEVICE_SHARE))
 
 
 class MemoryReserve:
-    """A little memory held back, so that after running out a rank can still tell the others."""
+    """A little memory held back, so that a rank that ran out can still take part in the reduction."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -144,7 +144,7 @@ class MemoryReserve:
         self.hold()
 
     def hold(self) -> None:
-        """Hold it, again after a release; where there is none left, do without."""
+        """Allocate it, again after a release; do without if there is none left."""
         if self._held is None:
             try:
                 self._held = torch.empty(_RESERVE_BYTES, dtype=torch.uint8, device=self._device)
@@ -153,21 +153,21 @@ class MemoryReserve:
                     raise
 
     def release(self) -> None:
-        """Give it back."""
+        """Free it."""
         self._held = None
 
 
 class Room(NamedTuple):
-    """What a look at the free memory found."""
+    """Whether the free memory is enough for further passes."""
 
     is_short: bool = False
     """The next pass would hardly fit."""
     is_tight: bool = False
-    """One of twice the size could not be planned."""
+    """A pass of twice the size could not be planned."""
 
 
 class MemoryWatch:
-    """Looks every few seconds whether another process has taken so much that the next pass would hardly fit."""
+    """Checks every few seconds whether another process has taken so much memory that the next pass would hardly fit."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -175,7 +175,7 @@ class MemoryWatch:
         self._room = Room()
 
     def look(self, bytes_per_sample: int | None, limit: int) -> Room:
-        """Return how much room there is for passes of `limit` samples. `is_short` is said once for each look."""
+        """Return whether memory is enough for passes of `limit` samples. `is_short` is returned once for each check."""
         now = time.monotonic()
         if bytes_per_sample is None or now < self._next_look:
             return self._room

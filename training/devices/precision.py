@@ -1,4 +1,4 @@
-"""The precision that a device trains in: what was asked for, or what suits it."""
+"""Choose the precision that a device trains in: what was asked for, or what suits it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PRECISIONS = ("auto", "no", "fp16", "bf16")
 
 
 def has_native_bf16(device: torch.device) -> bool:
-    """Return whether the device computes in bf16 itself; emulation does not count."""
+    """Return whether the hardware computes in bf16; emulation does not count."""
     if device.type == "cpu":
         return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
     if device.type == "mps":
@@ -37,7 +37,7 @@ def resolve_precision(requested: str, device: torch.device) -> tuple[str, str]:
 
     `auto` takes what accelerate launch set in ACCELERATE_MIXED_PRECISION unless that is `no`; else bf16 where an
     accelerator has it natively, fp16 on cuda and xpu, full precision elsewhere. An explicit choice wins over the
-    launcher's. UserError for what the device would not really do.
+    launcher's. Raises `UserError` for a precision that the device does not have.
     """
     launcher = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
     name, reason = f"--mixed-precision {requested}", "asked for"

@@ -1,4 +1,4 @@
-"""Who tells of an error: where all ranks fail alike rank 0 does, and a rank that fails alone speaks for itself."""
+"""Decide which rank reports an error: rank 0 if all failed alike, else the rank that failed."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ from ..common.errors import TrainingFailed, UserError
 from .ranks import Ranks
 
 _ALIKE_SECONDS = 2.0
-"""For other ranks to fail of the same, where they do."""
+"""Time for the other ranks to fail with the same error."""
 
 _POLL_SECONDS = 0.05
 
 
 def decide_reporter(error: Exception, ranks: Ranks) -> None:
-    """Tell the other ranks why this one ends, before it leaves them; note on the error what they have told.
+    """Publish why this rank ends, and add to the error why others ended before.
 
-    `is_alone` of a `UserError` or `TrainingFailed` is then known. Nothing is waited for but, with one of those, the ranks
-    that fail alike, for a moment. Never raises.
+    Sets `is_alone` of a `UserError` or `TrainingFailed`, for which it waits a moment for ranks that fail alike. Never raises.
     """
     if ranks.size == 1 or not dist.is_initialized():
         return
     others = [rank for rank in range(ranks.size) if rank != ranks.rank]
     try:
         store = dist.distributed_c10d._get_default_store()
-        told = [rank for rank in others if store.check([_key(rank)])]
-        if isinstance(error, RuntimeError) and told:
-            # Perhaps it only says that the connection to another rank is gone.
-            for rank in told:
+        ended = [rank for rank in others if store.check([_key(rank)])]
+        if isinstance(error, RuntimeError) and ended:
+            # Perhaps the error only is that the connection to another rank is gone.
+            for rank in ended:
                 error.add_note(f"rank {rank} had ended with {store.get(_key(rank)).decode()}")
             return
         own = f"{type(error).__name__}: {error}"
@@ -43,7 +42,7 @@ def decide_reporter(error: Exception, ranks: Ranks) -> None:
             error.is_alone = not _wait_for(store, [_key(0)]) or store.get(_key(0)).decode() != own
             store.set(f"{_key(ranks.rank)}/done", "")
     except RuntimeError:
-        return  # whoever keeps the store has ended, and has said why
+        return  # the rank that keeps the store has ended, and has reported why
 
 
 def _key(rank: int) -> str:
@@ -51,7 +50,7 @@ def _key(rank: int) -> str:
 
 
 def _wait_for(store: dist.Store, keys: list[str]) -> bool:
-    """Return whether the keys are there soon. Asked again and again: the store's own wait tells on stderr of its end."""
+    """Return whether the keys are set within a moment. Polled: the store's own wait prints to stderr when it times out."""
     deadline = time.monotonic() + _ALIKE_SECONDS
     while not store.check(keys):
         if time.monotonic() >= deadline:

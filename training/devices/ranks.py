@@ -1,4 +1,4 @@
-"""The few things ranks tell each other outside a step, over the Accelerator's process group. Each says what is agreed on."""
+"""The collectives outside a step, over the process group of the Accelerator; each docstring says what all ranks agree on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .world import launched_world
 
 
 class Ranks:
-    """This process among those that train together."""
+    """This process and its place among those that train together."""
 
     def __init__(self, rank: int, size: int, local_rank: int, device: torch.device) -> None:
         self.rank = rank
@@ -26,7 +26,7 @@ class Ranks:
 
     @property
     def is_main(self) -> bool:
-        """Whether this rank writes files and speaks to the user."""
+        """Whether this rank writes files and prints."""
         return self.rank == 0
 
     @property
@@ -41,7 +41,7 @@ class Ranks:
         return tensor
 
     def broadcast_(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Give every rank what rank 0 has, in place."""
+        """Copy rank 0's tensor to every rank, in place."""
         if self.size > 1:
             dist.broadcast(tensor, src=0)
         return tensor
@@ -73,7 +73,7 @@ class Ranks:
         return received.cpu().numpy().tobytes().decode()
 
     def raise_on_all_ranks(self, error: UserError | None) -> None:
-        """Raise on every rank the error of the lowest rank that has one: all stop, or all go on."""
+        """Raise on every rank the error of the lowest rank that has one: all stop, or all continue."""
         failed = torch.zeros(self.size, dtype=torch.int32, device=self.device)
         failed[self.rank] = int(error is not None)
         ranks = self.sum_(failed).nonzero().flatten().tolist()

@@ -1,4 +1,4 @@
-"""Ends a process that makes no progress, such as one in a hung collective, with its stacks in the run's folder."""
+"""End a process that makes no progress, such as one in a hung collective, and keep its stacks in the run's folder."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ _LONGEST_POLL_SECONDS = 5.0
 
 
 class Watchdog:
-    """Watches over a loop that calls `beat`; without a beat for `limit_seconds` the process ends with exit code 1.
+    """Ends the process with exit code 1 if its loop does not call `beat` for `limit_seconds`.
 
-    The stacks of all its threads are then in `<folder>/stacks/rank_<rank>.txt`, behind those of an earlier time; where the
-    folder is not there or cannot be written, as on another machine, they go to stderr. No limit, or no folder: nothing is
-    watched.
+    The stacks of all its threads are appended to `<folder>/stacks/rank_<rank>.txt`; if the folder is missing or cannot be
+    written, as on another machine, they go to stderr. Without a limit or a folder nothing is watched.
     """
 
     def __init__(self, folder: Path | None, rank: int, limit_seconds: float | None) -> None:
@@ -40,12 +39,12 @@ class Watchdog:
         self._path: Path | None = None
 
     def beat(self) -> None:
-        """Say that there is progress. Cheap enough for every step."""
+        """Note progress. Cheap enough for every step."""
         self._beats += 1
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Wait for rank 0's disk without a limit: a file may take long to write, here or where another rank writes it."""
+        """Pause the limit within the block: a file may take long to write, on this rank or on the one that is waited for."""
         self._is_paused = True
         try:
             yield
@@ -108,7 +107,7 @@ class Watchdog:
                 self._end(self._limit)
 
     def _arm(self) -> None:
-        """Set the interpreter's own timer too: its C thread needs no lock that hung code may hold."""
+        """Set faulthandler's timer too: its C thread needs no lock that hung code may hold."""
         assert self._limit is not None
         assert self._file is not None
         faulthandler.dump_traceback_later(self._limit + 2 * self._poll + 1.0, exit=True, file=self._file)

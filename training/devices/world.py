@@ -1,4 +1,4 @@
-"""The processes of a run and the host they share: what the launcher promised, the start, and the proof of it."""
+"""Start the processes of a run as one group, and check that it is the one the launcher promised."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _said: set[str] = set()
 
 
 def log_once(level: int, message: str) -> None:
-    """Log `message` the first time it is met, on rank 0 only: a second look at the device says nothing new."""
+    """Log `message` on rank 0, the first time only."""
     if message not in _said and launched_world().rank == 0:
         logger.log(level, message)
     _said.add(message)
@@ -41,11 +41,14 @@ class LaunchedWorld:
     rank: int
     local_rank: int
     local_size: int | None
-    """Processes on this host; None where the launcher does not say."""
+    """Processes on this host; `None` if the launcher does not tell."""
 
 
 def launched_world() -> LaunchedWorld:
-    """Read the promise of torchrun, accelerate launch or MPI, by the names Accelerate reads; UserError on nonsense."""
+    """Return the world of torchrun, accelerate launch or MPI, from the variables that Accelerate reads.
+
+    Raises `UserError` if they contradict each other or are not numbers.
+    """
     size = _environment_int("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
     rank = _environment_int("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
     local_rank = _environment_int(
@@ -57,7 +60,7 @@ def launched_world() -> LaunchedWorld:
     if size is not None and size > 1 and rank is None:
         raise UserError(f"WORLD_SIZE={size} is set but RANK is not; start with torchrun or unset WORLD_SIZE")
     if (rank or 0) >= (size or 1):
-        raise UserError(f"RANK={rank} is not below WORLD_SIZE={size or 1}; mend the launcher's environment")
+        raise UserError(f"RANK={rank} is not below WORLD_SIZE={size or 1}; fix the launcher's environment")
     return LaunchedWorld(size=size or 1, rank=rank or 0, local_rank=local_rank or 0, local_size=local_size)
 
 
@@ -67,14 +70,14 @@ def _environment_int(*names: str) -> int | None:
         if text.isdecimal():
             return int(text)
         if text:
-            raise UserError(f"environment variable {name}={text!r}: not a whole number; unset it or mend the launcher")
+            raise UserError(f"environment variable {name}={text!r}: not a whole number; unset it or fix the launcher")
     return None
 
 
 def start_accelerator(*, kind: str, precision: str, timeout_seconds: float) -> Accelerator:
-    """Make the Accelerator and, in a world of several, its process group on devices of `kind`.
+    """Return a new Accelerator on devices of `kind`; in a world of several processes, with its process group.
 
-    UserError where the environment promises a world that cannot be joined.
+    Raises `UserError` if the environment promises a world that cannot be joined.
     """
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, InitProcessGroupKwargs
@@ -107,10 +110,10 @@ def start_accelerator(*, kind: str, precision: str, timeout_seconds: float) -> A
 
 
 def leave_group() -> None:
-    """Leave the process group, if there is one; no other rank is waited for.
+    """Leave the process group, if there is one, without waiting for other ranks.
 
-    What holds on to the group, such as a replicated model, keeps gloo's threads alive and the abort possible: drop it
-    first. What is left in cycles is collected here.
+    An object that refers to the group, such as a replicated model, keeps gloo's threads alive and an abort possible: delete
+    it first. Objects in reference cycles are collected here.
     """
     if dist.is_available() and dist.is_initialized():
         gc.collect()
@@ -119,7 +122,7 @@ def leave_group() -> None:
 
 @contextlib.contextmanager
 def _environment_for(kind: str, world: LaunchedWorld) -> Iterator[None]:
-    """Hold what Accelerate reads from the environment to our choice while it starts."""
+    """Set what Accelerate reads from the environment to our choice within the block."""
     changes: dict[str, str] = {}
     if kind == "cpu" and world.size > 1:
         # Where it is unset Accelerate sets the threads itself from a core count that can be None, and warns.
@@ -140,11 +143,10 @@ def _environment_for(kind: str, world: LaunchedWorld) -> Iterator[None]:
 
 
 def check_world(accelerator: Accelerator, expected_device_kind: str) -> None:
-    """Stop with a UserError, before the first step, unless the world is the one that was promised.
+    """Raise `UserError`, before the first step, unless the world is the one that was promised. A collective.
 
     Compares the environment with the Accelerator and torch.distributed; then all ranks agree that no device is used
     twice, that each host has its processes and that precision is the same, and count themselves in one all-reduce.
-    All ranks must call it.
     """
     world = launched_world()
     grouped = dist.is_available() and dist.is_initialized()
@@ -191,7 +193,7 @@ def _this_member(accelerator: Accelerator, world: LaunchedWorld) -> dict[str, An
 
 
 def _device_identity(device: torch.device, host: str) -> str | None:
-    """Return what is equal only for the same physical device; None where sharing is right (CPU) or the driver's care.
+    """Return what is equal only for the same physical device; `None` if sharing it is right (CPU) or left to the driver.
 
     CUDA's UUID, because the index means nothing when each process is shown its own devices. The slices of a MIG
     device may carry one UUID, so the slice's name is added.
@@ -210,14 +212,14 @@ def _device_identity(device: torch.device, host: str) -> str | None:
 
 
 def _exchange(member: dict[str, Any], world: LaunchedWorld) -> list[dict[str, Any]]:
-    """Return every rank's record, by rank. Through the store: NCCL itself fails when two ranks share a device."""
+    """Return every rank's record, by rank. Through the store: NCCL fails if two ranks share a device."""
     store = dist.distributed_c10d._get_default_store()
     store.set(f"slipway/member/{world.rank}", json.dumps(member))
     return [json.loads(store.get(f"slipway/member/{rank}")) for rank in range(world.size)]
 
 
 def _find_conflict(members: list[dict[str, Any]]) -> str | None:
-    """Return what the ranks' records contradict, or None. The same on every rank."""
+    """Return the first contradiction between the ranks' records, or `None`. The same on every rank."""
     owners: dict[str, dict[str, Any]] = {}
     for member in members:
         first = owners.setdefault(member["device_identity"] or f"rank {member['rank']}", member)

@@ -113,7 +113,7 @@ def test_memory_that_runs_out_ends_all_ranks_with_a_line(tmp_path: Path) -> None
         codes = group.exit_codes()
         assert codes[1] == 1
         assert codes[0] != 0
-        assert "with --sharding fsdp all ranks compute in step" in group.output(1)
+        assert "with --sharding fsdp all ranks compute together" in group.output(1)
         assert "Traceback" not in group.output(1)
 
 
