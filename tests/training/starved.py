@@ -165,7 +165,7 @@ class Ledger:
         return self._run(*arguments, **options)
 
     def finish(self, *, overlapped: bool) -> None:
-        self.launched.append(self._reduction._launched)
+        self.launched.append(self._reduction.num_launched)
         self._finish(overlapped=overlapped)
 
 

@@ -199,7 +199,7 @@ class DeviceManager:
     def optimize_for_device(
         device: torch.device | str, *, threads: int | None = None, allow_tf32: bool = False
     ) -> dict[str, str]:
-        """Set what is safe and return each setting with its reason; without TF32 only the order of sums changes.
+        """Set CPU threads and TF32; return each setting with its reason. Without TF32 only the order of sums changes.
 
         Call it after the Accelerator is made. `threads` and `allow_tf32` are the user's choice.
         """

@@ -1,1 +1,1 @@
-"""Stages and epochs, evaluation, the best weights, and what survives a fault, a kill or a full disk."""
+"""Stages and epochs, evaluation, the best weights, checkpoints, and what happens after bad numbers or out-of-memory."""

@@ -1,4 +1,4 @@
-"""Which weights are the best: the monitored metric decides, the loss between equals."""
+"""Keep the best weights: the monitored metric decides, the loss between equals."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..common.conversion import plain_values
 from ..common.errors import UserError
 
 _LOSS_DIGITS = 6
-"""Losses are compared to this many digits, below which plans differ by the order of their sums."""
+"""Digits to which losses are compared: below, plans differ by the order of their sums."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """A validation result, comparable: higher is better."""
+    """A validation result that can be compared: higher is better."""
 
     value: float
     """The monitored metric, negated where lower is better."""
@@ -28,7 +28,7 @@ class Score:
     def of(cls, validation: Mapping[str, Any], monitor: str) -> Score:
         """Return the score of an evaluation; a metric that is not finite is worse than any other.
 
-        Raises `UserError` where the evaluation lacks the monitored metric or the loss.
+        Raises `UserError` if the evaluation lacks the monitored metric or the loss.
         """
         for name in (monitor, "loss"):
             if name not in validation:
@@ -42,12 +42,12 @@ class Score:
         )
 
     def beats(self, other: Score | None) -> bool:
-        """Return whether this one is better: in the metric, or equal in it with a lower loss."""
+        """Return whether this score is better: in the metric, or equal in it with a lower loss."""
         return other is None or (self.value, -self.loss) > (other.value, -other.loss)
 
 
 class Snapshot(NamedTuple):
-    """A copy of what a model has learned."""
+    """A copy of a model's weights and buffers."""
 
     values: torch.Tensor
     """All trainable parameters, flat."""
@@ -56,7 +56,7 @@ class Snapshot(NamedTuple):
 
 
 class Best:
-    """The best weights so far, and how long nothing improved."""
+    """The best weights so far, and the number of epochs without improvement."""
 
     def __init__(self, min_delta: float = 0.0) -> None:
         self.score: Score | None = None
@@ -68,8 +68,8 @@ class Best:
         self._reference = -math.inf
 
     def offer(self, score: Score, take: Callable[[], Snapshot], epoch: int, validation: Mapping[str, Any]) -> bool:
-        """Take a snapshot of the weights if they are better; return whether they are."""
-        # Patience counts from the last gain of more than min_delta, which many small gains may add up to.
+        """Keep a snapshot of the weights, made by `take`, if their score is better; return whether it is."""
+        # Patience counts from the last gain of more than min_delta; many small gains may add up to it.
         gained = score.value > self._reference + self._min_delta
         self.epochs_without_improvement = 0 if gained else self.epochs_without_improvement + 1
         if gained:
@@ -80,7 +80,7 @@ class Best:
         return True
 
     def state(self) -> dict[str, Any]:
-        """Return all but the snapshot as plain values; what is not finite is null."""
+        """Return all but the snapshot as plain values; `None` for what is not finite."""
         score = None if self.score is None else plain_values([self.score.value, self.score.loss], "", [])
         return {
             "score": score,
@@ -92,7 +92,7 @@ class Best:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over a state; the snapshot is set apart."""
+        """Set all but the snapshot from what `state` returned."""
         if state["score"] is not None:
             value, loss = state["score"]
             self.score = Score(value=-math.inf if value is None else value, loss=math.inf if loss is None else loss)

@@ -1,4 +1,4 @@
-"""Bad numbers: which steps' batches are to be passed over, decided from losses and norms alone. Pure."""
+"""Detect bad numbers: which batches to skip follows from losses and norms alone. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 _LEAST_WINDOW = 20
-"""Losses that a spike is compared with at least."""
+"""The least number of losses with which a spike is compared."""
 
 _MOST_OVERFLOWS = 30
-"""Overflows of the scaled fp16 gradient in a row that are no fault: each halves the scale, and this many leave none of it."""
+"""Overflows of the scaled fp16 gradient in a row that are no fault: each halves the scale, and after so many it is nothing."""
 
 _TO_DEVIATION = 1.4826
-"""The median absolute deviation times this estimates a normal distribution's standard deviation."""
+"""The median absolute deviation times this estimates the standard deviation of a normal distribution."""
 
 
 class Position(NamedTuple):
@@ -26,7 +26,7 @@ class Position(NamedTuple):
 
 
 class FaultDetector:
-    """Finds steps after which training goes back to a checkpoint and passes over their batches.
+    """Finds the steps after which training goes back to a checkpoint and skips their batches.
 
     Those are `patience` steps in a row whose loss or gradient was not finite, or one step whose loss lies more than
     `spike_score` robust standard deviations (median and median absolute deviation) above the `window` losses before it.
@@ -42,7 +42,7 @@ class FaultDetector:
         """The last of all steps, in the order of the run, whose numbers were good."""
 
     def observe(self, position: Position, loss: float, *, is_finite: bool, is_overflow: bool = False) -> list[Position]:
-        """Take in a step; return the positions to pass over, if it is time to go back.
+        """Note a step; return the positions to skip if it is time to go back, else nothing.
 
         `is_overflow`: it is not finite only because the scaled gradient was too large for fp16.
         """
@@ -60,7 +60,7 @@ class FaultDetector:
         return []
 
     def forget(self, losses: Sequence[float] = ()) -> None:
-        """Start afresh: in a new stage, whose losses are others, or after going back, with those before the checkpoint."""
+        """Start again with these losses: none in a new stage, after going back those before the checkpoint."""
         self._bad.clear()
         self._overflows = 0
         self._losses.clear()
@@ -68,7 +68,7 @@ class FaultDetector:
 
     @property
     def losses(self) -> list[float]:
-        """The losses that the next one is compared with; they belong into a checkpoint where spikes are looked for."""
+        """The losses with which the next one is compared, for a checkpoint; empty if spikes are not looked for."""
         return list(self._losses) if self._spike_score is not None else []
 
     def _is_spike(self, loss: float) -> bool:
@@ -76,5 +76,5 @@ class FaultDetector:
             return False
         middle = statistics.median(self._losses)
         deviation = _TO_DEVIATION * statistics.median(abs(one - middle) for one in self._losses)
-        # Losses that never vary would make any change a spike: a ten-thousandth of the median is no change.
+        # If losses never vary, any change would be a spike: a ten-thousandth of the median counts as no change.
         return loss - middle > self._spike_score * max(deviation, 1e-4 * abs(middle), math.ulp(1.0))

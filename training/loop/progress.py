@@ -1,4 +1,4 @@
-"""Where a run is and what it has found: what a checkpoint must hold beside weights and optimizer."""
+"""The cursor of a run and its results so far: what a checkpoint holds besides weights and optimizer."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ _SUMS = ("weight", "loss_sum", "seconds", "stage_seconds")
 
 @dataclass(kw_only=True)
 class Progress:
-    """The cursor of a run (stage, epoch, step: the next to do) and its results so far."""
+    """The cursor of a run (stage, epoch and step of the next step) and its results so far."""
 
     stage: int = 0
     epoch_in_stage: int = 0
     step_in_epoch: int = 0
     step: int = 0
-    """Optimizer steps that are done: global batches, also those that were passed over."""
+    """Optimizer steps that are done: global batches, also the skipped ones."""
     stage_first_step: int = 0
-    """The steps that were done when the present stage began."""
+    """Steps that were done when the present stage began."""
     samples_seen: int = 0
-    """In the present epoch, over all ranks; so are the next two."""
+    """In the present epoch, over all ranks; as are `weight` and `loss_sum`."""
     weight: float = 0.0
     loss_sum: float = 0.0
     seconds: float = 0.0
-    """Of training, over all processes that took the run on; the present one's are added when it is saved."""
+    """Of training, before and after each resume; set when the run is saved."""
     stage_seconds: float = 0.0
     best: Best = field(default_factory=Best)
-    """Of the run: of the stages that are done."""
+    """The best of the run: of the stages that are done."""
     stage_best: Best = field(default_factory=Best)
     rows: list[dict[str, Any]] = field(default_factory=list)
     skipped_batches: set[Position] = field(default_factory=set)
-    """Batches left out because of bad numbers: the one exception to `nothing is dropped`."""
+    """Batches that are left out because of bad numbers: the only samples that are ever dropped."""
 
     def begin_stage(self, number: int, min_delta: float) -> None:
-        """Stand at the first step of a stage."""
+        """Set the cursor to the first step of a stage."""
         self.stage, self.epoch_in_stage, self.step_in_epoch = number, 0, 0
         self.stage_first_step, self.stage_seconds = self.step, 0.0
         self.stage_best = Best(min_delta)
 
     def begin_epoch(self) -> None:
-        """Start the sums of an epoch."""
+        """Set the sums of an epoch to zero."""
         self.samples_seen, self.weight, self.loss_sum = 0, 0.0, 0.0
 
     def state(self) -> dict[str, Any]:
-        """Return it as plain values; the snapshots of the best weights are kept apart."""
+        """Return everything as plain values, except the snapshots of the best weights."""
         state = {name: getattr(self, name) for name in (*_COUNTERS, *_SUMS)}
         return {
             **state,
@@ -61,7 +61,7 @@ class Progress:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Progress:
-        """Return what `state` was taken of."""
+        """Return the progress of which `state` was returned."""
         numbers: dict[str, Any] = {name: int(state[name]) for name in _COUNTERS}
         numbers |= {name: float(state[name]) for name in _SUMS}
         skipped_batches = {Position(*map(int, position)) for position in state["passed_over"]}

@@ -1,4 +1,4 @@
-"""What a stage and a whole run came to, as it stands in `run.json` and as the console shows it."""
+"""Make the results of a stage and of a run, as in `run.json` and on the console."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STAGE_METRICS = ("accuracy", "macro_f1", "loss")
 
 
 def stage_row(stage: Stage, progress: Progress, stopped: str, seconds: float) -> dict[str, Any]:
-    """Return the row of the stage that `progress` stands in; `stopped` says why it ended. Its best epoch counts from 1."""
+    """Return the row of the present stage; `stopped` says why it ended. Its best epoch counts from 1."""
     best = progress.stage_best
     return {
         "stage": stage.name,

@@ -1,4 +1,4 @@
-"""When a run is saved: by an interval, again after a failure, never two at once; and the thread that writes."""
+"""Save a run: at an interval, again after a failure, one checkpoint at a time; in a thread that writes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..storage.files import describe_os_error
 from ..storage.host_copy import HostCopy
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 60.0, 600.0
-"""After a checkpoint that could not be written, and after many of them in a row."""
+"""Pause after a checkpoint that could not be written, and after many of them in a row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,23 +44,23 @@ class CheckpointWriter:
 
     @property
     def is_busy(self) -> bool:
-        """Whether the last one is still being written."""
+        """Whether the last checkpoint is still being written."""
         return self._writing is not None and not self._writing.done()
 
     def submit(self, content: Content) -> None:
-        """Start writing. Not while one is being written: its outcome is taken first."""
+        """Start writing a checkpoint, after the outcome of the last one was taken."""
         assert self._writing is None
         writing: Future[Manifest] = Future()
-        # A daemon: a process that is told to quit at once does not wait for it, for what is half written is no checkpoint.
+        # A daemon: a process that quits at once does not wait for it, since a half-written checkpoint is none.
         thread = threading.Thread(target=self._write, args=(content, writing), name="checkpoint", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # no thread is to be had, for want of memory: the training waits
+        except RuntimeError:  # no memory for a thread: the training waits
             self._write(content, writing)
         self._writing = writing
 
     def outcome(self, *, wait: bool = False) -> Manifest | str | None:
-        """Return, once, what became of the last one: its manifest, or why it failed; none where nothing is done."""
+        """Return, once, the manifest of the last checkpoint or why it failed; `None` if there is none or it is not done."""
         if self._writing is None or not (wait or self._writing.done()):
             return None
         error = self._writing.exception()
@@ -77,7 +77,7 @@ class CheckpointWriter:
 
 
 def _reason(error: BaseException) -> str:
-    """Return why a checkpoint could not be written; an error that is none of the disk or memory is raised."""
+    """Return why a checkpoint could not be written. Raises the error if neither disk nor memory is the cause."""
     if isinstance(error, OSError):
         return describe_os_error(error)
     if isinstance(error, UserError):
@@ -98,37 +98,37 @@ class SavedStep(Observer):
 
 
 class Saver:
-    """Saves nothing: the object of ranks that do not write, and of runs without a folder."""
+    """Saves nothing: for ranks that do not write, and for runs without a folder."""
 
     def is_due(self, step: int) -> bool:
-        """Return whether it is time to save after `step` steps. Called once for each step."""
+        """Return whether to save after `step` steps. Called once for each step."""
         return False
 
     def save(self, *, wait: bool = False) -> None:
-        """Save the run as it stands; with `wait` return when it is on the disk."""
+        """Save the run as it is; with `wait` return when it is on the disk."""
 
     def settle(self) -> None:
-        """Wait for what is being written."""
+        """Wait for a checkpoint that is being written."""
 
     def close(self) -> None:
-        """Finish what is being written, and stop."""
+        """Finish the checkpoint that is being written."""
 
 
 class JoiningSaver(Saver):
-    """Saves nothing, but hands rank 0 its part of what is saved: the object of other ranks with sharded parameters."""
+    """Saves nothing, but takes part in collective checkpoints: for ranks that do not write."""
 
     def __init__(self, capture: Callable[[], Content]) -> None:
         self._capture = capture
 
     def save(self, *, wait: bool = False) -> None:
-        """Take part in the copy."""
+        """Give rank 0 this rank's part of the checkpoint."""
         self._capture()
 
 
 class CheckpointSaver(Saver):
-    """Saves a run's checkpoints from rank 0, whose copy of weights and optimizer state is that of all.
+    """Saves a run's checkpoints on rank 0.
 
-    The training waits for the copy to the host only. What cannot be written is told, never raised.
+    The training waits only for the copy to the host. A checkpoint that cannot be written is reported and tried again.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class CheckpointSaver(Saver):
         together: bool = False,
     ) -> None:
         self._together = together
-        """Whether all ranks take part in a capture, as they do with sharded parameters: what fails in it then is raised."""
+        """Whether all ranks take part in a capture: an error in it is then raised."""
         self._writer = CheckpointWriter(folder, keep)
         self._host = HostCopy()
         self._clock = IntervalClock(interval, steps_per_epoch, time.monotonic())
@@ -154,9 +154,10 @@ class CheckpointSaver(Saver):
         self._pause = _FIRST_PAUSE_SECONDS
 
     def is_due(self, step: int) -> bool:
-        """Return whether the interval is over, or a failed one is to be tried again: until `save` is called.
+        """Return whether the interval is over, or a failed checkpoint is to be tried again: until `save` is called.
 
-        One at a time: a disk that is slower than the interval delays the next one, and one that fails has its pause.
+        One checkpoint at a time: the next one waits for a disk that is slower than the interval, and for the pause after a
+        failure.
         """
         now = time.monotonic()
         self._report_outcome(self._writer.outcome(), now)
@@ -166,7 +167,7 @@ class CheckpointSaver(Saver):
         return self._is_due and not self._writer.is_busy
 
     def save(self, *, wait: bool = False) -> None:
-        """Copy the run to the host and have it written."""
+        """Copy the run to the host and start to write it."""
         self.settle()
         self._observer.on_save()
         self._is_due, self._retry_at = False, None
@@ -179,11 +180,11 @@ class CheckpointSaver(Saver):
             self.settle()
 
     def settle(self) -> None:
-        """Wait for what is being written."""
+        """Wait for a checkpoint that is being written."""
         self._report_outcome(self._writer.outcome(wait=True), time.monotonic())
 
     def close(self) -> None:
-        """Finish what is being written, unless the user told the process to quit."""
+        """Finish the checkpoint that is being written, unless the user told the process to quit."""
         if not isinstance(sys.exception(), KeyboardInterrupt):
             self.settle()
 

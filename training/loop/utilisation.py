@@ -1,8 +1,8 @@
-"""Model FLOP utilisation: the operations a model needs for its samples, as a share of what the devices could do.
+"""Count a model's FLOPs for model FLOP utilisation (MFU): its operations as a share of the devices' peak.
 
 As in Chowdhery et al. 2022, "PaLM: Scaling Language Modeling with Pathways", appendix B: observed samples a second times the
-operations of a forward and backward pass of one, over the peak of all devices. What padding or recomputing costs is not useful
-work and is not counted.
+operations of a forward and backward pass of one, over the peak of all devices. Operations on padding, and those that are
+recomputed, are not counted.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from ..tasks.task import Task
 logger = logging.getLogger("slipway")
 
 _NUM_SAMPLES, _POOL_SIZE = 8, 4096
-"""Whose operations are counted, and of how many they are drawn."""
+"""Samples whose operations are counted, and the number from which they are drawn."""
 
 # Dense peaks of the makers' data sheets in TFLOP/s: (words of the device's name, bf16, fp16, fp32). The first match counts.
-# bf16 and fp16 by tensor cores that sum in fp32, as PyTorch has them do; fp32 without TF32.
+# bf16 and fp16 by tensor cores that sum in fp32, as PyTorch uses them; fp32 without TF32.
 _PEAKS: tuple[tuple[str, float | None, float | None, float | None], ...] = (
     ("H100 PCIE", 756, 756, 51),
     ("H100 NVL", 835, 835, 60),
@@ -53,11 +53,11 @@ _PEAKS: tuple[tuple[str, float | None, float | None, float | None], ...] = (
 )
 
 _PARTIAL = {"MIG", "LAPTOP", "MAX", "D", "VGPU"}
-"""Words that make a device another one, or a part of it."""
+"""Words in the name of another device, or of a part of one."""
 
 
 def peak_flops_per_second(device_name: str, mixed_precision: MixedPrecision) -> float | None:
-    """Return what a device can do, dense, in a precision; none where it is not known.
+    """Return the peak of a device, dense, in a precision; `None` if it is not known.
 
     >>> peak_flops_per_second("NVIDIA A100-SXM4-80GB", "bf16")
     312000000000000.0
@@ -73,7 +73,7 @@ def peak_flops_per_second(device_name: str, mixed_precision: MixedPrecision) -> 
 
 
 def peak_of_ranks(ranks: Ranks, mixed_precision: MixedPrecision, dtype: torch.dtype) -> float | None:
-    """Return what all ranks' devices can do together; none where that of one is not known. The ranks agree on it."""
+    """Return the peak of all ranks' devices together; `None` if that of one is not known. A collective."""
     if ranks.device.type != "cuda":
         return None
     peak = peak_flops_per_second(torch.cuda.get_device_name(ranks.device), mixed_precision)
@@ -90,7 +90,7 @@ def find_model_flops(step: TrainStep, loader: Loader, ranks: Ranks, stage: Stage
     """
     precision = step.recipe.resolved.mixed_precision
     peak = peak_of_ranks(ranks, precision, step.state.parameters.dtype)
-    # Sharded parameters are gathered by all ranks together, which one alone cannot do.
+    # A pass that is collective cannot be done by one rank alone.
     if peak is None or not ranks.is_main or step.state.parameters.passes_are_collective:
         return None
     flops = _count_flops_per_sample(step, loader, stage)
@@ -109,7 +109,7 @@ def _count_flops_per_sample(step: TrainStep, loader: Loader, stage: Stage) -> fl
     try:
         with restored_buffers(model), torch.random.fork_rng([device] if device.type == "cuda" else []):
             for sample in samples:
-                # Twice the same: nothing is padded, and batch statistics, which one sample does not have, can be taken.
+                # Twice the same sample: nothing is padded, and batch statistics, which one sample does not have, exist.
                 batch = loader.training_batch(np.array([sample, sample]), 0, stage)
                 with uncompiled(step.forward), FlopCounterMode(display=False) as passes:
                     step.accumulate(batch, stage)
@@ -119,14 +119,14 @@ def _count_flops_per_sample(step: TrainStep, loader: Loader, stage: Stage) -> fl
                         task.forward(model, batch)
                     total -= again.get_total_flops()
     except Exception as error:
-        # A figure for the screen ends no run: some models cannot be counted, and what is wrong with one its first step tells.
+        # A figure for the screen ends no run: some models cannot be counted, and the first step reports other errors.
         logger.info("model FLOPs cannot be counted: %s", out_of_memory_message(error) or error)
         return None
     return total / (2 * len(samples))
 
 
 def _typical_samples(task: Task) -> np.ndarray:
-    """Return samples at even distances among the lengths."""
+    """Return samples whose lengths are evenly spaced among all."""
     count = task.num_samples("train")
     pool = np.linspace(0, count - 1, min(_POOL_SIZE, count)).round().astype(np.int64)
     costs = task.costs("train")

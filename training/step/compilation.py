@@ -1,4 +1,4 @@
-"""Forward passes through torch.compile: compiled few times whatever lengths come, and never what ends a run."""
+"""Compile forward passes with torch.compile: few times whatever the lengths of samples, and never ending a run."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def make_forward(
     observer: Observer,
     unwatched: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Forward:
-    """Return a task's forward pass, compiled by a backend of torch.compile, or as it is where there is none.
+    """Return a task's forward pass, compiled by a backend of torch.compile; `None`: as it is.
 
-    `unwatched` is held while something may be compiled: that may take long, and is no hang.
+    `unwatched` is entered while something may be compiled: that may take long, and is no hang.
     """
     return task.forward if backend is None else CompiledForward(task, backend, observer, unwatched)
 
 
 @contextmanager
 def uncompiled(forward: Forward) -> Iterator[None]:
-    """Have a forward pass run as written: for counters that look at each operation, and for shapes that come but once."""
+    """Run a forward pass as written within the block: for counters of operations, and for shapes that occur only once."""
     if not isinstance(forward, CompiledForward):
         yield
         return
@@ -51,9 +51,9 @@ def uncompiled(forward: Forward) -> Iterator[None]:
 class CompiledForward:
     """A task's forward pass, and with it the backward one, through torch.compile.
 
-    A task whose samples differ in length (`Task.costs`) is compiled for any length at once; others for the micro-batch they
-    have, and once more for any where an epoch ends with a smaller one. After `torch._dynamo.config.recompile_limit`
-    compilations what is not compiled yet runs as it was written. Where the compiler fails all does, from then on.
+    A task whose samples differ in length (`Task.costs`) is compiled for any length at once; others for the size of their
+    micro-batches, and once more for any size if an epoch ends with a smaller one. After
+    `torch._dynamo.config.recompile_limit` compilations everything else runs as written; if the compiler fails, everything.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class CompiledForward:
         self._as_written: Forward = task.forward
         self._before = _Before(draws=not task.keyed_randomness)
         self.compiled: Forward | None = None
-        """None: it runs as written."""
+        """`None`: it runs as written."""
         self._is_complete = False
-        """Whether nothing more is compiled."""
+        """Whether nothing further is compiled."""
         self._is_first = True
         self._failure: Exception | None = None
-        """Of setting up the compiler, told with the first pass: the run has not been announced yet."""
+        """The error of setting up the compiler, reported at the first pass: the run has not been announced yet."""
         dynamic = True if task.costs("train") is not None else None
         try:
             self._compiler = _Compiler()
@@ -81,7 +81,7 @@ class CompiledForward:
             self._failure = error
 
     def __call__(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        """Return the model's outputs for a batch. Raises `torch.OutOfMemoryError` also where the compiler ran out."""
+        """Return the model's outputs for a batch. Raises `torch.OutOfMemoryError` also if the compiler ran out of memory."""
         if self.compiled is None:
             if self._failure is not None:
                 self._give_up(self._failure)
@@ -92,7 +92,7 @@ class CompiledForward:
         started = time.perf_counter()
         self._before.keep(model)
         try:
-            with self._unwatched(), self._compiler.telling():
+            with self._unwatched(), self._compiler.strict():
                 outputs = self.compiled(model, batch)
         except self._compiler.limit_error:
             self._before.restore()
@@ -102,8 +102,8 @@ class CompiledForward:
             return self(model, batch)
         except self._compiler.error as error:
             self._before.restore()
-            if (words := _out_of_memory_message(error)) is not None:
-                raise torch.OutOfMemoryError(words) from None
+            if (message := _out_of_memory_message(error)) is not None:
+                raise torch.OutOfMemoryError(message) from None
             self._give_up(error)
             return self._as_written(model, batch)
         if self._is_first:
@@ -115,18 +115,19 @@ class CompiledForward:
         return outputs
 
     def _give_up(self, error: Exception) -> None:
+        """Run as written from now on, because of an error of the compiler."""
         self.compiled = self._failure = None
         logger.info("torch.compile failed: %s", error)
-        # Of an error in a backend, the backend's own words.
+        # Of an error in a backend, the backend's own message.
         inner = getattr(error, "inner_exception", None) or error
-        said = (str(inner).strip().splitlines() or [type(inner).__name__])[0]
-        reason = f"torch.compile ({self._backend}) fails on this model, which runs as written: {said}"
+        message = (str(inner).strip().splitlines() or [type(inner).__name__])[0]
+        reason = f"torch.compile ({self._backend}) fails on this model, which runs as written: {message}"
         fields = {"backend": self._backend}
         self._observer.on_decision(Decision(kind="not_compiled", reason=reason, warning=True, fields=fields))
 
 
 class _Compiler:
-    """What torch's compiler raises, and how it is made to."""
+    """The errors of torch's compiler, and the settings with which it raises them."""
 
     def __init__(self) -> None:
         import torch._dynamo.config as dynamo_config  # takes long
@@ -142,14 +143,14 @@ class _Compiler:
         self._settings: list[tuple[Any, str]] = [(dynamo_config, setting)]
         if hasattr(functorch_config, "force_non_lazy_backward_lowering"):
             self._settings.append((functorch_config, "force_non_lazy_backward_lowering"))
-        # Caches of constants, which are found again for each compilation.
+        # The cached functions compute constants, the same in each compilation.
         warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")
 
     @contextmanager
-    def telling(self) -> Iterator[None]:
-        """Have the limit told rather than passed over in silence, and what fails fail before there are gradients.
+    def strict(self) -> Iterator[None]:
+        """Raise an error at the limit of compilations, and compile the backward pass before it is needed, within the block.
 
-        Not of what a task compiles by itself. Set and put back by hand: torch's own way takes five times as long.
+        Only there: a task may compile by itself. Set and restored by hand: torch's own way takes five times as long.
         """
         before = [getattr(config, name) for config, name in self._settings]
         for config, name in self._settings:
@@ -162,7 +163,7 @@ class _Compiler:
 
 
 class _Before:
-    """What a forward pass in training changes beside its outputs: batch statistics, and generators where it `draws`."""
+    """Keeps what a forward pass in training changes besides its outputs: batch statistics, and generators if it `draws`."""
 
     def __init__(self, *, draws: bool) -> None:
         self._draws = draws
@@ -172,7 +173,7 @@ class _Before:
         self._is_kept = False
 
     def keep(self, model: nn.Module) -> None:
-        """Keep it as it is before a pass that may end half-way. A run has one model."""
+        """Copy it before a pass that may fail halfway. A run has one model."""
         self._is_kept = model.training
         if not model.training:
             return
@@ -187,7 +188,7 @@ class _Before:
             self._generators = [(module, module.get_rng_state()) for module in modules]
 
     def restore(self) -> None:
-        """Put it back."""
+        """Set it to what was copied."""
         if not self._is_kept:
             return
         if self._buffers:
@@ -198,9 +199,9 @@ class _Before:
 
 
 def _out_of_memory_message(error: BaseException | None) -> str | None:
-    """Return what an allocator said, also where the compiler wrapped it."""
+    """Return the allocator's message, also from an error that the compiler wrapped; `None` for other errors."""
     while isinstance(error, Exception):
-        if (words := out_of_memory_message(error)) is not None:
-            return words
+        if (message := out_of_memory_message(error)) is not None:
+            return message
         error = error.__cause__ or error.__context__
     return None

@@ -1,4 +1,4 @@
-"""In which order images and the weights of their convolutions lie in memory: by channel, or with the channels last.
+"""Choose how images and the weights of convolutions lie in memory: channel by channel, or with the channels last.
 
 A tensor of shape [samples, channels, height, width] keeps its shape and its numbers: only its strides differ.
 """
@@ -17,7 +17,7 @@ from ..devices.ranks import Ranks
 from ..tasks.task import Batch, Task
 
 _MOST_DIFFERENCE = 0.01
-"""Of a model's outputs in the two formats, relative to the largest: far above rounding, with ten bits too."""
+"""Largest difference of a model's outputs in the two formats, relative to the largest output: far above rounding."""
 
 _FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -25,8 +25,8 @@ _FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channe
 def settle_memory_format(plan: Plan, task: Task, model: nn.Module, recipe: Recipe, ranks: Ranks) -> Plan:
     """Return the plan with `auto` resolved for a new model.
 
-    All ranks agree: channels-last where each of them would have it, as the order in which gradients are summed must be the
-    same. To find out a model may compute one sample in each format, on its device. Its parameters may come back in either.
+    All ranks agree, since they sum gradients in one order: channels-last if each of them would choose it. To find out, the
+    model may compute one sample in each format on its device. Afterwards its parameters are in either format.
     """
     found, reason = plan.memory_format, None
     if found == "auto":
@@ -40,7 +40,7 @@ def settle_memory_format(plan: Plan, task: Task, model: nn.Module, recipe: Recip
 
 
 def lay_out_model(model: nn.Module, memory_format: MemoryFormat) -> None:
-    """Lay the weights of a model's 2-D convolutions out, and whatever else among its parameters has four dimensions."""
+    """Put the model's parameters with four dimensions, such as weights of 2-D convolutions, into a memory format."""
     for parameter in model.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=_FORMATS[memory_format])
@@ -53,7 +53,7 @@ def channels_last_view(vector: torch.Tensor, shape: torch.Size) -> torch.Tensor:
 
 
 def _reason_against(task: Task, model: nn.Module, device: torch.device, *, mixed: bool) -> str | None:
-    """Return why a model is not to compute in channels-last; none where it is."""
+    """Return why a model should not compute in channels-last; `None` if it should."""
     if not any(isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) for module in model.modules()):
         return "the model has no 2-D convolution"
     dtype = next(model.parameters()).dtype
@@ -70,9 +70,9 @@ def _reason_against(task: Task, model: nn.Module, device: torch.device, *, mixed
 
 
 def _try(task: Task, model: nn.Module, device: torch.device, dtype: torch.dtype) -> str | None:
-    """Return what speaks against channels-last in a pass of the first training sample; none where nothing does.
+    """Return why a pass of the first training sample fails in channels-last; `None` if it does not.
 
-    Most of all a `view` of activations in the model, which wants them contiguous.
+    The usual reason is a `view` of activations in the model, which needs them contiguous.
     """
     chosen = torch.zeros(1, dtype=torch.int64)
     was_training = model.training
@@ -86,7 +86,7 @@ def _try(task: Task, model: nn.Module, device: torch.device, dtype: torch.dtype)
             lay_out_model(model, "channels_last")
             found = task.forward(model, batch.channels_last())
             largest, difference = float(expected.abs().max()), float((found - expected).abs().max())
-    except Exception as error:  # a model's forward may raise anything; what is wrong anyway, training will tell
+    except Exception as error:  # a model's forward may raise anything; training will show other errors
         return f"the model does not compute so: {' '.join(str(error).split())[:200]}"
     finally:
         model.train(was_training)

@@ -1,4 +1,4 @@
-"""The optimizer over the flat parameters: an update that can be skipped without asking the device, and rolled back."""
+"""Update flat parameters by AdamW or SGD: an update can be skipped without waiting for the device, and rolled back."""
 
 from __future__ import annotations
 
@@ -12,21 +12,19 @@ from ..devices.memory import is_out_of_memory, release_memory
 from .parameters import ParameterStore
 
 _FUSED_DEVICES = ("cpu", "cuda", "xpu", "mps")
-"""Where torch has optimizers that update a tensor in one kernel, which allocates nothing and can be told to do nothing."""
+"""Devices for which torch updates a tensor in one kernel, which allocates nothing and can skip the update by a flag."""
 
 _CHUNK_ELEMENTS = 1 << 22
-"""Elsewhere: elements updated at a time, so that what is allocated on the way, and kept for a roll-back, is bounded."""
-
+"""On other devices: elements updated at a time, which bounds the memory for temporary tensors and for a roll-back."""
 
 _DECAYED_APART_ELEMENTS = 1 << 18
-"""From so many on, AdamW's kernel decays in its own pass what is to decay: of fewer a second call costs more than a pass."""
+"""From this size on AdamW's kernel decays the matrices itself, in a second call; below, the call costs more than it saves."""
 
 
 class FlatOptimizer:
-    """AdamW or SGD with momentum over flat parameters. Its state exists from the start, so no step is the first to need it.
+    """AdamW or SGD with momentum over flat parameters. Its state is allocated at the start, so that no step runs out of memory.
 
-    Weight decay is its own: for AdamW apart from the gradient (Loshchilov and Hutter, 2019), for SGD in it, and for matrices
-    only.
+    Weight decay is for matrices only: for AdamW apart from the gradient (Loshchilov and Hutter, 2019), for SGD in it.
     """
 
     def __init__(self, spec: OptimizerSpec, parameters: ParameterStore) -> None:
@@ -40,12 +38,12 @@ class FlatOptimizer:
         )
         self._places = self._chunks()
         self._counts = [torch.zeros((), device=parameters.device if self._fused else "cpu") for _ in self._places]
-        """Updates of each chunk, as the kernels want to be told; SGD does not ask."""
+        """Updates of each chunk, as the kernels need them; SGD does not use them."""
         self._parts = [self._part(place) for place in self._places]
         """Values, gradients and moments of each chunk, each as a list of one tensor, as torch's functions take them."""
         largest = 0 if self._fused else max(place.stop - place.start for place in self._places)
         self._kept = [parameters.values.new_empty(largest) for _ in (parameters.values, *self.moments.values())]
-        """A chunk before its update, from the start: keeping it must not be what runs out of memory."""
+        """Copy of a chunk before its update, allocated at the start: keeping it must not run out of memory."""
 
     def _chunks(self) -> list[slice]:
         size, boundary = self._parameters.values.numel(), self._parameters.decayed_values.numel()
@@ -59,30 +57,30 @@ class FlatOptimizer:
         return tuple([tensor[place]] for tensor in tensors)
 
     def reset(self) -> None:
-        """Forget what was learned about the gradients, in place: a new stage needs no new memory."""
+        """Set the moments to zero, in place: a new stage needs no new memory."""
         for moment in self.moments.values():
             moment.zero_()
         self.set_updates(0)
 
     @property
     def updates(self) -> int:
-        """Updates that were not skipped since the start of the stage, which Adam corrects its bias by; 0 for SGD."""
+        """Updates since the start of the stage that were not skipped, by which Adam corrects its bias; 0 for SGD."""
         return int(self._counts[0])
 
     def set_updates(self, count: int) -> None:
-        """Set what `updates` returns, as from a checkpoint."""
+        """Set `updates`, as from a checkpoint."""
         for updates in self._counts:
             updates.fill_(count)
 
     def update(self, learning_rate: float, weight_decay: float, is_finite: torch.Tensor | None = None) -> None:
-        """Update the parameters by their gradients; not where `is_finite`, a scalar truth value on the device, is false."""
+        """Update the parameters by their gradients; not if `is_finite`, a boolean scalar on the device, is false."""
         if not self._fused:
             if is_finite is None or bool(is_finite):
                 self._update_in_chunks(learning_rate, weight_decay)
             return
         if not self._decays_in_kernel:
             self._decay(learning_rate, weight_decay, is_finite)
-        # As a GradScaler tells it; a kernel told so writes nothing.
+        # As torch's GradScaler passes it: the kernel then writes nothing.
         found_inf = None if is_finite is None else is_finite.logical_not().to(torch.float32)
         boundary = self._parameters.decayed_values.numel()
         for chunk, place in enumerate(self._places):
@@ -112,7 +110,7 @@ class FlatOptimizer:
                 maximize=False,
             )
             return
-        # Decay apart from the gradient; `adam` without any is the shorter way.
+        # Decay apart from the gradient; without any `adam` is shorter.
         (adamw if weight_decay else adam)(
             values,
             gradients,
@@ -156,7 +154,7 @@ class FlatOptimizer:
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                # Half of the chunk's tensors may be changed. Nothing is shared with other ranks here: this rank tries again.
+                # Some of the chunk's tensors may be changed. Other ranks are not involved: this rank tries again.
                 error.__traceback__ = None
                 with torch.no_grad():
                     for kept, tensor in zip(self._kept, touched, strict=True):

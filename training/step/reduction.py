@@ -1,4 +1,4 @@
-"""How gradients are summed over the ranks: all at once, or bucket by bucket while the last backward pass goes on."""
+"""Sum gradients over the ranks: all at once, or bucket by bucket during the last backward pass."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class GradientReduction:
 
     A bucket is a slice of the flat buffer, so nothing is packed. Buckets are reduced in one order on every rank, from the
     end of the buffer (where the last layers' matrices are) to its start, the one with the ledger last: a rank that has no
-    sample, leaves a parameter out or failed half-way takes part all the same.
+    sample, does not use a parameter or failed halfway takes part all the same.
     """
 
     def __init__(self, parameters: ParameterStore, ranks: Ranks, bucket_bytes: int | None = None) -> None:
@@ -39,9 +39,10 @@ class GradientReduction:
         self._ranks = ranks
         self._work: list[dist.Work] = []
         self._armed = False
-        self._launched = 0
-        self._buckets, owners = _split_buckets(parameters, bucket_bytes or parameters.all_gradients.nbytes)
-        self._missing_at_start = [owners.count(bucket) for bucket in range(len(self._buckets))]
+        self.num_launched = 0
+        """Buckets of the present step whose reduction has begun."""
+        self.buckets, owners = split_buckets(parameters, bucket_bytes or parameters.all_gradients.nbytes)
+        self._missing_at_start = [owners.count(bucket) for bucket in range(len(self.buckets))]
         self._missing: list[int] = []
         if ranks.size > 1:
             for parameter, bucket in zip(parameters.tensors, owners, strict=True):
@@ -55,7 +56,7 @@ class GradientReduction:
     def finish(self, *, overlapped: bool) -> None:
         """Reduce what is not yet reduced, and wait: all ranks then hold the same sums.
 
-        `overlapped` is the same on every rank: whether some may have begun with buckets.
+        `overlapped` is the same on every rank: whether some may have reduced buckets already.
         """
         self._armed = False
         if self._ranks.size == 1:
@@ -63,11 +64,11 @@ class GradientReduction:
         if not overlapped:
             self._ranks.sum_(self._parameters.all_gradients)
             return
-        while self._launched < len(self._buckets):
+        while self.num_launched < len(self.buckets):
             self._launch()
         for work in self._work:
             work.wait()
-        self._work, self._launched = [], 0
+        self._work, self.num_launched = [], 0
 
     def gradient_norm(self) -> torch.Tensor:
         """Return the norm of the reduced gradient, a scalar on the device."""
@@ -78,21 +79,21 @@ class GradientReduction:
             return
         self._missing[bucket] -= 1
         # The last bucket holds the ledger, which is complete only after the pass.
-        while self._launched < len(self._buckets) - 1 and self._missing[self._launched] <= 0:
+        while self.num_launched < len(self.buckets) - 1 and self._missing[self.num_launched] <= 0:
             self._launch()
 
     def _launch(self) -> None:
-        work = dist.all_reduce(self._parameters.all_gradients[self._buckets[self._launched]], async_op=True)
+        work = dist.all_reduce(self._parameters.all_gradients[self.buckets[self.num_launched]], async_op=True)
         assert work is not None
         self._work.append(work)
-        self._launched += 1
+        self.num_launched += 1
 
 
-def _split_buckets(parameters: ParameterStore, bucket_bytes: int) -> tuple[list[slice], list[int]]:
+def split_buckets(parameters: ParameterStore, bucket_bytes: int) -> tuple[list[slice], list[int]]:
     """Return the buckets in the order of their reduction, and the bucket of each parameter."""
     decayed = parameters.decayed_values.numel()
     smallest = bucket_bytes // parameters.values.element_size()
-    # Biases and norms, of all layers alike, are complete at the end only: they go with the ledger.
+    # Biases and norms, those of all layers, are complete only at the end: they go with the ledger.
     edges = [decayed]
     for start in reversed([start for start in parameters.starts if start < decayed]):
         if edges[-1] - start >= smallest:

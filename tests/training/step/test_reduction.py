@@ -17,7 +17,7 @@ from torch import nn
 from slipway.training.devices.ranks import Ranks
 from slipway.training.step.flat import FlatParameters
 from slipway.training.step.placement import settle_bucket_bytes
-from slipway.training.step.reduction import GradientReduction, _split_buckets
+from slipway.training.step.reduction import GradientReduction, split_buckets
 from tests.training.helpers import PLAN
 from tests.training.processes import run_group
 
@@ -77,7 +77,7 @@ def compare(folder: Path, size: int) -> None:
             rows.append(
                 {
                     "case": case,
-                    "buckets": len(reduction._buckets),
+                    "buckets": len(reduction.buckets),
                     "difference": float((results[0] - results[2]).abs().max() / results[0].abs().max()),
                     "repeated": torch.equal(results[1], results[2]),
                     "unused": float(flat.tensors[0].grad.abs().max()),  # type: ignore[union-attr]
@@ -110,7 +110,7 @@ def test_buckets_sum_what_one_reduction_sums(tmp_path: Path, size: int) -> None:
 @pytest.mark.parametrize("bucket_bytes", [1, 700, 2000, 10**6])
 def test_buckets_cover_the_buffer_once_from_its_end_and_hold_whole_parameters(bucket_bytes: int) -> None:
     flat = make_flat()
-    buckets, owners = _split_buckets(flat, bucket_bytes)
+    buckets, owners = split_buckets(flat, bucket_bytes)
     *matrices, last = buckets
     assert [bucket.stop for bucket in matrices[1:]] == [bucket.start for bucket in matrices[:-1]]
     assert (matrices[0].stop, matrices[-1].start) == (last.start, 0)

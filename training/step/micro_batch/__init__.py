@@ -1,1 +1,1 @@
-"""How many samples one forward pass takes: the limit, the search for the fastest, what is remembered of it."""
+"""How many samples one forward pass takes: the limit, the search for the fastest size, and its cache."""

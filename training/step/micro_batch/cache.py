@@ -1,4 +1,4 @@
-"""Remembers for a user which micro-batch size was found best, so that it is measured once for each model and device."""
+"""Cache the best micro-batch sizes of a user, so that each is measured once for a model and device."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _MOST_ENTRIES = 200
 
 
 def key_of(**facts: Any) -> str:
-    """Return a key of what a size depends on, all of JSON's types."""
+    """Return the hash of the facts on which a size depends, all of JSON types."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 
 class SizeCache:
-    """A JSON file of sizes by key. One that cannot be read or written is as good as empty: only time is lost."""
+    """A JSON file of sizes by key. A file that cannot be read or written counts as empty: only time is lost."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     @classmethod
     def of_user(cls) -> SizeCache:
-        """Return the cache in the user's cache folder; for a user without a home an empty one."""
+        """Return the cache in the user's cache folder; an empty one for a user without a home."""
         return cls(user_cache_folder() / "micro_batches.json")
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """Return what is remembered: `size` in samples, `bytes_per_sample` where it is known, `is_limited` by memory."""
+        """Return an entry, or `None`: `size` in samples, `bytes_per_sample` or `None`, `is_limited` by memory."""
         entry = self._read().get(key)
         if not isinstance(entry, dict) or not isinstance(entry.get("size"), int) or entry["size"] < 1:
             return None
@@ -42,7 +42,7 @@ class SizeCache:
         }
 
     def put(self, key: str, entry: dict[str, Any]) -> None:
-        """Remember it; the oldest entries go when there are many."""
+        """Add an entry; the oldest are removed if there are many."""
         entries = {other: value for other, value in self._read().items() if other != key}
         kept = dict(list(entries.items())[1 - _MOST_ENTRIES :])
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Which micro-batch size takes the least time: sizes timed in turn, for as long as it takes to tell them apart."""
+"""Find the fastest micro-batch size: time sizes in turn, until their times can be told apart."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 _LEAST_TIMINGS, _MOST_TIMINGS = 3, 20
-"""Of a size that comes into question."""
+"""Of a size that may be the fastest."""
 
 _AS_FAST = 0.02
 """Times that differ by no more, as a share of the shorter one, count as equal."""
@@ -26,21 +26,21 @@ def fastest_size(
 ) -> int:
     """Return the micro-batch size at which a share takes the least time: `largest`, its half, its quarter, ...
 
-    `seconds(size)` computes a share and returns how long it took, infinity where memory ran out. `average` makes of each
-    rank's values their mean over the ranks, the same on all of them. Small sizes pad less and stay in the caches, large
-    ones use the device better; a larger one is preferred where it is as fast but for noise. No timing but the first begins
-    after the budget, by the clock `now`.
+    `seconds(size)` computes a share and returns how long it took, infinity if memory ran out. `average` returns the means of
+    the ranks' values, the same on all ranks. Small sizes pad less and stay in the caches, large ones use the device better;
+    of sizes that are equally fast within the noise the largest is returned. Except for the first, no timing begins after the
+    budget, by the clock `now`.
     """
     timings = _Timings(seconds, ends_at=now() + budget_seconds, now=now)
     sizes = _halves(largest)
     timings.take(sizes)
-    # What one rank left out as too slow is left out on all.
+    # A size that one rank did not time, because it is too slow, counts as infinitely slow on all.
     found = average([timings.least(size) for size in sizes] + [timings.uncertainty(size) for size in sizes])
     least, uncertain = found[: len(sizes)], found[len(sizes) :]
     best = min(least)
     if math.isinf(best):
         return 1
-    # What else the machine does only adds to a time: the best is no slower than it seems, a larger size may be faster.
+    # Other programs only add to a time: the best is not slower than measured, and a larger size may be faster.
     return next(
         size
         for size, taken, doubt in zip(sizes, least, uncertain, strict=True)
@@ -57,7 +57,7 @@ def _halves(largest: int) -> list[int]:
 
 
 class _Timings:
-    """What was timed so far, until time is up."""
+    """The timings so far, until the budget is used."""
 
     def __init__(self, seconds: Callable[[int], float], *, ends_at: float, now: Callable[[], float]) -> None:
         self._seconds, self._ends_at, self._now = seconds, ends_at, now
@@ -65,26 +65,26 @@ class _Timings:
         """By size, from the largest down."""
 
     def least(self, size: int) -> float:
-        """Return the shortest time of a size; infinity where it was not timed."""
+        """Return the shortest time of a size; infinity if it was not timed."""
         return min(self._taken.get(size, ()), default=math.inf)
 
     def uncertainty(self, size: int) -> float:
-        """Return by what share of itself the shortest time of a size is below its next, at most 1.
+        """Return by what fraction the second shortest time of a size is above the shortest, at most 1.
 
-        Where it was timed once, what is most among the others counts.
+        For a size that was timed once it is the largest of the others.
         """
         if len(self._taken.get(size, ())) < 2:
             return max((_spread(taken) for taken in self._taken.values() if len(taken) > 1), default=1.0)
         return _spread(self._taken[size])
 
     def take(self, sizes: list[int]) -> None:
-        """Time in turn those of `sizes` that come into question, until their times are certain."""
+        """Time in turn those of `sizes` that may be the fastest, until their times are certain."""
         self._take(sizes[0])
         for number in range(1, _MOST_TIMINGS):
             in_question = [size for size in self._taken if not self._is_out(size)]
             if number > _LEAST_TIMINGS and all(self.uncertainty(size) <= _AS_FAST for size in in_question):
                 return
-            # The next one begins each round: what comes first after a pause is not always the same size.
+            # Each round begins with another size: the first timing after a pause is not always the same one's.
             first = number % len(in_question)
             for size in in_question[first:] + in_question[:first]:
                 if self._is_over():
@@ -99,18 +99,18 @@ class _Timings:
         self._taken.setdefault(size, []).append(self._seconds(size))
 
     def _excess(self, size: int) -> float:
-        """Return by what share the shortest time of a size is above the best."""
+        """Return by what fraction the shortest time of a size is above the best."""
         best = min(map(self.least, self._taken))
-        # Nothing on a coarse clock counts as next to nothing.
+        # On a coarse clock the best may be 0.
         return 0.0 if self.least(size) == best else self.least(size) / max(best, 1e-9) - 1.0
 
     def _is_past_best(self) -> bool:
-        """Whether the two smallest sizes so far are slower: smaller ones only get slower still."""
+        """Return whether the two smallest sizes so far are slower than the best: smaller ones are slower still."""
         smallest = list(self._taken)[-2:]
         return len(smallest) == 2 and all(self._excess(size) > _AS_FAST for size in smallest)
 
     def _is_out(self, size: int) -> bool:
-        """Whether a size is much slower for certain: what disturbs a timing hardly does so twice alike."""
+        """Return whether a size is certainly much slower: a disturbance hardly takes the same time twice."""
         taken = self._taken[size]
         is_certain = len(taken) >= _TIMINGS_OF_SLOWER or (len(taken) > 1 and _spread(taken) <= _SLOWER)
         return is_certain and self._excess(size) > _SLOWER
@@ -120,6 +120,6 @@ class _Timings:
 
 
 def _spread(taken: list[float]) -> float:
-    """Return by what share the shortest of at least two times is below the next, at most 1."""
+    """Return by what fraction the second shortest of at least two times is above the shortest, at most 1."""
     shortest, following = sorted(taken)[:2]
     return min(1.0, following / shortest - 1.0) if 0.0 < shortest < math.inf else 0.0

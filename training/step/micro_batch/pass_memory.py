@@ -1,4 +1,4 @@
-"""How much memory a forward and backward pass takes: counted by the device, estimated on a host."""
+"""Measure the memory of a forward and backward pass: counted by the device, estimated on a host."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from torch.autograd.graph import saved_tensors_hooks
 from ...devices.memory import release_memory
 
 _SAVED_FACTOR = 2.0
-"""On a CPU: what a pass needs at its peak over what it saves for the backward pass; 1.3 to 1.7 in the bundled model."""
+"""On a CPU: the peak of a pass over what it saves for the backward pass; measured 1.3 to 1.7 in the bundled model."""
 
 _LOOK_SECONDS = 0.001
-"""Between two looks at the process's memory."""
+"""Between two readings of the process's memory."""
 
 
 def bytes_of_pass(
     compute: Callable[[int], None], size: int, device: torch.device, persistent_storages: Collection[int]
 ) -> int | None:
-    """Return the memory that `compute(size)` takes beyond what stood before it; none where the device does not tell.
+    """Return the bytes that `compute(size)` allocates at its peak; `None` if the device does not tell.
 
-    `persistent_storages` are the addresses of storages that it needs and does not take, such as the parameters'.
+    `persistent_storages` are the addresses of storages that existed before, such as the parameters'.
     """
     if device.type == "cpu":
         return _host_bytes_of(compute, size, persistent_storages)
@@ -39,10 +39,10 @@ def bytes_of_pass(
 
 
 def _host_bytes_of(compute: Callable[[int], None], size: int, persistent_storages: Collection[int]) -> int:
-    """Estimate the host memory of a pass: from what autograd saves, or from how far the process grows where that is more.
+    """Estimate the host memory of a pass in bytes: from what autograd saves, or from the growth of the process if that is more.
 
-    It is more where activations are computed again: autograd then saves little at once. But memory that the process had
-    before, and did not give back, does not show as growth.
+    The growth is more if activations are recomputed: autograd then saves little at a time. But memory that the process had
+    freed before, and not returned to the system, does not show as growth.
     """
     saved: dict[int, int] = {}
 
@@ -59,7 +59,7 @@ def _host_bytes_of(compute: Callable[[int], None], size: int, persistent_storage
 
 
 class _Growth:
-    """How far the process's memory grows at most within a block; 0 where the system does not tell it as Linux does."""
+    """Measures the largest growth of the process's memory within a block; 0 if the system has no `/proc`."""
 
     def __init__(self) -> None:
         self.num_bytes = 0

@@ -1,4 +1,4 @@
-"""The search for the first micro-batch size: the fastest that fits, measured by passes over real samples, or remembered."""
+"""Search for the first micro-batch size: the fastest that fits, measured by passes over real samples, or cached."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ from .fastest import fastest_size
 from .pass_memory import bytes_of_pass
 
 _SEARCH_SECONDS, _NUM_PASSES, _MOST_SECONDS = 1.5, 10, 8.0
-"""The budget for comparing sizes: the first, or where a pass takes long the time of so many passes, but at most the third."""
+"""The budget for comparing sizes: the first, or the time of so many passes if that is longer, but at most the third."""
 
 _PASS_SECONDS = 2.0
-"""What sizes are compared on takes about this long at most: of a share that takes longer, fewer samples of like lengths."""
+"""A timing takes about this long at most: of a share that takes longer, fewer samples with the same mix of lengths."""
 
 _NUM_BATCHES = 8
-"""Global batches of which a typical share is made."""
+"""Global batches from which a typical share is drawn."""
 
 _Work = TypeVar("_Work")
 
 _METHOD = 2
-"""How sizes are compared: what was found in another way is looked for again."""
+"""Version of the method: sizes that another version found are measured again."""
 
 
 def training_costs(task: Task) -> np.ndarray:
@@ -58,7 +58,7 @@ def training_costs(task: Task) -> np.ndarray:
 
 
 def size_key(task: Task, model: nn.Module, recipe: Recipe, plan: Plan, largest_share: int) -> str:
-    """Return a hash of what the best size depends on: the same on all hosts of like devices."""
+    """Return a hash of everything on which the best size depends, except free memory."""
     costs = training_costs(task)
     longest = int(np.argmax(costs))
     return key_of(
@@ -96,7 +96,7 @@ class SizeSearch:
         self._cache = SizeCache.of_user()
 
     def find(self, stage: Stage) -> tuple[int, int | None, str]:
-        """Return size, bytes that one of the longest samples needs where that is known, and in words where it is from."""
+        """Return size, bytes that one of the longest samples needs or `None`, and the size's origin in words."""
         started = time.perf_counter()
         known = self._cache.get(self.key) if self._ranks.is_main else None
         cached = json.loads(self._ranks.broadcast_text(json.dumps(known)))
@@ -109,7 +109,7 @@ class SizeSearch:
         return size, needed, f"measured in {time.perf_counter() - started:.2g} s"
 
     def _holds(self, cached: Mapping[str, Any]) -> bool:
-        """Return whether a size fits on every rank now, and is not due to a lack of memory that is over."""
+        """Return whether a cached size fits on every rank now, and is not smaller than memory allows now."""
         free, needed = free_bytes(self._ranks.device), cached["bytes_per_sample"]
         holds = True
         if free is not None and needed is not None:
@@ -118,7 +118,7 @@ class SizeSearch:
         return bool(self._ranks.minimum(int(holds)))
 
     def _measure(self, stage: Stage) -> tuple[int, int | None, bool]:
-        """Return size, bytes that a sample needs, and whether memory, not speed, bounds the size."""
+        """Return size, bytes that a sample needs or `None`, and whether memory limits the size."""
         ranks, device = self._ranks, self._ranks.device
         if stage in self._stages:
             stage = _longest_stage(self._stages[self._stages.index(stage) :])
@@ -147,12 +147,12 @@ class SizeSearch:
     def _fastest(self, stage: Stage, largest: int) -> int:
         """Return the size, at most `largest`, at which a typical share takes the least time; the ranks agree on it."""
         ranks, pool = self._ranks, self._pool()
-        whole = min(self._largest_share, len(pool))
-        # As many samples as time allows; the first pass warms up what is slow once.
-        count = min(4, whole)
+        share = min(self._largest_share, len(pool))
+        # As many samples as time allows; the first pass is slow and not counted.
+        count = min(4, share)
         self._seconds(_spaced(pool, count), largest, stage)
-        while (taken := self._seconds(_spaced(pool, count), largest, stage)) < _PASS_SECONDS / 2 and count < whole:
-            count = min(whole, max(2 * count, int(count * _PASS_SECONDS / max(taken, 1e-6))))
+        while (taken := self._seconds(_spaced(pool, count), largest, stage)) < _PASS_SECONDS / 2 and count < share:
+            count = min(share, max(2 * count, int(count * _PASS_SECONDS / max(taken, 1e-6))))
         count = ranks.minimum(count)
         samples = _spaced(pool, count)
 
@@ -166,23 +166,23 @@ class SizeSearch:
             budget_seconds=min(_MOST_SECONDS, max(_SEARCH_SECONDS, _NUM_PASSES * taken)),
             average=average,
         )
-        # Where the largest that was timed is the fastest, a larger one is at least as fast.
+        # If the largest size that was timed is the fastest, a larger one is at least as fast.
         return largest if size == min(largest, count) else size
 
     def _pool(self) -> np.ndarray:
-        """Return the samples of some global batches, longest first: evenly spaced ones are as long as those of a batch."""
+        """Return the samples of some global batches, longest first: evenly spaced ones have the lengths of a typical batch."""
         steps = range(min(_NUM_BATCHES, self._sampler.num_steps))
         pool = np.concatenate([self._sampler.global_batch(0, step) for step in steps])
         return pool[np.argsort(-self._costs[pool], kind="stable")]
 
     def _seconds(self, samples: np.ndarray, size: int, stage: Stage) -> float:
-        """Return what samples take in micro-batches of at most `size`, as in a step; infinity where memory runs out.
+        """Return the time of samples in micro-batches of at most `size`, as in a step; infinity if memory runs out.
 
-        What a step does once, whatever it is cut into, such as the update, is left out.
+        The parts of a step that do not depend on the size, such as the update, are not timed.
         """
         device = self._ranks.device
-        # A thread's own time leaves out what other processes do to it. Of several threads it would leave out one's waiting
-        # for another, which is most of what makes small passes slow.
+        # The CPU time of a thread is not disturbed by other processes. With several threads it would miss the time in which
+        # one waits for another, which is most of what makes small passes slow.
         clock = time.thread_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
         parts = [samples[part] for part in micro_batches(len(samples), size)]
         batches: Iterable[Batch] = (self._loader.training_batch(part, 0, stage) for part in parts)
@@ -205,12 +205,12 @@ class SizeSearch:
 
 
 def _longest_stage(stages: Sequence[Stage]) -> Stage:
-    """Return the stage with the most epochs: what augmentation takes differs between stages."""
+    """Return the stage with the most epochs: the time of augmentation differs between stages."""
     return max(stages, key=lambda stage: stage.epochs)
 
 
 def _shapes_of(sample: Mapping[str, torch.Tensor], longest: int) -> dict[str, list[Any]]:
-    """Return kind and shape of a sample's tensors; its length is rounded up to a power of two, so that like data are alike."""
+    """Return dtype and shape of a sample's tensors; its length is rounded up to a power of two, so that similar data match."""
     bucket = 1 << max(0, longest - 1).bit_length()
     return {
         name: [str(tensor.dtype), [bucket if size == longest else size for size in tensor.shape[1:]]]
@@ -231,25 +231,25 @@ def largest_that_fits(
     persistent_storages: Collection[int] = (),
     min_over_ranks: Callable[[int], int] | None = None,
 ) -> tuple[int, int | None]:
-    """Return the largest micro-batch that is expected to fit, and the bytes that a sample needs where that is known.
+    """Return the largest micro-batch that is expected to fit, and the bytes that a sample needs or `None`.
 
-    `compute(n)` does a forward and a backward pass of the n longest samples. n doubles only while what was measured says
-    that the double fits, so that nothing fails; and it stops as soon as `largest` clearly fits. The memory is divided by
-    `processes_sharing_memory`. `persistent_storages` are the addresses of storages that a pass needs and does not take, such
-    as the parameters'. With `min_over_ranks`, which returns the least of the ranks' numbers, all ranks do the same passes, as
-    sharded parameters need it; then memory that runs out raises `TrainingFailed`.
+    `compute(n)` does a forward and a backward pass of the n longest samples. n doubles only while the measurements say that
+    twice as many fit, so that nothing fails; and it stops as soon as `largest` clearly fits. The memory is divided by
+    `processes_sharing_memory`. `persistent_storages` are the addresses of storages that a pass does not allocate, such as the
+    parameters'. With `min_over_ranks`, which returns the least of the ranks' numbers, all ranks do the same passes, as
+    collective passes need it; then memory that runs out raises `TrainingFailed`.
     """
 
     def fits_here(compute: Callable[[int], None], count: int) -> bool:
         if _fits(compute, count, device):
             return True
         if min_over_ranks is not None:
-            raise TrainingFailed(f"memory ran out where the micro-batch size was looked for: {CANNOT_TRY_AGAIN}")
+            raise TrainingFailed(f"memory ran out in the search for the micro-batch size: {CANNOT_TRY_AGAIN}")
         return False
 
-    # Not one: a model with batch statistics has none of a single sample.
+    # Not one: a model with batch statistics cannot compute them from a single sample.
     size, bytes_per_sample = min(2, largest), None
-    if not fits_here(compute, size):  # what is made once, such as workspaces, is made here
+    if not fits_here(compute, size):  # what is allocated once, such as workspaces, is allocated here
         return 1, None
     while True:
         used: int | None = None
@@ -262,7 +262,7 @@ def largest_that_fits(
             return max(1, size // 2), bytes_per_sample
         available = free_bytes(device)
         if used is None or available is None:
-            # Nothing can be measured here: the sizes themselves are tried.
+            # Nothing can be measured here: try the sizes themselves.
             fits = largest if device.type == "cpu" else 2 * size
         else:
             bytes_per_sample = max(1, -(-used // size))
@@ -277,7 +277,7 @@ def largest_that_fits(
 
 
 def _fits(compute: Callable[[_Work], None], work: _Work, device: torch.device) -> bool:
-    """Return whether passes have enough memory."""
+    """Do the work; return whether memory was enough for it."""
     try:
         compute(work)
         return True
