@@ -150,7 +150,7 @@ def _without(hardware: Hardware, stale: list[str]) -> Hardware:
 
 @dataclass(frozen=True, kw_only=True)
 class _Prepared:
-    run: GroupStart
+    group: GroupStart
     files: dict[str, str]
     notes: tuple[str, ...]
 
@@ -187,7 +187,7 @@ class _Launch:
 
             if self._options.max_restarts:
                 notes = (*notes, f"after a crash it starts again, {self._options.max_restarts} times at most")
-            print_dry_run(prepared.run, prepared.files, notes, as_json=self._options.json)
+            print_dry_run(prepared.group, prepared.files, notes, as_json=self._options.json)
             return 0
         from ...training.common.settings_files import format_path
         from .restarts import run_with_restarts
@@ -199,13 +199,13 @@ class _Launch:
         for note in notes:
             print_status(note)
         self._plan, self._num_logs = plan, plan.local_processes
-        outcome = run_with_restarts(prepared.run, self._again, self._options.max_restarts)
+        outcome = run_with_restarts(prepared.group, self._prepare_restart, self._options.max_restarts)
         if outcome.exit_code == 0:
             launch_folder.remove_if_kept_elsewhere(self._folder, self._num_logs)
         return outcome.exit_code
 
-    def _again(self, number: int, runs: Sequence[Path]) -> GroupStart:
-        """Plan for what the machine has now, and return what a restart runs, with a folder of its own."""
+    def _prepare_restart(self, number: int, runs: Sequence[Path]) -> GroupStart:
+        """Plan again for what the machine has now; return the processes of a restart, with their own folder."""
         from ..plan.replan import replan
         from . import folder as launch_folder
         from .state_files import RESTART_VARIABLE
@@ -221,7 +221,7 @@ class _Launch:
             print_status(note)
         self._plan = plan
         self._num_logs += plan.local_processes
-        return prepared.run
+        return prepared.group
 
     def _prepare(
         self, plan: LaunchPlan, folder: Path, runs: Sequence[Path], variables: Mapping[str, str] | None = None
@@ -251,7 +251,7 @@ class _Launch:
             argv=tuple(argv),
             folder=os.getcwd(),
         )
-        run = GroupStart(
+        group = GroupStart(
             argv=tuple(argv),
             environment=environment,
             folder=folder,
@@ -260,7 +260,7 @@ class _Launch:
             grace_seconds=self._options.grace_seconds,
         )
         files = {PLAN_FILE: plan.to_json() + "\n", CONFIG_FILE: to_yaml(plan), LAUNCH_FILE: to_json(record) + "\n"}
-        return _Prepared(run=run, files=files, notes=notes)
+        return _Prepared(group=group, files=files, notes=notes)
 
 
 def _with_resume(plan: LaunchPlan, runs: Sequence[Path]) -> LaunchPlan:

@@ -1,4 +1,4 @@
-"""Starts a crashed group of processes again from its run's last checkpoint, says so, and knows when to give up."""
+"""Start a crashed group of processes again from the last checkpoint of its run, until it helps no more."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from .supervise.signals import FORWARDED_SIGNALS, ReceivedSignal, SignalQueue
 from .supervise.supervisor import GroupStart, print_status, run_group
 
 _BAD_INPUT = 2
-_ASKED = tuple(128 + one for one in FORWARDED_SIGNALS)
-"""Exit codes of processes that a signal ended which somebody sends to stop them; a crash has others."""
+_STOP_EXIT_CODES = tuple(128 + one for one in FORWARDED_SIGNALS)
+"""Exit codes of processes ended by a signal that is sent to stop them; a crash has other codes."""
 _LONGEST_PAUSE_SECONDS = 30.0
-_LOOK_SECONDS = 0.2
-_ALIKE_SECONDS = 2.0
-_ALIKE_SHARE = 0.2
+_POLL_SECONDS = 0.2
+_SAME_TIME_SECONDS = 2.0
+_SAME_TIME_FRACTION = 0.2
 _SHOW_CURSOR = "\x1b[?25h"
 _CHECKPOINT = re.compile(r"\d+-step-(\d+)")
 
 PrepareRestart = Callable[[int, Sequence[Path]], GroupStart]
-"""Prepares restart k = 1, 2, ... of a launch that has written these runs so far. Raises `UserError` where it cannot be."""
+"""Prepare restart 1, 2, ... of a launch that has begun these runs; return what to start. Raises `UserError`."""
 
 
-class NoMoreRestarts(Exception):  # noqa: N818 - no error of the program's
-    """Why a crash is not followed by a restart."""
+class NoMoreRestarts(Exception):  # noqa: N818 - not an error of the program
+    """A crash is not followed by a restart; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
-    """What Slipway's training has said of itself: its runs, the newest last, and the optimizer steps done in that one."""
+class LaunchProgress:
+    """The runs that Slipway's training has begun in a launch, the newest last, and the optimizer steps done in that one."""
 
     step: int
     runs: tuple[Path, ...]
@@ -49,62 +49,62 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One start of a launch, and how it ended. `step` is None where nothing is known of a run."""
+    """One start of a group of processes, and how it ended. `step` is None where no run is known."""
 
     outcome: Outcome
     seconds: float
     step: int | None
 
 
-def run_with_restarts(first: GroupStart, again: PrepareRestart, max_restarts: int) -> Outcome:
-    """Run processes to their end, and again after a crash, and return how they ended in the end.
+def run_with_restarts(first: GroupStart, prepare_restart: PrepareRestart, max_restarts: int) -> Outcome:
+    """Run processes to their end, and again after a crash; return how the last start ended.
 
-    Call it in the main thread. What ended well, was asked to stop, or had bad input is not started again; neither is
-    what fails twice in a row at the same step for the same reason.
+    Call it in the main thread. There is no restart after a good end, a request to stop, or bad input, and none after two
+    crashes in a row at the same step for the same reason.
     """
     attempts: list[Attempt] = []
     runs: dict[Path, None] = {}  # in the order in which the training began them
     with SignalQueue() as queue:
-        then: GroupStart | Outcome = first
-        while isinstance(then, GroupStart):
+        following: GroupStart | Outcome = first
+        while isinstance(following, GroupStart):
             begun = time.monotonic()
-            outcome = run_group(then, queue)
+            outcome = run_group(following, queue)
             _print_outcome(outcome)
-            progress = read_progress(then.folder)
+            progress = read_progress(following.folder)
             runs.update(dict.fromkeys(progress.runs if progress else ()))
             step = progress.step if progress else None
             attempts.append(Attempt(outcome=outcome, seconds=time.monotonic() - begun, step=step))
-            then = outcome
+            following = outcome
             if max_restarts > 0 and is_crash(outcome):
-                then = _after_crash(attempts, list(runs), again, max_restarts, queue)
+                following = _restart_or_end(attempts, list(runs), prepare_restart, max_restarts, queue)
     if len(attempts) > 1:
-        print_status("\n".join(summary(attempts)))
-    return then
+        print_status("\n".join(format_attempts(attempts)))
+    return following
 
 
-def _after_crash(
+def _restart_or_end(
     attempts: Sequence[Attempt],
     runs: Sequence[Path],
-    again: PrepareRestart,
+    prepare_restart: PrepareRestart,
     max_restarts: int,
     queue: SignalQueue,
 ) -> GroupStart | Outcome:
-    """Return what to start now, or how the launch ends."""
+    """Return what to start after a crash, or how the launch ends."""
     try:
-        give_up_where_hopeless(attempts, max_restarts)
-        print_status(announce(attempts, max_restarts, newest_step(runs)))
-        received = _signal_within(queue, pause_seconds(len(attempts)))
+        check_restart_helps(attempts, max_restarts)
+        print_status(format_restart(attempts, max_restarts, newest_step(runs)))
+        received = _wait_for_signal(queue, pause_seconds(len(attempts)))
         if received is None:
-            following = again(len(attempts), runs)
-            received = _signal_within(queue, 0.0)
+            following = prepare_restart(len(attempts), runs)
+            received = _wait_for_signal(queue, 0.0)
             if received is None:
                 return following
     except (NoMoreRestarts, UserError) as why:
         print_status(f"given up: {why}")
         return attempts[-1].outcome
     if received.signum == signal.SIGINT and sys.stderr.isatty():
-        print(file=sys.stderr)  # past the terminal's ^C
-    # No process runs: a run stands at its last checkpoint.
+        print(file=sys.stderr)  # ends the line of the terminal's ^C
+    # No process runs, so a run can be resumed from its last checkpoint.
     code = EXIT_RESUMABLE if runs else 128 + received.signum
     outcome = Outcome(exit_code=code, stopped_by=received.signum)
     _print_outcome(outcome)
@@ -115,29 +115,29 @@ def _print_outcome(outcome: Outcome) -> None:
     lines = format_outcome(dataclasses.replace(outcome, log=format_path(Path(outcome.log))))
     if lines:
         if (outcome.failure == "signal" or outcome.num_killed) and sys.stderr.isatty():
-            # A screen that was killed has left its line open and the cursor hidden.
+            # A live screen that was killed leaves its line open and the cursor hidden.
             print("" if os.environ.get("TERM") == "dumb" else _SHOW_CURSOR, file=sys.stderr)
         print_status("\n".join(lines))
 
 
-def _signal_within(queue: SignalQueue, seconds: float) -> ReceivedSignal | None:
-    """Return the first signal of a time, None where none came."""
+def _wait_for_signal(queue: SignalQueue, seconds: float) -> ReceivedSignal | None:
+    """Wait for a signal and return it; None where none came within the time."""
     limit = time.monotonic() + seconds
     while True:
-        # In short waits: a signal that another thread got is found at the next one.
-        received = queue.next(min(_LOOK_SECONDS, max(0.0, limit - time.monotonic())))
+        # In short waits: a signal that another thread got is seen at the next one.
+        received = queue.next(min(_POLL_SECONDS, max(0.0, limit - time.monotonic())))
         if received or time.monotonic() >= limit:
             return received
 
 
 def is_crash(outcome: Outcome) -> bool:
-    """Return whether processes failed of themselves, so that a restart may help."""
-    asked = outcome.stopped_by is not None or outcome.exit_code in _ASKED
+    """Return whether processes failed and were not asked to stop, so that a restart may help."""
+    asked = outcome.stopped_by is not None or outcome.exit_code in _STOP_EXIT_CODES
     return not asked and outcome.exit_code not in (0, _BAD_INPUT, EXIT_RESUMABLE)
 
 
-def give_up_where_hopeless(attempts: Sequence[Attempt], max_restarts: int) -> None:
-    """Raise `NoMoreRestarts` where a crash is not to be followed by a restart."""
+def check_restart_helps(attempts: Sequence[Attempt], max_restarts: int) -> None:
+    """Raise `NoMoreRestarts` after the last allowed restart, and where the same failure has come twice in a row."""
     last = attempts[-1]
     if len(attempts) > 1 and is_same_failure(attempts[-2], last):
         where = f"after step {last.step}" if last.step is not None else "after about the same time"
@@ -147,48 +147,46 @@ def give_up_where_hopeless(attempts: Sequence[Attempt], max_restarts: int) -> No
 
 
 def is_same_failure(one: Attempt, other: Attempt) -> bool:
-    """Return whether the same step failed for the same reason, so that another restart would do no good.
+    """Return whether two attempts failed at the same step for the same reason, so that another restart cannot help.
 
-    Where no step is known the time it took stands for it. That another machine's process went away is no reason of its
-    own then: that machine knows.
+    Where no step is known, about the same time counts as the same step; then a lost process of another machine is no
+    reason to give up, since only that machine knows why it was lost.
     """
-    if reason_of(one.outcome) != reason_of(other.outcome):
+    if comparable_reason(one.outcome) != comparable_reason(other.outcome):
         return False
     if one.step is not None or other.step is not None:
         return one.step == other.step
     if one.outcome.failure == "lost peer":
         return False
-    return abs(one.seconds - other.seconds) <= max(_ALIKE_SECONDS, _ALIKE_SHARE * one.seconds)
+    return abs(one.seconds - other.seconds) <= max(_SAME_TIME_SECONDS, _SAME_TIME_FRACTION * one.seconds)
 
 
-def reason_of(outcome: Outcome) -> tuple[str | None, int, str]:
-    """Return why the first rank failed, in a form to compare: words with digits, such as addresses, are left out."""
+def comparable_reason(outcome: Outcome) -> tuple[str | None, int, str]:
+    """Return why the first rank failed, to be compared: words with digits, such as addresses, are left out."""
     return outcome.failure, outcome.code, re.sub(r"[\w.+-]*\d[\w.+-]*", "#", outcome.error)
 
 
 def pause_seconds(restart: int) -> float:
-    """Return how long to wait before restart 1, 2, 3, ...: 1, 2, 4 seconds and so on, at most 30."""
+    """Return the pause before restart 1, 2, 3, ...: 1, 2, 4, ... seconds, at most 30."""
     return min(2.0 ** min(restart - 1, 10), _LONGEST_PAUSE_SECONDS)
 
 
-def announce(attempts: Sequence[Attempt], max_restarts: int, from_step: int | None) -> str:
-    """Return the line that tells of a restart."""
+def format_restart(attempts: Sequence[Attempt], max_restarts: int, from_step: int | None) -> str:
+    """Return the line that announces a restart."""
     number = len(attempts)
     where = "" if from_step is None else f" from step {from_step}" if from_step else " from the start"
-    return (
-        f"restart {number} of {max_restarts} in {pause_seconds(number):g} s{where}: {_describe_attempt(attempts[-1])}"
-    )
+    return f"restart {number} of {max_restarts} in {pause_seconds(number):g} s{where}: {_format_attempt(attempts[-1])}"
 
 
-def summary(attempts: Sequence[Attempt]) -> list[str]:
-    """Return what happened in all, a line for each start."""
+def format_attempts(attempts: Sequence[Attempt]) -> list[str]:
+    """Return the summary of a launch, a line for each start."""
     lines = [f"{len(attempts)} starts:"]
     for number, attempt in enumerate(attempts, 1):
-        lines.append(f"  {number}, {_duration(attempt.seconds)}: {_describe_attempt(attempt)}")
+        lines.append(f"  {number}, {_format_duration(attempt.seconds)}: {_format_attempt(attempt)}")
     return lines
 
 
-def _describe_attempt(attempt: Attempt) -> str:
+def _format_attempt(attempt: Attempt) -> str:
     outcome = attempt.outcome
     if outcome.failure is None:
         return "finished" if outcome.exit_code == 0 else format_outcome(outcome)[0]
@@ -196,24 +194,24 @@ def _describe_attempt(attempt: Attempt) -> str:
     return f"{failed_rank_name(outcome) or 'the process'} failed{where}: {failed_rank_error(outcome)}"
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
-def read_progress(launch_folder: Path) -> Progress | None:
-    """Return what the training left in the folder of a start, None where it has begun no run there."""
+def read_progress(launch_folder: Path) -> LaunchProgress | None:
+    """Return what the training wrote to the folder of a start; None where it has begun no run."""
     with contextlib.suppress(OSError, ValueError, TypeError):
         step, *runs = (launch_folder / PROGRESS_FILE).read_text(encoding="utf-8").splitlines()
-        return Progress(step=int(step), runs=tuple(Path(json.loads(line)) for line in runs))
+        return LaunchProgress(step=int(step), runs=tuple(Path(json.loads(line)) for line in runs))
     return None
 
 
 def newest_step(runs: Sequence[Path]) -> int | None:
     """Return the step of the newest checkpoint of the last run, 0 where it has none, None without a run.
 
-    The training says so itself where that one is damaged and it goes on from the one before.
+    Where that checkpoint is damaged, the training continues from the one before and reports it.
     """
     if not runs:
         return None

@@ -1,4 +1,4 @@
-"""What each process of a launch says of itself in the launch folder: its pid, and how it ended."""
+"""Files of a launch folder: the launch, and for each process its pid and how it ended."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ CONFIG_FILE = "config.yaml"
 LAUNCH_FILE = "launch.json"
 AGENT_FILE = "agent.json"
 AGENT_LOG = "agent.log"
-PROGRESS_FILE = "progress"  # of Slipway's training: see training/observers/launch_mark.py
+PROGRESS_FILE = "progress"  # written by training/observers/launch_mark.py
 
-# What the launcher tells the processes, beside the plan's own environment.
+# Variables that the launcher sets for the processes, beside those of the plan.
 FOLDER_VARIABLE = "SLIPWAY_LAUNCH_FOLDER"
-PARENT_VARIABLE = "SLIPWAY_PARENT"  # the pid that must not go away; taken out before the script runs
-RESTART_VARIABLE = "SLIPWAY_RESTART"  # 1 for the first restart; not there at the first start
+PARENT_VARIABLE = "SLIPWAY_PARENT"  # the pid of the parent, whose end ends the process; removed before the script runs
+RESTART_VARIABLE = "SLIPWAY_RESTART"  # 1 for the first restart; not set at the first start
 
 
 @dataclass(frozen=True, kw_only=True)
 class RankState:
-    """One process. The times are seconds since 1970; a process that a signal ends says nothing of it."""
+    """The state of one process. Times are seconds since 1970. A process that a signal ends writes no end."""
 
     rank: int
     local_rank: int
@@ -36,12 +36,12 @@ class RankState:
     ended_at: float | None = None
     error: str | None = None  # `ValueError: message`
     traceback: str | None = None
-    lost_peer: bool = False  # the error says that another process went away
+    lost_peer: bool = False  # the error means that another process is gone
 
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchRecord:
-    """A launch: who started it, what runs, and how long a process may take to end."""
+    """A launch: its launcher, its command, and the time that a process has to end."""
 
     launcher_pid: int
     started_at: float
@@ -52,7 +52,7 @@ class LaunchRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class AgentReport:
-    """What torchrun's agent saw of its workers, by global rank: an exit code, or minus the signal's number."""
+    """The exit codes of the workers of torchrun's agent by global rank: minus the number where a signal ended one."""
 
     exit_codes: dict[str, int]
 
@@ -63,7 +63,7 @@ def log_path(folder: Path, rank: int) -> Path:
 
 
 def write_record(path: Path, record: object) -> None:
-    """Write a record so that a reader finds the old or the new one, never a part."""
+    """Write a record so that a reader finds the old or the new one complete."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(to_json(record) + "\n", encoding="utf-8")
     os.replace(partial, path)
@@ -75,7 +75,7 @@ def write_state(folder: Path, state: RankState) -> None:
 
 
 def state_stamps(folder: Path) -> dict[str, int]:
-    """Return when each state was written, by file name: cheaper than reading them to see whether one is new."""
+    """Return when each state was written (ns), by file name. It is cheaper than reading them all."""
     with os.scandir(folder) as entries:
         found = {}
         for entry in entries:
@@ -86,7 +86,7 @@ def state_stamps(folder: Path) -> dict[str, int]:
 
 
 def read_states(folder: Path) -> dict[int, RankState]:
-    """Return the states there are, by rank; one that cannot be read is left out."""
+    """Return the states by rank; one that cannot be read is left out."""
     found: dict[int, RankState] = {}
     for path in sorted(folder.glob("rank_*.json")):
         with contextlib.suppress(OSError, UserError):
@@ -96,7 +96,7 @@ def read_states(folder: Path) -> dict[int, RankState]:
 
 
 def read_agent_report(folder: Path) -> dict[int, int]:
-    """Return what the agent saw, by rank; nothing where it left no report."""
+    """Return the exit codes in the agent's report by rank; none where there is no report."""
     path = folder / AGENT_FILE
     with contextlib.suppress(OSError, UserError, ValueError):
         report = from_json(AgentReport, 1, path.read_text(encoding="utf-8"), str(path), remake="")

@@ -28,7 +28,7 @@ from .outcome import (
 )
 from .signals import STOP_SIGNALS, ReceivedSignal, SignalQueue, in_foreground
 
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 _SETTLE_SECONDS = 0.5
 _REPORT_SECONDS = 2.0
 _LAST_LINES = 20
@@ -56,7 +56,7 @@ def run_group(group: GroupStart, queue: SignalQueue) -> Outcome:
     supervisor = _Supervisor(group)
     try:
         while not supervisor.has_ended():
-            received = queue.next(_LOOK_SECONDS)
+            received = queue.next(_POLL_SECONDS)
             if received:
                 supervisor.pass_on(received)
             supervisor.update()

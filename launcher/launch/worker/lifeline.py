@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1
 
 
@@ -35,7 +35,7 @@ def end_with_parent(parent_pid: int, signum: int, grace_seconds: float) -> None:
 
 def _watch(parent_pid: int, signum: int, grace_seconds: float) -> None:
     while os.getppid() == parent_pid:
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
     if sys.platform != "linux":
         os.kill(os.getpid(), signum)
     time.sleep(grace_seconds)

@@ -107,11 +107,11 @@ def test_the_training_s_mark_is_what_the_launcher_reads(tmp_path: Path) -> None:
     first, second = tmp_path / "runs" / "one\nfold", tmp_path / "runs" / "b"
     one = LaunchMark(str(tmp_path), first)
     one.on_step(SimpleNamespace(step=12))  # type: ignore[arg-type]
-    assert read_progress(tmp_path) == restarts.Progress(step=12, runs=(first,))
+    assert read_progress(tmp_path) == restarts.LaunchProgress(step=12, runs=(first,))
     one.close()
     other = LaunchMark(str(tmp_path), second)
     other.on_run_resumed(RunResumed(step=1_000_000, processes=1, reason="asked to"))
-    assert read_progress(tmp_path) == restarts.Progress(step=1_000_000, runs=(first, second))
+    assert read_progress(tmp_path) == restarts.LaunchProgress(step=1_000_000, runs=(first, second))
     other.close()
     (tmp_path / PROGRESS_FILE).write_text("")
     assert read_progress(tmp_path) is None
