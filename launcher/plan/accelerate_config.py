@@ -198,16 +198,16 @@ def _flags(plan: LaunchPlan) -> tuple[str, ...]:
 
 
 def training_flags(plan: LaunchPlan, given: Sequence[str] = ()) -> list[str]:
-    """Return how Slipway's own training is told what no Accelerate config carries, where no plan file tells it.
+    """Return the options that Slipway's own training needs where it gets no plan file: no Accelerate config holds them.
 
-    What the `given` words say already is left out.
+    Options among the `given` words are left out.
     """
-    said = {word.split("=")[0] for word in given}
+    already = {word.split("=")[0] for word in given}
     flags: list[str] = []
     for name in ("micro_batch_size", "gradient_accumulation", "num_workers", "share_weights"):
         value, choice = getattr(plan, name), plan.choice(name)
         is_wanted = len(set(value)) > 1 if isinstance(value, tuple) else choice is not None and choice.fixed
-        if is_wanted and value is not None and flag_of(name) not in said:
+        if is_wanted and value is not None and flag_of(name) not in already:
             text = ",".join(f"{one:g}" for one in value) if isinstance(value, tuple) else str(value)
             flags += [flag_of(name), text]
     return flags
@@ -244,7 +244,7 @@ def check_configs(plans: dict[str, LaunchPlan]) -> dict[str, list[str]]:
         )
         answers = json.loads(done.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired:
-        raise UserError(f"Accelerate did not answer within {_CHECK_SECONDS:g} s; is it installed whole?") from None
+        raise UserError(f"Accelerate did not answer within {_CHECK_SECONDS:g} s; is it installed completely?") from None
     except subprocess.CalledProcessError as error:
         last = (error.stderr.strip().splitlines() or [f"exit code {error.returncode}"])[-1]
         raise UserError(f"Accelerate cannot be asked: {last}; is it installed beside slipway?") from None

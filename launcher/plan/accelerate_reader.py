@@ -1,4 +1,4 @@
-"""Asks Accelerate how it reads configs; imports it only when run as a process of its own."""
+"""Asks Accelerate how it reads configs; imports it only in its own process."""
 
 from __future__ import annotations
 

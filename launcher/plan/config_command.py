@@ -85,7 +85,7 @@ def drafted(path: Path) -> Iterator[Path]:
 
     Raises `UserError` where the file cannot be written.
     """
-    # Named before it is made, so that Ctrl-C at any moment leaves none.
+    # Named before it is made, so that Ctrl-C at any moment leaves no draft.
     draft = path.parent / f".{path.stem}-{secrets.token_hex(6)}.yaml"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -224,7 +224,7 @@ def _processes(hardware: Hardware, intent: Intent, device: Device, machines: int
             fact = f"{hardware.cpu.usable_cpus:g} usable CPUs, limited by {hardware.cpu.limited_by}"
             return Reasoned(value=machines, reason="one process uses all cores by threads", fact=fact)
         local = 1 if device == "mps" else len(found)
-        reason = "one for each device" if machines == 1 else f"one for each device of {machines} alike machines"
+        reason = "one for each device" if machines == 1 else f"one for each device of {machines} machines like this one"
         return Reasoned(value=local * machines, reason=reason, fact=_described(found), warnings=_mig_note(found))
     if wanted % machines:
         raise UserError(
@@ -253,6 +253,6 @@ def _mig_note(found: list[Slot]) -> tuple[str, ...]:
     if not pieces or not found[0].device.part:
         return ()
     return (
-        "a process uses one MIG slice and NCCL joins none of one GPU: the other slices stay free "
+        "a process uses one MIG slice, and NCCL joins no slices of one GPU: the other slices stay free "
         "for other runs (CUDA_VISIBLE_DEVICES=MIG-...)",
     )

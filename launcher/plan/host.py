@@ -89,8 +89,8 @@ def choose_affinity(
 def _part(cpus: Sequence[int], turn: int, sharing: int) -> list[int]:
     """Return one process's CPUs of a node: its part of each run of numbers.
 
-    Most kernels number all first threads of a node's cores and then all second ones (0-55,112-167): cutting the whole
-    list would give the two threads of a core to two processes.
+    Most kernels number all first threads of a node's cores and then all second ones (0-55,112-167): splitting the
+    list as one would give the two threads of a core to two processes.
     """
     mine: list[int] = []
     for start, stop in _runs(cpus):
@@ -123,7 +123,7 @@ def choose_environment(
     machines: int,
     threads: Reasoned[int],
 ) -> dict[str, Reasoned[str]]:
-    """Return the variables the processes need, by name. What the environment sets already is kept and said."""
+    """Return the variables the processes need, by name. What the environment sets already is kept, with that as its reason."""
     wanted: dict[str, Reasoned[str]] = {
         "OMP_NUM_THREADS": Reasoned(
             value=str(threads.value), reason="torchrun would set 1", fact=threads.reason, origin=threads.origin

@@ -129,6 +129,6 @@ def _busy(used: Sequence[Slot]) -> Iterator[str]:
 def _leftovers(hardware: Hardware) -> tuple[str, ...]:
     torchrun = hardware.scheduler.torchrun
     if torchrun:
-        return (f"this is already rank {torchrun.rank} of a torchrun: a launch from here starts a world of its own",)
+        return (f"this is already rank {torchrun.rank} of a torchrun: a launch from here starts another world",)
     found = [name for name in _LEFTOVERS if name in hardware.environment.variables]
     return (f"{', '.join(found)} in the environment can change the launch: unset {' '.join(found)}",) if found else ()

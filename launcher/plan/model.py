@@ -23,7 +23,7 @@ _TRITON_CAPABILITY = (7, 0)  # Inductor's code for NVIDIA GPUs goes through Trit
 
 
 def choose_precision(hardware: Hardware, intent: Intent, device: Device, used: Sequence[Slot]) -> Reasoned[Precision]:
-    """Return the precision that every device computes itself; raises `UserError` for one that none can."""
+    """Return a precision that every device computes natively; raises `UserError` for one that no device can."""
     if intent.mixed_precision is not None:
         return _asked_precision(hardware, intent.mixed_precision, device, used)
     if device == "cpu":
@@ -53,7 +53,7 @@ def _asked_precision(hardware: Hardware, asked: Precision, device: Device, used:
         )
     lacking = sorted({slot.device.name for slot in used if not getattr(slot.accelerator, asked)})
     if not lacking:
-        needs = f"{where} needs torchao, Transformer Engine or MS-AMP installed" if asked == "fp8" else ""
+        needs = f"{where} needs torchao, Transformer Engine or MS-AMP" if asked == "fp8" else ""
         return fixed(asked, f"native {asked}: {used[0].device.name}", (needs,) if needs else ())
     names = ", ".join(lacking)
     if asked == "fp8":
@@ -164,7 +164,7 @@ def choose_shares(intent: Intent, used: Sequence[Slot], machines: int, world: in
     memories = [slot.total_bytes or 0 for slot in used]
     if len(names) < 2 or len(set(memories)) < 2:
         fact = "" if len(names) < 2 else "the devices differ in name, not in memory"
-        return default((1.0,) * world, "the processes are alike", fact)
+        return default((1.0,) * world, "the processes have the same devices", fact)
     if min(memories) <= 0:
         unknown = "the devices differ and their memory is not known: shares are equal; measure, then --share-weights"
         return Reasoned(value=(1.0,) * world, reason="no ratio is known", warnings=(unknown,))
@@ -186,11 +186,11 @@ def choose_batches(intent: Intent, weights: tuple[float, ...]) -> tuple[Reasoned
             "--micro-batch-size and --gradient-accumulation set each other: give one of them",
             option="micro_batch_size",
         )
-    whole: Reasoned[int | None] = default(None, "a process computes its whole share at once")
+    whole: Reasoned[int | None] = default(None, "a process computes its complete share at once")
     if batch is None:
         if micro is not None:
             return fixed(micro), default(1, "follows from the batch, which is not given")
-        return whole, default(1, "whole shares") if accumulation is None else fixed(accumulation)
+        return whole, default(1, "complete shares") if accumulation is None else fixed(accumulation)
     # As the training will: it refuses what cannot be cut.
     planned_size, planned_accumulation = plan_micro_batches(batch, weights, micro, accumulation)
     largest = max(apportion(batch, weights))
@@ -205,7 +205,7 @@ def choose_batches(intent: Intent, weights: tuple[float, ...]) -> tuple[Reasoned
         size_ = Reasoned[int | None](value=planned_size, reason=reason, fact=note, warnings=warnings)
         return size_, fixed(accumulation, note)
     return Reasoned(value=None, reason=whole.reason, fact=note, origin="default", warnings=warnings), default(
-        1, "whole shares"
+        1, "complete shares"
     )
 
 

@@ -20,10 +20,10 @@ _TORCH_NAMES = {"rocm": "cuda"}
 
 
 def replan(old: LaunchPlan, hardware: Hardware, intent: Intent) -> tuple[LaunchPlan, tuple[str, ...]]:
-    """Return the plan of a restart on the devices that are left, and what a person is told of it.
+    """Return the plan of a restart on the devices that are left, and the lines that tell a person what changed.
 
     The intent is that of the first start; a number of processes that no longer fits falls to the devices there are. The
-    kind of device and the precision stay. Raises `UserError` where none of that kind is left, or where one of several
+    kind of device and the precision stay. Raises `UserError` where no device of that kind is left, or where one of several
     machines has another number of them than before.
     """
     here = slots(hardware, old.device) if old.device != "cpu" else []
@@ -49,7 +49,7 @@ def replan(old: LaunchPlan, hardware: Hardware, intent: Intent) -> tuple[LaunchP
 
 
 def _weights_left(old: LaunchPlan, weights: Sequence[float], used: Sequence[Slot]) -> tuple[float, ...] | None:
-    """Return the weights of the devices that are left, None where they cannot be told or are all 0."""
+    """Return the weights of the devices that are left, None where they are not known or are all 0."""
     if len(weights) == len(used):
         return tuple(weights)
     by_uuid = {device.uuid: weight for device, weight in zip(old.devices, weights, strict=False) if device.uuid}
@@ -58,7 +58,7 @@ def _weights_left(old: LaunchPlan, weights: Sequence[float], used: Sequence[Slot
 
 
 def _gone(old: LaunchPlan, here: Sequence[Slot]) -> list[str]:
-    """Return the devices of a plan that are not there any more, as far as they can be told apart."""
+    """Return the devices of a plan that are not there any more; those without a UUID cannot be recognised."""
     found = {slot.device.uuid for slot in here}
     return [
         f"{old.device} {device.index} ({device.name})"
@@ -89,7 +89,7 @@ class EarlierRun:
 
 
 def as_before(intent: MergedIntent, hardware: Hardware, earlier: EarlierRun) -> tuple[MergedIntent, tuple[str, ...]]:
-    """Return an intent that starts a run as it was, as far as no flag says otherwise, and what a person is told of it.
+    """Return an intent that starts a run as before where no flag says otherwise, and the lines that tell what changed.
 
     On another kind of device the number of processes is left to the plan, and on fewer devices it is theirs.
     """

@@ -1,4 +1,4 @@
-"""Errors that are told in one line, without a traceback."""
+"""Errors that are shown in one line, without a traceback."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class LaunchPlan:
 
     schema_version: int
     device: Device
-    devices: tuple[PlannedDevice, ...]  # none on the CPU
+    devices: tuple[PlannedDevice, ...]  # empty on the CPU
     num_processes: int  # of all machines together
     num_machines: int
     machine_rank: int
@@ -61,7 +61,7 @@ class LaunchPlan:
     share_weights: tuple[float, ...]  # one for each process of all machines
     threads_per_process: int
     num_workers: int
-    cpu_affinity: tuple[str, ...]  # a CPU list such as `0-27` for each local process; none: not bound
+    cpu_affinity: tuple[str, ...]  # a CPU list such as `0-27` for each local process; empty: not bound
     resume: str | None = None  # the run to go on with: its folder, or `auto` where a script has several
     environment: dict[str, str]
     choices: tuple[Choice, ...]

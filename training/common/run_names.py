@@ -19,7 +19,7 @@ class Named(NamedTuple):
     run: Path
     """The run's folder."""
     checkpoint: Path | None
-    """One of its checkpoints; none: the run, so its newest good one."""
+    """One of its checkpoints; None: the run, so its newest good one."""
 
 
 def resolve_name(resume: str, runs_dir: Path) -> Named:
@@ -40,7 +40,7 @@ def resolve_name(resume: str, runs_dir: Path) -> Named:
 
 
 def newest_run(runs_dir: Path, name: str) -> Path | None:
-    """Return the newest of the runs `name`, `name-2`, `name-3`, ...; a folder without a record is none."""
+    """Return the newest of the runs `name`, `name-2`, `name-3`, ...; a folder without a record does not count."""
     pattern = re.compile(re.escape(name) + r"(?:-(\d+))?")
     found = [
         (int(match[1] or 1), path)

@@ -49,7 +49,7 @@ class LaunchedPlan:
                     is_fixed=choice.fixed,
                 )
                 (fixed if choice.fixed else chosen)[name] = setting
-        # Of these one follows from the other, by the batch that the launcher was told; the training knows its own.
+        # Of these one follows from the other, by the batch that was given to the launcher; the training knows its own.
         for name in ("micro_batch_size", "gradient_accumulation"):
             chosen.pop(name, None)
         return chosen, fixed
@@ -96,7 +96,7 @@ class LaunchedPlan:
 
 
 def launched_plan(environment: Mapping[str, str]) -> LaunchedPlan | None:
-    """Return the plan that the environment names, if it does. Raises `UserError` for a file that is none."""
+    """Return the plan that the environment names, if it does. Raises `UserError` for a file that is no plan."""
     plan = read_launch_plan(environment)
     return None if plan is None else LaunchedPlan(plan=plan, where=f"{PLAN_VARIABLE}={environment[PLAN_VARIABLE]}")
 

@@ -17,7 +17,7 @@ class Plan:
     """Kind of the device each process computes on, such as `cpu` or `cuda`."""
     device_name: str
     micro_batch_size: int | None
-    """Most samples in one forward pass; none: a rank's whole share."""
+    """Most samples in one forward pass; None: a rank's complete share."""
     gradient_accumulation: int
     """Micro-batches of the rank with the largest share, for a full global batch."""
     share_weights: tuple[float, ...]
@@ -25,26 +25,26 @@ class Plan:
     reduction: Literal["flat", "overlap"]
     """One all-reduce after the micro-batches, or one for each bucket during the last backward pass."""
     bucket_bytes: int | None = None
-    """Of gradients that are reduced together with `overlap`; none until the model is made, and where nothing overlaps."""
+    """Of gradients that are reduced together with `overlap`; None until the model is made, and where nothing overlaps."""
     sharding: Literal["replicate", "fsdp"] = "replicate"
     """Every rank holds all parameters, or its rows of each, by torch's FSDP2."""
     memory_format: MemoryFormat = "contiguous"
     """In which images and the weights of 2-D convolutions lie; `auto` until the model is made, which decides."""
     compile_backend: str | None = None
-    """torch.compile's backend for the forward and backward pass; none: they run as written."""
+    """torch.compile's backend for the forward and backward pass; None: they run as written."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: slower, in less memory, the same numbers."""
     num_workers: int
     """Threads that prepare micro-batches ahead; 0: the training thread does."""
     most_workers: int | None = None
-    """As many of them as there may be where the loop is seen to wait for data; none: their number stays."""
+    """Most of them, where threads are added while the loop waits for data; None: their number stays."""
     threads_per_process: int
     reasons: tuple[tuple[str, str], ...] = ()
     """(field, why it is so)."""
 
     @classmethod
     def alone(cls, device: str = "cpu") -> Plan:
-        """Return the plainest plan: one process, whole batches, nothing ahead."""
+        """Return the plainest plan: one process, complete batches, nothing prepared ahead."""
         return cls(
             world_size=1,
             device=device,

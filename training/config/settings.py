@@ -104,14 +104,14 @@ def _read_resumed_run(config: GeneralOptions, reader: SettingsReader) -> Level:
     saved, where = read_record(folder).get("config"), format_path(folder / RECORD)
     if not isinstance(saved, dict):
         raise UserError(f"{where}: it does not hold the options of the run; start another run")
-    told = {
+    saved_options = {
         field.name: saved[field.name]
         for field in dataclasses.fields(config)
         # An option that the record lacks was added by a later version.
         if (field.metadata["group"].decides_weights or field.name == "experiment_name") and field.name in saved
     }
-    told["runs_dir"] = str(folder.parent)
-    return reader.read_mapping(told, where, "run", where, "config.")
+    saved_options["runs_dir"] = str(folder.parent)
+    return reader.read_mapping(saved_options, where, "run", where, "config.")
 
 
 def _format_value(value: Any) -> str:

@@ -59,7 +59,7 @@ def _compile_backend(
 ) -> tuple[str | None, str | None]:
     """Return the backend of torch.compile, and why, where the user did not say so. Raises `UserError` with FSDP2.
 
-    What is planned is for any script, so that with FSDP2 it is told and not refused.
+    A launch plan is for any script: where it asks for both, the reason is given and the run goes on.
     """
     launched = launched_compile_backend()
     if sharding == "fsdp":
@@ -91,7 +91,7 @@ def make_plan(config: TrainingConfig, recipe: Recipe, ranks: Ranks, settings: Le
     asked = config.gradient_accumulation
     if asked is not None and asked != accumulation:
         reasons["gradient_accumulation"] = (
-            f"{asked} micro-batches of a whole size do not fit the share: {accumulation} do"
+            f"{asked} micro-batches of equal size do not fit the share: {accumulation} do"
         )
     sharding, reason = _sharding(config.sharding, ranks.size)
     if reason is not None:
@@ -129,7 +129,7 @@ def make_plan(config: TrainingConfig, recipe: Recipe, ranks: Ranks, settings: Le
             else "prepared while the device works"
         )
     if micro_batch_size is None:
-        reasons["micro_batch_size"] = "a rank's whole share in one forward pass, or as much as is measured to fit"
+        reasons["micro_batch_size"] = "a rank's complete share in one forward pass, or as much as is measured to fit"
     workers = (settings or {}).get("num_workers")
     is_corrected = settings is not None and (workers is None or workers.value is None or not workers.is_fixed)
     plan = Plan(
