@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ...training.common.errors import UserError
 from ..common.parser import Parser, make_parser, parse
-from ..hardware.detect import hardware_of
+from ..hardware.detect import load_hardware
 from ..plan.options import add_intent, intent_of
 from .check import Check, DoctorContext, Report, State, make_report, skipped
 from .config import check_default_config
@@ -99,7 +99,7 @@ def _unwind_on_sigterm() -> Iterator[None]:
 def _make_context(options: Namespace) -> DoctorContext:
     from ..plan.make_plan import make_plan
 
-    hardware = hardware_of(options.hardware)
+    hardware = load_hardware(options.hardware)
     return DoctorContext(
         hardware=hardware,
         plan=make_plan(hardware, intent_of(options)),

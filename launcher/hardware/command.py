@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from ..common.parser import Parser, make_parser, parse
-from .detect import hardware_of
+from .detect import load_hardware
 
 
 def build_parser() -> Parser:
@@ -19,7 +19,7 @@ def build_parser() -> Parser:
 def main(arguments: list[str]) -> int:
     """Show a machine; return 0."""
     options = parse(build_parser(), arguments)
-    hardware = hardware_of(options.hardware)
+    hardware = load_hardware(options.hardware)
     if options.json:
         print(hardware.to_json())
         return 0

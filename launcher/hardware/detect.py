@@ -1,4 +1,4 @@
-"""Asks every probe what this machine is, and tells a person."""
+"""Detect the hardware of this machine by asking every probe."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .record import SCHEMA_VERSION, Accelerator, Driver, Fault, Hardware
 
 
 def detect(sources: Sources | None = None) -> Hardware:
-    """Return this machine's hardware, or that of `sources`.
+    """Return the hardware of this machine, or of the machine that `sources` describes.
 
-    A probe of a vendor that cannot answer leaves a `Fault`.
+    A vendor's probe that cannot answer leaves a `Fault` in the record.
     """
     sources = sources or Sources()
     faults: list[Fault] = []
@@ -53,7 +53,7 @@ def detect(sources: Sources | None = None) -> Hardware:
     )
 
 
-def hardware_of(path: str | None) -> Hardware:
+def load_hardware(path: str | None) -> Hardware:
     """Return the record in the file of `--hardware`, or this machine's where none is given. Raises `UserError`."""
     if path is None:
         return detect()

@@ -22,13 +22,13 @@ class NumaNode:
 
 @dataclass(frozen=True, kw_only=True)
 class Cpu:
-    """The processor, every limit on it, and the number of CPUs that is left (`usable_cpus`, which may be 0.5)."""
+    """The processor, the limits on its use, and the CPUs that are left (`usable_cpus`, which may be 0.5)."""
 
     model: str
     architecture: str
     physical_cores: int | None
     logical_cores: int
-    affinity: tuple[int, ...] | None  # None: the system does not tell
+    affinity: tuple[int, ...] | None  # None: the system does not say
     cgroup_quota_cpus: float | None  # the smallest of this cgroup and its ancestors
     slurm_cpus_per_task: int | None
     usable_cpus: float
@@ -46,7 +46,7 @@ class Memory:
     total_bytes: int
     available_bytes: int
     cgroup_limit_bytes: int | None
-    cgroup_used_bytes: int | None  # in the cgroup that has that limit, without file cache that can be dropped
+    cgroup_used_bytes: int | None  # by the cgroup with that limit, without file cache that can be dropped
     usable_bytes: int  # the smaller of the total and the cgroup limit
     limited_by: Literal["host", "cgroup limit"]
     shm_total_bytes: int | None
@@ -72,7 +72,7 @@ class DeviceProcess:
 
 @dataclass(frozen=True, kw_only=True)
 class Accelerator:
-    """One device. Precisions are those of the hardware itself, without emulation; `index` counts within its kind."""
+    """One device; `index` counts within its kind. Precisions are those of the hardware, without emulation."""
 
     kind: Kind
     index: int
@@ -95,21 +95,21 @@ class Accelerator:
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """How two accelerators of one kind are joined, by their indices."""
+    """The link between two accelerators of one kind, given by their indices."""
 
     kind: Kind
     first: int
     second: int
     type: Literal["nvlink", "xgmi", "pcie", "other"]
-    topology: str | None  # the nearest common ancestor: board, one switch, switches, host bridge, NUMA node, system
-    lanes: int | None  # NVLink links between GPUs, where the driver counts them
+    topology: str | None  # nearest common ancestor: board, one switch, switches, host bridge, NUMA node, system
+    lanes: int | None  # NVLink links between the GPUs, where the driver counts them
     p2p: bool | None  # None: not known
     p2p_reason: str | None  # why not
 
 
 @dataclass(frozen=True, kw_only=True)
 class Driver:
-    """An accelerator driver and, for NVIDIA, the newest CUDA it serves."""
+    """The driver of a kind of accelerators and, for NVIDIA, the newest CUDA that it supports."""
 
     kind: Kind
     version: str
@@ -131,7 +131,7 @@ class TorchBuild:
 
 @dataclass(frozen=True, kw_only=True)
 class VisibleDevice:
-    """What a process sees: an accelerator, or a part of it (`part`: a MIG UUID, or `tile 1`)."""
+    """A device that a process sees: an accelerator or a part of it (`part`: a MIG UUID, or `tile 1`)."""
 
     kind: Kind
     index: int
@@ -144,13 +144,13 @@ class Mask:
 
     variable: str
     value: str
-    applied: bool  # false where no device here heeds it
+    applied: bool  # false where it applies to no device here
     note: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Masks, the devices they leave, and other variables that a launch heeds."""
+    """Masks, the devices that they leave visible, and other variables that change a launch."""
 
     masks: tuple[Mask, ...]
     visible: tuple[VisibleDevice, ...]
@@ -159,7 +159,7 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class Slurm:
-    """A SLURM job: `allocation` is a salloc shell, `batch` the script of sbatch, `step` a task of srun."""
+    """A SLURM job; `place` is `allocation` in a shell of salloc, `batch` in a script of sbatch, `step` in a task of srun."""
 
     place: Literal["allocation", "batch", "step"]
     job_id: str
@@ -174,7 +174,7 @@ class Slurm:
 
 @dataclass(frozen=True, kw_only=True)
 class Torchrun:
-    """A worker that torchrun started."""
+    """The torchrun that started this process as a worker."""
 
     run_id: str
     rank: int | None
@@ -184,7 +184,7 @@ class Torchrun:
 
 @dataclass(frozen=True, kw_only=True)
 class Kubernetes:
-    """A pod; `completion_index` counts the pods of an indexed Job."""
+    """The pod of this process; `completion_index` is its number in an indexed Job."""
 
     pod: str | None
     completion_index: int | None
@@ -192,7 +192,7 @@ class Kubernetes:
 
 @dataclass(frozen=True, kw_only=True)
 class Scheduler:
-    """Who started this process, as far as it can tell; several may hold."""
+    """What started this process, as far as the environment says; there can be several."""
 
     slurm: Slurm | None
     torchrun: Torchrun | None
@@ -212,7 +212,7 @@ class NetworkInterface:
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """A probe that could not answer, and why; what it would have found is missing from the record."""
+    """A probe that could not answer, and why. What it looks for is missing from the record."""
 
     probe: str
     message: str
@@ -220,7 +220,7 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
-    """A machine as a process on it finds it."""
+    """A machine, as a process on it sees it."""
 
     schema_version: int
     hostname: str | None

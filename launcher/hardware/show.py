@@ -1,4 +1,4 @@
-"""Shows a machine to a person."""
+"""Show a machine in tables and warnings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GIB = 1 << 30
 
 
 def warnings(hardware: Hardware) -> Iterator[str]:
-    """Yield one line for each thing that will make training fail or be slow."""
+    """Yield a line for each fact that makes a training fail or slow."""
     if not hardware.torch.fits:
         yield f"{hardware.torch.problem}: {hardware.torch.remedy}"
     for fault in hardware.faults:
@@ -37,14 +37,14 @@ def warnings(hardware: Hardware) -> Iterator[str]:
 
 
 def size(value: int | None) -> str:
-    """Return bytes for a person: `79.6 GiB`, `512 MiB`, `unknown`."""
+    """Return a number of bytes as text: `79.6 GiB`, `512 MiB`, `unknown`."""
     if value is None:
         return "unknown"
     return f"{value / _GIB:.1f} GiB" if value >= _GIB else f"{value / (1 << 20):.0f} MiB"
 
 
 def draw(hardware: Hardware) -> Iterator[RenderableType]:
-    """Yield what a terminal shows: warnings first, then the host, the accelerators, the software, the network."""
+    """Yield the renderables of a terminal: warnings, then host, accelerators, links, software and network."""
     from rich.text import Text
 
     for warning in warnings(hardware):
@@ -125,7 +125,7 @@ def _accelerators(hardware: Hardware) -> Table:
 
 
 def _links(hardware: Hardware) -> Iterator[str]:
-    """Yield links, alike ones as one line: eight GPUs have 28 pairs."""
+    """Yield a line for each kind of link with its pairs of devices: eight GPUs have 28 pairs."""
     groups: dict[str, list[str]] = {}
     for link in hardware.links:
         p2p = {True: "P2P", False: "no P2P", None: "P2P not known"}[link.p2p]
@@ -134,8 +134,8 @@ def _links(hardware: Hardware) -> Iterator[str]:
         reason = f" ({link.p2p_reason})" if link.p2p_reason else ""
         groups.setdefault(f"{link.type}{lanes}{through}, {p2p}{reason}", []).append(f"{link.first}-{link.second}")
     for description, pairs in groups.items():
-        shown = " ".join(pairs) if len(pairs) <= 6 else f"{len(pairs)} pairs"
-        yield f"links {shown}: {description}"
+        listed = " ".join(pairs) if len(pairs) <= 6 else f"{len(pairs)} pairs"
+        yield f"links {listed}: {description}"
 
 
 def _software(hardware: Hardware) -> Table:
@@ -146,7 +146,7 @@ def _software(hardware: Hardware) -> Table:
         serves = f", CUDA up to {driver.cuda_version}" if driver.cuda_version else ""
         rows.append((f"{driver.kind} driver", driver.version + serves))
     for mask in hardware.environment.masks:
-        rows.append((mask.variable, repr(mask.value) + ("" if mask.applied else " (heeded by no device here)")))
+        rows.append((mask.variable, repr(mask.value) + ("" if mask.applied else " (applies to no device here)")))
     rows.extend((name, value) for name, value in hardware.environment.variables.items())
     scheduler = hardware.scheduler
     if scheduler.slurm:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ...training.common.errors import UserError, nearest
 from ..common.parser import Parser, make_parser, parse
-from ..hardware.detect import hardware_of
+from ..hardware.detect import load_hardware
 from ..plan.options import add_intent, intent_of
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def start(options: argparse.Namespace, command: Sequence[str], earlier: EarlierR
 
     stale = stale_variables(os.environ)
     try:
-        hardware = _without(hardware_of(options.hardware), stale)
+        hardware = _without(load_hardware(options.hardware), stale)
         intent = intent_of(options)
         notes: tuple[str, ...] = ()
         if earlier is not None:
@@ -212,7 +212,7 @@ class _Launch:
         from .supervise.supervisor import print_status
 
         before = self._plan
-        plan, notes = replan(before, _without(hardware_of(None), self._stale), self._intent)
+        plan, notes = replan(before, _without(load_hardware(None), self._stale), self._intent)
         folder = launch_folder.restart_folder(self._folder, number)
         prepared = self._prepare(plan, folder, runs or self._runs, {RESTART_VARIABLE: str(number)})
         launch_folder.create(folder, prepared.files)

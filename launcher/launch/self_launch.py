@@ -20,13 +20,13 @@ def launch_on_all_devices(script: str, arguments: Sequence[str]) -> int | None:
     import sys
 
     from ...training.common.errors import UserError
-    from ..hardware.detect import hardware_of
+    from ..hardware.detect import load_hardware
     from ..plan.make_plan import make_plan
     from ..plan.settings import read_intent
 
     device = _last_value(arguments, "--device") or os.environ.get("SLIPWAY_DEVICE") or "auto"
     try:
-        hardware = hardware_of(None)
+        hardware = load_hardware(None)
         if device == "cuda" and not any(one.kind == "cuda" for one in hardware.environment.visible):
             device = "rocm"  # which torch calls cuda
         intent = read_intent({"device": device}, None, os.environ)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from ..common.parser import Parser, make_parser, parse
-from ..hardware.detect import hardware_of
+from ..hardware.detect import load_hardware
 from .options import add_intent, intent_of
 
 
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
     from .table import draw
 
     intent = intent_of(options)
-    made = make_plan(hardware_of(options.hardware), intent)
+    made = make_plan(load_hardware(options.hardware), intent)
     if options.json:
         print(made.to_json())
         return 0

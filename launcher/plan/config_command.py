@@ -12,7 +12,7 @@ from ...training.common.errors import UserError
 from ...training.common.plan_file import LaunchPlan
 from ..common.parser import Parser, make_parser, parse
 from ..common.paths import train_script
-from ..hardware.detect import hardware_of
+from ..hardware.detect import load_hardware
 from .options import add_intent, intent_of
 
 
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
     from .accelerate_config import launch_command, training_flags
     from .make_plan import make_plan
 
-    made = make_plan(hardware_of(options.hardware), intent_of(options))
+    made = make_plan(load_hardware(options.hardware), intent_of(options))
     path = Path(options.out or Path("accelerate_configs") / f"{config_name(made)}.yaml")
     if path.exists() and not options.yes and not _agreed(path):
         raise UserError(f"{path} exists; --yes overwrites it, --out FILE writes another")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...training.common.errors import UserError, flag_of
 from ...training.common.plan_file import Device, PlannedDevice
-from ..hardware.probes.torch_build import serves
+from ..hardware.probes.torch_build import supports
 from ..hardware.record import Accelerator, Hardware
 from .records import Intent, Reasoned, default, fixed
 
@@ -129,7 +129,7 @@ def choose_device(hardware: Hardware, intent: Intent) -> Reasoned[Device]:
     """
     torch = hardware.torch
     visible = list(dict.fromkeys(one.kind for one in hardware.environment.visible))
-    usable = [kind for kind in visible if slots(hardware, kind) and torch.fits and serves(torch, kind)]
+    usable = [kind for kind in visible if slots(hardware, kind) and torch.fits and supports(torch, kind)]
     if intent.device == "cpu":
         return fixed(intent.device, hardware.cpu.model)
     if intent.device is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...training.common.errors import UserError
 from ..common.parser import Parser, make_parser, parse
-from ..hardware.detect import hardware_of
+from ..hardware.detect import load_hardware
 from ..plan.options import add_intent, intent_of
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
         save_to=options.save_answers,
     )
     try:
-        hardware = hardware_of(options.hardware)
+        hardware = load_hardware(options.hardware)
         return actions.run_answers(hardware, answers) if unattended else converse(actions, hardware, answers)
     except Quit:
         dialogue.say(f"left: {actions.outcome}")

@@ -7,7 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from slipway.launcher.hardware.probes.torch_build import judge
+from slipway.launcher.hardware.probes.torch_build import find_problem
 from slipway.launcher.hardware.record import (
     SCHEMA_VERSION,
     Accelerator,
@@ -165,7 +165,7 @@ def machine(accelerators: tuple[Accelerator, ...] = (), **facts: Any) -> Hardwar
         "faults": (),
     }
     hardware = Hardware(accelerators=accelerators, **{**defaults, **facts})
-    found = judge(hardware.torch, hardware.accelerators, hardware.drivers)
+    found = find_problem(hardware.torch, hardware.accelerators, hardware.drivers)
     if found:
         judged = replace(hardware.torch, fits=False, problem=found[0], remedy=found[1])
         hardware = replace(hardware, torch=judged)

@@ -1,4 +1,4 @@
-"""Finds the cgroup folders, v1 and v2, whose limits hold for this process."""
+"""Read the CPU and memory limits of the cgroups of this process, v1 and v2."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _NO_LIMIT_BYTES = 1 << 60
 
 
 def folders(sources: Sources, controller: str) -> Iterator[tuple[int, Path]]:
-    """Yield (version, folder) for a controller (`cpu`, `memory`), from this process's cgroup up to the mount.
+    """Yield (version, folder) for a controller (`cpu`, `memory`), from the cgroup of this process up to the mount.
 
-    A limit of any of them holds. In a container the mount shows a part of the host's tree, named by the mount's root.
+    The limit of each of them applies. In a container the mount shows a part of the host's tree, named by its root.
     """
     for version, mount_root, mount_point in _mounts(sources, controller):
         own = _own_path(sources, controller if version == 1 else None)
@@ -24,7 +24,7 @@ def folders(sources: Sources, controller: str) -> Iterator[tuple[int, Path]]:
         folder = sources.path(mount_point)
         relative = os.path.relpath(own, mount_root)
         start = folder / relative if not relative.startswith("..") else folder / own.lstrip("/")
-        # The path may lie outside of what is mounted here (a cgroup namespace): then the mount itself is our cgroup.
+        # In a cgroup namespace the path can lie outside of the mount: then the mount itself is the cgroup.
         current = start if start.is_dir() and ".." not in start.parts else folder
         while True:
             yield version, current
@@ -55,7 +55,7 @@ def _own_path(sources: Sources, controller: str | None) -> str | None:
 
 
 def cpu_quota(sources: Sources) -> float | None:
-    """Return the smallest CPU quota in CPUs (0.5 is half of one), or None for no quota."""
+    """Return the smallest CPU quota, in CPUs, or None without a quota."""
     quotas = []
     for version, folder in folders(sources, "cpu"):
         if version == 2:
@@ -69,7 +69,7 @@ def cpu_quota(sources: Sources) -> float | None:
 
 
 def memory_limit(sources: Sources) -> tuple[int | None, int | None]:
-    """Return (limit, used) in bytes of the cgroup with the smallest memory limit, or (None, None) for no limit."""
+    """Return (limit, used) in bytes of the cgroup with the smallest memory limit; (None, None) without a limit."""
     best: tuple[int | None, int | None] = None, None
     for version, folder in folders(sources, "memory"):
         stat = dict(line.split()[:2] for line in (read_text(folder / "memory.stat") or "").splitlines() if " " in line)
@@ -77,7 +77,7 @@ def memory_limit(sources: Sources) -> tuple[int | None, int | None]:
             limits = [whole(read_text(folder / "memory.max"))]
             used = whole(read_text(folder / "memory.current"))
         else:
-            # The hierarchical value also knows of ancestors that this mount does not show.
+            # The hierarchical value includes parents that this mount does not show.
             limits = [whole(read_text(folder / "memory.limit_in_bytes")), whole(stat.get("hierarchical_memory_limit"))]
             used = whole(read_text(folder / "memory.usage_in_bytes"))
         limit = min((value for value in limits if value is not None and value < _NO_LIMIT_BYTES), default=None)

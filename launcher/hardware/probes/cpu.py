@@ -1,4 +1,4 @@
-"""The processor: cores, what limits their use, NUMA nodes and the instructions that matter for training."""
+"""Probe the processor: cores, limits on their use, NUMA nodes, and the instructions that matter for training."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def detect(sources: Sources) -> Cpu:
 def _usable(
     logical_cores: int, affinity: frozenset[int] | None, quota: float | None, per_task: int | None
 ) -> tuple[float, _Limit]:
-    """Return the tightest limit and its name; on a tie the one that would hold longest, which comes first."""
+    """Return the smallest limit and its name; among equal ones the first, which is the most permanent."""
     limits: list[tuple[float, _Limit]] = [(float(logical_cores), "logical cores")]
     if affinity:
         limits.append((float(len(affinity)), "affinity"))
@@ -68,7 +68,7 @@ def _cpuinfo(sources: Sources) -> list[dict[str, str]]:
 
 
 def _model(sources: Sources, block: dict[str, str]) -> str:
-    """Return the model's name; ARM's cpuinfo has none, the board's device tree or firmware may."""
+    """Return the name of the model. On ARM it is not in cpuinfo, but sometimes in the device tree or firmware."""
     if sources.platform == "darwin":
         return sources.sysctl("machdep.cpu.brand_string") or sources.architecture
     named = block.get("model name") or sources.text("/sys/firmware/devicetree/base/model")

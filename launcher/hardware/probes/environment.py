@@ -1,4 +1,4 @@
-"""Environment variables: the masks that hide devices, the devices they leave, and others that a launch heeds."""
+"""Probe the environment variables: masks that hide devices, the devices left visible, others that change a launch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from ..record import Accelerator, Environment, Kind, Mask, VisibleDevice
 from .sources import Sources, whole
 
-# SLURM sets masks of all vendors at once, so a mask says nothing about which devices are here.
+# SLURM sets the masks of all vendors at once, so a mask does not tell which devices are here.
 _MASKS = (
     "CUDA_VISIBLE_DEVICES",
     "ROCR_VISIBLE_DEVICES",
@@ -18,7 +18,7 @@ _MASKS = (
     "ASCEND_RT_VISIBLE_DEVICES",
     "HABANA_VISIBLE_DEVICES",
 )
-# Variables that change what a launch does; only these are recorded, since an environment may hold secrets.
+# Variables that change a launch. No others are recorded, since an environment can hold secrets.
 _VARIABLES = (
     "ACCELERATE_CONFIG_FILE",
     "ACCELERATE_GRADIENT_ACCUMULATION_STEPS",
@@ -60,14 +60,14 @@ _Resolved = tuple[tuple[VisibleDevice, ...], dict[str, str | None]]  # devices; 
 
 
 def detect(sources: Sources, accelerators: Sequence[Accelerator]) -> Environment:
-    """Return masks in a fixed order, and the devices that are left, in the order in which a process counts them."""
+    """Return the masks in a fixed order, and the visible devices in the order in which a process counts them."""
     visible: list[VisibleDevice] = []
     notes: dict[str, str | None] = {}
     for kind in dict.fromkeys(accelerator.kind for accelerator in accelerators):
         devices = tuple(accelerator for accelerator in accelerators if accelerator.kind == kind)
-        resolved, heeded = _RESOLVERS[kind](sources, devices)
+        resolved, applied = _RESOLVERS[kind](sources, devices)
         visible.extend(resolved)
-        notes.update(heeded)
+        notes.update(applied)
     masks = tuple(
         Mask(variable=name, value=sources.environ[name], applied=name in notes, note=notes.get(name))
         for name in _MASKS
@@ -96,7 +96,7 @@ def _cuda(sources: Sources, devices: Sequence[Accelerator]) -> _Resolved:
 
 
 def _without_second_slice(devices: Sequence[Accelerator]) -> tuple[VisibleDevice, ...]:
-    """One process sees one MIG slice, the first, and then no whole GPU (NVIDIA's MIG guide)."""
+    """Return all devices; with MIG only the first slice, since a process sees no more (NVIDIA's MIG guide)."""
     for device in devices:
         if device.mig_slices:
             return (VisibleDevice(kind="cuda", index=device.index, part=device.mig_slices[0].uuid),)
@@ -108,16 +108,16 @@ def _has_ordinals(value: str) -> bool:
 
 
 def _choose(value: str, devices: Sequence[Accelerator]) -> tuple[tuple[VisibleDevice, ...], str | None]:
-    """Return the devices a list of ordinals or UUIDs leaves, as CUDA reads it.
+    """Return the devices that a list of ordinals or UUIDs leaves visible, as CUDA reads it, and what is wrong with it.
 
-    What follows an entry that names no device is not seen, and a device named twice leaves none. A UUID may be cut
-    short as long as it stays unique. `0,2` leaves devices 0 and 2, `1,7,0` of two devices leaves 1, `-1` leaves none.
+    Entries after one that names no device do not count, and a device named twice leaves none visible. A UUID can be
+    shortened while it is unique. `0,2` leaves devices 0 and 2, `1,7,0` of two devices leaves 1, `-1` leaves none.
     """
     chosen: list[VisibleDevice] = []
     for entry in (part.strip() for part in value.split(",")) if value.strip() else ():
         device = _named(entry, devices)
         if device is None:
-            wrong = None if entry == "-1" else f"{entry!r} names no device here; it and what follows are not seen"
+            wrong = None if entry == "-1" else f"{entry!r} names no device here; it and what follows are not visible"
             return tuple(chosen), wrong
         if device in chosen:
             return (), f"{entry!r} comes twice, which leaves no device at all"
@@ -148,7 +148,7 @@ def _named(entry: str, devices: Sequence[Accelerator]) -> VisibleDevice | None:
 
 
 def _rocm(sources: Sources, devices: Sequence[Accelerator]) -> _Resolved:
-    """ROCR's list comes first; HIP's (or else CUDA's, which HIP reads too) counts within what that one left."""
+    """Apply ROCR's list, then HIP's (else CUDA's, which HIP reads too) to the devices that are left."""
     left = tuple(devices)
     notes: dict[str, str | None] = {}
     hip = "HIP_VISIBLE_DEVICES" if sources.environ.get("HIP_VISIBLE_DEVICES") else "CUDA_VISIBLE_DEVICES"
@@ -161,7 +161,7 @@ def _rocm(sources: Sources, devices: Sequence[Accelerator]) -> _Resolved:
 
 
 def _xpu(sources: Sources, devices: Sequence[Accelerator]) -> _Resolved:
-    """Level Zero counts tiles as devices (FLAT, the default) or cards (COMPOSITE), where `1.0` is a tile of card 1."""
+    """Apply Level Zero's mask. It counts tiles (FLAT, the default) or cards (COMPOSITE; `1.0` is tile 0 of card 1)."""
     flat = sources.environ.get("ZE_FLAT_DEVICE_HIERARCHY", "FLAT").upper() != "COMPOSITE"
     units = [
         VisibleDevice(kind="xpu", index=device.index, part=f"tile {tile}" if flat and device.tiles > 1 else None)
@@ -182,12 +182,12 @@ def _xpu(sources: Sources, devices: Sequence[Accelerator]) -> _Resolved:
             chosen.append(VisibleDevice(kind="xpu", index=units[ordinal].index, part=f"tile {tile}"))
         else:
             chosen.append(units[ordinal])
-    # Level Zero keeps its own order, whatever the order of the list.
+    # Level Zero keeps its order, whatever the order of the list.
     return tuple(sorted(set(chosen), key=lambda one: (one.index, one.part or ""))), {"ZE_AFFINITY_MASK": note}
 
 
 def _listed(variable: str) -> Callable[..., _Resolved]:
-    """Return a resolver for a vendor with one variable that holds a list of ordinals (or `all`)."""
+    """Return the function for a vendor whose one variable is a list of ordinals, or `all`."""
 
     def resolve(sources: Sources, devices: Sequence[Accelerator]) -> _Resolved:
         value = sources.environ.get(variable)

@@ -1,4 +1,4 @@
-"""Host memory, the cgroup limit on it, and the size of `/dev/shm`."""
+"""Probe the host memory, the cgroup limit on it, and `/dev/shm`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .sources import Sources
 
 
 def detect(sources: Sources) -> Memory:
-    """Return the memory in bytes."""
+    """Return the sizes in bytes."""
     host = sources.psutil.virtual_memory()
     limit, used = memory_limit(sources)
     limited = limit is not None and limit < host.total
@@ -28,7 +28,7 @@ def detect(sources: Sources) -> Memory:
 
 
 def _shared(sources: Sources) -> tuple[int | None, int | None]:
-    """Return (total, free) bytes of `/dev/shm`, through which data-loader workers hand over their batches."""
+    """Return (total, free) bytes of `/dev/shm`, in which worker processes of a data loader pass batches."""
     if sources.platform != "linux":
         return None, None
     try:

@@ -1,4 +1,4 @@
-"""Network interfaces: names, addresses, whether they are up."""
+"""Probe the network interfaces: names, addresses, state, speed."""
 
 from __future__ import annotations
 

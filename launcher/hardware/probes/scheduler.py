@@ -1,4 +1,4 @@
-"""Who started this process: SLURM, torchrun, Kubernetes."""
+"""Probe what started this process: SLURM, torchrun, Kubernetes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Literal
 from ..record import Kubernetes, Scheduler, Slurm, Torchrun
 from .sources import Sources
 
-# Step numbers that slurm.h reserves: a salloc with use_interactive_step puts its shell in a step of its own.
+# Step numbers that slurm.h reserves: with use_interactive_step, the shell of salloc is such a step.
 _INTERACTIVE_STEP = 0xFFFFFFFA
 _BATCH_STEP = 0xFFFFFFFB
 
 
 def detect(sources: Sources) -> Scheduler:
-    """Return what the environment says."""
+    """Return what the environment variables say."""
     return Scheduler(slurm=_slurm(sources), torchrun=_torchrun(sources), kubernetes=_kubernetes(sources))
 
 
@@ -36,7 +36,7 @@ def _slurm(sources: Sources) -> Slurm | None:
 
 
 def _place(sources: Sources) -> Literal["allocation", "batch", "step"]:
-    """A salloc shell has no SLURM_PROCID; a batch script has 0 and no SLURM_STEP_ID; only a task of srun has a step."""
+    """Return where in a job this is: a salloc shell has no SLURM_PROCID, a batch script no SLURM_STEP_ID."""
     step = sources.integer("SLURM_STEP_ID")
     if step == _BATCH_STEP:
         return "batch"
@@ -50,7 +50,7 @@ def _first(sources: Sources, *variables: str) -> int | None:
 
 
 def _torchrun(sources: Sources) -> Torchrun | None:
-    """RANK and WORLD_SIZE alone prove nothing: they are left behind in shells. Only torchrun sets its run id."""
+    """Return torchrun's worker by its run id; RANK and WORLD_SIZE alone may be left over from another launch."""
     run_id = sources.environ.get("TORCHELASTIC_RUN_ID")
     if run_id is None:
         return None

@@ -1,4 +1,4 @@
-"""What the probes read, in one record, so that a test can give them another machine."""
+"""What the probes read, in one record, so that a test can describe another machine."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ from ...common.paths import python_path
 
 
 class ProbeError(Exception):
-    """A probe could not answer; the message says why in one line."""
+    """A probe cannot answer; the message says why in one line."""
 
 
 def ask_subprocess(module: str, arguments: tuple[str, ...], time_limit_seconds: float) -> Any:
-    """Run `python -m module`, which prints JSON as its last line, and return that.
+    """Run `python -m module` and return the JSON of its last line of output. Raises `ProbeError`.
 
-    A driver that hangs can leave a process that even SIGKILL does not end, so after the time limit it is killed and not
-    waited for. Masks are taken out of its environment: the probes see every device and apply the masks themselves.
-    Raises `ProbeError`.
+    After the time limit the process is killed but not waited for, since a driver that hangs can keep it alive. Masks are
+    removed from its environment: the probes see every device and apply the masks themselves.
     """
     environ = {
         key: value for key, value in os.environ.items() if not key.endswith(("VISIBLE_DEVICES", "AFFINITY_MASK"))
@@ -44,7 +43,7 @@ def ask_subprocess(module: str, arguments: tuple[str, ...], time_limit_seconds: 
         output, errors = child.communicate(timeout=time_limit_seconds)
     except subprocess.TimeoutExpired:
         child.kill()
-        # No wait and no closing of pipes held by a stuck child: `Popen` reaps it later, if it ever ends.
+        # Neither wait nor close the pipes of a stuck process: `Popen` reaps it later, if it ever ends.
         raise ProbeError(f"no answer within {time_limit_seconds:g} s; the driver may hang") from None
     if child.returncode:
         lines = errors.strip().splitlines() or [f"exit code {child.returncode}"]
@@ -76,7 +75,7 @@ def _sysctl(name: str) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """A machine to read: its file system, its environment and what only a call can tell. The default is this one."""
+    """A machine to read: its file system, its environment, and calls of the system. The default is this machine."""
 
     root: Path = Path("/")
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
@@ -84,7 +83,7 @@ class Sources:
     architecture: str = field(default_factory=machine)
     hostname: str | None = field(default_factory=node)
     affinity: Callable[[], frozenset[int] | None] = _affinity
-    psutil: Any = field(default_factory=lambda: importlib.import_module("psutil"))  # 15 ms, for who asks a machine
+    psutil: Any = field(default_factory=lambda: importlib.import_module("psutil"))  # importing it takes 15 ms
     sysctl: Callable[[str], str | None] = _sysctl
     package: Callable[[str], Path | None] = _package
     ask: Callable[[str, tuple[str, ...], float], Any] = ask_subprocess
@@ -98,7 +97,7 @@ class Sources:
         return read_text(self.path(*parts))
 
     def folder(self, *parts: str) -> list[Path]:
-        """Return what a folder holds, numbers in their natural order; nothing where there is no such folder."""
+        """Return the entries of a folder, numbers in natural order; none where there is no such folder."""
         return list_folder(self.path(*parts))
 
     def integer(self, variable: str) -> int | None:
@@ -131,7 +130,7 @@ def whole(text: str | None, base: int = 10) -> int | None:
 
 
 def cpu_list(text: str) -> tuple[int, ...]:
-    """Return the kernel's `0-2,8` as numbers; an empty tuple for an empty list."""
+    """Return the numbers of the kernel's list `0-2,8`."""
     numbers: list[int] = []
     for part in filter(None, text.strip().split(",")):
         first, _, last = part.partition("-")
@@ -140,6 +139,6 @@ def cpu_list(text: str) -> tuple[int, ...]:
 
 
 def numa_node(device: Path) -> int | None:
-    """Return the NUMA node of a sysfs device; None where the system has none (the kernel then says -1)."""
+    """Return the NUMA node of a sysfs device; None where the system has none (the kernel writes -1)."""
     node = whole(read_text(device / "numa_node"))
     return node if node is not None and node >= 0 else None

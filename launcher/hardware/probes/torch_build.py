@@ -1,4 +1,4 @@
-"""The installed torch, read without importing it, and whether it can use the accelerators found."""
+"""Probe the installed torch without importing it: its build, and whether it can use the accelerators."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _INDEX = "pip install --force-reinstall torch --index-url <PyTorch's wheel index
 
 
 def detect(sources: Sources, accelerators: Sequence[Accelerator], drivers: Sequence[Driver]) -> TorchBuild:
-    """Return the build from `torch/version.py`, parsed and never run."""
+    """Return the build from `torch/version.py`, which is parsed and never run."""
     build = _installed(sources)
-    found = judge(build, accelerators, drivers)
+    found = find_problem(build, accelerators, drivers)
     return build if found is None else replace(build, fits=False, problem=found[0], remedy=found[1])
 
 
@@ -52,7 +52,7 @@ def _installed(sources: Sources) -> TorchBuild:
 
 
 def _constants(source: str) -> dict[str, str]:
-    """Return the top-level names that a Python text sets to a string, annotated or not."""
+    """Return the top-level names of Python source that are set to a string, annotated or not."""
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError):
@@ -75,12 +75,14 @@ def _metadata_version() -> str | None:
         return None
 
 
-def judge(build: TorchBuild, accelerators: Sequence[Accelerator], drivers: Sequence[Driver]) -> tuple[str, str] | None:
-    """Return (problem, remedy) of a build on this hardware, or None where it fits; pure."""
+def find_problem(
+    build: TorchBuild, accelerators: Sequence[Accelerator], drivers: Sequence[Driver]
+) -> tuple[str, str] | None:
+    """Return (problem, remedy) of a build on this hardware, or None where it fits. Pure."""
     if build.version is None:
         return "torch is not installed", _remedy(accelerators, drivers) or "pip install torch"
     kinds = list(dict.fromkeys(accelerator.kind for accelerator in accelerators))
-    if not kinds or any(serves(build, kind) for kind in kinds):
+    if not kinds or any(supports(build, kind) for kind in kinds):
         return _too_old_or_new(build, accelerators, drivers)
     here = f"{len(accelerators)} x {accelerators[0].name}"
     built = "CPU-only" if build.kind == "cpu" else f"built for {build.kind}"
@@ -90,7 +92,7 @@ def judge(build: TorchBuild, accelerators: Sequence[Accelerator], drivers: Seque
     return f"{here}, but torch {build.version} is {built}", _remedy(accelerators, drivers) or ""
 
 
-def serves(build: TorchBuild, kind: str) -> bool:
+def supports(build: TorchBuild, kind: str) -> bool:
     """Return whether a torch build can use devices of a kind."""
     return (
         build.kind == kind
@@ -99,7 +101,7 @@ def serves(build: TorchBuild, kind: str) -> bool:
     )
 
 
-# The oldest Linux driver for each major CUDA (NVIDIA's CUDA compatibility guide: minor versions are compatible).
+# The oldest Linux driver of each major CUDA version (NVIDIA's CUDA compatibility guide: minor versions are compatible).
 _OLDEST_DRIVER = {11: (450, 80), 12: (525, 60), 13: (580, 0)}
 _BLACKWELL = (10, 0)
 _BLACKWELL_CUDA = (12, 8)
@@ -109,7 +111,7 @@ _TURING = (7, 5)
 def _too_old_or_new(
     build: TorchBuild, accelerators: Sequence[Accelerator], drivers: Sequence[Driver]
 ) -> tuple[str, str] | None:
-    """Return what is wrong between the CUDA that torch was built with, the driver and the GPUs."""
+    """Return (problem, remedy) where the CUDA version of torch does not fit the driver or the GPUs, else None."""
     if build.kind != "cuda" or build.toolkit_version is None:
         return None
     cuda = _numbers(build.toolkit_version)
@@ -130,7 +132,7 @@ def _too_old_or_new(
         if capability >= _BLACKWELL and cuda < _BLACKWELL_CUDA:
             return f"{shown} needs CUDA 12.8, torch {build.version} has {build.toolkit_version}", remedy
         if capability < _TURING and cuda >= (13,):
-            return f"{shown} is no longer served by CUDA {build.toolkit_version} of torch {build.version}", remedy
+            return f"{shown} is no longer supported by CUDA {build.toolkit_version} of torch {build.version}", remedy
     return None
 
 
@@ -140,7 +142,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _remedy(accelerators: Sequence[Accelerator], drivers: Sequence[Driver]) -> str | None:
-    """Return the command that installs a torch for the first accelerator, or None without one."""
+    """Return the command that installs a torch for the first accelerator, or None without accelerators."""
     if not accelerators:
         return None
     kind = accelerators[0].kind

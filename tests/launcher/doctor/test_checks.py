@@ -13,7 +13,7 @@ from slipway.launcher.doctor import device as device_checks
 from slipway.launcher.doctor import environment as environment_checks
 from slipway.launcher.doctor import host as host_checks
 from slipway.launcher.doctor.check import Check, Report, make_report, skipped
-from slipway.launcher.hardware.probes.torch_build import judge
+from slipway.launcher.hardware.probes.torch_build import find_problem
 from slipway.launcher.hardware.record import DeviceProcess, Fault, Kubernetes, Mask, NetworkInterface
 from tests.launcher.doctor_contexts import GIB, make_context, with_cpu, with_memory
 from tests.launcher.machines import machines
@@ -40,14 +40,14 @@ def test_torch_and_driver_and_gpu_are_named_where_they_fit() -> None:
     ("changes", "problem"),
     [
         ({"kind": "rocm", "toolkit_version": "6.4"}, "is built for rocm"),
-        ({"toolkit_version": "13.0"}, "is no longer served by CUDA 13.0"),
+        ({"toolkit_version": "13.0"}, "is no longer supported by CUDA 13.0"),
         ({"version": None, "kind": None}, "torch is not installed"),
     ],
 )
 def test_a_torch_of_another_vendor_or_age_fails(changes: dict[str, Any], problem: str) -> None:
     hardware = machines()["v100"]
     build = replace(hardware.torch, **changes)
-    found = judge(build, hardware.accelerators, hardware.drivers)
+    found = find_problem(build, hardware.accelerators, hardware.drivers)
     assert found
     build = replace(build, fits=False, problem=found[0], remedy=found[1])
     check = device_checks.check_torch(make_context(replace(hardware, torch=build)))

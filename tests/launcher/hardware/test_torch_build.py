@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from slipway.launcher.hardware.probes import torch_build
-from slipway.launcher.hardware.probes.torch_build import judge
+from slipway.launcher.hardware.probes.torch_build import find_problem
 from slipway.launcher.hardware.record import Accelerator, Driver
 from tests.launcher.helpers import machine
 from tests.launcher.machines import build, cuda, device
@@ -85,13 +85,19 @@ def test_the_torch_of_this_environment_is_read_right() -> None:
         ),
         (build("cuda", "12.6", "+cu126"), H100, nvidia("470.57"), "needs driver 525.60, here is 470.57", "update"),
         (build("cuda", "12.6", "+cu126"), cuda(0, "B200", 180, (10, 0)), nvidia("570.86"), "needs CUDA 12.8", "cu128"),
-        (build("cuda", "13.0", "+cu130"), cuda(0, "V100", 16, (7, 0)), nvidia("580.95"), "no longer served", "cu126"),
+        (
+            build("cuda", "13.0", "+cu130"),
+            cuda(0, "V100", 16, (7, 0)),
+            nvidia("580.95"),
+            "no longer supported",
+            "cu126",
+        ),
     ],
 )
 def test_a_torch_that_does_not_fit_is_named_with_its_remedy(
     installed: object, accelerator: Accelerator, drivers: tuple[Driver, ...], problem: str, remedy: str
 ) -> None:
-    found = judge(installed, (accelerator,), drivers)  # type: ignore[arg-type]
+    found = find_problem(installed, (accelerator,), drivers)  # type: ignore[arg-type]
     assert found is not None
     assert problem in found[0]
     assert re.search(remedy, found[1])
@@ -112,4 +118,4 @@ def test_a_torch_that_does_not_fit_is_named_with_its_remedy(
 def test_a_torch_that_serves_a_device_here_fits(
     installed: object, accelerators: tuple[Accelerator, ...], drivers: tuple[Driver, ...]
 ) -> None:
-    assert judge(installed, accelerators, drivers) is None  # type: ignore[arg-type]
+    assert find_problem(installed, accelerators, drivers) is None  # type: ignore[arg-type]

@@ -31,7 +31,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def on(monkeypatch: pytest.MonkeyPatch, hardware: Any) -> None:
-    monkeypatch.setattr("slipway.launcher.hardware.detect.hardware_of", lambda path: hardware)
+    monkeypatch.setattr("slipway.launcher.hardware.detect.load_hardware", lambda path: hardware)
 
 
 def test_multi_gpu_starts_the_script_with_its_arguments_on_all_devices(started: list[list[str]]) -> None:

@@ -1,4 +1,4 @@
-"""AMD GPUs from the kernel's KFD topology in sysfs, which is what ROCm itself reads."""
+"""Probe AMD GPUs: the kernel's KFD topology in sysfs, which ROCm reads too."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TIME_LIMIT_SECONDS = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class AmdReport:
-    """What the kernel knows of AMD GPUs."""
+    """The AMD GPUs, their links and their driver."""
 
     accelerators: tuple[Accelerator, ...]
     links: tuple[Link, ...]
@@ -107,7 +107,7 @@ def _links(gpus: list[Path]) -> tuple[Link, ...]:
                 type="xgmi" if entries.get("type") == _XGMI else "pcie",
                 topology=None,
                 lanes=None,
-                # The kernel lists a link between GPUs only where one can reach the other's memory.
+                # The kernel lists a link only where one GPU can reach the memory of the other.
                 p2p=True,
                 p2p_reason=None,
             )
@@ -115,7 +115,7 @@ def _links(gpus: list[Path]) -> tuple[Link, ...]:
 
 
 def _market_names(sources: Sources) -> dict[str, str]:
-    """Return names by PCI address from amdsmi, where that is installed; sysfs often has none."""
+    """Return names by PCI address from amdsmi, if it is installed; sysfs often has none."""
     if sources.package("amdsmi") is None:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""Apple silicon: the GPU is part of the chip, so its name tells what it can do."""
+"""Probe the GPU of an Apple chip, whose abilities follow from the name of the chip."""
 
 from __future__ import annotations
 

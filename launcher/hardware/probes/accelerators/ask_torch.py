@@ -1,4 +1,4 @@
-"""Asks torch about devices that nothing else knows; imports torch only when run as a process of its own."""
+"""Ask torch about devices that nothing else describes. It imports torch only when it runs as a process."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ...record import Accelerator, Kind
 TIME_LIMIT_SECONDS = 60.0  # an import of torch and a vendor's extension
 
 
-def described(
+def describe_npus(
     kind: Kind, count: int, answers: list[dict[str, Any]] | None, fallback_name: str
 ) -> tuple[Accelerator, ...]:
-    """Return `count` accelerators, with what torch said of them; None where the vendor's extension is not installed."""
+    """Return `count` accelerators with torch's answers; `answers` is None where the vendor's extension is missing."""
     known: list[dict[str, Any]] = list(answers or []) + [{}] * count
     return tuple(
         Accelerator(

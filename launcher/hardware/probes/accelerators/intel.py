@@ -1,4 +1,4 @@
-"""Intel GPUs from sysfs: discrete cards only, since a processor's own graphics share its memory and are no help."""
+"""Probe Intel GPUs in sysfs: discrete cards only, since integrated graphics do not speed up a training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..sources import Sources, list_folder, numa_node, read_text, whole
 
 _VENDOR = "0x8086"
 _GIB = 1 << 30
-# PCI device id -> (name, memory, tiles). Upstream's kernel tells neither a name nor the memory.
+# PCI device id -> (name, memory, tiles). The mainline kernel gives neither name nor memory.
 _CARDS = {
     "0x0bd5": ("Intel Data Center GPU Max 1550", 128 * _GIB, 2),
     "0x0bd6": ("Intel Data Center GPU Max 1550", 128 * _GIB, 2),
@@ -69,7 +69,7 @@ def _accelerator(index: int, address: str, device: Path) -> Accelerator:
 
 
 def _local_memory(device: Path) -> int | None:
-    """Return the card's memory as the driver tells it, else the size of its memory window where that is at least 4 GiB."""
+    """Return the memory of a card in bytes, from the driver, else from its memory window if that has 4 GiB or more."""
     for card in list_folder(device / "drm"):
         total = whole(read_text(card / "lmem_total_bytes"))
         if total:

@@ -1,4 +1,4 @@
-"""NVIDIA GPUs through NVML, asked in a process of its own with a time limit, because a hung driver hangs who asks it."""
+"""Probe NVIDIA GPUs by NVML, in a process with a time limit, since a driver that hangs hangs its caller."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _NO_P2P_NAME = re.compile(r"GeForce RTX [45]0\d\d")
 
 @dataclass(frozen=True, kw_only=True)
 class NvidiaReport:
-    """What NVML knows of a machine."""
+    """The GPUs, links and driver that NVML reports."""
 
     accelerators: tuple[Accelerator, ...]
     links: tuple[Link, ...]
     driver: Driver | None
-    lost: tuple[str, ...]  # GPUs that the driver counts and cannot open
+    lost: tuple[str, ...]  # GPUs that the driver counts but cannot open
 
 
 NOTHING = NvidiaReport(accelerators=(), links=(), driver=None, lost=())
 
 
 def present(sources: Sources) -> bool:
-    """Return whether an NVIDIA GPU or its driver is here; asking costs nothing, and NVML is then not loaded in vain."""
+    """Return whether an NVIDIA GPU or its driver is here. It is cheap, and avoids loading NVML in vain."""
     if sources.platform == "win32":
         return True
     if sources.platform != "linux":
@@ -52,7 +52,7 @@ def on_pci_bus(sources: Sources) -> bool:
 def detect(sources: Sources) -> NvidiaReport:
     """Return the GPUs in the driver's (PCI) order.
 
-    Raises `ProbeError` when a GPU is here and the driver does not answer, which the caller records as a fault.
+    Raises `ProbeError` where a GPU is here but the driver does not answer, which the caller records as a fault.
     """
     if not present(sources):
         return NOTHING
@@ -72,7 +72,7 @@ def detect(sources: Sources) -> NvidiaReport:
 
 
 def query(nvml: Any) -> NvidiaReport:
-    """Return what the module `pynvml` says; runs in the child process."""
+    """Return the report of the module `pynvml`; it runs in the child process."""
     nvml.nvmlInit()
     handles, lost = {}, []
     for index in range(nvml.nvmlDeviceGetCount()):
@@ -95,7 +95,7 @@ def query(nvml: Any) -> NvidiaReport:
 
 
 def _try(nvml: Any, call: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what the call says, or None where this GPU or driver does not support it."""
+    """Return the result of a call, or None where this GPU or driver does not support it."""
     try:
         return call(*arguments)
     except nvml.NVMLError:
@@ -130,12 +130,12 @@ def _accelerator(nvml: Any, index: int, handle: Any) -> Accelerator:
         tiles=1,
         mig_slices=_mig_slices(nvml, handle),
         processes=_processes(nvml, handle),
-        numa_node=None,  # the parent reads it from sysfs: NVML's own answer is about GPUs that are NUMA nodes themselves
+        numa_node=None,  # read from sysfs by the parent: NVML answers for GPUs that are NUMA nodes themselves
     )
 
 
 def _memory(nvml: Any, handle: Any) -> tuple[Any, bool]:
-    """Return (memory or None, whether it is the host's): GB10 and Jetson do not support the question."""
+    """Return (memory or None, whether it is the host's): GB10 and Jetson do not support the call."""
     try:
         return nvml.nvmlDeviceGetMemoryInfo(handle), False
     except nvml.NVMLError as error:
@@ -202,14 +202,14 @@ def _p2p(nvml: Any, one: Any, other: Any, pair: tuple[Accelerator, Accelerator])
         for handles in ((one, other), (other, one))
     ]
     if None in both_ways:
-        return None, "the driver does not tell"
+        return None, "the driver does not say"
     if all(status == nvml.NVML_P2P_STATUS_OK for status in both_ways):
         return True, None
     return False, f"the driver says no (NVML P2P status {max(both_ways)})"
 
 
 def _nvlink_lanes(nvml: Any, handle: Any) -> int | None:
-    """Return how many NVLink links of a GPU are up; with NVSwitch all of them serve every pair."""
+    """Return the number of NVLink links of a GPU that are up; with NVSwitch every pair uses all of them."""
     states = [_try(nvml, nvml.nvmlDeviceGetNvLinkState, handle, link) for link in range(nvml.NVML_NVLINK_MAX_LINKS)]
     return sum(state == nvml.NVML_FEATURE_ENABLED for state in states) or None
 
