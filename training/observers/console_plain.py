@@ -48,7 +48,7 @@ class PlainConsole(ProgressConsole):
             global_batch_size=resolved.global_batch_size,
             learning_rate_rule=recipe.learning_rate_rule,
             base_learning_rate=recipe.optimizer.learning_rate,
-            learning_rate_factor=resolved.batch_size_factor,
+            batch_size_factor=resolved.batch_size_factor,
             peak_learning_rate=recipe.peak_learning_rate,
             precision=recipe.precision,
             mixed_precision=resolved.mixed_precision,

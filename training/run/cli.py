@@ -7,7 +7,7 @@ import dataclasses
 import os
 import sys
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         debug = config.debug
         if "explain" in flags:
             if _prints():
-                print("\n".join(explain(config, settings)))
+                _print_lines(explain(config, settings))
             return 0
         # Imported late, so that --help and a typo answer at once.
         from .train import train
@@ -128,6 +128,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("interrupted: what was not saved is lost", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    try:
+        print("\n".join(lines))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has closed the pipe; what is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_error(error: UserError | TrainingFailed) -> None:

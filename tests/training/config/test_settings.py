@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from slipway.training.common.errors import UserError
 from slipway.training.run.cli import main, parse_config
 from slipway.training.run.training_config import TrainingConfig
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -121,3 +125,12 @@ def test_explain_prints_each_option_its_value_and_where_it_comes_from_and_trains
     assert rows["patience"] == "None default"
     assert captured.err == ""
     assert [path.name for path in Path.cwd().iterdir()] == ["slipway.yaml"]
+
+
+def test_a_reader_of_explain_that_has_seen_enough_is_no_error(home: Path) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, str(ROOT / "bin" / "train.py"), "--explain"]
+    done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, check=False)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (0, b"")
