@@ -61,6 +61,18 @@ def test_the_launcher_imports_of_the_training_only_common_and_no_torch() -> None
     assert (foreign, torch) == ([], [])
 
 
+def test_the_core_knows_nothing_of_sign_recognition() -> None:
+    core = ("common", "storage", "devices", "config", "observers", "batches", "step", "loop")
+    domain = re.compile(r"landmark|signer|augmentation|model_width|slipway\.training\.data|\.\.data\b", re.IGNORECASE)
+    found = [
+        f"{path}: {match[0]}"
+        for room in core
+        for path in sorted((ROOT / "training" / room).rglob("*.py"))
+        for match in domain.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
+
+
 @pytest.mark.parametrize("package", ["launcher", "training"])
 def test_no_room_and_no_file_is_crowded(package: str) -> None:
     rooms = [folder for folder in (ROOT / package, *(ROOT / package).rglob("*")) if (folder / "__init__.py").is_file()]

@@ -232,7 +232,7 @@ class Trainer:
         self.task.begin_stage(self.model, stage)
         if not self._is_restored:
             self.step.begin_stage()
-            # Losses of another stage, with other augmentation and smoothing, say nothing about this one's.
+            # Losses of another stage, whose task has other settings, say nothing about this one's.
             self.state.faults.forget()
         if progress.step == 0:
             progress.begin_stage(0, stage.min_delta)

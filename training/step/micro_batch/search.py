@@ -205,7 +205,7 @@ class SizeSearch:
 
 
 def _longest_stage(stages: Sequence[Stage]) -> Stage:
-    """Return the stage with the most epochs: the time of augmentation differs between stages."""
+    """Return the stage with the most epochs: the time to prepare a batch differs between stages."""
     return max(stages, key=lambda stage: stage.epochs)
 
 
