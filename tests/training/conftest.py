@@ -33,7 +33,7 @@ def plain_start(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in list(os.environ):
         if name in WORLD_VARIABLES or name.startswith(LAUNCHER_VARIABLES):
             monkeypatch.delenv(name)
-    monkeypatch.setattr(world, "_said", set())
+    monkeypatch.setattr(world, "_logged", set())
     threads = torch.get_num_threads()
     logger = logging.getLogger("slipway")
     before = (list(logger.handlers), logger.level, logger.propagate)

@@ -78,7 +78,7 @@ def drop_traceback(error: BaseException) -> None:
 
 
 def release_memory(device: torch.device) -> None:
-    """Return memory that nothing refers to to the device and the system."""
+    """Free what is no longer used, for other processes too."""
     gc.collect()
     if device.type == "cpu":
         # glibc keeps what was freed in small pieces; for other processes, and a limit of this one, it is still taken.

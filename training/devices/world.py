@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 logger = logging.getLogger("slipway")
-_said: set[str] = set()
+_logged: set[str] = set()
 
 
 def log_once(level: int, message: str) -> None:
     """Log `message` on rank 0, the first time only."""
-    if message not in _said and launched_world().rank == 0:
+    if message not in _logged and launched_world().rank == 0:
         logger.log(level, message)
-    _said.add(message)
+    _logged.add(message)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

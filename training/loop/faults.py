@@ -12,7 +12,7 @@ _LEAST_WINDOW = 20
 """The least number of losses with which a spike is compared."""
 
 _MOST_OVERFLOWS = 30
-"""Overflows of the scaled fp16 gradient in a row that are no fault: each halves the scale, and after so many it is nothing."""
+"""Overflows of the scaled fp16 gradient in a row that are no fault: each halves the scale, and so many make it too small."""
 
 _TO_DEVIATION = 1.4826
 """The median absolute deviation times this estimates the standard deviation of a normal distribution."""

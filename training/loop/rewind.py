@@ -58,7 +58,7 @@ class Rewinder:
         skipped = [
             SkippedBatch(**one._asdict(), samples=self._sampler.global_batch(*one).tolist()) for one in positions
         ]
-        reason = f"bad numbers up to step {failed}: back to step {progress.step}, passing over {batches}"
+        reason = f"bad numbers up to step {failed}: back to step {progress.step}, skipping {batches}"
         observer.on_run_rewound(RunRewound(step=progress.step, skipped_batches=tuple(skipped), reason=reason))
 
 

@@ -136,7 +136,7 @@ class StepLoop:
         return self.sampler.num_steps if most is None else min(self.sampler.num_steps, max(0, most - before))
 
     def queue_step(self, work: StepWork, batches: Iterator[Batch], stage: Stage) -> _QueuedStep:
-        """Queue a step on the device; where nothing is queued it is then done."""
+        """Queue a step on the device; on a host it is done when this returns."""
         progress, limit, runtime = self._state.progress, self._state.limit, self._runtime
         step_in_stage = self.sampler.num_steps * progress.epoch_in_stage + work.step_in_epoch
         step = progress.stage_first_step + step_in_stage

@@ -23,7 +23,7 @@ class WeightFiles:
         """What could not be written, by kind: the model's state."""
 
     def save(self, kind: str) -> None:
-        """Write the folder `kind`; called on every rank, so that none takes the time that a disk needs for a hang."""
+        """Write the folder `kind`; called on every rank, so that no rank takes a slow disk for a hang."""
         with self._runtime.watchdog.paused(), self._runtime.sections.save:
             self._save_here(kind, self._state.parameters.state_dict(self._state.model))
             self._runtime.ranks.barrier()

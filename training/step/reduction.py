@@ -22,7 +22,7 @@ class Reduction(Protocol):
         """Reduce what is not yet reduced, and wait."""
 
     def gradient_norm(self) -> torch.Tensor:
-        """Return the norm of the whole reduced gradient, a scalar on the device."""
+        """Return the norm of the complete reduced gradient, a scalar on the device."""
         ...
 
 

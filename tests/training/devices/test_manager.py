@@ -62,7 +62,7 @@ def test_only_rank_zero_warns_and_counts_its_processes(devices, caplog, monkeypa
     launched(monkeypatch, 2, rank=1)
     DeviceManager.detect_best_device()
     assert not warnings_of(caplog)
-    monkeypatch.setattr(world, "_said", set())
+    monkeypatch.setattr(world, "_logged", set())
     launched(monkeypatch, 2, rank=0)
     DeviceManager.detect_best_device()
     assert warnings_of(caplog)[0].endswith("used instead: cpu, 2 processes")

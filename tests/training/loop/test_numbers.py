@@ -361,7 +361,9 @@ def test_max_steps_holds_where_batches_are_passed_over(tmp_path: Path, position:
 
 def test_bad_numbers_do_not_get_into_running_statistics() -> None:
     task = ActingTask(None, with_infinity)
-    task._make_model = lambda: nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Linear(16, 4))
+    task.build_model = lambda: nn.Sequential(  # type: ignore[method-assign]
+        nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Linear(16, 4)
+    )
     recipe = make_recipe(Stage(name="only", epochs=2), bad_steps=9, learning_rate=0.05)
     trainer, _ = make_trainer(task, recipe)
     trainer.run()

@@ -156,8 +156,8 @@ def test_a_sample_that_cannot_be_evaluated_is_named_on_all_ranks(tmp_path: Path)
 class HungryEvaluation(TensorTask):
     """Four blobs of which so many may be evaluated at a time."""
 
-    def __init__(self, most: int) -> None:
-        self.__dict__.update(make_task().__dict__)
+    def __init__(self, most: int, num_validation: int = 20) -> None:
+        self.__dict__.update(make_task(num_validation=num_validation).__dict__)
         self._most = most
         self.sizes: list[int] = []
 
@@ -206,8 +206,7 @@ def first_evaluation(monkeypatch: pytest.MonkeyPatch, *, free_samples: int | Non
     """Return the batch size of the first evaluation of 300 samples, after a size was measured for training."""
     monkeypatch.setattr(evaluate, "free_bytes", lambda device: None if free_samples is None else free_samples << 20)
     monkeypatch.setattr(evaluate, "usable_bytes", lambda available, device: available)
-    task = HungryEvaluation(256)
-    task._splits = make_task(num_validation=300)._splits
+    task = HungryEvaluation(256, num_validation=300)
     trainer, _ = make_trainer(task, make_recipe(batch_size=50), plan=PLAN)
     trainer.state.limit.choose(ceiling, 1 << 20)
     trainer.state.limit.limit = limit

@@ -196,7 +196,9 @@ def test_a_model_with_batch_statistics_is_warned_of() -> None:
 
 def test_the_best_epoch_is_restored_with_its_running_statistics() -> None:
     task = ScriptedTask([0.9, 0.1, 0.1])
-    task._make_model = lambda: nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Linear(16, 4))
+    task.build_model = lambda: nn.Sequential(  # type: ignore[method-assign]
+        nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Linear(16, 4)
+    )
     trainer, _ = make_trainer(task, make_recipe(Stage(name="only", epochs=3)))
     seen: list[torch.Tensor] = []
     evaluate = trainer.evaluate

@@ -24,7 +24,6 @@ from slipway.training.step.micro_batch import search as size_search
 from slipway.training.step.micro_batch.fastest import fastest_size
 from slipway.training.step.micro_batch.pass_memory import bytes_of_pass
 from slipway.training.step.micro_batch.search import SizeSearch, _spaced, largest_that_fits
-from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import PLAN, make_recipe, make_task, make_trainer
 from tests.training.processes import run_group
 from tests.training.starved import Case, limit_memory, make_world, read_found, run_case, write_found
@@ -238,8 +237,8 @@ class BatchStatistics(nn.Module):
 
 
 def test_the_probe_leaves_the_model_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    blobs = make_task(51)
-    task = TensorTask(BatchStatistics, blobs._splits, name="with batch statistics")
+    task = make_task(51, name="with batch statistics")
+    task.build_model = BatchStatistics  # type: ignore[method-assign]
     trainer, _ = make_trainer(task, make_recipe(batch_size=51), plan=PLAN)
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     # Of a size that leaves a single sample over, of which there are no batch statistics.
