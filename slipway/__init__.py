@@ -123,4 +123,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """Return the public names, those too that are not imported yet."""
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

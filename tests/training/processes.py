@@ -27,7 +27,7 @@ _CONTEXT.set_forkserver_preload(
         "tests.training.misbehaviour",
         "slipway.training.run.train",
         "accelerate",
-        "training.observers.console",
+        "slipway.training.observers.console",
         "torch._dynamo",
     ]
 )

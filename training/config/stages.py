@@ -55,7 +55,10 @@ def read_stage(entry: Any, stage_options: type | None, where: str) -> Stage:
     known = [*(name for name in field_types(Stage) if name != "options"), *of_task]
     for key in entry:
         if key not in known:
-            raise UserError(f"{where}: unknown key {key!r}{nearest(str(key), known)}")
+            hint = (
+                nearest(str(key), known) or f"; of its own, a stage of this task has {', '.join(of_task) or 'nothing'}"
+            )
+            raise UserError(f"{where}: unknown key {key!r}{hint}")
     options: Any = None
     if stage_options is not None:
         options = from_mapping(stage_options, {key: entry[key] for key in entry if key in of_task}, where)

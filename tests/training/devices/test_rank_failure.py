@@ -60,6 +60,19 @@ def other_options(arguments: list[str]) -> int:
     return run([*arguments, "--seed", os.environ["RANK"]])
 
 
+def other_samples(arguments: list[str]) -> int:
+    """Run a training in which each rank has its own samples."""
+    return run(arguments, inputs=lambda features: features + int(os.environ["RANK"]))
+
+
+def test_ranks_with_different_samples_are_refused(tmp_path: Path) -> None:
+    with started(2, tmp_path / "output", other_samples, ["--runs-dir", str(tmp_path)]) as group:
+        assert group.exit_codes() == [2, 2]
+        told = group.output(0)
+    assert told.startswith("error: rank 1 has another recipe than rank 0: the samples of the data: fingerprint ")
+    assert told.count("\n") == 1
+
+
 def test_ranks_that_would_train_different_recipes_are_refused(tmp_path: Path) -> None:
     with started(2, tmp_path / "output", other_options, ["--runs-dir", str(tmp_path)]) as group:
         assert group.exit_codes() == [2, 2]

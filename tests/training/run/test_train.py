@@ -332,6 +332,9 @@ def test_a_task_of_ones_own_brings_its_own_stage_options(tmp_path: Path) -> None
     (tmp_path / "stages.yaml").write_text("- {name: only, epochs: 1, temprature: 2}\n")
     error = catch(train, config(None, tmp_path, stages_config=str(tmp_path / "stages.yaml")), task=task)
     assert "stage 1: unknown key 'temprature' (did you mean 'temperature'?)" in str(error)
+    (tmp_path / "stages.yaml").write_text("- {name: only, epochs: 1, augmentation: {noise: 1}}\n")
+    error = catch(train, config(None, tmp_path, stages_config=str(tmp_path / "stages.yaml")), task=task)
+    assert str(error).endswith("unknown key 'augmentation'; of its own, a stage of this task has dropout, temperature")
 
 
 @pytest.mark.parametrize(
