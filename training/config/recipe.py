@@ -174,6 +174,6 @@ def _hash(values: dict[str, Any]) -> str:
 
 
 def check(holds: bool, where: str, key: str, value: Any, expected: str) -> None:
-    """Raise `UserError` unless a value is as expected."""
+    """Raise `UserError` unless a value is as expected; `where` begins the message."""
     if not holds:
-        raise UserError(f"{where}: {key} must be {expected}, got {value}")
+        raise UserError(f"{where}{': ' if where else ''}{key} must be {expected}, got {value}")

@@ -55,14 +55,16 @@ def read_stage(entry: Any, stage_options: type | None, where: str) -> Stage:
     known = [*(name for name in field_types(Stage) if name != "options"), *of_task]
     for key in entry:
         if key not in known:
-            hint = (
-                nearest(str(key), known) or f"; of its own, a stage of this task has {', '.join(of_task) or 'nothing'}"
-            )
-            raise UserError(f"{where}: unknown key {key!r}{hint}")
+            of_its_task = f"; the settings of this task in a stage are {', '.join(of_task) or 'none'}"
+            raise UserError(f"{where}: unknown key {key!r}{nearest(str(key), known) or of_its_task}")
     options: Any = None
-    if stage_options is not None:
-        options = from_mapping(stage_options, {key: entry[key] for key in entry if key in of_task}, where)
-    stage = from_mapping(Stage, {key: value for key, value in entry.items() if key not in of_task}, where)
+    try:
+        if stage_options is not None:
+            options = from_mapping(stage_options, {key: entry[key] for key in entry if key in of_task}, where)
+        stage = from_mapping(Stage, {key: value for key, value in entry.items() if key not in of_task}, where)
+    except UserError as error:
+        # A value that the classes themselves refuse has no place yet.
+        raise UserError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
     return dataclasses.replace(stage, options=options)
 
 

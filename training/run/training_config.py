@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,11 @@ def _sign_only(task: Task) -> set[str]:
 
 
 def _spec_of(task: Task) -> TaskSpec:
+    if not isinstance(task.options, Mapping):
+        raise UserError(
+            f"task {task.name!r}: its `options` must be keys and values that stand in the recipe, got "
+            f"{type(task.options).__name__}; make them a dictionary, or rename the attribute"
+        )
     return TaskSpec(name=task.name, options=plain_values(dict(task.options), "", []))
 
 

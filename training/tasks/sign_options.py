@@ -52,7 +52,7 @@ class ClassificationStage:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        check(0 <= self.label_smoothing < 1, "stage", "label_smoothing", self.label_smoothing, "in [0, 1)")
+        check(0 <= self.label_smoothing < 1, "", "label_smoothing", self.label_smoothing, "in [0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class SignStage(ClassificationStage):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(0 <= self.dropout < 1, "stage", "dropout", self.dropout, "in [0, 1)")
+        check(0 <= self.dropout < 1, "", "dropout", self.dropout, "in [0, 1)")
 
 
 STAGE_OPTIONS = {"dropout": "dropout", "augment": "augmentation"}

@@ -235,6 +235,10 @@ def test_stages_come_from_a_file(tmp_path: Path) -> None:
     file.write_text("- {name: first}\n", encoding="utf-8")
     with pytest.raises(UserError, match="stage 1: missing key 'epochs'"):
         load_stages(str(file), PRESETS, SignStage)
+    for wrong, told in (("dropout: 1", r"dropout must be in \[0, 1\)"), ("epochs: 0", "stage 'first': epochs must be")):
+        file.write_text(f"- {{name: first, {'' if 'epochs' in wrong else 'epochs: 1, '}{wrong}}}\n", encoding="utf-8")
+        with pytest.raises(UserError, match=rf"stages\.yaml: stage 1: {told}"):
+            load_stages(str(file), PRESETS, SignStage)
     file.write_text("- {name: a, epochs: 1}\n- {name: a, epochs: 1}\n", encoding="utf-8")
     with pytest.raises(UserError, match="same name"):
         load_stages(str(file), PRESETS, SignStage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 from collections import Counter
@@ -235,6 +236,15 @@ def test_an_observer_that_raises_is_named_and_keeps_nothing_else_from_its_end(
     assert ("result" in run) == (where != "step")
 
 
+def test_options_of_ones_own_task_that_are_no_mapping_are_one_line(tmp_path: Path) -> None:
+    task = small_task()
+    task.options = argparse.Namespace(depth=3)  # type: ignore[assignment]
+    assert str(catch(train, config(None, tmp_path / "runs"), task=task)) == (
+        "task 'own': its `options` must be keys and values that stand in the recipe, got Namespace; "
+        "make them a dictionary, or rename the attribute"
+    )
+
+
 def test_what_is_no_observer_is_one_line(tmp_path: Path) -> None:
     for wrong, kind in ((print, "builtin_function_or_method"), (Counting, "Counting")):
         error = catch(train, config(None, tmp_path / "runs"), task=small_task(), observers=[wrong])
@@ -334,7 +344,9 @@ def test_a_task_of_ones_own_brings_its_own_stage_options(tmp_path: Path) -> None
     assert "stage 1: unknown key 'temprature' (did you mean 'temperature'?)" in str(error)
     (tmp_path / "stages.yaml").write_text("- {name: only, epochs: 1, augmentation: {noise: 1}}\n")
     error = catch(train, config(None, tmp_path, stages_config=str(tmp_path / "stages.yaml")), task=task)
-    assert str(error).endswith("unknown key 'augmentation'; of its own, a stage of this task has dropout, temperature")
+    assert str(error).endswith(
+        "unknown key 'augmentation'; the settings of this task in a stage are dropout, temperature"
+    )
 
 
 @pytest.mark.parametrize(
