@@ -22,5 +22,7 @@ def train_script() -> str:
 
 
 def python_path(environment: Mapping[str, str]) -> str:
-    """Return the `PYTHONPATH` of a process of ours: the package's folder before what the environment names."""
-    return os.pathsep.join(filter(None, [str(IMPORT_ROOT), environment.get("PYTHONPATH")]))
+    """Return the `PYTHONPATH` with which a process that Slipway starts can import it."""
+    # Not where it is installed: `PYTHONPATH` comes before the standard library, which another package could then hide.
+    own = [] if IMPORT_ROOT.name in ("site-packages", "dist-packages") else [str(IMPORT_ROOT)]
+    return os.pathsep.join(filter(None, [*own, environment.get("PYTHONPATH")]))

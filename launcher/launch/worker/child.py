@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-# The package may not be installed. Imports below are absolute, for a file that is run by path belongs to no package.
+# The package may not be installed. Imports below are absolute, since a file that is run by path is in no package.
 sys.path.insert(
     0, next(str(top) for top in Path(__file__).absolute().parents if (top / "slipway/__init__.py").is_file())
 )
