@@ -22,7 +22,9 @@ _PATHS = ("FILE", "PATH", "DIR", "FOLDER", "OUT", "SCRIPT", "DATA", "CONFIG", "R
 
 def build_parser() -> Parser:
     """Return the parser of the command."""
-    parser = make_parser("completion", "Print shell code that completes commands, options, values, files and runs.")
+    parser = make_parser(
+        "completion", "Print shell code that completes commands, options, values, files and runs.", "SHELL"
+    )
     parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell that evaluates what is printed")
     return parser
 

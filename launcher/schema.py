@@ -19,8 +19,8 @@ _RECORDS = {
 
 def build_parser() -> Parser:
     """Return the parser of the command."""
-    parser = make_parser("schema", "Print the JSON schema of a record.")
-    parser.add_argument("record", choices=tuple(_RECORDS), help="what `detect`, `plan` or `doctor` print with --json")
+    parser = make_parser("schema", "Print the JSON schema of a record.", "RECORD")
+    parser.add_argument("record", choices=tuple(_RECORDS), help="what `detect`, `plan` or `doctor` prints with --json")
     return parser
 
 

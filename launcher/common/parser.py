@@ -23,9 +23,10 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, message)
 
 
-def make_parser(name: str, description: str) -> Parser:
-    """Return the parser of `slipway name`."""
-    return Parser(prog=f"slipway {name}", description=description, allow_abbrev=False)
+def make_parser(name: str, description: str, usage: str = "[options]") -> Parser:
+    """Return the parser of `slipway name`; `usage` is what follows the name in the first line of its help."""
+    prog = f"slipway {name}"
+    return Parser(prog=prog, usage=f"{prog} {usage}", description=description, allow_abbrev=False)
 
 
 def parse(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:

@@ -30,8 +30,8 @@ _WORKER = Path(__file__).parent / "worker"
 
 def build_parser() -> Parser:
     """Return the parser of the command."""
-    parser = make_parser("launch", "Plan for this machine and start a training script as planned.")
-    parser.usage = "slipway launch [options] SCRIPT [arguments]\n       slipway launch [options] -m MODULE [arguments]"
+    usage = "[options] SCRIPT [arguments]\n       slipway launch [options] -m MODULE [arguments]"
+    parser = make_parser("launch", "Plan for this machine and start a training script as planned.", usage)
     parser.add_argument("-m", metavar="MODULE", help="a module instead of SCRIPT, as python -m takes it")
     add_launch_options(parser)
     parser.add_argument("script", metavar="SCRIPT", nargs=argparse.REMAINDER, help="the script, then its own arguments")

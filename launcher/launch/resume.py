@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def build_parser() -> Parser:
     """Return the parser of the command."""
     parser = make_parser(
-        "resume", "Continue a run from its newest checkpoint, started as it was. A finished run is left as it is."
+        "resume",
+        "Continue a run from its newest checkpoint, started as it was. A finished run is left as it is.",
+        "[options] RUN",
     )
     parser.add_argument("--runs-dir", default="runs", metavar="DIR", help="the folder of the runs [runs]")
     add_launch_options(parser)
