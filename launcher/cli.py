@@ -1,4 +1,4 @@
-"""The `slipway` command: a table of subcommands, each in a module of its own."""
+"""The `slipway` command: a table of subcommands, each in its own module."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ COMMANDS = tuple(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; return the exit code: 2 for what the user can fix, which is said in one line."""
+    """Run a subcommand; return the exit code: 2 for what the user can fix, with an error of one line."""
     if "_ARGCOMPLETE" in os.environ:  # a shell asks what may follow
         import_module("slipway.launcher.completion").complete()
     arguments = list(sys.argv[1:] if arguments is None else arguments)

@@ -64,7 +64,7 @@ def complete() -> NoReturn:
 
 
 def _add_completers(parser: argparse.ArgumentParser) -> None:
-    """Tell argcomplete which values are one of some words, files, or runs; it knows argparse's `choices` by itself."""
+    """Set what argcomplete offers for values that are words, files or runs; it knows argparse's `choices` by itself."""
     from argcomplete import ChoicesCompleter, FilesCompleter
 
     for action in parser._actions:

@@ -58,7 +58,7 @@ def _busy_devices(hardware: Hardware, plan: LaunchPlan) -> Iterator[tuple[str, s
 
 
 def check_p2p(context: DoctorContext) -> Check:
-    """Warn where planned GPUs have no P2P between them: collectives can hang unless NCCL is told so."""
+    """Warn where planned GPUs have no P2P between them: collectives can hang unless NCCL_P2P_DISABLE is set."""
     hardware, plan = context.hardware, context.plan
     planned = {device.index for device in plan.devices}
     if len(plan.devices) < 2:

@@ -20,7 +20,7 @@ _TAIL_BYTES = 1 << 16
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """What the folder of a run tells of it."""
+    """The state of a run, read from its folder."""
 
     name: str
     folder: str

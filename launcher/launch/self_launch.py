@@ -12,8 +12,8 @@ _TRUE = ("1", "true", "yes", "on")
 def launch_on_all_devices(script: str, arguments: Sequence[str]) -> int | None:
     """Launch a script with its arguments on all devices if they ask for it; return its exit code.
 
-    Return None where this process shall train itself: without `--multi-gpu` (which is then all that is looked at), in a
-    process that was launched already, or on a machine with one device.
+    Return None where this process shall train: without `--multi-gpu` (then nothing is imported), in a process that was
+    launched already, or on a machine with one device.
     """
     if not _is_asked_for(arguments, os.environ):
         return None

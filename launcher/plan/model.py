@@ -186,11 +186,11 @@ def choose_batches(intent: Intent, weights: tuple[float, ...]) -> tuple[Reasoned
             "--micro-batch-size and --gradient-accumulation set each other: give one of them",
             option="micro_batch_size",
         )
-    whole: Reasoned[int | None] = default(None, "a process computes its complete share at once")
+    to_integer: Reasoned[int | None] = default(None, "a process computes its complete share at once")
     if batch is None:
         if micro is not None:
             return fixed(micro), default(1, "follows from the batch, which is not given")
-        return whole, default(1, "complete shares") if accumulation is None else fixed(accumulation)
+        return to_integer, default(1, "complete shares") if accumulation is None else fixed(accumulation)
     # As the training will: it refuses what cannot be cut.
     planned_size, planned_accumulation = plan_micro_batches(batch, weights, micro, accumulation)
     largest = max(apportion(batch, weights))
@@ -204,7 +204,7 @@ def choose_batches(intent: Intent, weights: tuple[float, ...]) -> tuple[Reasoned
         reason = "follows from the accumulation"
         size_ = Reasoned[int | None](value=planned_size, reason=reason, fact=note, warnings=warnings)
         return size_, fixed(accumulation, note)
-    return Reasoned(value=None, reason=whole.reason, fact=note, origin="default", warnings=warnings), default(
+    return Reasoned(value=None, reason=to_integer.reason, fact=note, origin="default", warnings=warnings), default(
         1, "complete shares"
     )
 

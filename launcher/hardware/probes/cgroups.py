@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from .sources import Sources, read_text, whole
+from .sources import Sources, read_text, to_integer
 
 # cgroup v1 writes the largest multiple of the page size for "no limit"; no machine has an exbibyte.
 _NO_LIMIT_BYTES = 1 << 60
@@ -60,9 +60,9 @@ def cpu_quota(sources: Sources) -> float | None:
     for version, folder in folders(sources, "cpu"):
         if version == 2:
             fields = (read_text(folder / "cpu.max") or "max").split()
-            quota, period = whole(fields[0]), whole(fields[1] if len(fields) > 1 else "100000")
+            quota, period = to_integer(fields[0]), to_integer(fields[1] if len(fields) > 1 else "100000")
         else:
-            quota, period = (whole(read_text(folder / f"cpu.cfs_{name}_us")) for name in ("quota", "period"))
+            quota, period = (to_integer(read_text(folder / f"cpu.cfs_{name}_us")) for name in ("quota", "period"))
         if quota and period and quota > 0:
             quotas.append(quota / period)
     return min(quotas, default=None)
@@ -74,14 +74,17 @@ def memory_limit(sources: Sources) -> tuple[int | None, int | None]:
     for version, folder in folders(sources, "memory"):
         stat = dict(line.split()[:2] for line in (read_text(folder / "memory.stat") or "").splitlines() if " " in line)
         if version == 2:
-            limits = [whole(read_text(folder / "memory.max"))]
-            used = whole(read_text(folder / "memory.current"))
+            limits = [to_integer(read_text(folder / "memory.max"))]
+            used = to_integer(read_text(folder / "memory.current"))
         else:
             # The hierarchical value includes parents that this mount does not show.
-            limits = [whole(read_text(folder / "memory.limit_in_bytes")), whole(stat.get("hierarchical_memory_limit"))]
-            used = whole(read_text(folder / "memory.usage_in_bytes"))
+            limits = [
+                to_integer(read_text(folder / "memory.limit_in_bytes")),
+                to_integer(stat.get("hierarchical_memory_limit")),
+            ]
+            used = to_integer(read_text(folder / "memory.usage_in_bytes"))
         limit = min((value for value in limits if value is not None and value < _NO_LIMIT_BYTES), default=None)
         if limit is not None and (best[0] is None or limit < best[0]):
-            cache = whole(stat.get("inactive_file" if version == 2 else "total_inactive_file")) or 0
+            cache = to_integer(stat.get("inactive_file" if version == 2 else "total_inactive_file")) or 0
             best = limit, None if used is None else max(0, used - cache)
     return best

@@ -7,7 +7,7 @@ from typing import Literal
 
 from ..record import Cpu, NumaNode
 from .cgroups import cpu_quota
-from .sources import Sources, cpu_list, read_text, whole
+from .sources import Sources, cpu_list, read_text, to_integer
 
 _Limit = Literal["logical cores", "affinity", "cgroup quota", "SLURM_CPUS_PER_TASK"]
 
@@ -78,11 +78,11 @@ def _model(sources: Sources, block: dict[str, str]) -> str:
 def _numa_nodes(sources: Sources) -> tuple[NumaNode, ...]:
     nodes = []
     for folder in sources.folder("/sys/devices/system/node"):
-        index = whole(folder.name.removeprefix("node"))
+        index = to_integer(folder.name.removeprefix("node"))
         if index is None:
             continue
         meminfo = (read_text(folder / "meminfo") or "").splitlines()
-        total = next((whole(line.split()[-2]) for line in meminfo if "MemTotal:" in line), None)
+        total = next((to_integer(line.split()[-2]) for line in meminfo if "MemTotal:" in line), None)
         nodes.append(
             NumaNode(
                 index=index,

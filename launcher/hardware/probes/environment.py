@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from ..record import Accelerator, Environment, Kind, Mask, VisibleDevice
-from .sources import Sources, whole
+from .sources import Sources, to_integer
 
 # SLURM sets the masks of all vendors at once, so a mask does not tell which devices are here.
 _MASKS = (
@@ -175,7 +175,7 @@ def _xpu(sources: Sources, devices: Sequence[Accelerator]) -> _Resolved:
     note = None
     for entry in filter(None, (part.strip() for part in value.split(","))):
         number, _, tile = entry.partition(".")
-        ordinal = whole(number)
+        ordinal = to_integer(number)
         if ordinal is None or not 0 <= ordinal < len(units):
             note = f"{entry!r} names no device here"
         elif tile and not flat:

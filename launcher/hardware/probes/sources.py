@@ -101,8 +101,8 @@ class Sources:
         return list_folder(self.path(*parts))
 
     def integer(self, variable: str) -> int | None:
-        """Return an environment variable as a whole number, or None where it is unset or something else."""
-        return whole(self.environ.get(variable))
+        """Return an environment variable as an integer, or None where it is unset or something else."""
+        return to_integer(self.environ.get(variable))
 
 
 def read_text(path: Path) -> str | None:
@@ -121,8 +121,8 @@ def list_folder(folder: Path) -> list[Path]:
         return []
 
 
-def whole(text: str | None, base: int = 10) -> int | None:
-    """Return `text` as a whole number, or None."""
+def to_integer(text: str | None, base: int = 10) -> int | None:
+    """Return `text` as an integer, or None."""
     try:
         return int(text, base) if text else None
     except ValueError:
@@ -140,5 +140,5 @@ def cpu_list(text: str) -> tuple[int, ...]:
 
 def numa_node(device: Path) -> int | None:
     """Return the NUMA node of a sysfs device; None where the system has none (the kernel writes -1)."""
-    node = whole(read_text(device / "numa_node"))
+    node = to_integer(read_text(device / "numa_node"))
     return node if node is not None and node >= 0 else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...record import Accelerator, DeviceProcess, Driver, Link
-from ..sources import ProbeError, Sources, list_folder, numa_node, read_text, whole
+from ..sources import ProbeError, Sources, list_folder, numa_node, read_text, to_integer
 
 _NODES = "/sys/class/kfd/kfd/topology/nodes"
 _XGMI = 11  # CRAT link type of AMD's own GPU to GPU links; 2 is PCIe
@@ -44,7 +44,7 @@ def _accelerator(
     sources: Sources, index: int, node: Path, entries: dict[str, int], names: dict[str, str]
 ) -> Accelerator:
     device = sources.path(f"/sys/class/drm/renderD{entries.get('drm_render_minor', 0)}/device")
-    total, used = (whole(read_text(device / f"mem_info_vram_{name}")) for name in ("total", "used"))
+    total, used = (to_integer(read_text(device / f"mem_info_vram_{name}")) for name in ("total", "used"))
     if total is None:
         banks = [_properties(bank / "properties") for bank in list_folder(node / "mem_banks")]
         total = sum(bank.get("size_in_bytes", 0) for bank in banks) or None
@@ -85,14 +85,14 @@ def _pci_address(entries: dict[str, int]) -> str:
 def _processes(sources: Sources, gpu_id: str | None) -> tuple[DeviceProcess, ...]:
     found = []
     for folder in sources.folder("/sys/class/kfd/kfd/proc"):
-        pid, used = whole(folder.name), whole(read_text(folder / f"vram_{gpu_id}"))
+        pid, used = to_integer(folder.name), to_integer(read_text(folder / f"vram_{gpu_id}"))
         if pid is not None and used:
             found.append(DeviceProcess(pid=pid, memory_used_bytes=used))
     return tuple(found)
 
 
 def _links(gpus: list[Path]) -> tuple[Link, ...]:
-    index_of = {whole(node.name): index for index, node in enumerate(gpus)}
+    index_of = {to_integer(node.name): index for index, node in enumerate(gpus)}
     found: dict[tuple[int, int], Link] = {}
     for index, node in enumerate(gpus):
         for folder in [*list_folder(node / "io_links"), *list_folder(node / "p2p_links")]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from ...record import Accelerator
-from ..sources import ProbeError, Sources, whole
+from ..sources import ProbeError, Sources, to_integer
 from .ask_torch import TIME_LIMIT_SECONDS, describe_npus
 
 
 def detect(sources: Sources) -> tuple[tuple[Accelerator, ...], str | None]:
     """Return the NPUs, and why torch_npu did not answer, or None."""
-    numbers = [whole(path.name.removeprefix("davinci")) for path in sources.folder("/dev") if "davinci" in path.name]
+    numbers = [
+        to_integer(path.name.removeprefix("davinci")) for path in sources.folder("/dev") if "davinci" in path.name
+    ]
     count = sum(number is not None for number in numbers)
     if not count:
         return (), None

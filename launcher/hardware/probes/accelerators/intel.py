@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...record import Accelerator, Driver
-from ..sources import Sources, list_folder, numa_node, read_text, whole
+from ..sources import Sources, list_folder, numa_node, read_text, to_integer
 
 _VENDOR = "0x8086"
 _GIB = 1 << 30
@@ -71,7 +71,7 @@ def _accelerator(index: int, address: str, device: Path) -> Accelerator:
 def _local_memory(device: Path) -> int | None:
     """Return the memory of a card in bytes, from the driver, else from its memory window if that has 4 GiB or more."""
     for card in list_folder(device / "drm"):
-        total = whole(read_text(card / "lmem_total_bytes"))
+        total = to_integer(read_text(card / "lmem_total_bytes"))
         if total:
             return total
     rows = (read_text(device / "resource") or "").splitlines()
