@@ -13,6 +13,8 @@ import pytest
 import slipway
 from tests.conftest import ROOT
 
+Floors = tuple[tuple[str, ...], ...]
+
 # From the ground up: a room imports only from rooms of the floors below its own.
 TRAINING = (
     ("common",),
@@ -112,6 +114,19 @@ def test_modules_that_are_named_in_strings_are_there() -> None:
         assert importlib.util.find_spec(name) is not None, name
 
 
+@pytest.mark.parametrize(("package", "floors"), [("training", TRAINING), ("launcher", LAUNCHER)])
+def test_the_docs_show_the_rooms_in_their_order_with_what_each_is_for(package: str, floors: Floors) -> None:
+    page = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")
+    table = re.findall(
+        r"^\| `(\w+)(?:/|\.py)` \| (.*) \|$", page.split(f"\n## {package}/\n")[1].split("\n## ")[0], re.M
+    )
+    assert [room for room, _ in table] == [room for rooms in reversed(floors) for room in rooms]
+    for room, what in table:
+        folder = ROOT / package / room
+        file = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+        assert (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").split("\n")[0] == what
+
+
 def modules(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
@@ -142,7 +157,7 @@ def imports(path: Path, *, at_start: bool = False) -> Iterator[str]:
                 yield f"{module}.{alias.name}"
 
 
-def arrows_up(package: str, floors: tuple[tuple[str, ...], ...]) -> Iterator[str]:
+def arrows_up(package: str, floors: Floors) -> Iterator[str]:
     """Yield the imports between rooms that do not run to a floor below."""
     floor_of = {room: number for number, rooms in enumerate(floors) for room in rooms}
     rooms = {path.relative_to(ROOT / package).parts[0].removesuffix(".py") for path in modules(package)} - {

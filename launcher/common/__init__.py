@@ -1,1 +1,1 @@
-"""What the launcher's rooms share: parsers, records as JSON, ports."""
+"""What the launcher's rooms share: parsers, paths, ports."""
