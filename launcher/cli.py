@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
-from ..training.common.errors import UserError, nearest
+from ..training.common.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError, nearest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if not arguments:
         print(f"error: no command\n{_usage()}", end="", file=sys.stderr)
-        return 2
+        return EXIT_BAD_INPUT
     try:
         code = _run(arguments[0], arguments[1:])
         sys.stdout.flush()
@@ -69,10 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        return 130
+        return EXIT_INTERRUPTED
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return EXIT_BAD_INPUT
 
 
 def _usage() -> str:

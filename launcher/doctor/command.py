@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ...training.common.errors import UserError
+from ...training.common.errors import EXIT_INTERRUPTED, UserError
 from ..common.parser import Parser, make_parser, parse
 from ..hardware.detect import load_hardware
 from ..plan.options import add_intent, intent_of
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PREFLIGHT_FAILED = 3
-_INTERRUPTED = 130
 _NAME_COLUMNS = 15
 _STYLES: dict[State, str] = {"pass": "green", "warn": "bold yellow", "fail": "bold red", "skip": "dim"}
 # What a check needs: the record of a machine, the machine itself, or to start processes on it.
@@ -79,7 +78,7 @@ def main(arguments: list[str]) -> int:
         try:
             return _print_results(_run_checks(_make_context(options), options), options.json)
         except KeyboardInterrupt:
-            return _INTERRUPTED
+            return EXIT_INTERRUPTED
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...training.common.errors import UserError, nearest
+from ...training.common.errors import EXIT_INTERRUPTED, UserError, nearest
 from ..common.parser import Parser, make_parser, parse
 from ..hardware.detect import load_hardware
 from ..plan.options import add_intent, intent_of
@@ -98,7 +98,7 @@ def start(options: argparse.Namespace, command: Sequence[str], earlier: EarlierR
             notes = (*notes, f"another launch's variables are not passed on: {', '.join(stale)}")
         return _Launch(options, command, intent, stale, earlier).start(make_plan(hardware, intent), notes)
     except KeyboardInterrupt:  # before anything was started
-        return 130
+        return EXIT_INTERRUPTED
 
 
 def _check_options(options: argparse.Namespace) -> None:

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...training.common.errors import UserError
+from ...training.common.errors import EXIT_RESUMABLE, UserError
 from ...training.common.settings_files import format_path
 from .state_files import PROGRESS_FILE
-from .supervise.outcome import EXIT_RESUMABLE, Outcome, failed_rank_error, failed_rank_name, format_outcome
+from .supervise.outcome import Outcome, failed_rank_error, failed_rank_name, format_outcome
 from .supervise.signals import FORWARDED_SIGNALS, ReceivedSignal, SignalQueue
 from .supervise.supervisor import GroupStart, print_status, run_group
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...training.common.errors import UserError
+from ...training.common.errors import EXIT_INTERRUPTED, UserError
 from ...training.common.plan_file import LaunchPlan
 from ..hardware.record import Hardware
 from ..plan.accelerate_config import launch_command, training_flags
@@ -23,8 +23,6 @@ from .state import WizardState
 
 if TYPE_CHECKING:
     from .dialogue import Dialogue
-
-INTERRUPTED = 130
 
 
 @dataclass(kw_only=True)
@@ -101,7 +99,7 @@ class WizardActions:
 
         code = doctor(to_plan_options(answers.intent))
         sys.stdout.flush()
-        if code == INTERRUPTED:
+        if code == EXIT_INTERRUPTED:
             raise KeyboardInterrupt
         return code
 

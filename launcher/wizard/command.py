@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from ...training.common.errors import UserError
+from ...training.common.errors import EXIT_INTERRUPTED, UserError
 from ..common.parser import Parser, make_parser, parse
 from ..hardware.detect import load_hardware
 from ..plan.options import add_intent, intent_of
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
         Dialogue.check_terminal()
     if options.hardware and (answers.self_test or answers.launch):
         raise UserError("slipway wizard: --hardware plans for another machine: leave out the self-test and the launch")
-    from .actions import INTERRUPTED, WizardActions
+    from .actions import WizardActions
     from .conversation import converse
     from .script import script_words
 
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
         return _LEFT_EARLY
     except KeyboardInterrupt:
         dialogue.say(f"\nstopped: {actions.outcome}")
-        return INTERRUPTED
+        return EXIT_INTERRUPTED
 
 
 def build_parser() -> Parser:

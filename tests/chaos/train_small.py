@@ -20,12 +20,12 @@ import torch
 from torch import nn
 
 from slipway import Batch, TrainingConfig, train
-from slipway.training.common.errors import TrainingFailed, UserError
+from slipway.training.common.errors import EXIT_RESUMABLE, TrainingFailed, UserError
 from slipway.training.config.recipe import Stage
 from slipway.training.data.landmarks import SPLITS, LandmarkLayout
 from slipway.training.data.prepared.prepared import DataFacts, PreparedData
 from slipway.training.data.prepared.store import RaggedStore
-from slipway.training.devices.interruption import EXIT_RESUMABLE, Interrupted
+from slipway.training.devices.interruption import Interrupted
 from slipway.training.tasks.classification import ClassificationTask
 from slipway.training.tasks.sign import SignTask
 from slipway.training.tasks.sign_options import ModelSpec

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_RESUMABLE = 75
+"""A signal stopped the run, which saved itself: start it again. EX_TEMPFAIL of sysexits.h."""
+
 
 class UserError(Exception):
     """Bad input, exit code 2. The message is one line: what is wrong, where (file, key, row), what to do."""

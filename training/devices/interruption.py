@@ -10,8 +10,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-EXIT_RESUMABLE = 75
-"""The exit code of a run that was stopped, saved, and can be resumed (EX_TEMPFAIL)."""
+from ..common.errors import EXIT_RESUMABLE
 
 _SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2")
 

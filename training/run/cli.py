@@ -12,16 +12,22 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..common.conversion import choices_of, field_types
-from ..common.errors import TrainingFailed, UserError, nearest
+from ..common.errors import (
+    EXIT_BAD_INPUT,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_RESUMABLE,
+    TrainingFailed,
+    UserError,
+    nearest,
+)
 from ..common.settings import Level
 from ..config.settings import explain, make_config, read_settings
-from ..devices.interruption import EXIT_RESUMABLE, Interrupted
+from ..devices.interruption import Interrupted
 from .training_config import TrainingConfig
 
 _FLAGS = {"use_data_parallel": "data-parallel"}
 """Fields whose flag has another name: `--no-data-parallel`."""
-
-EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 
 class _Parser(argparse.ArgumentParser):

@@ -14,8 +14,8 @@ from torch import nn
 
 from ..devices.ranks import Ranks
 from .memory_format import channels_last_view
-from .parameters import ParameterStore, trainable_parameters
-from .reduction import GradientReduction, Reduction
+from .parameters import ParameterStore, Reduction, trainable_parameters
+from .reduction import GradientReduction
 
 
 class FlatParameters(ParameterStore):

@@ -6,16 +6,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import nn
 
 from ..common.errors import UserError
 from ..devices.ranks import Ranks
-
-if TYPE_CHECKING:
-    from .reduction import Reduction
 
 _ALIGNMENT = 16
 """Elements to which each parameter's start is aligned: 64 bytes in float32, as kernels for matrices need it."""
@@ -35,6 +32,20 @@ class FlatLayout(NamedTuple):
             places.append(slice(size, size + math.prod(shape)))
             size += -(-math.prod(shape) // _ALIGNMENT) * _ALIGNMENT
         return cls(tuple(places), size)
+
+
+class Reduction(Protocol):
+    """Sums what the ranks computed: afterwards all of them hold the same."""
+
+    def overlap(self) -> None:
+        """Reduce during the next backward pass, which is the step's last."""
+
+    def finish(self, *, overlapped: bool) -> None:
+        """Reduce what is not yet reduced, and wait."""
+
+    def gradient_norm(self) -> torch.Tensor:
+        """Return the norm of the complete reduced gradient, a scalar on the device."""
+        ...
 
 
 class ParameterStore(ABC):

@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Protocol
 
 import torch
 import torch.distributed as dist
 
 from ..devices.ranks import Ranks
 from .parameters import ParameterStore
-
-
-class Reduction(Protocol):
-    """Sums what the ranks computed: afterwards all of them hold the same."""
-
-    def overlap(self) -> None:
-        """Reduce during the next backward pass, which is the step's last."""
-
-    def finish(self, *, overlapped: bool) -> None:
-        """Reduce what is not yet reduced, and wait."""
-
-    def gradient_norm(self) -> torch.Tensor:
-        """Return the norm of the complete reduced gradient, a scalar on the device."""
-        ...
 
 
 class GradientReduction:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ....training.common.errors import EXIT_RESUMABLE
 from ..state_files import RankState
 
-EXIT_RESUMABLE = 75
 _AT_ONCE_SECONDS = 3.0
 
 Failure = Literal["exception", "lost peer", "exit", "signal", "agent", "agent signal"]

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import psutil
 
+from ....training.common.errors import EXIT_RESUMABLE
 from ..state_files import AGENT_LOG, PARENT_VARIABLE, RankState, log_path, read_agent_report, read_states, state_stamps
 from . import processes
 from .outcome import (
-    EXIT_RESUMABLE,
     Failure,
     Outcome,
     RankEnd,

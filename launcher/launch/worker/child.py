@@ -41,8 +41,8 @@ from slipway.launcher.launch.state_files import (
 )
 from slipway.launcher.launch.worker.lifeline import end_with_parent
 from slipway.launcher.launch.worker.output import route_output
+from slipway.training.common.errors import EXIT_RESUMABLE
 
-EXIT_RESUMABLE = 75
 _LONGEST_TRACEBACK = 20_000  # characters
 _RANK_0_SECONDS = 2.0
 _NETWORK_ERRORS = ("DistBackendError", "DistNetworkError", "DistStoreError")
