@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# The package may not be installed: the folder that holds it, then the top of a clone, comes first.
+# The package may not be installed: the folder that holds it, the top of a clone, is then searched first.
 _TOP = next(str(top) for top in Path(__file__).resolve().parents if (top / "slipway/__init__.py").is_file())
 if _TOP not in sys.path:
     sys.path.insert(0, _TOP)

@@ -86,6 +86,8 @@ def _start_of(folder: Path, record: dict[str, Any]) -> tuple[EarlierRun, list[st
         raise UserError(
             f"{folder}: its run.json does not say how it was started; use its own command with --resume {folder}"
         ) from None
+    if module == "training" and record.get("schema_version") == 1:
+        module, script = None, TRAIN_SCRIPT  # what `slipway train` ran while the package was installed under that name
     if module:
         return earlier, ["-m", str(module), *words], where
     if not script:

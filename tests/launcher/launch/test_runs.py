@@ -208,6 +208,20 @@ def test_a_run_of_an_environment_that_is_gone_goes_on_with_this_ones_training(
     assert str(TRAIN_SCRIPT) in json.loads(capsys.readouterr().out)["argv"]
 
 
+def test_a_run_of_slipway_train_from_before_it_had_one_name_goes_on_and_no_module_of_the_user_is_run(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = {"module": "training", "script": None, "arguments": ["--epochs", "3"], "folder": str(project)}
+    make_run(project, "old", command=command, schema_version=1)
+    make_run(project, "new", command=command, schema_version=2)
+    assert cli.main(["resume", "--dry-run", "--json", "old"]) == 0
+    argv = json.loads(capsys.readouterr().out)["argv"]
+    assert argv[argv.index(str(TRAIN_SCRIPT)) :][:3] == [str(TRAIN_SCRIPT), "--epochs", "3"]
+    assert cli.main(["resume", "--dry-run", "--json", "new"]) == 0
+    argv = json.loads(capsys.readouterr().out)["argv"]
+    assert argv[argv.index("-m") :][:2] == ["-m", "training"]
+
+
 def test_what_cannot_be_resumed_is_said_in_one_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_run(project)
     make_run(project, "typed", command={"module": None, "script": None, "arguments": [], "folder": str(project)})
