@@ -24,7 +24,7 @@ PUBLIC = {
     *("SignPredictor", "Observer", "Recipe", "Stage", "Augmentation", "read_journal", "DeviceManager"),
     *("UserError", "TrainingFailed", "Interrupted", "__version__"),
 }
-OWN_MODULES = ("training.py", "training/__init__.py", "launcher/__init__.py", "tests/__init__.py", "bin/__init__.py")
+OWN_MODULES = ("training.py", "training/__init__.py", "launcher/__init__.py", "tests/__init__.py", "bin/train.py")
 SHORT = ("--quick-test", "--max-steps", "2", "--save-every", "never")
 
 

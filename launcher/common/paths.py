@@ -15,10 +15,14 @@ TRAIN_SCRIPT = Path(slipway.__file__).resolve().parent / "bin" / "train.py"
 """Slipway's own training script, as an installed package has it; in a clone a link leads to `bin/`."""
 
 
+def is_train_script(path: str) -> bool:
+    """Return whether a path leads to Slipway's own training script; the user may have a `bin/train.py` too."""
+    return Path(path).resolve() == TRAIN_SCRIPT.resolve()
+
+
 def train_script() -> str:
     """Return how a command names Slipway's own training: `bin/train.py` in a clone, elsewhere its full path."""
-    in_clone = "bin/train.py"
-    return in_clone if Path(in_clone).is_file() else str(TRAIN_SCRIPT)
+    return in_clone if is_train_script(in_clone := "bin/train.py") else str(TRAIN_SCRIPT)
 
 
 def python_path(environment: Mapping[str, str]) -> str:

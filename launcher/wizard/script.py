@@ -6,10 +6,8 @@ import shlex
 from pathlib import Path
 
 from ...training.common.errors import UserError, flag_of
-from ..common.paths import train_script
+from ..common.paths import is_train_script, train_script
 from .answers import Answers
-
-DEFAULT_SCRIPT = "bin/train.py"
 
 
 def check_script(text: str) -> str:
@@ -43,8 +41,7 @@ def script_exists(answers: Answers) -> bool:
 
 def is_own_training(answers: Answers) -> bool:
     """Return whether Slipway's own training is started."""
-    words = shlex.split(answers.script or DEFAULT_SCRIPT)
-    return Path(words[0]).parts[-2:] == Path(DEFAULT_SCRIPT).parts
+    return not answers.script or is_train_script(shlex.split(answers.script)[0])
 
 
 def batch_options(answers: Answers) -> list[str]:

@@ -13,6 +13,7 @@ import yaml
 
 from slipway.launcher import cli
 from slipway.launcher.common.parser import make_parser, parse
+from slipway.launcher.common.paths import TRAIN_SCRIPT
 from slipway.launcher.plan import accelerate_config
 from slipway.launcher.plan.make_plan import Intent, make_plan
 from slipway.launcher.plan.options import add_intent, intent_of
@@ -173,9 +174,9 @@ def test_yes_takes_every_recommendation_overwrites_and_does_not_launch(
     Path("bin/train.py").touch()
     assert cli.main(["wizard", *of("t4"), "--yes"]) == 0
     assert path.read_text(encoding="utf-8") == accelerate_config.to_yaml(PLANS["t4"])
-    assert capsys.readouterr().out.endswith(f"accelerate launch --config_file {path} bin/train.py\n")
+    assert capsys.readouterr().out.endswith(f"accelerate launch --config_file {path} {TRAIN_SCRIPT}\n")
     assert cli.main(["wizard", *of("t4"), "--yes", "--no-write", "--num-workers", "1"]) == 0
-    assert capsys.readouterr().out == "slipway launch --num-workers 1 bin/train.py\n"
+    assert capsys.readouterr().out == f"slipway launch --num-workers 1 {TRAIN_SCRIPT}\n"
 
 
 @pytest.mark.usefixtures("no_check")
