@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 import shlex
@@ -11,9 +12,11 @@ import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal, get_type_hints
 
 import pytest
 
+from slipway import TrainingConfig
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
@@ -138,6 +141,13 @@ def test_every_public_name_is_listed_before_it_is_used() -> None:
     code = "import slipway, sys; print(*dir(slipway)); assert 'torch' not in sys.modules"
     listed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert set(listed.split()) >= PUBLIC
+
+
+def test_tools_can_read_the_type_of_each_option_from_the_signature_of_the_config() -> None:
+    hints = get_type_hints(TrainingConfig.__init__)
+    assert hints.pop("return") is type(None)
+    assert hints == {field.name: hints[field.name] for field in dataclasses.fields(TrainingConfig)}
+    assert hints["split"] == Literal["auto", "stratified", "signer", "own"]
 
 
 def run(environment: Path, folder: Path, command: str, *arguments: str, **variables: str) -> str:

@@ -125,8 +125,7 @@ class DeviceManager:
         size = launched_world().size if accelerator is None else accelerator.num_processes
         kind = choose_kind("auto") if accelerator is None else accelerator.device.type
         if size == 1 and kind != "cpu" and (count := DeviceManager.device_count(kind)) > 1:
-            start = f"accelerate launch --multi_gpu --num_processes {count} bin/train.py"
-            log_once(logging.INFO, f"one process drives one of {count} {kind} devices; to use all: {start}")
+            log_once(logging.INFO, describe_idle_devices(count, kind))
         if accelerator is None:
             if size == 1:
                 return model.to(kind)
@@ -220,6 +219,14 @@ class DeviceManager:
     def resolve_precision(requested: str, device: torch.device | str) -> tuple[str, str]:
         """Return (precision, reason); see `precision.resolve_precision`."""
         return resolve_precision(requested, torch.device(device))
+
+
+def describe_idle_devices(count: int, kind: str) -> str:
+    """Return that one process leaves devices idle, and how to use all."""
+    return (
+        f"one process drives one of {count} {kind} devices; to use all, start the script with `slipway launch` or "
+        f"`accelerate launch --multi_gpu --num_processes {count}`"
+    )
 
 
 def make_accelerator(*, device: str, mixed_precision: str, timeout_seconds: float = 600.0) -> Accelerator:

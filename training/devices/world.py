@@ -174,8 +174,8 @@ def check_world(accelerator: Accelerator, expected_device_kind: str) -> None:
 
 def _broken_promise(what: str) -> UserError:
     return UserError(
-        f"the world is not what was promised: {what}; start N processes with `torchrun --nproc_per_node N "
-        "bin/train.py` (at most one per accelerator), or one with plain python and no WORLD_SIZE set"
+        f"the world is not what was promised: {what}; start N processes with `torchrun --nproc_per_node N` "
+        "(at most one per accelerator), or one with plain python and no WORLD_SIZE set"
     )
 
 

@@ -12,7 +12,7 @@ from ..config.plan import Plan
 from ..config.recipe import Recipe
 from ..data.prepared.prepare import Preparation
 from ..data.specs import SYNTHETIC
-from ..devices.manager import DeviceManager
+from ..devices.manager import DeviceManager, describe_idle_devices
 from ..loop.trainer import Trainer
 from ..observers.events import Decision, Observer, RunStart
 from .planning import launched_compile_backend
@@ -77,8 +77,7 @@ def report_decisions(
         )
     count = DeviceManager.device_count(plan.device)
     if config.multi_gpu and plan.world_size == 1 and count > 1:
-        start = f"accelerate launch --multi_gpu --num_processes {count} bin/train.py"
-        reason = f"--multi-gpu: one process drives one of {count} {plan.device} devices; to use all: {start}"
+        reason = f"--multi-gpu: {describe_idle_devices(count, plan.device)}"
         decisions.append(Decision(kind="idle_devices", reason=reason, warning=True, fields={"devices": count}))
     backend = launched_compile_backend()
     if plan.compile_backend is None and (config.compile or backend):

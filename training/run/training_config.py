@@ -70,7 +70,8 @@ def _spec_of(task: Task) -> TaskSpec:
     return TaskSpec(name=task.name, options=plain_values(dict(task.options), "", []))
 
 
-# What `help()` shows.
+# What `help()` shows, and what tools read that make an argument of each option: the options come from several modules.
+TrainingConfig.__init__.__annotations__.update(field_types(TrainingConfig))
 TrainingConfig.__doc__ = f"{TrainingConfig.__doc__}\n\n{describe_options(TrainingConfig)}\n"
 
 AdvancedTrainingConfig = TrainingConfig

@@ -15,8 +15,8 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _MOST_BYTES = 1 << 30
 """A larger tensor is hashed in part: as many bytes, in evenly spaced rows."""
 
-_SAMPLES = 16
-"""Samples of a split that are hashed, if only `fetch` has them."""
+_FEWEST_SAMPLES, _MOST_SAMPLES, _SAMPLE_BYTES = 16, 1024, 1 << 24
+"""Samples of a split that are hashed if only `fetch` has them: as many as hold these bytes, within these bounds."""
 
 
 def model_fingerprint(model: nn.Module) -> str:
@@ -44,7 +44,7 @@ def tensors_fingerprint(tensors: Mapping[str, torch.Tensor]) -> str:
 def samples_fingerprint(
     sizes: Mapping[str, int], fetch: Callable[[str, torch.Tensor], Mapping[str, torch.Tensor]]
 ) -> str:
-    """Return a hash of the sizes of splits and of some samples of each, evenly spaced.
+    """Return a hash of the sizes of splits and of samples of each: all of a small split, else some, evenly spaced.
 
     If `fetch` returns other values the second time, as with augmentation inside it, their shapes are hashed alone.
     """
@@ -53,10 +53,14 @@ def samples_fingerprint(
         found[split] = torch.tensor(size)
         if size == 0:
             continue
-        indices = _evenly(size, min(size, _SAMPLES))
-        first, second = fetch(split, indices), fetch(split, indices)
-        is_same = tensors_fingerprint(first) == tensors_fingerprint(second)
-        for name, tensor in first.items():
+        few = _evenly(size, min(size, _FEWEST_SAMPLES))
+        samples, again = fetch(split, few), fetch(split, few)
+        is_same = tensors_fingerprint(samples) == tensors_fingerprint(again)
+        nbytes = sum(tensor.nbytes for tensor in samples.values())
+        count = min(size, _MOST_SAMPLES, _SAMPLE_BYTES * len(few) // max(1, nbytes))
+        if is_same and count > len(few):
+            samples = fetch(split, _evenly(size, count))
+        for name, tensor in samples.items():
             found[f"{split}.{name}"] = tensor if is_same else torch.tensor(tensor.shape)
     return tensors_fingerprint(found)
 

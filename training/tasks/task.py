@@ -138,8 +138,8 @@ class Task(abc.ABC):
     def data_fingerprint(self) -> str:
         """Return a hash of the samples: part of the recipe, so a run is resumed on the same samples only.
 
-        Here it is a hash of the sizes of the splits and of 16 samples of each, as `fetch` returns them. Override it if all
-        samples can be hashed, or if a version of the data set can stand for them.
+        Here it is a hash of the sizes of the splits and of samples of each as `fetch` returns them: as many as hold 16 MiB,
+        from 16 to 1024. Override it if all samples can be hashed, or if a version of the data set can stand for them.
         """
         return samples_fingerprint(
             {split: self.num_samples(split) for split in ("train", "validation", "test")}, self.fetch

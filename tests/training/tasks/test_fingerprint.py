@@ -65,6 +65,27 @@ def test_samples_that_are_known_only_by_fetching_them_are_told_apart() -> None:
     assert len({of(samples), of(samples + 1), of(samples[:99]), of(samples.double())}) == 4
 
 
+def test_one_changed_number_of_a_small_split_shows_though_only_fetch_has_it() -> None:
+    def of(samples: torch.Tensor) -> str:
+        return samples_fingerprint({"train": len(samples)}, lambda split, at: {"x": samples[at]})
+
+    samples = torch.zeros(500, 3)
+    changed = samples.clone()
+    changed[499, 2] = 1
+    assert of(samples) != of(changed)
+
+
+def test_of_large_samples_few_are_fetched() -> None:
+    fetched: list[int] = []
+
+    def fetch(split: str, at: torch.Tensor) -> dict[str, torch.Tensor]:
+        fetched.append(len(at))
+        return {"x": torch.zeros(len(at), 1 << 18)}
+
+    samples_fingerprint({"train": 100}, fetch)
+    assert fetched == [16, 16]
+
+
 def test_what_is_drawn_anew_in_every_call_is_told_by_its_sizes() -> None:
     def of(size: int) -> str:
         return samples_fingerprint({"train": size}, lambda split, at: {"x": torch.rand(len(at), 3)})
