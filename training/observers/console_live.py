@@ -27,6 +27,9 @@ from .tables import (
 
 LARGEST_BAR_COLUMNS, SMALLEST_BAR_COLUMNS = 40, 10
 
+_ROOMY_COLUMNS = 90
+"""In a narrower terminal the line of an epoch has shorter names, with which it fits 80 columns."""
+
 _MUCH_WAITING = 0.05
 """Share of the time."""
 
@@ -147,7 +150,8 @@ class LiveConsole(ProgressConsole):
         num_epochs = self._stage.num_epochs if self._stage else event.epoch_in_stage + 1
         digits = len(str(num_epochs))
         wide = self.console.width >= WIDE_COLUMNS
-        label = "train loss" if wide else "loss"
+        roomy = self.console.width >= _ROOMY_COLUMNS
+        label = "train loss" if roomy else "loss"
         text = Text(f"  epoch {event.epoch_in_stage + 1:>{digits}}/{num_epochs}  {label} {event.train_loss:<#7.4g}")
         metrics = [
             f"{name.replace('_', ' ')} {format_metric(name, event.validation[name]):<6}"
@@ -155,6 +159,8 @@ class LiveConsole(ProgressConsole):
             if name in event.validation
         ]
         if metrics:
+            if wide and not roomy:
+                metrics[0] = metrics[0].removeprefix("loss ")
             text.append(f"{'  validation ' if wide else ' '}{'  '.join(metrics)}")
         text.append(f"  {format_duration(event.seconds):>7}")
         if event.improved:

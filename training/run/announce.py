@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from ..config.plan import Plan
@@ -15,6 +14,7 @@ from ..data.specs import SYNTHETIC
 from ..devices.manager import DeviceManager, describe_idle_devices
 from ..loop.trainer import Trainer
 from ..observers.events import Decision, Observer, RunStart
+from ..step.micro_batch.search import has_batch_statistics
 from .planning import launched_compile_backend
 from .training_config import TrainingConfig
 
@@ -137,7 +137,7 @@ def _remarks(model: nn.Module, *, num_samples: int, num_steps: int, num_processe
                 "samples_per_process": num_samples // num_processes,
             },
         )
-    if any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+    if has_batch_statistics(model):
         yield Decision(
             kind="batch_statistics",
             reason=(

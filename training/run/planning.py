@@ -74,6 +74,21 @@ def _compile_backend(
     return (launched or ("hpu_backend" if device == "hpu" else "inductor")) if asked else None, None
 
 
+def _reduction(
+    asked: Literal["auto", "flat", "overlap"], sharding: str, ranks: Ranks
+) -> tuple[Literal["flat", "overlap"], str | None]:
+    """Return how gradients are reduced, and why, where it is not as asked."""
+    if sharding == "fsdp":
+        return "flat", "FSDP2 reduces during every backward pass by itself" if asked == "overlap" else None
+    if asked != "auto":
+        return asked, None
+    if ranks.size == 1:
+        return "flat", "one process: nothing to reduce"
+    if ranks.device.type == "cpu":
+        return "flat", "one all-reduce after the backward pass: on a CPU the same cores would do both"
+    return "overlap", "the device computes while the gradients travel"
+
+
 def make_plan(config: TrainingConfig, recipe: Recipe, ranks: Ranks, settings: Level | None = None) -> Plan:
     """Return how a resolved recipe is computed by these ranks, with the reason for each choice.
 
@@ -104,20 +119,9 @@ def make_plan(config: TrainingConfig, recipe: Recipe, ranks: Ranks, settings: Le
     )
     if reason is not None:
         reasons["compile_backend"] = reason
-    reduction = config.reduction
-    if sharding == "fsdp":
-        if reduction == "overlap":
-            reasons["reduction"] = "FSDP2 reduces during every backward pass by itself"
-        reduction = "flat"
-    elif reduction == "auto":
-        reduction = "flat" if on_cpu or ranks.size == 1 else "overlap"
-        reasons["reduction"] = (
-            "one process: nothing to reduce"
-            if ranks.size == 1
-            else "one all-reduce after the backward pass: on a CPU the same cores would do both"
-            if on_cpu
-            else "the device computes while the gradients travel"
-        )
+    reduction, reason = _reduction(config.reduction, sharding, ranks)
+    if reason is not None:
+        reasons["reduction"] = reason
     if config.bucket_bytes is not None and reduction == "flat":
         reasons["bucket_bytes"] = f"not used: {reasons.get('reduction', 'one all-reduce for all gradients')}"
     num_workers = config.num_workers

@@ -67,7 +67,13 @@ def _spec_of(task: Task) -> TaskSpec:
             f"task {task.name!r}: its `options` must be keys and values that stand in the recipe, got "
             f"{type(task.options).__name__}; make them a dictionary, or rename the attribute"
         )
-    return TaskSpec(name=task.name, options=plain_values(dict(task.options), "", []))
+    options = plain_values(dict(task.options), "", [])
+    for name, value in options.items():
+        if " at 0x" in str(value):  # the address of an object, which differs in every process
+            raise UserError(
+                f"task {task.name!r}: its option {name!r} is no plain value: {value}; give a name or a number"
+            )
+    return TaskSpec(name=task.name, options=options)
 
 
 # What `help()` shows, and what tools read that make an argument of each option: the options come from several modules.

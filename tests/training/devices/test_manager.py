@@ -271,6 +271,6 @@ def test_one_process_gets_its_model_unwrapped_and_is_told_how_to_use_the_other_d
     with caplog.at_level(logging.INFO, logger="slipway"):
         assert DeviceManager.setup_multi_gpu(model, accelerator) is model
     assert accelerator.ddp_handler.broadcast_buffers is False
-    assert "accelerate launch --multi_gpu --num_processes 3 bin/train.py" in caplog.text
+    assert "accelerate launch --multi_gpu --num_processes 3`" in caplog.text
     devices()
     assert DeviceManager.setup_multi_gpu(model) is model

@@ -195,6 +195,18 @@ def test_a_terminal_shows_the_header_a_line_for_each_epoch_and_the_table(capsys:
     assert ESCAPE not in out
 
 
+def test_the_line_of_an_epoch_fits_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    observer = make_console_observer(log_level="info", stream_is_terminal=True)
+    for event in events_of_a_run():
+        send(observer, event)
+    observer.close()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    assert text.count("loss 1.250    validation 0.7500  accuracy 81.2 %    2.5 s  best\n") == 2
+
+
 def test_a_failed_run_gives_the_terminal_back_and_leaves_how_far_it_came(capsys: pytest.CaptureFixture[str]) -> None:
     observer = make_console_observer(log_level="info", stream_is_terminal=True)
     observer.on_run_start(make_run_start())

@@ -245,6 +245,14 @@ def test_options_of_ones_own_task_that_are_no_mapping_are_one_line(tmp_path: Pat
     )
 
 
+def test_an_option_of_ones_own_task_that_every_process_writes_otherwise_is_one_line(tmp_path: Path) -> None:
+    task = small_task()
+    task.options = {"depth": 3, "layers": [print, lambda x: x]}  # type: ignore[assignment]
+    error = str(catch(train, config(None, tmp_path / "runs"), task=task))
+    assert error.startswith("task 'own': its option 'layers' is no plain value: [")
+    assert error.endswith("give a name or a number")
+
+
 def test_what_is_no_observer_is_one_line(tmp_path: Path) -> None:
     for wrong, kind in ((print, "builtin_function_or_method"), (Counting, "Counting")):
         error = catch(train, config(None, tmp_path / "runs"), task=small_task(), observers=[wrong])

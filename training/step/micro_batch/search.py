@@ -139,7 +139,7 @@ class SizeSearch:
             needed = -ranks.minimum(-(needed or 0)) or None
             # A split batch would have other batch statistics; where passes are collective, ranks that time sizes by their own
             # clocks would do different passes.
-            is_largest = _has_batch_statistics(self._model) or self._step.state.parameters.passes_are_collective
+            is_largest = has_batch_statistics(self._model) or self._step.state.parameters.passes_are_collective
             size = fits if is_largest else self._fastest(stage, fits)
         release_memory(device)
         return size, needed, fits < self._largest_share
@@ -218,7 +218,8 @@ def _shapes_of(sample: Mapping[str, torch.Tensor], longest: int) -> dict[str, li
     }
 
 
-def _has_batch_statistics(model: nn.Module) -> bool:
+def has_batch_statistics(model: nn.Module) -> bool:
+    """Return whether a model normalises over its batch."""
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
 
 
