@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...training.common.plan_file import LaunchPlan
+from ...training.common.plan_file import PLAN_VARIABLE, LaunchPlan
 from ..hardware.record import Hardware
 from ..launch.environment import stale_variables
 from ..plan.host import cores_of
@@ -25,7 +25,7 @@ _SLOW = {
 def check_leftover_launch(context: DoctorContext) -> Check:
     """Fail where variables such as WORLD_SIZE are set though nothing launched this process; warn of the harmless ones."""
     name, scheduler = "leftover_launch", context.hardware.scheduler
-    names = stale_variables(context.environ)
+    names = [*stale_variables(context.environ), *({PLAN_VARIABLE} & context.environ.keys())]
     found = {key: context.environ[key] for key in names if not key.startswith(_FLAGS_OF_ACCELERATE)}
     if not found:
         return passed(name, "no variable of another launch")

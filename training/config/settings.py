@@ -63,8 +63,13 @@ def make_config(options: type[Options], settings: Level) -> Options:
     try:
         return options(**{name: setting.value for name, setting in settings.items()})
     except UserError as error:
-        place = settings[error.option].place if error.option in settings else ""
-        raise UserError(f"{place}: {error}" if place else str(error), option=error.option) from None
+        raise with_place(error, settings) from None
+
+
+def with_place(error: UserError, settings: Level) -> UserError:
+    """Return the error of an option with the file or variable that set the option, where one did."""
+    place = settings[error.option].place if error.option in settings else ""
+    return UserError(f"{place}: {error}", option=error.option) if place else error
 
 
 def what_was_asked(settings: Level) -> Level:

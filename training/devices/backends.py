@@ -36,7 +36,7 @@ def choose_kind(requested: str) -> str:
     choices = ("auto", *DEVICE_KINDS)
     if requested not in choices:
         hint = " (ROCm is 'cuda')" if requested == "rocm" else nearest(requested, choices)
-        raise UserError(f"--device {requested}: unknown{hint}; choose from {', '.join(choices)}")
+        raise UserError(f"--device {requested}: unknown{hint}; choose from {', '.join(choices)}", option="device")
     size = launched_world().size
     if requested == "auto":
         if launcher_wants_cpu():
@@ -45,11 +45,16 @@ def choose_kind(requested: str) -> str:
         candidates = [kind for kind in DEVICE_KINDS if kind != "mps" or size == 1]
         return next(kind for kind in candidates if device_count(kind))
     if device_count(requested) == 0:
-        raise UserError(f"--device {requested}: {_why_absent(requested)} or pass --device auto")
+        raise UserError(f"--device {requested}: {_why_absent(requested)} or pass --device auto", option="device")
     if requested == "mps" and size > 1:
-        raise UserError(f"--device mps: one device cannot serve {size} processes; start one, or pass --device cpu")
+        raise UserError(
+            f"--device mps: one device cannot serve {size} processes; start one, or pass --device cpu", option="device"
+        )
     if requested != "cpu" and launcher_wants_cpu():
-        raise UserError(f"--device {requested}: the launcher chose the CPU (ACCELERATE_USE_CPU); drop one of the two")
+        raise UserError(
+            f"--device {requested}: the launcher chose the CPU (ACCELERATE_USE_CPU); drop one of the two",
+            option="device",
+        )
     return requested
 
 

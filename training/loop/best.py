@@ -32,7 +32,9 @@ class Score:
         """
         for name in (monitor, "loss"):
             if name not in validation:
-                raise UserError(f"--monitor {monitor}: the task has no metric {name!r}, only {', '.join(validation)}")
+                what = f"--monitor {monitor}: the task" if name == monitor else "the task"
+                found = ", ".join(validation) or "nothing"
+                raise UserError(f"{what} has no metric {name!r}, only {found}; its `metrics` must return it")
         sign = -1.0 if monitor == "loss" else 1.0
         value = sign * float(validation[monitor])
         loss = round(float(validation["loss"]), _LOSS_DIGITS)

@@ -18,7 +18,7 @@ from ..config.intervals import Interval
 from ..config.launched_plan import launched_plan
 from ..config.plan import Plan
 from ..config.recipe import MixedPrecision, Recipe
-from ..config.settings import make_config, settings_of, what_was_asked
+from ..config.settings import make_config, settings_of, what_was_asked, with_place
 from ..data.prepared.shared_data import prepare_data_once
 from ..devices.interruption import Interrupted, StopRequest
 from ..devices.manager import DeviceManager, make_accelerator
@@ -84,7 +84,10 @@ def train(
         config = make_config(type(config), settings)
     # From here on, a signal during the reading of data stops the run after its first step, saved.
     with StopRequest() as stop:
-        accelerator, ranks = _start_world(config)
+        try:
+            accelerator, ranks = _start_world(config)
+        except UserError as error:
+            raise with_place(error, settings) from None
         try:
             if planned is not None:
                 planned.check_world(ranks.size, ranks.device.type)

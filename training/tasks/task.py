@@ -133,7 +133,10 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def metrics(self, rows: np.ndarray, split: str) -> dict[str, Any]:
-        """Return metrics by name from the rows of all samples of a split, each once, in the order of their indices."""
+        """Return metrics by name from the rows of all samples of a split, each once, in the order of their indices.
+
+        There must be `loss` and the metric of `--monitor`, which is `accuracy` unless given.
+        """
 
     def data_fingerprint(self) -> str:
         """Return a hash of the samples: part of the recipe, so a run is resumed on the same samples only.

@@ -188,7 +188,7 @@ def test_a_pod_whose_operator_sets_the_world_is_no_failure() -> None:
 
 
 def test_a_world_of_one_and_a_port_left_behind_only_warn() -> None:
-    for environ in ({"WORLD_SIZE": "1"}, {"MASTER_PORT": "1234"}, {"PET_NNODES": "1"}):
+    for environ in ({"WORLD_SIZE": "1"}, {"MASTER_PORT": "1234"}, {"PET_NNODES": "1"}, {"SLIPWAY_PLAN": "p.json"}):
         check = environment_checks.check_leftover_launch(make_context("t4", environ))
         assert (check.state, check.remedy) == ("warn", f"unset {next(iter(environ))}")
     assert environment_checks.check_leftover_launch(make_context("t4", {"PATH": "/bin"})).state == "pass"

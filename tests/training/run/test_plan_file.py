@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from slipway import TrainingConfig, UserError, train
 from slipway.training.common.plan_file import PLAN_VARIABLE
 from slipway.training.run.planning import accelerate_says, launched_compile_backend
 from slipway.training.tasks.task import Batch
@@ -130,3 +131,14 @@ def test_the_precision_of_its_start_is_kept_whatever_is_planned_where_a_run_goes
     with started(1, tmp_path / "output", run, arguments) as group:
         assert group.exit_codes() == [2]
         assert "the plan is 3 on cpu, but 1 on cpu were started" in group.output()
+
+
+@pytest.mark.usefixtures("bare")
+def test_the_plan_of_a_machine_with_another_device_is_named_by_its_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in write_plan(tmp_path / "plan.json", {"device": "cuda"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"^SLIPWAY_PLAN=.*/plan\.json: --device cuda: .* or pass --device auto$"):
+        train(TrainingConfig(runs_dir=str(tmp_path), log_level="error"))
