@@ -102,6 +102,7 @@ def test_help_and_version_name_what_there_is(capsys: pytest.CaptureFixture[str])
     named = {line.split()[1]: line for line in shown.splitlines() if line.startswith("  slipway ")}
     assert [*named] == [*(command.name for command in cli.COMMANDS), "--version"]
     assert all(command.help in named[command.name] for command in cli.COMMANDS)
+    assert max(map(len, shown.splitlines())) <= 80
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.count(".") >= 1
     assert cli.main([]) == 2
