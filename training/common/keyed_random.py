@@ -29,7 +29,7 @@ def _signed(word: int, bits: int = 64) -> int:
 
 _BY_30, _BY_27, _BY_31 = np.uint64(30), np.uint64(27), np.uint64(31)
 _GOLDEN_UNSIGNED, _FIRST_UNSIGNED, _SECOND_UNSIGNED = np.uint64(_GOLDEN), np.uint64(_FIRST), np.uint64(_SECOND)
-_GOLDEN_SIGNED, _FIRST_SIGNED, _SECOND_SIGNED = _signed(_GOLDEN), _signed(_FIRST), _signed(_SECOND)
+_FIRST_SIGNED, _SECOND_SIGNED = _signed(_FIRST), _signed(_SECOND)
 
 
 def mix64(word: int) -> int:
@@ -50,7 +50,7 @@ def fold(*words: int) -> int:
 
 
 def mix64_array(words: np.ndarray) -> np.ndarray:
-    """`mix64` of each element of a uint64 array."""
+    """Return `mix64` of each element of a uint64 array."""
     words = words ^ (words >> _BY_30)
     words *= _FIRST_UNSIGNED
     words ^= words >> _BY_27
@@ -60,7 +60,7 @@ def mix64_array(words: np.ndarray) -> np.ndarray:
 
 
 def mix64_tensor(words: torch.Tensor) -> torch.Tensor:
-    """`mix64` of each element of an int64 tensor, read as unsigned."""
+    """Return `mix64` of each element of an int64 tensor, read as unsigned."""
     words = (words ^ ((words >> 30) & ((1 << 34) - 1))) * _FIRST_SIGNED
     words = (words ^ ((words >> 27) & ((1 << 37) - 1))) * _SECOND_SIGNED
     return words ^ ((words >> 31) & ((1 << 33) - 1))

@@ -73,7 +73,7 @@ class ConvolutionBlock(nn.Module):
         return (self.dropout,)
 
     def forward(self, inputs: torch.Tensor, packing: Packing, factors: torch.Tensor | None) -> torch.Tensor:
-        """`inputs` is [rows, width], `factors` as `dropout_factors` gives them."""
+        """Return the outputs, [rows, width], of `inputs`, [rows, width], with the `factors` that `dropout_factors` returns."""
         # Rows of zeros as wide as half the window keep neighbouring clips apart.
         gap = self.convolution.kernel_size[0] // 2
         spaced = packing.space(F.glu(self.expand(self.norm(inputs)), dim=-1), gap)
@@ -132,7 +132,7 @@ class TransformerBlock(nn.Module):
         return self.attention_dropout, self.feed_forward_dropout
 
     def forward(self, inputs: torch.Tensor, packing: Packing, *factors: torch.Tensor | None) -> torch.Tensor:
-        """`inputs` is [rows, width], `factors` as `dropout_factors` gives them."""
+        """Return the outputs, [rows, width], of `inputs`, [rows, width], with the `factors` that `dropout_factors` returns."""
         merged = self.merge(packing.unpad(self._attend(self.attention_norm(inputs), packing)))
         hidden = inputs + self.attention_dropout(merged, factors[0], packing.clip)
         fed = self.feed_forward(self.feed_forward_norm(hidden))
