@@ -78,6 +78,7 @@ def _make_plan(hardware: Hardware, intent: Intent) -> LaunchPlan:
     named = {**decisions, **environment}
     return LaunchPlan(
         schema_version=PLAN_SCHEMA_VERSION,
+        global_batch_size=intent.global_batch_size,
         devices=tuple(slot.device for slot in used),
         environment={name: decision.value for name, decision in environment.items()},
         choices=tuple(choice(name, decision) for name, decision in named.items()),

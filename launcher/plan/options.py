@@ -24,7 +24,7 @@ _HELP = {
     "parameters": "number of parameters of the model, such as 7000000000 or 7e9",
     "sharding": "replicas, FSDP2, or DeepSpeed ZeRO-2 or ZeRO-3",
     "compile": "use torch.compile",
-    "global_batch_size": "samples of a step, of all processes together",
+    "global_batch_size": "samples of a step, to plan micro-batches for; the script sets its own batch",
     "micro_batch_size": "most samples in one forward pass, or auto",
     "gradient_accumulation": "micro-batches per step instead",
     "share_weights": "a weight for each process, such as 3,1",

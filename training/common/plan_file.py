@@ -56,6 +56,7 @@ class LaunchPlan:
     mixed_precision: Precision
     sharding: Sharding
     compile: bool
+    global_batch_size: int | None = None  # that the micro-batches are planned for; the training has its own
     micro_batch_size: int | None
     gradient_accumulation: int
     share_weights: tuple[float, ...]  # one for each process of all machines

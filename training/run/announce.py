@@ -94,6 +94,18 @@ def report_decisions(
         observer.on_decision(decision)
 
 
+def compare_batches(planned: int | None, recipe: Recipe) -> Iterator[Decision]:
+    """Yield a warning if the launcher planned for another global batch than the recipe's, which is the one that counts."""
+    size = recipe.resolved.global_batch_size
+    if planned is not None and planned != size:
+        reason = (
+            f"the launch was planned for a global batch of {planned}, but the recipe has {size}: --global-batch-size of the "
+            f"launch only plans micro-batches; --batch-size {planned} --batch-rule fixed of the training sets it"
+        )
+        fields = {"planned": planned, "global_batch_size": size}
+        yield Decision(kind="other_batch", reason=reason, warning=True, fields=fields)
+
+
 def describe_preparation(preparation: Preparation, source: str) -> tuple[Decision, ...]:
     """Return the decisions that report where a data set comes from."""
     count = len(preparation.data.store)

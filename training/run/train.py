@@ -40,7 +40,7 @@ from ..storage.run_folder import RUN_SCHEMA_VERSION, folder_name
 from ..tasks.fingerprint import model_fingerprint
 from ..tasks.sign import SignTask
 from ..tasks.task import Task
-from .announce import announce_run, describe_preparation, report_decisions
+from .announce import announce_run, compare_batches, describe_preparation, report_decisions
 from .open_run import OpenRun, open_run, restore_run
 from .planning import accelerate_says, make_plan
 from .provenance import script_commit, slipway_commit, versions
@@ -91,7 +91,8 @@ def train(
         try:
             if planned is not None:
                 planned.check_world(ranks.size, ranks.device.type)
-            return _train(config, settings, task, accelerator.mixed_precision, ranks, watching, stop)
+            planned_batch = None if planned is None else planned.plan.global_batch_size
+            return _train(config, settings, planned_batch, task, accelerator.mixed_precision, ranks, watching, stop)
         except Exception as error:
             decide_reporter(error, ranks)
             raise
@@ -143,6 +144,7 @@ def _hang_seconds(config: TrainingConfig) -> float | None:
 def _train(
     config: TrainingConfig,
     settings: Level,
+    planned_batch: int | None,
     task: Task | None,
     mixed_precision: MixedPrecision,
     ranks: Ranks,
@@ -202,7 +204,7 @@ def _train(
                 model=model,
             )
             announce_run(trainer, run.name)
-            for decision in prepared:
+            for decision in (*prepared, *compare_batches(planned_batch, run.recipe)):
                 observers.on_decision(decision)
             report_decisions(observers, config, run.recipe, plan, device_settings, notes)
             restore_run(run, trainer, observers, ranks)

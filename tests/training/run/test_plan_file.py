@@ -82,7 +82,8 @@ def test_precision_micro_batch_shares_and_sharding_arrive_by_the_plan_alone(
 def test_accumulation_compile_and_workers_arrive_by_the_plan_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment = write_plan(tmp_path / "plan.json", gradient_accumulation=4, compile=True, num_workers=1)
+    fixed = {"gradient_accumulation": 4, "global_batch_size": 32, "compile": True, "num_workers": 1}
+    environment = write_plan(tmp_path / "plan.json", **fixed)
     record = trained(1, tmp_path, environment, monkeypatch)
     plan = record["plan"]
     assert (plan["gradient_accumulation"], plan["micro_batch_size"], plan["num_workers"]) == (4, 4, 1)
@@ -90,6 +91,9 @@ def test_accumulation_compile_and_workers_arrive_by_the_plan_alone(
     assert plan["reasons"]["compile_backend"] == "launch plan: fixed by you"
     assert record["config"]["compile"] is True, "a person asked for it"
     assert record["config"]["device"] == "auto", "nobody did"
+    # The recipe's batch counts: one that was only planned for is not taken in silence.
+    (other,) = [event for event in events_of(tmp_path) if event.get("kind") == "other_batch"]
+    assert (other["planned"], other["global_batch_size"], other["warning"]) == (32, 16, True)
 
 
 @pytest.mark.usefixtures("bare")
