@@ -54,6 +54,7 @@ def test_every_value_has_a_reason(name: str) -> None:
         "schema_version",
         "devices",
         "resume",
+        "global_batch_size",  # a person gives it or nobody does
         "environment",
         "choices",
         "warnings",

@@ -92,7 +92,7 @@ def test_accumulation_compile_and_workers_arrive_by_the_plan_alone(
     assert record["config"]["compile"] is True, "a person asked for it"
     assert record["config"]["device"] == "auto", "nobody did"
     # The recipe's batch counts: one that was only planned for is not taken in silence.
-    (other,) = [event for event in events_of(tmp_path) if event.get("kind") == "other_batch"]
+    (other,) = [event for event in events_of(tmp_path) if event["event"] == "other_batch"]
     assert (other["planned"], other["global_batch_size"], other["warning"]) == (32, 16, True)
 
 
