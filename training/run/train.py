@@ -156,11 +156,7 @@ def _train(
     notes: tuple[str, ...] = ()
     prepared: tuple[Decision, ...] = ()
     if task is None:
-        data, preparation = prepare_data_once(config.data_spec, config.seed, ranks, use_cache=config.data_cache)
-        if preparation is not None:
-            prepared = describe_preparation(preparation, config.data)
-        notes = data.facts.notes
-        task = SignTask(data, config.model_spec)
+        task, prepared, notes = _make_sign_task(config, ranks)
     if task.num_samples("train") == 0:
         raise UserError(f"{_data_name(task)}: no sample to train on")
     model = build_model(task, base)
@@ -262,8 +258,14 @@ def _data_name(task: Task) -> str:
 
 def make_task(config: TrainingConfig) -> Task:
     """Return the task of a config in one process, its data read and split."""
-    data, _ = prepare_data_once(config.data_spec, config.seed, Ranks.alone(), use_cache=config.data_cache)
-    return SignTask(data, config.model_spec)
+    return _make_sign_task(config, Ranks.alone())[0]
+
+
+def _make_sign_task(config: TrainingConfig, ranks: Ranks) -> tuple[Task, tuple[Decision, ...], tuple[str, ...]]:
+    """Return the task of a config, with how this rank prepared its data, if it did, and notes on the data."""
+    data, preparation = prepare_data_once(config.data_spec, config.seed, ranks, use_cache=config.data_cache)
+    prepared = () if preparation is None else describe_preparation(preparation, config.data)
+    return SignTask(data, config.model_spec), prepared, data.facts.notes
 
 
 def _make_record(run: OpenRun, options: dict[str, Any], settings: Level, plan: Plan, task: Task) -> dict[str, Any]:
