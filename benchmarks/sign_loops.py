@@ -30,7 +30,7 @@ from slipway.training.config.recipe import Recipe, Stage
 from slipway.training.config.schedule import learning_rate
 from slipway.training.data.augment import augment_clips
 from slipway.training.data.landmarks import SPLITS
-from slipway.training.data.layouts import one_hand
+from slipway.training.data.layouts.mediapipe import one_hand
 from slipway.training.data.prepared.prepare import prepare_data
 from slipway.training.data.prepared.prepared import DataFacts, PreparedData
 from slipway.training.data.prepared.store import RaggedStore

@@ -1,18 +1,20 @@
-"""The form of every landmark data set: a `datasets.Dataset` of clips and a layout that names the points."""
+"""The form of every landmark data set: clips end to end, their labels and groups, and a layout that names the points."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    # `datasets` takes half a second to import: only reading needs it, not a run on data from the cache.
+    # `datasets` takes half a second to import: only reading and writing its files need it.
     from datasets import Dataset, Features
 
 SPLITS = ("train", "validation", "test")
+SIGNER = "signer"
+"""The name of the group of clips of one person."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,24 +33,73 @@ class LandmarkLayout:
     """Permutation of the landmarks under a left-right flip; empty: a flip would change the class or makes no sense."""
     parts: tuple[tuple[int, int, int], ...] = ()
     """Articulated parts as (first, stop, root): their points are also features relative to `root`, frame by frame."""
+    title: str = ""
+    """What the landmarks are, for people: `right hand`, `pose, both hands, lips`; empty for points without a name."""
+    names: tuple[str, ...] = ()
+    """The name of each landmark, such as `left_hand.wrist`; empty if they have none."""
+    bones: tuple[tuple[int, int], ...] = ()
+    """Pairs of landmarks that a drawing connects."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LandmarkData:
-    """A data set of clips from a reader or a generator, before it is split."""
+    """A data set of clips from a reader or a generator, before it is split. Clips stand in the order of their source."""
 
     name: str
-    dataset: Dataset
-    """With the columns of `dataset_features`."""
-    layout: LandmarkLayout
     source_format: str
     """The reader's name, or the generator's."""
+    layout: LandmarkLayout
+    values: np.ndarray
+    """All clips end to end, float32 [total_frames, landmarks, coords], missing points as NaN."""
+    offsets: np.ndarray
+    """int64 [clips + 1]: clip i is frames offsets[i] to offsets[i + 1]."""
+    labels: np.ndarray
+    """int64 [clips]: indices into `class_names`."""
+    class_names: tuple[str, ...]
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What clips have in common, by the kind of group (`signer`, `recording`, `view`, or a column's name): one text for each
+    clip, empty where it is unknown."""
+    own_split: Sequence[str] = ()
+    """The data's own split of each clip: train, validation, test, or an empty text; empty if no clip has one."""
+    notes: tuple[str, ...] = ()
+    """What was understood and left out, one short sentence each."""
+    warnings: tuple[str, ...] = ()
+    """What is doubtful in the data, one short sentence each."""
+    where: Callable[[int], str] = field(default=lambda index: f"clip {index}")
+    """The place of a clip in its source, for messages."""
     synthetic: bool = False
 
+    def __len__(self) -> int:
+        return len(self.labels)
+
     @property
-    def class_names(self) -> tuple[str, ...]:
-        """Return the names of the classes, in the order of their labels."""
-        return tuple(self.dataset.features["label"].names)
+    def signers(self) -> Sequence[str]:
+        """The signer of each clip, empty where unknown."""
+        return self.group(SIGNER)
+
+    def group(self, kind: str) -> Sequence[str]:
+        """Return the group of each clip, of one kind; empty texts if the data do not know this kind."""
+        return self.groups.get(kind) or [""] * len(self)
+
+    def clip(self, index: int) -> np.ndarray:
+        """Return one clip, [frames, landmarks, coords]."""
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    def to_dataset(self) -> Dataset:
+        """Return the clips as a `datasets.Dataset` with the columns of `dataset_features`; the numbers are not copied."""
+        import pyarrow as pa
+        from datasets import Dataset
+
+        points = pa.FixedSizeListArray.from_arrays(pa.array(self.values.reshape(-1)), self.layout.num_coords)
+        frames = pa.FixedSizeListArray.from_arrays(points, self.layout.num_landmarks)
+        features = dataset_features(self.layout, self.class_names)
+        columns = {
+            "landmarks": pa.LargeListArray.from_arrays(pa.array(self.offsets), frames),
+            "label": pa.array(self.labels),
+            "signer": pa.array(list(self.signers), pa.string()),
+            "split": pa.array(list(self.own_split) or [""] * len(self), pa.string()),
+        }
+        return Dataset(pa.table(columns, schema=features.arrow_schema))
 
 
 def dataset_features(layout: LandmarkLayout, class_names: Sequence[str]) -> Features:
@@ -57,12 +108,12 @@ def dataset_features(layout: LandmarkLayout, class_names: Sequence[str]) -> Feat
     `landmarks` is [frames, landmarks, coords] in float32 with missing points as NaN, `signer` is empty where unknown,
     `split` is train, validation or test if the data have their own split, else empty.
     """
-    from datasets import ClassLabel, Features, List, Value
+    from datasets import ClassLabel, Features, LargeList, List, Value
 
     point = List(Value("float32"), length=layout.num_coords)
     return Features(
         {
-            "landmarks": List(List(point, length=layout.num_landmarks)),
+            "landmarks": LargeList(List(point, length=layout.num_landmarks)),
             "label": ClassLabel(names=list(class_names)),
             "signer": Value("string"),
             "split": Value("string"),
@@ -70,47 +121,12 @@ def dataset_features(layout: LandmarkLayout, class_names: Sequence[str]) -> Feat
     )
 
 
-def build_dataset(
-    clips: Sequence[np.ndarray],
-    labels: Sequence[int] | np.ndarray,
-    *,
-    layout: LandmarkLayout,
-    class_names: Sequence[str],
-    signers: Sequence[str] | None = None,
-    splits: Sequence[str] | None = None,
-) -> Dataset:
-    """Return a `Dataset` of clips, each [frames, landmarks, coords], made without a Python object per number."""
-    import pyarrow as pa
-    from datasets import Dataset
-
-    count = len(clips)
-    offsets = np.zeros(count + 1, dtype=np.int32)
+def end_to_end(clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return clips [frames, ...] as one float32 array [total_frames, ...] and its offsets, int64 [clips + 1]."""
+    offsets = np.zeros(len(clips) + 1, dtype=np.int64)
     np.cumsum([len(clip) for clip in clips], out=offsets[1:])
-    values = np.concatenate([np.asarray(clip, dtype=np.float32).reshape(-1) for clip in clips])
-    points = pa.FixedSizeListArray.from_arrays(pa.array(values), layout.num_coords)
-    frames = pa.FixedSizeListArray.from_arrays(points, layout.num_landmarks)
-    features = dataset_features(layout, class_names)
-    table = pa.table(
-        {
-            "landmarks": pa.ListArray.from_arrays(pa.array(offsets), frames),
-            "label": pa.array(np.asarray(labels, dtype=np.int64)),
-            "signer": pa.array(list(signers) if signers is not None else [""] * count, pa.string()),
-            "split": pa.array(list(splits) if splits is not None else [""] * count, pa.string()),
-        },
-        schema=features.arrow_schema,
-    )
-    return Dataset(table)
-
-
-def ragged_values(dataset: Dataset, layout: LandmarkLayout) -> tuple[np.ndarray, np.ndarray]:
-    """Return all clips end to end: values [total_frames, landmarks, coords] in float32 and offsets [clips + 1]."""
-    import pyarrow as pa
-
-    column = dataset.with_format("arrow")["landmarks"]
-    table = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column[:]])
-    chunks = [chunk for chunk in table.chunks if len(chunk)]
-    lengths = np.concatenate([chunk.value_lengths().to_numpy(zero_copy_only=False) for chunk in chunks])
-    values = [chunk.flatten().flatten().flatten().to_numpy(zero_copy_only=False) for chunk in chunks]
-    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    return np.concatenate(values).reshape(-1, layout.num_landmarks, layout.num_coords), offsets
+    values = np.empty((int(offsets[-1]), *(clips[0].shape[1:] if len(clips) else ())), dtype=np.float32)
+    with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, which is reported
+        for clip, start, stop in zip(clips, offsets[:-1], offsets[1:], strict=True):
+            values[start:stop] = clip
+    return values, offsets

@@ -10,9 +10,35 @@ from ..config.recipe import check
 
 SplitMode = Literal["auto", "stratified", "signer", "own"]
 Duplicates = Literal["drop", "keep"]
+LandmarkKind = Literal["auto", "hand", "hands", "pose", "holistic", "points", "channels"]
+CoordsKind = Literal["auto", "xy", "xyz", "xyzv", "xyc"]
 
 SYNTHETIC = "synthetic"
 """The name of the embedded default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How the files of a source are to be understood, where they do not say it themselves."""
+
+    format: str | None = None
+    """The name of a reader; None: the one that recognises the source."""
+    landmarks: LandmarkKind = "auto"
+    """What the numbers of a frame are."""
+    coords: CoordsKind = "auto"
+    """What the numbers of a point are: v is visibility, c is confidence."""
+    layout: str | None = None
+    """The path of a file that describes a skeleton: names, sides, center, scale, bones."""
+    keep: str | None = None
+    """Landmarks to keep, by name or by part, with commas between them; None: all."""
+    label: str | None = None
+    """The column of the class; None: one with a usual name."""
+    signer: str | None = None
+    """The column of the signer; None: one with a usual name."""
+    group: str | None = None
+    """`recording`, `view`, or a column: clips with the same value there are not split."""
+    encoding: str | None = None
+    """The encoding of text files; None: UTF-8."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +46,7 @@ class DataSpec:
     """The samples and how they are split."""
 
     source: str = SYNTHETIC
-    format: str | None = None
+    reading: Reading = dataclasses.field(default_factory=Reading)
     split: SplitMode = "auto"
     train_ratio: float = 0.7
     duplicates: Duplicates = "drop"

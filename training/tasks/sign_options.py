@@ -8,7 +8,7 @@ from typing import Any
 
 from ..config.options import OptionGroup, option
 from ..config.recipe import TaskSpec, check
-from ..data.specs import Augmentation, DataSpec, Duplicates, SplitMode
+from ..data.specs import Augmentation, CoordsKind, DataSpec, Duplicates, LandmarkKind, Reading, SplitMode
 
 SIGN = OptionGroup(title="sign recognition: its data and its model", decides_weights=True)
 
@@ -79,7 +79,30 @@ class SignOptions:
     data: str = option(
         DataSpec.source, SIGN, "path or name of a data set; synthetic: the generated one that comes with Slipway"
     )
-    data_format: str | None = option(DataSpec.format, SIGN, "format of the data; detected unless given")
+    data_format: str | None = option(Reading.format, SIGN, "format of the data; detected unless given")
+    landmarks: LandmarkKind = option(
+        Reading.landmarks,
+        SIGN,
+        "what the numbers of a frame are; points: any points in space, channels: numbers without geometry "
+        "(angles, distances, sensors), auto: what their count and their values say",
+    )
+    coords: CoordsKind = option(
+        Reading.coords, SIGN, "what the numbers of a point are; v: visibility, c: confidence, auto: as their values say"
+    )
+    layout: str | None = option(
+        Reading.layout, SIGN, "YAML file of a skeleton: its landmarks' names, sides, center, scale and bones"
+    )
+    keep_landmarks: str | None = option(
+        Reading.keep, SIGN, "landmarks or parts to keep, by name, with commas between them; all unless given"
+    )
+    label: str | None = option(Reading.label, SIGN, "column of the class; found by its name unless given")
+    signer: str | None = option(Reading.signer, SIGN, "column of the signer; found by its name unless given")
+    group: str | None = option(
+        Reading.group, SIGN, "what is never split: signer, recording, view, or a column of the data"
+    )
+    encoding: str | None = option(
+        Reading.encoding, SIGN, "encoding of text files, such as cp949 or shift_jis; UTF-8 unless given"
+    )
     split: SplitMode = option(
         DataSpec.split, SIGN, "how to split the data; auto: the data's own split if there is one, else stratified"
     )
@@ -101,7 +124,17 @@ class SignOptions:
         """The data that these options name."""
         return DataSpec(
             source=self.data,
-            format=self.data_format,
+            reading=Reading(
+                format=self.data_format,
+                landmarks=self.landmarks,
+                coords=self.coords,
+                layout=self.layout,
+                keep=self.keep_landmarks,
+                label=self.label,
+                signer=self.signer,
+                group=self.group,
+                encoding=self.encoding,
+            ),
             split=self.split,
             train_ratio=self.train_ratio,
             duplicates=self.duplicates,

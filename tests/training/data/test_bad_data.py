@@ -12,12 +12,14 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from slipway.training.common.errors import UserError
-from slipway.training.data.readers import READERS, hub, read
+from slipway.training.data.readers import READERS, hub
+from slipway.training.data.specs import Reading
+from slipway.training.data.understanding.understand import read_landmarks
 
 
 def error_of(source: object, data_format: str | None = None) -> str:
     with pytest.raises(UserError) as raised:
-        read(str(source), data_format=data_format)
+        read_landmarks(str(source), Reading(format=data_format))
     message = str(raised.value)
     assert "\n" not in message
     return message
@@ -61,8 +63,8 @@ def test_a_folder_of_two_formats_asks_for_one(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", X=np.ones((1, 2, 63)), y=["a"])
     (tmp_path / "toy.ts").write_text("@classLabel true a\n@data\n1:a\n")
     assert_says(error_of(tmp_path), tmp_path, "several formats", "--data-format npz or uea_ts")
-    assert read(str(tmp_path), data_format="npz").source_format == "npz"
-    assert read(str(tmp_path / "toy.ts")).source_format == "uea_ts"
+    assert read_landmarks(str(tmp_path), Reading(format="npz")).source_format == "npz"
+    assert read_landmarks(str(tmp_path / "toy.ts")).source_format == "uea_ts"
 
 
 def test_a_folder_of_two_data_files_names_them(tmp_path: Path, shared_data: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from slipway.training.data import layouts
+from slipway.training.data.layouts import mediapipe as layouts
 
 
 @pytest.mark.parametrize(

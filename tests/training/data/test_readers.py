@@ -10,20 +10,22 @@ import pandas as pd
 import pytest
 from datasets import Array2D, ClassLabel, Dataset, DatasetDict, Features, List, Value
 
-from slipway.training.data import layouts
-from slipway.training.data.landmarks import LandmarkData, ragged_values
-from slipway.training.data.readers import hub, read
-from slipway.training.data.readers.common import natural_key
+from slipway.training.data.landmarks import LandmarkData
+from slipway.training.data.layouts import mediapipe as layouts
+from slipway.training.data.readers import hub
+from slipway.training.data.specs import Reading
+from slipway.training.data.text import natural_key
+from slipway.training.data.understanding.understand import read_landmarks
 
 
 def clips_of(data: LandmarkData) -> list[np.ndarray]:
-    values, offsets = ragged_values(data.dataset, data.layout)
+    values, offsets = (data.values, data.offsets)
     return np.split(values, offsets[1:-1])
 
 
 def labels_of(data: LandmarkData) -> list[str]:
     names = data.class_names
-    return [names[label] for label in data.dataset["label"]]
+    return [names[label] for label in data.labels]
 
 
 def write_frames(folder: Path, frames: np.ndarray, numbers: list[int] | None = None) -> None:
@@ -44,7 +46,7 @@ def test_frames_and_sequences_are_read_in_the_order_of_their_numbers(tmp_path: P
     for sequence in (10, 2):
         frames = np.full((12, 63), float(sequence)) + np.arange(12)[:, None]
         write_frames(tmp_path / "MP_Data" / "hello" / str(sequence), frames)
-    data = read(str(tmp_path / "MP_Data"))
+    data = read_landmarks(str(tmp_path / "MP_Data"))
     assert [clip[:, 0, 0].tolist() for clip in clips_of(data)] == [
         [2.0 + frame for frame in range(12)],
         [10.0 + frame for frame in range(12)],
@@ -54,7 +56,7 @@ def test_frames_and_sequences_are_read_in_the_order_of_their_numbers(tmp_path: P
 
 def test_an_absent_hand_is_missing_and_only_that_hand(tmp_path: Path) -> None:
     write_frames(tmp_path / "hi" / "0", np.stack([holistic(), holistic(left=0.0), holistic(face=0.0)]))
-    data = read(str(tmp_path))
+    data = read_landmarks(str(tmp_path))
     assert data.layout == layouts.pose_and_hands(lips=True)
     missing = np.isnan(clips_of(data)[0]).all(axis=2)
     expected = np.zeros((3, 115), dtype=bool)
@@ -68,7 +70,7 @@ def test_holistic_vectors_keep_pose_hands_and_lips_in_one_order(tmp_path: Path) 
     frame = holistic()
     frame[132 : 132 + 468 * 3] = face
     write_frames(tmp_path / "hi" / "0", frame[None])
-    clip = clips_of(read(str(tmp_path)))[0]
+    clip = clips_of(read_landmarks(str(tmp_path)))[0]
     assert clip[0, [0, 33, 54], 0].tolist() == [1.0, 3.0, 4.0]
     np.testing.assert_array_equal(clip[0, 75:], face.reshape(468, 3)[list(layouts.LIPS), :2])
 
@@ -93,7 +95,7 @@ def test_the_size_of_a_frame_decides_its_layout(
     tmp_path: Path, shape: tuple[int, ...], layout: layouts.LandmarkLayout
 ) -> None:
     write_frames(tmp_path / "a" / "0", np.ones((2, *shape)))
-    data = read(str(tmp_path))
+    data = read_landmarks(str(tmp_path))
     assert data.layout == layout
     assert clips_of(data)[0].shape == (2, layout.num_landmarks, layout.num_coords)
 
@@ -102,15 +104,15 @@ def test_a_point_of_visibility_zero_is_missing(tmp_path: Path) -> None:
     frame = holistic()
     frame[4 * 5 + 3] = 0.0
     write_frames(tmp_path / "a" / "0", frame[None])
-    assert np.flatnonzero(np.isnan(clips_of(read(str(tmp_path)))[0][0, :, 0])).tolist() == [5]
+    assert np.flatnonzero(np.isnan(clips_of(read_landmarks(str(tmp_path)))[0][0, :, 0])).tolist() == [5]
 
 
 def test_the_folder_above_is_accepted_and_split_folders_are_the_own_split(tmp_path: Path) -> None:
     write_frames(tmp_path / "one" / "MP_Data" / "a" / "0", np.ones((2, 63)))
-    assert read(str(tmp_path / "one")).name == "MP_Data"
+    assert read_landmarks(str(tmp_path / "one")).name == "MP_Data"
     for split in ("train", "test"):
         write_frames(tmp_path / "two" / split / "a" / "0", np.ones((2, 63)))
-    assert list(read(str(tmp_path / "two")).dataset["split"]) == ["test", "train"]
+    assert list(read_landmarks(str(tmp_path / "two")).own_split) == ["test", "train"]
 
 
 # text tables
@@ -119,7 +121,7 @@ def test_the_folder_above_is_accepted_and_split_folders_are_the_own_split(tmp_pa
 def test_a_headless_csv_takes_its_class_names_from_the_label_file_beside_it(tmp_path: Path) -> None:
     (tmp_path / "keypoint.csv").write_text("\n".join(f"{label}," + ",".join(["0.5"] * 42) for label in (1, 0)))
     (tmp_path / "keypoint_classifier_label.csv").write_text("\ufeffOpen\nClose\n", encoding="utf-8")
-    data = read(str(tmp_path))
+    data = read_landmarks(str(tmp_path))
     assert data.class_names == ("Open", "Close")
     assert labels_of(data) == ["Close", "Open"]
     assert data.layout == layouts.one_hand(2)
@@ -129,13 +131,13 @@ def test_a_label_file_belongs_to_the_data_whose_full_name_it_begins_with(tmp_pat
     for stem, name in (("point", "P"), ("point_history", "H")):
         (tmp_path / f"{stem}.csv").write_text("0,1,2,3,4\n")
         (tmp_path / f"{stem}_classifier_label.csv").write_text(name)
-    assert read(str(tmp_path / "point.csv")).class_names == ("P",)
-    assert read(str(tmp_path / "point_history.csv")).class_names == ("H",)
+    assert read_landmarks(str(tmp_path / "point.csv")).class_names == ("P",)
+    assert read_landmarks(str(tmp_path / "point_history.csv")).class_names == ("H",)
 
 
 def test_a_csv_row_that_is_no_hand_is_a_track_of_one_point(tmp_path: Path) -> None:
     (tmp_path / "tracks.csv").write_text("0,0,0,1,2,3,4\n1,5,6,7,8,9,10\n")
-    data = read(str(tmp_path / "tracks.csv"))
+    data = read_landmarks(str(tmp_path / "tracks.csv"))
     assert data.layout == layouts.points(1, 2)
     # The first point of a track is its origin, not a missing one.
     assert clips_of(data)[0][:, 0].tolist() == [[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]]
@@ -144,17 +146,17 @@ def test_a_csv_row_that_is_no_hand_is_a_track_of_one_point(tmp_path: Path) -> No
 def test_a_header_names_the_label_signer_and_split_columns(tmp_path: Path) -> None:
     names = ",".join(f"p{number}" for number in range(4))
     (tmp_path / "d.csv").write_text(f",{names},Signer,Label,split\n0,1,2,3,?,ann,yes,train\n1,1,2,3,4,bob,no,val\n")
-    data = read(str(tmp_path))
+    data = read_landmarks(str(tmp_path))
     assert labels_of(data) == ["yes", "no"]
-    assert list(data.dataset["signer"]) == ["ann", "bob"]
-    assert list(data.dataset["split"]) == ["train", "validation"]
+    assert list(data.signers) == ["ann", "bob"]
+    assert list(data.own_split) == ["train", "validation"]
     assert np.isnan(clips_of(data)[0][:, 0, 0]).tolist() == [False, True]
 
 
 def test_libras_rows_may_be_separated_by_commas_and_need_no_names_file(tmp_path: Path) -> None:
     rows = [",".join([str(number / 90) for number in range(90)] + [label]) for label in ("2", "10", "2")]
     (tmp_path / "movement_libras.data").write_text("\n".join(rows))
-    data = read(str(tmp_path))
+    data = read_landmarks(str(tmp_path))
     assert (data.source_format, data.class_names) == ("libras", ("2", "10"))
     assert clips_of(data)[0].shape == (45, 1, 2)
 
@@ -165,21 +167,21 @@ def test_a_frame_table_is_split_into_segments_with_end_frames_included(tmp_path:
     (tmp_path / "hands.csv").write_text("\n".join([header, *reversed(rows)]))
     (tmp_path / "train_words.csv").write_text("video,speaker,word,startframe,endframe\nv1,ann,GO,5,7\n")
     (tmp_path / "test_words.csv").write_text("video,speaker,word,startframe,endframe\nv2,bob,MUST,7,9\n")
-    data = read(str(tmp_path))
+    data = read_landmarks(str(tmp_path))
     test, train = clips_of(data)
     assert train[:, 0, 0].tolist() == [5.0, 6.0, 7.0]
     assert np.isnan(train[:, 2]).all(), "a landmark at (0, 0) is missing"
     assert np.isnan(test[:, 0, 0]).tolist() == [False, True, False], "frame 8 is not in the table"
     assert labels_of(data) == ["MUST", "GO"]
-    assert list(data.dataset["signer"]) == ["bob", "ann"]
-    assert list(data.dataset["split"]) == ["test", "train"]
+    assert list(data.signers) == ["bob", "ann"]
+    assert list(data.own_split) == ["test", "train"]
     assert (data.layout.center, data.layout.mirror) == ((2,), (1, 0, 2))
 
 
 def test_a_landmark_of_confidence_zero_is_missing(tmp_path: Path) -> None:
     (tmp_path / "f.csv").write_text("clip,frame,wrist_x,wrist_y,wrist_confidence\na,0,1,1,0.9\na,1,1,1,0\n")
     (tmp_path / "s.csv").write_text("clip,start,end,gloss\na,0,1,hi\n")
-    assert np.isnan(clips_of(read(str(tmp_path)))[0][:, 0, 0]).tolist() == [False, True]
+    assert np.isnan(clips_of(read_landmarks(str(tmp_path)))[0][:, 0, 0]).tolist() == [False, True]
 
 
 TS = "@problemName toy\n@dimensions 2\n@missing true\n@classLabel true left right\n@data\n"
@@ -187,7 +189,7 @@ TS = "@problemName toy\n@dimensions 2\n@missing true\n@classLabel true left righ
 
 def test_a_time_series_keeps_unequal_lengths_and_missing_values(tmp_path: Path) -> None:
     (tmp_path / "toy.ts").write_text(TS + "1,2,3:4,?,6:right\n7:8:left\n")
-    data = read(str(tmp_path))
+    data = read_landmarks(str(tmp_path))
     first, second = clips_of(data)
     np.testing.assert_array_equal(first[:, :, 0], [[1, 4], [2, np.nan], [3, 6]])
     assert second.shape == (1, 2, 1)
@@ -198,9 +200,9 @@ def test_a_time_series_keeps_unequal_lengths_and_missing_values(tmp_path: Path) 
 def test_train_and_test_files_are_the_own_split(tmp_path: Path) -> None:
     (tmp_path / "Toy_TRAIN.ts").write_text(TS + "1:2:left\n1:3:right\n")
     (tmp_path / "Toy_TEST.ts").write_text(TS + "1:2:left\n")
-    data = read(str(tmp_path))
+    data = read_landmarks(str(tmp_path))
     assert data.name == "Toy"
-    assert list(data.dataset["split"]) == ["train", "train", "test"]
+    assert list(data.own_split) == ["train", "train", "test"]
 
 
 # arrays
@@ -215,25 +217,25 @@ def test_clips_in_an_npz_may_be_equal_ragged_or_padded(tmp_path: Path) -> None:
     np.savez(tmp_path / "lengths.npz", X=ragged.reshape(-1, 21, 3), y=y, lengths=[3, 1, 2])
     np.savez(tmp_path / "padded.npz", X=padded, y=y, lengths=[3, 1, 2])
     for name in ("offsets", "lengths", "padded"):
-        data = read(str(tmp_path / f"{name}.npz"))
+        data = read_landmarks(str(tmp_path / f"{name}.npz"))
         assert [clip[:, 0, 0].tolist() for clip in clips_of(data)] == [[3.0] * 3, [1.0], [2.0] * 2], name
         assert labels_of(data) == ["b", "a", "b"]
 
 
 def test_an_npz_may_hold_single_frames_signers_and_splits(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", X=np.ones((2, 21, 2)), y=[7, 10], signer=[1, 2], split=["train", "test"])
-    data = read(str(tmp_path))
+    data = read_landmarks(str(tmp_path))
     assert [clip.shape for clip in clips_of(data)] == [(1, 21, 2)] * 2
     assert data.class_names == ("7", "10")
-    assert list(data.dataset["signer"]) == ["1", "2"]
-    assert list(data.dataset["split"]) == ["train", "test"]
+    assert list(data.signers) == ["1", "2"]
+    assert list(data.own_split) == ["train", "test"]
 
 
 def test_zeros_are_a_place_for_a_lone_point_and_a_value_for_channels(tmp_path: Path) -> None:
     np.savez(tmp_path / "track.npz", X=np.zeros((1, 3, 2)), y=["a"])
     np.savez(tmp_path / "sensors.npz", X=np.zeros((1, 3, 7)), y=["a"])
     for name in ("track", "sensors"):
-        assert not np.isnan(clips_of(read(str(tmp_path / f"{name}.npz")))[0]).any()
+        assert not np.isnan(clips_of(read_landmarks(str(tmp_path / f"{name}.npz")))[0]).any()
 
 
 # data sets that `datasets` opens
@@ -248,7 +250,7 @@ ROWS = {
 def assert_is_rows(data: LandmarkData) -> None:
     assert [clip.tolist() for clip in clips_of(data)] == ROWS["landmarks"]
     assert labels_of(data) == ROWS["sign"]
-    assert list(data.dataset["signer"]) == ["1", "2", "1"]
+    assert list(data.signers) == ["1", "2", "1"]
     assert data.source_format == "hub"
 
 
@@ -265,16 +267,16 @@ def test_files_of_datasets_are_read_whatever_they_are_stored_as(tmp_path: Path, 
     else:
         dataset.save_to_disk(str(tmp_path))
     source = next(tmp_path.glob("*.arrow")) if kind == "arrow" else tmp_path
-    assert_is_rows(read(str(source)))
-    assert_is_rows(read(str(file if file.exists() else source), data_format="hub"))
+    assert_is_rows(read_landmarks(str(source)))
+    assert_is_rows(read_landmarks(str(file if file.exists() else source), Reading(format="hub")))
 
 
 def test_the_splits_of_a_dataset_dict_are_the_own_split_and_class_labels_keep_their_order(tmp_path: Path) -> None:
     features = Features({"landmarks": List(List(Value("float32"))), "label": ClassLabel(names=["z", "a"])})
     part = Dataset.from_dict({"landmarks": [[[1.0] * 63] * 2], "label": [1]}, features=features)
     DatasetDict(train=part, validation=part, test=part).save_to_disk(str(tmp_path))
-    data = read(str(tmp_path))
-    assert list(data.dataset["split"]) == ["train", "validation", "test"]
+    data = read_landmarks(str(tmp_path))
+    assert list(data.own_split) == ["train", "validation", "test"]
     assert data.class_names == ("z", "a")
     assert labels_of(data) == ["a"] * 3
 
@@ -284,18 +286,18 @@ def test_fixed_array_columns_and_nulls_are_read(tmp_path: Path) -> None:
     Dataset.from_dict({"keypoints": [np.ones((4, 2))] * 2, "label": [5, 6]}, features=features).to_parquet(
         tmp_path / "array.parquet"
     )
-    assert [clip.shape for clip in clips_of(read(str(tmp_path / "array.parquet")))] == [(4, 1, 2)] * 2
+    assert [clip.shape for clip in clips_of(read_landmarks(str(tmp_path / "array.parquet")))] == [(4, 1, 2)] * 2
     (tmp_path / "null.jsonl").write_text('{"landmarks": [[1, null], [3, 4]], "label": "a"}\n')
-    clip = clips_of(read(str(tmp_path / "null.jsonl")))[0]
+    clip = clips_of(read_landmarks(str(tmp_path / "null.jsonl")))[0]
     # One coordinate missing makes the point missing.
     np.testing.assert_array_equal(clip[:, 0], [[np.nan, np.nan], [3, 4]])
 
 
 def test_what_a_reader_made_is_read_back_equal(tmp_path: Path) -> None:
     write_frames(tmp_path / "in" / "a" / "0", np.stack([holistic(), holistic(left=0.0)]))
-    data = read(str(tmp_path / "in"))
-    data.dataset.save_to_disk(str(tmp_path / "out"))
-    again = read(str(tmp_path / "out"))
+    data = read_landmarks(str(tmp_path / "in"))
+    data.to_dataset().save_to_disk(str(tmp_path / "out"))
+    again = read_landmarks(str(tmp_path / "out"))
     assert again.layout == data.layout
     np.testing.assert_array_equal(clips_of(again)[0], clips_of(data)[0])
 
@@ -309,10 +311,10 @@ def test_islr_clips_become_pose_hands_and_lips_with_signers(tmp_path: Path) -> N
         "path,participant_id,sequence_id,sign\n1.parquet,26,7,tv\n2.parquet,27,8,after\n"
     )
     (tmp_path / "sign_to_prediction_index_map.json").write_text('{"tv": 0, "after": 1}')
-    data = read(str(tmp_path))
+    data = read_landmarks(str(tmp_path))
     assert data.source_format == "islr"
     assert data.class_names == ("tv", "after")
-    assert list(data.dataset["signer"]) == ["26", "27"]
+    assert list(data.signers) == ["26", "27"]
     first, second = clips_of(data)
     assert (first.shape, second.shape) == ((2, 115, 2), (3, 115, 2))
     assert np.isnan(first[0, 33:54]).all(), "the left hand of the first frame"
@@ -324,11 +326,11 @@ def test_a_name_that_is_no_path_is_looked_for_on_the_hub(monkeypatch: pytest.Mon
     monkeypatch.setattr(hub.HfApi, "dataset_info", lambda self, name, timeout: asked.append(name))
     monkeypatch.setattr(hub.datasets, "load_dataset", lambda name: DatasetDict(train=Dataset.from_dict(ROWS)))
     monkeypatch.setattr(hub.datasets.config, "HF_HUB_OFFLINE", False)
-    data = read("someone/signs")
+    data = read_landmarks("someone/signs")
     assert asked == ["someone/signs"]
     assert data.name == "signs"
     assert_is_rows(data)
-    assert set(data.dataset["split"]) == {""}, "a lone train split is no split"
+    assert not any(data.own_split), "a lone train split is no split"
 
 
 # names
@@ -362,37 +364,37 @@ def test_published_data_sets_are_read_as_they_are(
     landmarks: tuple[int, int],
     frames: tuple[int, int],
 ) -> None:
-    data = read(str(shared_data / source))
+    data = read_landmarks(str(shared_data / source))
     lengths = [len(clip) for clip in clips_of(data)]
     assert data.source_format == source_format
-    assert (len(data.dataset), len(data.class_names)) == (clips, classes)
+    assert (len(data), len(data.class_names)) == (clips, classes)
     assert (data.layout.num_landmarks, data.layout.num_coords) == landmarks
     assert (min(lengths), max(lengths)) == frames
 
 
 def test_published_splits_signers_names_and_gaps_are_kept(shared_data: Path) -> None:
-    boston = read(str(shared_data / "asl_boston104_hands"))
-    splits = np.array(boston.dataset["split"])
+    boston = read_landmarks(str(shared_data / "asl_boston104_hands"))
+    splits = np.array(boston.own_split)
     assert ((splits == "train").sum(), (splits == "test").sum()) == (710, 178)
-    assert set(boston.dataset["signer"]) == {"man-1", "woman-1", "woman-2"}
+    assert set(boston.signers) == {"man-1", "woman-1", "woman-2"}
     train_words = {label for label, split in zip(labels_of(boston), splits, strict=True) if split == "train"}
     assert set(boston.class_names) - train_words == {"MUST"}
-    vowels = np.array(read(str(shared_data / "japanese_vowels")).dataset["split"])
+    vowels = np.array(read_landmarks(str(shared_data / "japanese_vowels")).own_split)
     assert ((vowels == "train").sum(), (vowels == "test").sum()) == (270, 370)
-    assert read(str(shared_data / "libras_movement")).class_names[:2] == ("curved swing", "horizontal swing")
-    assert read(str(shared_data / "hand_gesture_mediapipe" / "keypoint.csv")).class_names == (
+    assert read_landmarks(str(shared_data / "libras_movement")).class_names[:2] == ("curved swing", "horizontal swing")
+    assert read_landmarks(str(shared_data / "hand_gesture_mediapipe" / "keypoint.csv")).class_names == (
         "Open",
         "Close",
         "Pointer",
     )
-    actions = np.concatenate(clips_of(read(str(shared_data / "mp_holistic_actions" / "holistic_noface.npz"))))
+    actions = np.concatenate(clips_of(read_landmarks(str(shared_data / "mp_holistic_actions" / "holistic_noface.npz"))))
     missing = np.isnan(actions).all(axis=2)
     assert (missing[:, 33:54].all(axis=1).sum(), missing[:, 54:75].all(axis=1).sum()) == (1955, 1845)
 
 
 def test_the_npz_and_the_frame_folders_of_one_recording_agree(shared_data: Path) -> None:
-    folders = read(str(shared_data / "mp_holistic_actions" / "MP_Data"))
-    archive = read(str(shared_data / "mp_holistic_actions" / "holistic_noface.npz"))
+    folders = read_landmarks(str(shared_data / "mp_holistic_actions" / "MP_Data"))
+    archive = read_landmarks(str(shared_data / "mp_holistic_actions" / "holistic_noface.npz"))
     with np.load(shared_data / "mp_holistic_actions" / "holistic_noface.npz") as arrays:
         row = int(np.flatnonzero((arrays["y"] == "thanks") & (arrays["seq"] == 1))[0])
     thanks = labels_of(folders).index("thanks") + 1

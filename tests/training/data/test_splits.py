@@ -14,12 +14,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from slipway.training.common.errors import UserError
-from slipway.training.data import splits as splits_module
-from slipway.training.data.landmarks import LandmarkData, build_dataset
-from slipway.training.data.layouts import points
-from slipway.training.data.readers import read
+from slipway.training.data.landmarks import LandmarkData, end_to_end
+from slipway.training.data.layouts.mediapipe import points
 from slipway.training.data.specs import DataSpec
-from slipway.training.data.splits import Splits
+from slipway.training.data.splits import split as splits_module
+from slipway.training.data.splits.split import Splits
+from slipway.training.data.understanding.understand import read_landmarks
 
 CLASSES = ("a", "b", "c", "d")
 
@@ -32,15 +32,18 @@ def make_data(
 ) -> LandmarkData:
     """Make a data set of clips of which those of equal content are exact copies."""
     layout = points(1, 2)
-    dataset = build_dataset(
-        [np.full((1 + content % 3, 1, 2), content, dtype=np.float32) for content in contents],
-        labels,
+    values, offsets = end_to_end([np.full((1 + content % 3, 1, 2), content, dtype=np.float32) for content in contents])
+    return LandmarkData(
+        name="toy",
+        source_format="test",
         layout=layout,
+        values=values,
+        offsets=offsets,
+        labels=np.array(labels, dtype=np.int64),
         class_names=CLASSES,
-        signers=signers,
-        splits=splits,
+        groups={} if signers is None else {"signer": list(signers)},
+        own_split=() if splits is None else splits,
     )
-    return LandmarkData(name="toy", dataset=dataset, layout=layout, source_format="test")
 
 
 def split(data: LandmarkData, *, seed: int, mode: str = "auto", **options: Any) -> Splits:
@@ -293,13 +296,13 @@ def test_unusable_signers_and_own_splits_say_why() -> None:
 
 
 def test_published_data_sets_split_as_published(shared_data: Path) -> None:
-    libras = split(read(str(shared_data / "libras_movement")), seed=0)
+    libras = split(read_landmarks(str(shared_data / "libras_movement")), seed=0)
     assert sum(sizes(libras)) == 330
     assert "30 clips dropped as exact copies of earlier ones" in libras.notes
-    boston_data = read(str(shared_data / "asl_boston104_hands"))
+    boston_data = read_landmarks(str(shared_data / "asl_boston104_hands"))
     boston = split(boston_data, seed=0)
     assert (len(boston.train) + len(boston.validation), len(boston.test)) == (710, 178)
     assert "1 class of test not in train: MUST" in boston.notes
-    assert_nothing_shared(split(boston_data, mode="signer", seed=1), np.array(boston_data.dataset["signer"]))
-    vowels = split(read(str(shared_data / "japanese_vowels")), seed=0)
+    assert_nothing_shared(split(boston_data, mode="signer", seed=1), np.array(boston_data.signers))
+    vowels = split(read_landmarks(str(shared_data / "japanese_vowels")), seed=0)
     assert (len(vowels.train) + len(vowels.validation), len(vowels.test)) == (270, 370)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from slipway.training.data.landmarks import LandmarkData, ragged_values
+from slipway.training.data.landmarks import LandmarkData
 from slipway.training.data.normalise import normalise_clips
 from slipway.training.data.synthetic.fingerspelling import MAX_FRAMES, MIN_FRAMES, make_fingerspelling
 from slipway.training.data.synthetic.handshapes import BONES, LETTERS, POSES, ROOTS, STROKES, hand_points
@@ -37,23 +37,23 @@ def resampled(values: np.ndarray, offsets: np.ndarray, frames: int) -> np.ndarra
 
 def test_the_same_seed_gives_the_same_clips_and_another_seed_others() -> None:
     first, again, other = (make_fingerspelling(seed=seed, clips_per_letter=4, num_signers=4) for seed in (7, 7, 8))
-    values, offsets = ragged_values(first.dataset, first.layout)
-    values_again, offsets_again = ragged_values(again.dataset, again.layout)
+    values, offsets = (first.values, first.offsets)
+    values_again, offsets_again = (again.values, again.offsets)
     np.testing.assert_array_equal(values, values_again)
     np.testing.assert_array_equal(offsets, offsets_again)
-    assert first.dataset["split"][:] == again.dataset["split"][:]
-    assert not np.array_equal(offsets, ragged_values(other.dataset, other.layout)[1])
+    assert first.own_split[:] == again.own_split[:]
+    assert not np.array_equal(offsets, other.offsets)
 
 
 def test_a_signers_clips_do_not_change_when_more_are_made() -> None:
     few = make_fingerspelling(clips_per_letter=3, num_signers=3)
     more = make_fingerspelling(clips_per_letter=6, num_signers=3)
-    values, offsets = ragged_values(few.dataset, few.layout)
-    np.testing.assert_array_equal(ragged_values(more.dataset, more.layout)[0][: offsets[-1]], values)
+    values, offsets = (few.values, few.offsets)
+    np.testing.assert_array_equal(more.values[: offsets[-1]], values)
 
 
 def test_no_signer_is_in_two_splits_and_about_70_percent_are_in_train(data: LandmarkData) -> None:
-    pairs = set(zip(data.dataset["signer"], data.dataset["split"], strict=True))
+    pairs = set(zip(data.signers, data.own_split, strict=True))
     assert len(pairs) == len({signer for signer, _ in pairs}) == 40
     counts = {split: sum(1 for _, other in pairs if other == split) for split in ("train", "validation", "test")}
     assert counts == {"train": 28, "validation": 6, "test": 6}
@@ -62,7 +62,7 @@ def test_no_signer_is_in_two_splits_and_about_70_percent_are_in_train(data: Land
 @pytest.mark.parametrize("num_signers", [3, 10])
 def test_every_letter_is_in_every_split(num_signers: int) -> None:
     small = make_fingerspelling(clips_per_letter=10, num_signers=num_signers)
-    present = set(zip(small.dataset["split"], small.dataset["label"], strict=True))
+    present = set(zip(small.own_split, small.labels, strict=True))
     assert present == {(split, label) for split in ("train", "validation", "test") for label in range(26)}
 
 
@@ -72,17 +72,17 @@ def test_too_few_clips_for_the_signers_are_refused() -> None:
 
 
 def test_clips_have_the_stated_form_and_lengths(data: LandmarkData) -> None:
-    values, offsets = ragged_values(data.dataset, data.layout)
+    values, offsets = (data.values, data.offsets)
     lengths = np.diff(offsets)
     assert data.synthetic
     assert data.class_names == LETTERS
     assert values.shape[1:] == (21, 3)
     assert (lengths.min(), lengths.max()) == (MIN_FRAMES, MAX_FRAMES)
-    assert np.bincount(data.dataset["label"]).tolist() == [120] * 26
+    assert np.bincount(data.labels).tolist() == [120] * 26
 
 
 def test_some_points_and_some_frames_are_missing_but_never_half_a_point_or_most_of_a_clip(data: LandmarkData) -> None:
-    values, offsets = ragged_values(data.dataset, data.layout)
+    values, offsets = (data.values, data.offsets)
     missing = np.isnan(values)
     assert (missing.any(axis=2) == missing.all(axis=2)).all()
     points = missing[:, :, 0]
@@ -104,7 +104,8 @@ def test_bones_keep_their_length_in_every_pose() -> None:
 
 
 def test_the_palm_is_rigid_in_a_clip_while_the_fingers_move(data: LandmarkData) -> None:
-    values, offsets = ragged_values(data.dataset.select(range(260)), data.layout)
+    offsets = data.offsets[:261]
+    values = data.values[: offsets[-1]]
     values = normalise_clips(values, offsets, data.layout)
 
     def spread_in_clip(first: int, second: int) -> float:
@@ -140,20 +141,20 @@ def test_no_two_still_letters_look_the_same(hands: dict[str, np.ndarray]) -> Non
 
 
 def test_moving_letters_move_more_than_their_still_twins(data: LandmarkData) -> None:
-    values, offsets = ragged_values(data.dataset, data.layout)
+    values, offsets = (data.values, data.offsets)
     wrist = normalise_clips(values, offsets, data.layout)[:, 0, :2]
     extents = np.array([np.nanstd(clip, axis=0).sum() for clip in np.split(wrist, offsets[1:-1])])
-    labels = np.array(data.dataset["label"])
+    labels = np.array(data.labels)
     typical = {letter: np.median(extents[labels == LETTERS.index(letter)]) for letter in "IJDZ"}
     assert typical["J"] > 2 * typical["I"]
     assert typical["Z"] > 2 * typical["D"]
 
 
 def test_the_average_clip_of_a_letter_does_not_solve_the_task(data: LandmarkData) -> None:
-    values, offsets = ragged_values(data.dataset, data.layout)
+    values, offsets = (data.values, data.offsets)
     values = normalise_clips(values, offsets, data.layout)
     features = resampled(np.concatenate([values, values - values[:, :1]], axis=1), offsets, frames=24)
-    labels, splits = np.array(data.dataset["label"]), np.array(data.dataset["split"])
+    labels, splits = np.array(data.labels), np.array(data.own_split)
     train, test = splits == "train", splits == "test"
     centroids = np.stack([features[train & (labels == label)].mean(axis=0) for label in range(26)])
     distances = (centroids**2).sum(axis=1) - 2.0 * features[test] @ centroids.T

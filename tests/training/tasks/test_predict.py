@@ -10,10 +10,9 @@ import torch
 
 from slipway.training.common.errors import UserError
 from slipway.training.config.recipe import Stage
-from slipway.training.data.landmarks import ragged_values
 from slipway.training.data.prepared.prepare import prepare_data
-from slipway.training.data.readers import read
 from slipway.training.data.specs import DataSpec
+from slipway.training.data.understanding.understand import read_landmarks
 from slipway.training.tasks.predict import SignPredictor
 from slipway.training.tasks.sign import SignTask
 from slipway.training.tasks.sign_options import ModelSpec
@@ -30,8 +29,8 @@ def test_a_saved_model_predicts_as_it_was_tested(tmp_path: Path) -> None:
     trainer, _ = make_trainer(task, make_recipe(Stage(name="only", epochs=1)), folder=tmp_path)
     result = trainer.run()
     predictor = SignPredictor.load(tmp_path / "best")
-    raw = read(str(path))
-    values, offsets = ragged_values(raw.dataset, raw.layout)
+    raw = read_landmarks(str(path))
+    values, offsets = (raw.values, raw.offsets)
     test = data.indices["test"].tolist()
     probabilities = predictor.probabilities([values[offsets[index] : offsets[index + 1]] for index in test])
     assert probabilities.shape == (len(test), 4)

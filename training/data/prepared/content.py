@@ -121,7 +121,9 @@ def data_key(spec: DataSpec, seed: int, digests: FileDigests | None) -> str:
     """
     facts = {
         **asdict(spec),
-        "source": None if digests is None else _digest_of_source(Path(spec.source).expanduser(), spec.format, digests),
+        "source": None
+        if digests is None
+        else _digest_of_source(Path(spec.source).expanduser(), spec.reading.format, digests),
         "seed": seed,
         "code": _digest_of_code(),
         "versions": [_version(package) for package in _PACKAGES],

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ...storage.files import describe_os_error
-from ..landmarks import SPLITS, LandmarkData, ragged_values
+from ..landmarks import SPLITS, LandmarkData
 from ..specs import SYNTHETIC, DataSpec
 from .cache import DamagedEntry, DataCache
 from .content import NotCacheable, data_key
@@ -20,7 +20,7 @@ from .prepared import DataFacts, PreparedData
 from .store import RaggedStore
 
 if TYPE_CHECKING:
-    from ..splits import Splits
+    from ..splits.split import Splits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +42,14 @@ def prepare_data(spec: DataSpec, seed: int) -> PreparedData:
     """Return a data set, read, split and normalised. Raises `UserError` if it cannot be read, or split as asked."""
     # Imported here: data from the cache do not need them.
     from ..normalise import normalise_clips
-    from ..splits import split
+    from ..splits.split import split
 
     data = _read(spec)
     splits = split(data, spec, seed=seed)
-    values, offsets = ragged_values(data.dataset, data.layout)
     store = RaggedStore(
-        values=torch.from_numpy(normalise_clips(values, offsets, data.layout)),
-        offsets=torch.from_numpy(offsets),
-        labels=torch.from_numpy(np.array(data.dataset["label"], dtype=np.int64)),
+        values=torch.from_numpy(normalise_clips(data.values, data.offsets, data.layout)),
+        offsets=torch.from_numpy(data.offsets),
+        labels=torch.from_numpy(data.labels),
     )
     facts = DataFacts(
         name=data.name,
@@ -59,7 +58,7 @@ def prepare_data(spec: DataSpec, seed: int) -> PreparedData:
         class_names=tuple(data.class_names),
         layout=data.layout,
         split_mode=splits.mode,
-        notes=tuple(splits.notes),
+        notes=(*data.notes, *splits.notes),
         fingerprint=_fingerprint(store, splits),
     )
     indices = {name: torch.from_numpy(getattr(splits, name)) for name in SPLITS}
@@ -116,9 +115,9 @@ def _read(spec: DataSpec) -> LandmarkData:
         from ..synthetic.fingerspelling import make_fingerspelling
 
         return make_fingerspelling()
-    from ..readers import read
+    from ..understanding.understand import read_landmarks
 
-    return read(spec.source, data_format=spec.format)
+    return read_landmarks(spec.source, spec.reading)
 
 
 def _fingerprint(store: RaggedStore, splits: Splits) -> str:

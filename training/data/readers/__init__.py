@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Protocol
 
 from ...common.errors import UserError, nearest
-from ..landmarks import LandmarkData
-from . import frame_folders, frame_table, hub, islr, landmark_csv, libras, npz, uea_ts
+from ..specs import Reading
+from .arrays import frame_folders, npz
+from .keypoints import islr
+from .raw import RawClips
+from .tables import frame_table, hub, landmark_csv, libras, uea_ts
 
 
 class Reader(Protocol):
@@ -19,7 +22,7 @@ class Reader(Protocol):
     def detect(self, path: Path) -> bool:
         """Return whether an existing path looks like this format."""
 
-    def read(self, path: Path) -> LandmarkData:
+    def read(self, path: Path, reading: Reading) -> RawClips:
         """Return its data. Raises `UserError` if it cannot be read."""
 
 
@@ -27,22 +30,23 @@ _SPECIFIC: tuple[Reader, ...] = (frame_folders, landmark_csv, npz, uea_ts, frame
 READERS: dict[str, Reader] = {reader.NAME: reader for reader in (*_SPECIFIC, hub)}
 
 
-def read(source: str, *, data_format: str | None = None) -> LandmarkData:
-    """Return a data set read from a path, or from the Hugging Face Hub by its name.
+def read_raw(source: str, reading: Reading) -> RawClips:
+    """Return the clips of a path, or of a data set of the Hugging Face Hub by its name.
 
-    The format is recognised from the path unless `data_format` names it. Raises `UserError` if no format or several are
+    The format is recognised from the path unless `reading` names it. Raises `UserError` if no format or several are
     recognised, and for data that cannot be read.
     """
+    data_format = reading.format
     if data_format is not None and data_format not in READERS:
         raise UserError(
             f"unknown data format {data_format!r}{nearest(data_format, READERS)}; formats: {', '.join(READERS)}"
         )
     path = Path(source).expanduser()
     if path.exists():
-        return (READERS[data_format] if data_format else _detect(path)).read(path)
+        return (READERS[data_format] if data_format else _detect(path)).read(path, reading)
     if data_format not in (None, hub.NAME):
         raise UserError(f"{source}: no such file or folder")
-    return hub.read_name(source)
+    return hub.read_name(source, reading)
 
 
 def _detect(path: Path) -> Reader:

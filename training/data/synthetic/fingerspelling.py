@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..landmarks import LandmarkData, build_dataset
-from ..layouts import one_hand
+from ..landmarks import SIGNER, LandmarkData
+from ..layouts.mediapipe import one_hand
 from .handshapes import (
     ANGLES_PER_FINGER,
     BONES,
@@ -111,19 +111,16 @@ def make_fingerspelling(*, seed: int = 0, clips_per_letter: int = 120, num_signe
     ]
     landmarks, lengths = _render(signers, signer_of, draws)
     splits = _split_signers(seed, num_signers)
-    dataset = build_dataset(
-        np.split(landmarks, np.cumsum(lengths)[:-1]),
-        labels,
-        layout=layout,
-        class_names=LETTERS,
-        signers=[f"signer-{number:02d}" for number in signer_of],
-        splits=[splits[number] for number in signer_of],
-    )
     return LandmarkData(
         name="synthetic-fingerspelling",
-        dataset=dataset,
-        layout=layout,
         source_format="synthetic",
+        layout=layout,
+        values=landmarks.astype(np.float32, copy=False),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        labels=labels,
+        class_names=tuple(LETTERS),
+        groups={SIGNER: [f"signer-{number:02d}" for number in signer_of]},
+        own_split=[splits[number] for number in signer_of],
         synthetic=True,
     )
 

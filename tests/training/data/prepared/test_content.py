@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from slipway.training.data.prepared import content
-from slipway.training.data.specs import DataSpec
+from slipway.training.data.specs import DataSpec, Reading
 from tests.conftest import ROOT
 from tests.test_house import imports
 from tests.training.clip_sources import LONG_AGO, changed_byte, write_archive, write_folder
@@ -68,7 +68,7 @@ def test_another_choice_another_version_or_other_code_is_another_key(
         key_of(source, tmp_path, split="stratified"),
         key_of(source, tmp_path, train_ratio=0.5),
         key_of(source, tmp_path, duplicates="keep"),
-        key_of(source, tmp_path, format="frame_folders"),
+        key_of(source, tmp_path, reading=Reading(format="frame_folders")),
     ]
     with monkeypatch.context() as patch:
         patch.setattr(content, "version", lambda package: "99.0" if package == "numpy" else "1.0")
@@ -190,7 +190,7 @@ def test_files_beside_a_table_and_its_folder_belong_to_it(tmp_path: Path, settle
     before = key_of(archive, tmp_path)
     (archive.parent / "label.csv").write_text("open\n")
     assert key_of(archive, tmp_path) == before
-    assert key_of(archive, tmp_path, format="landmark_csv") != before
+    assert key_of(archive, tmp_path, reading=Reading(format="landmark_csv")) != before
 
 
 def islr_list(folder: Path, path: str) -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..common.apportion import apportion
-from ..common.errors import UserError
-from .landmarks import SPLITS, LandmarkData, ragged_values
-from .specs import DataSpec
+from ...common.apportion import apportion
+from ...common.errors import UserError
+from ..landmarks import SPLITS, LandmarkData
+from ..specs import DataSpec
 
 _TRAIN, _VALIDATION, _TEST = range(3)
 _DROPPED = -1
@@ -79,17 +79,16 @@ def split(data: LandmarkData, spec: DataSpec, *, seed: int) -> Splits:
 
 
 def _describe(data: LandmarkData) -> _Clips:
-    columns = data.dataset.select_columns(["label", "signer", "split"])[:]
-    values, offsets = ragged_values(data.dataset, data.layout)
+    own = np.array([SPLITS.index(name) if name else -1 for name in data.own_split], dtype=np.int64)
     first: dict[bytes, int] = {}
     originals = [
-        first.setdefault(hashlib.blake2b(values[start:stop].tobytes(), digest_size=16).digest(), index)
-        for index, (start, stop) in enumerate(itertools.pairwise(offsets))
+        first.setdefault(hashlib.blake2b(data.values[start:stop].tobytes(), digest_size=16).digest(), index)
+        for index, (start, stop) in enumerate(itertools.pairwise(data.offsets))
     ]
     return _Clips(
-        labels=np.array(columns["label"], dtype=np.int64),
-        signers=np.array(columns["signer"], dtype=np.str_),
-        own=np.array([SPLITS.index(name) if name else -1 for name in columns["split"]], dtype=np.int64),
+        labels=data.labels,
+        signers=np.array(data.signers, dtype=np.str_),
+        own=own if len(own) else np.full(len(data), -1),
         originals=np.array(originals, dtype=np.int64),
     )
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ...common.errors import UserError
-from ..landmarks import LandmarkData, LandmarkLayout
-from ..layouts import decode_frames
-from .common import assemble, load_arrays, natural_key, split_of_file
+from ....common.errors import UserError
+from ...specs import Reading
+from ...text import load_arrays, natural_key, split_of_file
+from ..raw import RawClips, raw_clips
 
 NAME = "frame_folders"
 LOOKS_FOR = "<class>/<sequence>/<frame>.npy"
@@ -24,11 +24,11 @@ def detect(path: Path) -> bool:
     return path.is_dir() and bool(_roots(path))
 
 
-def read(path: Path) -> LandmarkData:
+def read(path: Path, reading: Reading) -> RawClips:
     """Return the data of a folder of classes, of the only one in `path`, or of those named train, validation, test.
 
     Frames, sequences and classes are ordered by the numbers in their names. Each frame is a vector or
-    [landmarks, coords]; `decode_frames` knows which sizes mean what.
+    [landmarks, coords].
     """
     roots = _roots(path)
     if not roots:
@@ -47,11 +47,10 @@ def read(path: Path) -> LandmarkData:
             sequences += of_class
             labels += [class_folder.name] * len(of_class)
             splits += [split if len(roots) > 1 else ""] * len(of_class)
-    clips, layout = _read_sequences(sequences)
-    return assemble(
+    clips = _read_sequences(sequences)
+    return raw_clips(
         name=roots[0].resolve().name if len(roots) == 1 else path.resolve().name,
         source_format=NAME,
-        layout=layout,
         clips=clips,
         labels=labels,
         splits=splits,
@@ -79,8 +78,8 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(found, key=lambda entry: natural_key(entry.name))
 
 
-def _read_sequences(folders: list[Path]) -> tuple[list[np.ndarray], LandmarkLayout]:
-    """Return the clips [frames, landmarks, coords]; every frame must have the size of the first."""
+def _read_sequences(folders: list[Path]) -> list[np.ndarray]:
+    """Return the clips [frames, ...]; every frame must have the size of the first."""
     clips = []
     first: tuple[Path, tuple[int, ...]] | None = None
     for folder in folders:
@@ -94,9 +93,8 @@ def _read_sequences(folders: list[Path]) -> tuple[list[np.ndarray], LandmarkLayo
             if frame.shape != first[1]:
                 raise UserError(f"{file}: {_size(frame.shape)}, where {first[0]} has {_size(first[1])}")
             frames.append(frame)
-        landmarks, layout = decode_frames(np.stack(frames))
-        clips.append(landmarks)
-    return clips, layout
+        clips.append(np.stack(frames))
+    return clips
 
 
 def _read_frame(file: Path) -> np.ndarray:

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from .landmarks import LandmarkLayout
+from ..landmarks import LandmarkLayout
 
 HAND_POINTS = 21
 POSE_POINTS = 33

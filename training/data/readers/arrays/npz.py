@@ -6,15 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ...common.errors import UserError
-from ..landmarks import LandmarkData
-from ..layouts import decode_frames
-from .common import (
+from ....common.errors import UserError
+from ...specs import Reading
+from ...text import (
     LABEL_COLUMNS,
     LANDMARK_COLUMNS,
     SIGNER_COLUMNS,
     SPLIT_COLUMNS,
-    assemble,
     files_with,
     find_column,
     load_arrays,
@@ -22,6 +20,7 @@ from .common import (
     plain_label,
     split_name,
 )
+from ..raw import RawClips, raw_clips
 
 NAME = "npz"
 LOOKS_FOR = "an .npz file with X and y"
@@ -35,7 +34,7 @@ def detect(path: Path) -> bool:
     return bool(files_with(path, ".npz")) if path.is_dir() else path.suffix.lower() == ".npz"
 
 
-def read(path: Path) -> LandmarkData:
+def read(path: Path, reading: Reading) -> RawClips:
     """Return the data of a file, or of the only one in a folder.
 
     X is [clips, frames, numbers] or [clips, frames, landmarks, coords], of which only the first `lengths` frames count if
@@ -61,19 +60,16 @@ def read(path: Path) -> LandmarkData:
     if values.dtype.kind not in "fiub" or values.ndim not in (2, 3, 4) or 0 in values.shape:
         raise UserError(f"{file}: X is {values.dtype} {list(values.shape)}; expected numbers [clips, frames, ...]")
     clips = _split_clips(values, arrays.get("offsets"), arrays.get("lengths"), file)
-    landmarks, layout = decode_frames(np.concatenate(clips))
-    edges = np.cumsum([len(clip) for clip in clips])[:-1]
 
     def where(index: int) -> str:
         return f"{file}, clip {index}"
 
-    return assemble(
+    return raw_clips(
         name=file.stem,
         source_format=NAME,
-        layout=layout,
-        clips=np.split(landmarks, edges),
+        clips=clips,
         labels=optional(_LABELS, len(clips)),
-        signers=optional(SIGNER_COLUMNS, len(clips)),
+        groups={"signer": optional(SIGNER_COLUMNS, len(clips))},
         splits=[split_name(text, where(index)) for index, text in enumerate(optional(SPLIT_COLUMNS, len(clips)))],
         where=where,
     )

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...common.errors import UserError
-from ..landmarks import LandmarkData
-from ..layouts import decode_frames
-from .common import assemble, find_column, header_of, read_table
+from ....common.errors import UserError
+from ...specs import Reading
+from ...text import find_column, header_of, read_table
+from ..raw import RawClips, raw_clips
 
 NAME = "islr"
 LOOKS_FOR = "train.csv (path, participant_id, sign) with a Parquet file per clip"
@@ -27,25 +27,23 @@ def detect(path: Path) -> bool:
     return all(find_column(header, names) is not None for names in _COLUMNS)
 
 
-def read(path: Path) -> LandmarkData:
+def read(path: Path, reading: Reading) -> RawClips:
     """Return all clips: x and y of pose, hands and lips. Classes are ordered by `sign_to_prediction_index_map.json`."""
     table = read_table(path / "train.csv")
     files, signers, signs = (table.column(names) for names in _COLUMNS)
-    clips, layout = [], None
+    clips = []
     for row, name in enumerate(files):
-        landmarks, layout = decode_frames(_read_clip(path / name, table.where(row)))
-        clips.append(landmarks)
-    assert layout is not None
+        clips.append(_read_clip(path / name, table.where(row)))
     order = path / "sign_to_prediction_index_map.json"
     numbers = json.loads(order.read_text(encoding="utf-8")) if order.is_file() else {}
-    return assemble(
+    return raw_clips(
         name=path.resolve().name,
         source_format=NAME,
-        layout=layout,
+        parts=("face", "left_hand", "pose", "right_hand"),
         clips=clips,
         labels=signs,
         class_names=sorted(numbers, key=numbers.__getitem__) or None,
-        signers=signers,
+        groups={"signer": signers},
         where=table.where,
     )
 

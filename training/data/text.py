@@ -1,4 +1,4 @@
-"""Helpers of the readers: names of columns, rows of text as numbers, the last checks before a data set is made."""
+"""Text in data files: names of columns, classes and splits, rows of numbers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...common.errors import UserError
-from ..landmarks import LandmarkData, LandmarkLayout, build_dataset
+from ..common.errors import UserError
 
 LANDMARK_COLUMNS = ("landmarks", "keypoints", "points", "pose", "sequence", "data")
 LABEL_COLUMNS = ("label", "labels", "sign", "class", "gloss", "word", "target")
@@ -200,51 +199,3 @@ def files_with(folder: Path, *suffixes: str) -> list[Path]:
         for path in folder.iterdir()
         if path.suffix.lower() in suffixes and path.is_file() and not path.name.startswith(".")
     )
-
-
-def assemble(
-    *,
-    name: str,
-    source_format: str,
-    layout: LandmarkLayout,
-    clips: Sequence[np.ndarray],
-    labels: Sequence[str],
-    class_names: Sequence[str] | None = None,
-    signers: Sequence[str] | None = None,
-    splits: Sequence[str] | None = None,
-    where: Callable[[int], str],
-) -> LandmarkData:
-    """Return the data set of clips, float32 [frames, landmarks, coords], which may be changed; `where` names a clip.
-
-    Without `class_names` the classes are the labels, sorted. A point without one of its coordinates is missing. Raises
-    `UserError` for no clip at all, a clip without frames, one without a label, and infinite numbers.
-    """
-    if not len(clips):
-        raise UserError(f"{name}: no clips found")
-    for index, clip in enumerate(clips):
-        if not len(clip):
-            raise UserError(f"{where(index)}: a clip without frames; remove it")
-        if not np.isfinite(clip).all():
-            if np.isinf(clip).any():
-                raise UserError(f"{where(index)}: holds an infinite number; a missing one is written as NaN")
-            clip[np.isnan(clip).any(axis=2)] = np.nan
-    if "" in labels:
-        raise UserError(f"{where(list(labels).index(''))}: no label")
-    names = list(class_names) if class_names is not None else sorted(set(labels), key=natural_key)
-    number = {label: index for index, label in enumerate(names)}
-    if len(number) < len(names):
-        raise UserError(f"{name}: two classes have the same name; names: {', '.join(names)}")
-    for index, label in enumerate(labels):
-        if label not in number:
-            raise UserError(
-                f"{where(index)}: class {label!r} is not among the {len(names)} classes that the data names"
-            )
-    dataset = build_dataset(
-        clips,
-        [number[label] for label in labels],
-        layout=layout,
-        class_names=names,
-        signers=signers,
-        splits=splits,
-    )
-    return LandmarkData(name=name, dataset=dataset, layout=layout, source_format=source_format)

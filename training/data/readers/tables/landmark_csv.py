@@ -6,16 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ...common.errors import UserError
-from ..landmarks import LandmarkData, LandmarkLayout
-from ..layouts import KNOWN_VECTORS, decode_frames, points
-from . import frame_table
-from .common import (
+from ....common.errors import UserError
+from ...landmarks import LandmarkLayout
+from ...layouts.mediapipe import KNOWN_VECTORS, points
+from ...specs import Reading
+from ...text import (
     LABEL_COLUMNS,
     SIGNER_COLUMNS,
     SPLIT_COLUMNS,
     Table,
-    assemble,
     files_with,
     find_column,
     is_number,
@@ -25,6 +24,8 @@ from .common import (
     split_name,
     to_numbers,
 )
+from ..raw import RawClips, raw_clips
+from . import frame_table
 
 NAME = "landmark_csv"
 LOOKS_FOR = "a CSV of one landmark vector per row"
@@ -37,7 +38,7 @@ def detect(path: Path) -> bool:
     return path.suffix.lower() == ".csv" and not frame_table.detect(path)
 
 
-def read(path: Path) -> LandmarkData:
+def read(path: Path, reading: Reading) -> RawClips:
     """Return the rows of a file, or of the only such file in a folder.
 
     A row of 42 or 63 numbers, or of another known vector of MediaPipe, is one frame; any other even count is a track of
@@ -63,14 +64,14 @@ def read(path: Path) -> LandmarkData:
     if class_names is not None:
         labels = [_class_name(label, class_names, table.where(index)) for index, label in enumerate(labels)]
     splits = table.column(SPLIT_COLUMNS, default="")
-    return assemble(
+    return raw_clips(
         name=file.stem,
         source_format=NAME,
         layout=layout,
         clips=list(clips),
         labels=labels,
         class_names=class_names,
-        signers=table.column(SIGNER_COLUMNS, default=""),
+        groups={"signer": table.column(SIGNER_COLUMNS, default="")},
         splits=[split_name(text, table.where(index)) for index, text in enumerate(splits)],
         where=table.where,
     )
@@ -83,12 +84,11 @@ def _has_header(first_rows: list[list[str]]) -> bool:
     )
 
 
-def _as_clips(values: np.ndarray, table: Table) -> tuple[np.ndarray, LandmarkLayout]:
-    """Return vectors [rows, numbers] as clips [rows, frames, landmarks, coords] and their layout."""
+def _as_clips(values: np.ndarray, table: Table) -> tuple[np.ndarray, LandmarkLayout | None]:
+    """Return vectors [rows, numbers] as clips [rows, 1, numbers], or as tracks of a point [rows, frames, 1, 2]."""
     size = values.shape[1]
     if size in KNOWN_VECTORS:
-        landmarks, layout = decode_frames(values)
-        return landmarks[:, None], layout
+        return values[:, None], None
     if size == 0 or size % 2:
         raise UserError(
             f"{table.where(0)}: {size} numbers and a class; expected one frame's landmarks "

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ...common.errors import UserError
-from ..landmarks import LandmarkData, LandmarkLayout
-from .common import (
+from ....common.errors import UserError
+from ...landmarks import LandmarkLayout
+from ...specs import Reading
+from ...text import (
     LABEL_COLUMNS,
     SIGNER_COLUMNS,
     SPLIT_COLUMNS,
     Table,
-    assemble,
     files_with,
     find_column,
     header_of,
@@ -26,6 +26,7 @@ from .common import (
     split_of_file,
     to_numbers,
 )
+from ..raw import RawClips, raw_clips
 
 NAME = "frame_table"
 LOOKS_FOR = "a CSV of frames (video, frame, <name>-x, <name>-y) and one of segments (video, start, end, label)"
@@ -61,7 +62,7 @@ def is_table(header: Sequence[str]) -> bool:
     return _is_frame_table(header) or _is_segment_table(header)
 
 
-def read(path: Path) -> LandmarkData:
+def read(path: Path, reading: Reading) -> RawClips:
     """Return the segments of all segment tables in the folder, start and end frame inclusive.
 
     The split comes from the names of the files (`train_words.csv`) or from a `split` column. A landmark at exactly (0, 0)
@@ -83,13 +84,13 @@ def read(path: Path) -> LandmarkData:
     ]
     names, videos = _read_frames(read_table(frames_file))
     clips = [_clip(videos, segment, frames_file) for segment in segments]
-    return assemble(
+    return raw_clips(
         name=folder.resolve().name,
         source_format=NAME,
         layout=_layout(names, clips[0].shape[2]),
         clips=clips,
         labels=[segment.label for segment in segments],
-        signers=[segment.signer for segment in segments],
+        groups={"signer": [segment.signer for segment in segments]},
         splits=[segment.split for segment in segments],
         where=lambda index: segments[index].where,
     )

@@ -15,20 +15,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from huggingface_hub import HfApi
 
-from ...common.errors import UserError
-from ..landmarks import LandmarkData
-from ..layouts import decode_frames
-from .common import (
+from ....common.errors import UserError
+from ...specs import Reading
+from ...text import (
     LABEL_COLUMNS,
     LANDMARK_COLUMNS,
     SIGNER_COLUMNS,
     SPLIT_COLUMNS,
-    assemble,
     files_with,
     find_column,
     plain_label,
     split_name,
 )
+from ..raw import RawClips, raw_clips
 
 NAME = "hub"
 LOOKS_FOR = "a folder made by save_to_disk, Parquet, Arrow, JSON"
@@ -47,7 +46,7 @@ def detect(path: Path) -> bool:
     return any(files_with(folder, *_BUILDERS) for folder in (path, path / "data") if folder.is_dir())
 
 
-def read(path: Path) -> LandmarkData:
+def read(path: Path, reading: Reading) -> RawClips:
     """Return a local data set; `landmarks` is nested [frames][landmarks][coords] or [frames][numbers]."""
     name = path.resolve().name if path.is_dir() else path.stem
     try:
@@ -67,7 +66,7 @@ def read(path: Path) -> LandmarkData:
         raise UserError(f"{path}: cannot be loaded as a data set ({_first_line(error)})") from error
 
 
-def read_name(name: str) -> LandmarkData:
+def read_name(name: str, reading: Reading) -> RawClips:
     """Return a data set of the Hugging Face Hub by its name."""
     message = f"{name!r} is neither a path nor the name of a data set that could be loaded"
     if not _HUB_NAME.fullmatch(name):
@@ -82,7 +81,7 @@ def read_name(name: str) -> LandmarkData:
     return _convert(loaded, name.rsplit("/", maxsplit=1)[-1], name)
 
 
-def _convert(loaded: Any, name: str, origin: str) -> LandmarkData:
+def _convert(loaded: Any, name: str, origin: str) -> RawClips:
     """Return the data of a `Dataset` or a `DatasetDict`, whose keys are the data's own split if there are several."""
     parts = loaded if isinstance(loaded, dict) else {"": loaded}
     frames, lengths, labels, signers, splits, places = [], [], [], [], [], []
@@ -106,15 +105,14 @@ def _convert(loaded: Any, name: str, origin: str) -> LandmarkData:
         places += [f"{place}, row {row}" for row in range(len(part))]
     if len({block.shape[1:] for block in frames}) > 1:
         raise UserError(f"{origin}: the splits' frames are of unequal size")
-    values, layout = decode_frames(np.concatenate(frames))
-    return assemble(
+    values = np.concatenate(frames)
+    return raw_clips(
         name=name,
         source_format=NAME,
-        layout=layout,
         clips=np.split(values, np.cumsum(lengths)[:-1]),
         labels=labels,
         class_names=class_names,
-        signers=signers,
+        groups={"signer": signers},
         splits=splits,
         where=places.__getitem__,
     )

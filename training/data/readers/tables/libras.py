@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ...common.errors import UserError
-from ..landmarks import LandmarkData
-from ..layouts import points
-from .common import assemble, plain_label, to_numbers
+from ....common.errors import UserError
+from ...layouts.mediapipe import points
+from ...specs import Reading
+from ...text import plain_label, to_numbers
+from ..raw import RawClips, raw_clips
 
 NAME = "libras"
 LOOKS_FOR = "movement_libras.data"
@@ -23,7 +24,7 @@ def detect(path: Path) -> bool:
     return path.name.startswith("movement_libras") and path.suffix == ".data"
 
 
-def read(path: Path) -> LandmarkData:
+def read(path: Path, reading: Reading) -> RawClips:
     """Return the rows, separated by spaces or commas; the names of the classes come from the `.names` file beside it."""
     file = path / LOOKS_FOR if path.is_dir() else path
     if not file.is_file():
@@ -45,7 +46,7 @@ def read(path: Path) -> LandmarkData:
     names = _class_names(file.with_name("movement_libras.names"))
     if not set(labels) <= set(names):
         names = {}
-    return assemble(
+    return raw_clips(
         name="libras_movement",
         source_format=NAME,
         layout=points(1, 2),

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ...common.errors import UserError
-from ..landmarks import LandmarkData
-from ..layouts import channels
-from .common import assemble, files_with, only_file
+from ....common.errors import UserError
+from ...layouts.mediapipe import channels
+from ...specs import Reading
+from ...text import files_with, only_file
+from ..raw import RawClips, raw_clips
 
 NAME = "uea_ts"
 LOOKS_FOR = "*_TRAIN.ts and *_TEST.ts, or a .ts file"
@@ -32,7 +33,7 @@ def detect(path: Path) -> bool:
     return bool(files_with(path, ".ts")) if path.is_dir() else path.suffix.lower() == ".ts"
 
 
-def read(path: Path) -> LandmarkData:
+def read(path: Path, reading: Reading) -> RawClips:
     """Return the data of a file, or of a folder's TRAIN and TEST files, which are then the data's own split.
 
     The layout is one landmark per channel with one coordinate, which is not a position in space.
@@ -44,7 +45,7 @@ def read(path: Path) -> LandmarkData:
     for (file, line), clip in zip(places, clips, strict=True):
         if clip.shape[1] != clips[0].shape[1]:
             raise UserError(f"{file}, line {line}: {clip.shape[1]} channels where {clips[0].shape[1]} are expected")
-    return assemble(
+    return raw_clips(
         name=next(iter(files.values())).stem.removesuffix("_TRAIN"),
         source_format=NAME,
         layout=channels(clips[0].shape[1]),

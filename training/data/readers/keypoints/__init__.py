@@ -1,0 +1,1 @@
+"""Readers of what trackers and published data sets of signs write."""

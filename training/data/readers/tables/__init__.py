@@ -1,0 +1,1 @@
+"""Readers of tables: CSV, time series, Parquet, and what `datasets` opens."""

@@ -1,0 +1,66 @@
+"""Makes landmarks of the clips of a reader: what the numbers are, which are missing, and the last checks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...common.errors import UserError
+from ..landmarks import LandmarkData
+from ..layouts.mediapipe import decode_frames
+from ..readers import read_raw
+from ..readers.raw import Faults, RawClips
+from ..specs import Reading
+from ..text import natural_key
+
+
+def read_landmarks(source: str, reading: Reading | None = None) -> LandmarkData:
+    """Return the data set of a path, or of a name on the Hub, understood as `reading` says. Raises `UserError`."""
+    reading = reading or Reading()
+    return understand(read_raw(source, reading), reading)
+
+
+def understand(raw: RawClips, reading: Reading) -> LandmarkData:
+    """Return the landmarks of clips as their source and `reading` say.
+
+    A point without one of its coordinates is missing. Raises `UserError` for no clip at all, clips without frames, clips
+    without a label, infinite numbers, and numbers of which it is not certain what they are.
+    """
+    if not len(raw.labels):
+        raise UserError(f"{raw.name}: no clips found")
+    faults = Faults(raw.name)
+    lengths = np.diff(raw.offsets)
+    for index in np.flatnonzero(lengths == 0).tolist():
+        faults.add(f"{raw.where(index)}: a clip without frames; remove it")
+    infinite = np.isinf(raw.values.reshape(len(raw.values), -1)).any(axis=1)
+    if infinite.any():
+        for index in np.unique(np.searchsorted(raw.offsets, np.flatnonzero(infinite), side="right") - 1).tolist():
+            faults.add(f"{raw.where(index)}: holds an infinite number; a missing one is written as NaN")
+    names = list(raw.class_names) if raw.class_names is not None else sorted(set(raw.labels) - {""}, key=natural_key)
+    number = {label: index for index, label in enumerate(names)}
+    if len(number) < len(names):
+        faults.add(f"{raw.name}: two classes have the same name; names: {', '.join(names)}")
+    for index, label in enumerate(raw.labels):
+        if label == "":
+            faults.add(f"{raw.where(index)}: no label")
+        elif label not in number:
+            faults.add(f"{raw.where(index)}: class {label!r} is not among the {len(names)} classes that the data names")
+    faults.check()
+    if raw.layout is not None:
+        values, layout = raw.values, raw.layout
+    else:
+        values, layout = decode_frames(raw.values)
+    values[np.isnan(values).any(axis=2)] = np.nan
+    return LandmarkData(
+        name=raw.name,
+        source_format=raw.source_format,
+        layout=layout,
+        values=values,
+        offsets=raw.offsets,
+        labels=np.array([number[label] for label in raw.labels], dtype=np.int64),
+        class_names=tuple(names),
+        groups={kind: of_kind for kind, of_kind in raw.groups.items() if any(of_kind)},
+        own_split=raw.splits if raw.splits is not None and any(raw.splits) else (),
+        notes=raw.notes,
+        warnings=raw.warnings,
+        where=raw.where,
+    )
