@@ -13,8 +13,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..training.common.parser import Parser, make_parser, parse
 from .cli import COMMANDS
-from .common.parser import Parser, make_parser, parse
 
 _PATHS = ("FILE", "PATH", "DIR", "FOLDER", "OUT", "SCRIPT", "DATA", "CONFIG", "RESUME")
 """What the help calls a value that is a path."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from ..training.common.json_records import json_schema
+from ..training.common.parser import Parser, make_parser, parse
 from ..training.common.plan_file import PLAN_SCHEMA_VERSION, LaunchPlan
-from .common.parser import Parser, make_parser, parse
 from .doctor.check import DOCTOR_SCHEMA_VERSION, Report
 from .hardware.record import SCHEMA_VERSION, Hardware
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ...training.common.errors import EXIT_INTERRUPTED, UserError
-from ..common.parser import Parser, make_parser, parse
+from ...training.common.parser import Parser, make_parser, parse
 from ..hardware.detect import load_hardware
 from ..plan.options import add_intent, intent_of
 from .check import Check, DoctorContext, Report, State, make_report, skipped

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ..common.parser import Parser, make_parser, parse
+from ...training.common.parser import Parser, make_parser, parse
 from .detect import load_hardware
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...training.common.errors import UserError, nearest
-from ..common.parser import Parser, make_parser, parse
+from ...training.common.parser import Parser, make_parser, parse
 from ..common.paths import TRAIN_SCRIPT
 from .command import add_launch_options, start
 

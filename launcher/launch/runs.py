@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...training.common.errors import UserError
-from ..common.parser import Parser, make_parser, parse
+from ...training.common.parser import Parser, make_parser, parse
 
 SCHEMA_VERSION = 1
 _TAIL_BYTES = 1 << 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ..common.parser import Parser, make_parser, parse
+from ...training.common.parser import Parser, make_parser, parse
 from ..hardware.detect import load_hardware
 from .options import add_intent, intent_of
 

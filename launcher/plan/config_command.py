@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...training.common.errors import UserError
+from ...training.common.parser import Parser, make_parser, parse
 from ...training.common.plan_file import LaunchPlan
-from ..common.parser import Parser, make_parser, parse
 from ..common.paths import train_script
 from ..hardware.detect import load_hardware
 from .options import add_intent, intent_of

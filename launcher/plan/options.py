@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any, get_args
 
 from ...training.common.errors import flag_of
-from ..common.parser import Parser
+from ...training.common.parser import Parser
 
 if TYPE_CHECKING:
     from .records import MergedIntent

@@ -256,8 +256,8 @@ def test_a_script_of_several_runs_finds_each_by_its_name(ends: Callable[..., lis
 def test_a_resumed_run_that_crashes_before_it_begins_is_resumed_again(
     ends: Callable[..., list[GroupStart]], folder: Path
 ) -> None:
-    from slipway.launcher.common.parser import make_parser
     from slipway.launcher.launch.command import add_launch_options, start
+    from slipway.training.common.parser import make_parser
 
     parser = make_parser("launch", "")
     add_launch_options(parser)

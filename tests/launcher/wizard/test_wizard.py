@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from slipway.launcher import cli
-from slipway.launcher.common.parser import make_parser, parse
 from slipway.launcher.common.paths import TRAIN_SCRIPT
 from slipway.launcher.plan import accelerate_config
 from slipway.launcher.plan.make_plan import Intent, make_plan
@@ -23,6 +22,7 @@ from slipway.launcher.wizard.answers import given_answers as said
 from slipway.launcher.wizard.conversation import converse
 from slipway.launcher.wizard.destination import default_path
 from slipway.launcher.wizard.dialogue import Dialogue, Quit
+from slipway.training.common.parser import make_parser, parse
 from tests.launcher.helpers import assert_one_line_error
 from tests.launcher.machines import FOLDER, machines
 from tests.launcher.plans import golden_plans

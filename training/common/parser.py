@@ -1,4 +1,4 @@
-"""Parsers of the launcher's commands: an error is one line that names the nearest right option."""
+"""Parsers of the commands: an error is one line that names the nearest right option."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ...training.common.errors import UserError, nearest
+from .errors import UserError, nearest
 
 
 class Parser(argparse.ArgumentParser):
