@@ -46,6 +46,8 @@ class LandmarkData:
     """A data set of clips from a reader or a generator, before it is split. Clips stand in the order of their source."""
 
     name: str
+    source: Sequence[str] = ()
+    """The names of the files or of the folder that the clips come from, without their places; empty: `name`."""
     source_format: str
     """The reader's name, or the generator's."""
     layout: LandmarkLayout

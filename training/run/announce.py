@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from torch import nn
@@ -10,6 +11,7 @@ from torch import nn
 from ..config.plan import Plan
 from ..config.recipe import Recipe
 from ..data.prepared.prepare import Preparation
+from ..data.prepared.prepared import DataFacts
 from ..data.specs import SYNTHETIC
 from ..devices.manager import DeviceManager, describe_idle_devices
 from ..loop.trainer import Trainer
@@ -51,9 +53,8 @@ def report_decisions(
     recipe: Recipe,
     plan: Plan,
     settings: dict[str, str],
-    notes: tuple[str, ...],
 ) -> None:
-    """Report the batch rule, a fall-back to one device, a refusal to compile, notes on the data, settings of the device."""
+    """Report the batch rule, a fall-back to one device, a refusal to compile, settings of the device."""
     resolved = recipe.resolved
     processes = f"{resolved.num_processes} process{'es' if resolved.num_processes > 1 else ''}"
     decisions = [
@@ -85,7 +86,6 @@ def report_decisions(
         named = f" ({backend})" if backend else ""
         reason = f"the launch asks for torch.compile{named}, but {why}: steps run as written"
         decisions.append(Decision(kind="not_compiled", reason=reason, warning=True, fields={"backend": backend}))
-    decisions += [Decision(kind="data_note", reason=note, fields={}) for note in notes]
     decisions += [
         Decision(kind="device_setting", reason=f"{name} {reason}", fields={"setting": name})
         for name, reason in settings.items()
@@ -131,6 +131,16 @@ def describe_preparation(preparation: Preparation, source: str) -> tuple[Decisio
         reason = f"the cached data are damaged and were prepared anew: {preparation.damaged}"
         decisions.insert(0, Decision(kind="damaged_data_cache", reason=reason, warning=True, fields={}))
     return tuple(decisions)
+
+
+def describe_data(facts: DataFacts) -> tuple[Decision, ...]:
+    """Return the decisions that report what was understood of a data set, what was decided, and what is doubtful."""
+    understood = facts.understood
+    return (
+        Decision(kind="data_understood", reason=str(understood), fields=asdict(understood)),
+        *(Decision(kind="data_note", reason=note, fields={}) for note in facts.notes),
+        *(Decision(kind="data_doubt", reason=doubt, warning=True, fields={}) for doubt in facts.warnings),
+    )
 
 
 def _remarks(model: nn.Module, *, num_samples: int, num_steps: int, num_processes: int) -> Iterator[Decision]:

@@ -40,7 +40,7 @@ from ..storage.run_folder import RUN_SCHEMA_VERSION, folder_name
 from ..tasks.fingerprint import model_fingerprint
 from ..tasks.sign import SignTask
 from ..tasks.task import Task
-from .announce import announce_run, compare_batches, describe_preparation, report_decisions
+from .announce import announce_run, compare_batches, describe_data, describe_preparation, report_decisions
 from .open_run import OpenRun, open_run, restore_run
 from .planning import accelerate_says, make_plan
 from .provenance import script_commit, slipway_commit, versions
@@ -153,10 +153,9 @@ def _train(
 ) -> dict[str, Any]:
     asked = make_config(type(config), what_was_asked(settings))
     base, options = config.make_recipe(task), asked.values_for(task)
-    notes: tuple[str, ...] = ()
     prepared: tuple[Decision, ...] = ()
     if task is None:
-        task, prepared, notes = _make_sign_task(config, ranks)
+        task, prepared = _make_sign_task(config, ranks)
     if task.num_samples("train") == 0:
         raise UserError(f"{_data_name(task)}: no sample to train on")
     model = build_model(task, base)
@@ -202,7 +201,7 @@ def _train(
             announce_run(trainer, run.name)
             for decision in (*prepared, *compare_batches(planned_batch, run.recipe)):
                 observers.on_decision(decision)
-            report_decisions(observers, config, run.recipe, plan, device_settings, notes)
+            report_decisions(observers, config, run.recipe, plan, device_settings)
             restore_run(run, trainer, observers, ranks)
             return trainer.run()
         except BaseException as error:
@@ -261,11 +260,11 @@ def make_task(config: TrainingConfig) -> Task:
     return _make_sign_task(config, Ranks.alone())[0]
 
 
-def _make_sign_task(config: TrainingConfig, ranks: Ranks) -> tuple[Task, tuple[Decision, ...], tuple[str, ...]]:
-    """Return the task of a config, with how this rank prepared its data, if it did, and notes on the data."""
+def _make_sign_task(config: TrainingConfig, ranks: Ranks) -> tuple[Task, tuple[Decision, ...]]:
+    """Return the task of a config, with how this rank prepared its data, if it did, and what was understood of them."""
     data, preparation = prepare_data_once(config.data_spec, config.seed, ranks, use_cache=config.data_cache)
     prepared = () if preparation is None else describe_preparation(preparation, config.data)
-    return SignTask(data, config.model_spec), prepared, data.facts.notes
+    return SignTask(data, config.model_spec), (*prepared, *describe_data(data.facts))
 
 
 def _make_record(run: OpenRun, options: dict[str, Any], settings: Level, plan: Plan, task: Task) -> dict[str, Any]:

@@ -62,6 +62,7 @@ def one_hand(num_coords: int = 2) -> LandmarkLayout:
         scale=(_PALM,),
         mirror=tuple(range(HAND_POINTS)),
         parts=((0, HAND_POINTS, 0),),
+        title="hand",
     )
 
 
@@ -75,13 +76,19 @@ def two_hands(num_coords: int = 2) -> LandmarkLayout:
         scale=tuple((hand[_PALM[0]], hand[_PALM[1]]) for hand in (left, right)),
         mirror=(*right, *left),
         parts=tuple((hand.start, hand.stop, hand.start) for hand in (left, right)),
+        title="both hands",
     )
 
 
 def pose(num_coords: int = 3) -> LandmarkLayout:
     """Return the layout of MediaPipe's 33 pose landmarks."""
     return LandmarkLayout(
-        num_landmarks=POSE_POINTS, num_coords=num_coords, center=_SHOULDERS, scale=(_SHOULDERS,), mirror=_POSE_MIRROR
+        num_landmarks=POSE_POINTS,
+        num_coords=num_coords,
+        center=_SHOULDERS,
+        scale=(_SHOULDERS,),
+        mirror=_POSE_MIRROR,
+        title="pose",
     )
 
 
@@ -97,6 +104,7 @@ def pose_and_hands(num_coords: int = 2, *, lips: bool = False) -> LandmarkLayout
         scale=(_SHOULDERS,),
         mirror=(*_POSE_MIRROR, *right, *left, *lips_mirror),
         parts=tuple((hand.start, hand.stop, hand.start) for hand in (left, right)),
+        title="pose, both hands, lips" if lips else "pose, both hands",
     )
 
 

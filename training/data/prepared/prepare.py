@@ -43,6 +43,7 @@ def prepare_data(spec: DataSpec, seed: int) -> PreparedData:
     # Imported here: data from the cache do not need them.
     from ..normalise import normalise_clips
     from ..splits.split import split
+    from ..understanding.summary import summarise
 
     data = _read(spec)
     splits = split(data, spec, seed=seed)
@@ -59,6 +60,8 @@ def prepare_data(spec: DataSpec, seed: int) -> PreparedData:
         layout=data.layout,
         split_mode=splits.mode,
         notes=(*data.notes, *splits.notes),
+        warnings=tuple(data.warnings),
+        understood=summarise(data),
         fingerprint=_fingerprint(store, splits),
     )
     indices = {name: torch.from_numpy(getattr(splits, name)) for name in SPLITS}

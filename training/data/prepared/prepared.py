@@ -11,6 +11,7 @@ import torch
 
 from ...common.conversion import from_mapping
 from ..landmarks import SPLITS, LandmarkLayout
+from ..understanding.summary import Understood
 from .store import RaggedStore
 
 
@@ -26,6 +27,9 @@ class DataFacts:
     split_mode: str
     notes: tuple[str, ...]
     """Decisions of reading and splitting, one sentence each."""
+    warnings: tuple[str, ...]
+    """What is doubtful in the data or their split, one sentence each."""
+    understood: Understood
     fingerprint: str
     """A hash of the samples and their split, to compare hosts."""
 

@@ -40,6 +40,8 @@ class RawClips:
     """The parts of a body in the order in which their points stand, such as ("face", "left_hand", "pose", "right_hand")."""
     number_names: Sequence[str] | None = None
     """The name of each number of a frame, such as a column's."""
+    files: Sequence[str] = ()
+    """The names of the files that were read, if they are few; empty: the name of the source."""
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     where: Callable[[int], str]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 
 from ...common.errors import UserError
@@ -16,7 +19,16 @@ from ..text import natural_key
 def read_landmarks(source: str, reading: Reading | None = None) -> LandmarkData:
     """Return the data set of a path, or of a name on the Hub, understood as `reading` says. Raises `UserError`."""
     reading = reading or Reading()
-    return understand(read_raw(source, reading), reading)
+    data = understand(read_raw(source, reading), reading)
+    return data if data.source else replace(data, source=(_name_of(source),))
+
+
+def _name_of(source: str) -> str:
+    """Return the last name of a path, of a folder that of the one to which links lead; a data set's name as it is."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path.resolve().name
+    return path.name if path.exists() else source
 
 
 def understand(raw: RawClips, reading: Reading) -> LandmarkData:
@@ -52,6 +64,7 @@ def understand(raw: RawClips, reading: Reading) -> LandmarkData:
     values[np.isnan(values).any(axis=2)] = np.nan
     return LandmarkData(
         name=raw.name,
+        source=tuple(raw.files),
         source_format=raw.source_format,
         layout=layout,
         values=values,
