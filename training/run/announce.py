@@ -135,9 +135,9 @@ def describe_preparation(preparation: Preparation, source: str) -> tuple[Decisio
 
 def describe_data(facts: DataFacts) -> tuple[Decision, ...]:
     """Return the decisions that report what was understood of a data set, what was decided, and what is doubtful."""
-    understood = facts.understood
+    understood = () if facts.understood is None else (facts.understood,)
     return (
-        Decision(kind="data_understood", reason=str(understood), fields=asdict(understood)),
+        *(Decision(kind="data_understood", reason=str(one), fields=asdict(one)) for one in understood),
         *(Decision(kind="data_note", reason=note, fields={}) for note in facts.notes),
         *(Decision(kind="data_doubt", reason=doubt, warning=True, fields={}) for doubt in facts.warnings),
     )

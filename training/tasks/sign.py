@@ -127,7 +127,7 @@ class SignTask(ClassificationTask):
             "split": self._facts.split_mode,
             "fingerprint": self._facts.fingerprint,
             "frames_longest": int(self._lengths.max()),
-            "understood": asdict(self._facts.understood),
+            "understood": None if self._facts.understood is None else asdict(self._facts.understood),
         }
 
     def prediction_spec(self) -> Mapping[str, Any]:

@@ -27,11 +27,12 @@ class DataFacts:
     split_mode: str
     notes: tuple[str, ...]
     """Decisions of reading and splitting, one sentence each."""
-    warnings: tuple[str, ...]
-    """What is doubtful in the data or their split, one sentence each."""
-    understood: Understood
     fingerprint: str
     """A hash of the samples and their split, to compare hosts."""
+    warnings: tuple[str, ...] = ()
+    """What is doubtful in the data or their split, one sentence each."""
+    understood: Understood | None = None
+    """What was understood of them; None for samples that no reader and no generator made."""
 
 
 @dataclass(frozen=True, kw_only=True)
