@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
+from ..common.errors import UserError, flag_of
 from ..config.recipe import check
 
 SplitMode = Literal["auto", "stratified", "signer", "own"]
@@ -36,7 +37,7 @@ class Reading:
     signer: str | None = None
     """The column of the signer; None: one with a usual name."""
     group: str | None = None
-    """`recording`, `view`, or a column: clips with the same value there are not split."""
+    """`signer`, `recording`, `view`, `blocks` or a column: clips with the same value there are in one split."""
     encoding: str | None = None
     """The encoding of text files; None: UTF-8."""
 
@@ -48,11 +49,37 @@ class DataSpec:
     source: str = SYNTHETIC
     reading: Reading = dataclasses.field(default_factory=Reading)
     split: SplitMode = "auto"
-    train_ratio: float = 0.7
+    train_ratio: float | None = None
+    """The share of the training clips, of which the others are half validation and half test; None: .8 below 1,000 clips,
+    .7 from there on."""
     duplicates: Duplicates = "drop"
+    folds: int | None = None
+    """The parts of a cross-validation, each of which is the test of one run."""
+    fold: int | None = None
+    """The part that is the test of this run, from 0."""
+    leave_out: str | None = None
+    """A kind of group, such as `signer`, each value of which is the test of one run."""
+    held_out: str | None = None
+    """The value that is the test of this run."""
 
     def __post_init__(self) -> None:
-        check(0 < self.train_ratio < 1, "data", "train_ratio", self.train_ratio, "between 0 and 1")
+        ratio, folds = self.train_ratio, self.folds
+        check(ratio is None or 0 < ratio < 1, "data", "train_ratio", ratio, "between 0 and 1")
+        check(folds is None or folds >= 2, "data", "folds", folds, "at least 2")
+        in_folds = self.fold is None or (folds is not None and 0 <= self.fold < folds)
+        check(in_folds, "data", "fold", self.fold, "one of the folds, from 0")
+        check(self.held_out is None or self.leave_out is not None, "data", "held_out", self.held_out, "with leave_out")
+        if folds is not None and self.leave_out is not None:
+            raise UserError("--folds and --leave-out each say what the tests are: give one of them")
+        for option in ("folds", "leave_out"):
+            if getattr(self, option) is not None and self.split == "own":
+                raise UserError(
+                    f"--split own contradicts {flag_of(option)}, which makes its own tests: give one of them"
+                )
+
+    def with_test(self, value: int | str) -> DataSpec:
+        """Return the spec of the run whose test is a fold, or a value of the group that is left out."""
+        return dataclasses.replace(self, **{"fold" if self.folds is not None else "held_out": value})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)

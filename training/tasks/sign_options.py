@@ -98,7 +98,9 @@ class SignOptions:
     label: str | None = option(Reading.label, SIGN, "column of the class; found by its name unless given")
     signer: str | None = option(Reading.signer, SIGN, "column of the signer; found by its name unless given")
     group: str | None = option(
-        Reading.group, SIGN, "what is never split: signer, recording, view, or a column of the data"
+        Reading.group,
+        SIGN,
+        "what is never split: signer, recording, view, a column of the data, or blocks (runs of alike rows)",
     )
     encoding: str | None = option(
         Reading.encoding, SIGN, "encoding of text files, such as cp949 or shift_jis; UTF-8 unless given"
@@ -106,8 +108,11 @@ class SignOptions:
     split: SplitMode = option(
         DataSpec.split, SIGN, "how to split the data; auto: the data's own split if there is one, else stratified"
     )
-    train_ratio: float = option(
-        DataSpec.train_ratio, SIGN, "share of the samples to train on; validation and test get half of the rest each"
+    train_ratio: float | None = option(
+        DataSpec.train_ratio,
+        SIGN,
+        "share of the samples to train on; validation and test get half of the rest each; .8 below 1,000 clips and .7 "
+        "from there on unless given",
     )
     duplicates: Duplicates = option(
         DataSpec.duplicates, SIGN, "exact duplicates: drop all but the first, or keep them in the same split"
@@ -149,7 +154,8 @@ class SignOptions:
     def sign_task(self) -> TaskSpec:
         """Sign recognition as these options describe it, wherever its data are stored."""
         data = dataclasses.asdict(self.data_spec)
-        of_split = {name: data[name] for name in ("split", "train_ratio", "duplicates")}
+        of_split = {name: value for name, value in data.items() if name not in ("source", "reading")}
+        of_split["group"] = self.group
         return TaskSpec(name="sign", options={"data": of_split, "model": dataclasses.asdict(self.model_spec)})
 
     def change_stage_options(self, options: Any) -> Any:

@@ -15,6 +15,8 @@ from ..specs import DataSpec
 
 _TRAIN, _VALIDATION, _TEST = range(3)
 _DROPPED = -1
+_SMALL = 1000
+"""Clips from which on less than .8 of the data are enough to train on."""
 _SIGNER_DRAWS = 8
 """Random assignments of signers that are tried; few, so that seeds still differ if one assignment fits best."""
 
@@ -58,7 +60,8 @@ def split(data: LandmarkData, spec: DataSpec, *, seed: int) -> Splits:
         mode = "own" if len(np.unique(clips.own[clips.own >= 0])) > 1 else "stratified"
     notes: list[str] = []
     rng = np.random.default_rng(seed % (1 << 63))
-    held_out = (1.0 - spec.train_ratio) / 2.0
+    ratio = spec.train_ratio or (0.8 if len(data) < _SMALL else 0.7)
+    held_out = (1.0 - ratio) / 2.0
     if mode == "own":
         parts = _own(data, clips, drop, notes)
         _complete(parts, clips, held_out, rng, notes)

@@ -141,17 +141,17 @@ def test_the_seed_alone_decides_in_any_process() -> None:
     np.testing.assert_array_equal(first.test, again.test)
     assert first.test.tolist() != other.test.tolist()
     code = (
-        "from tests.training.data.test_splits import make_data, split; "
+        "from tests.training.data.splits.test_split import make_data, split; "
         "print(split(make_data(range(40), [index % 4 for index in range(40)]), seed=3).test.tolist())"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3]
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[4]
     )
     assert run.stdout.strip() == str(first.test.tolist())
 
 
 def test_small_classes_stay_in_train_and_are_counted() -> None:
-    splits = split(make_data(range(13), [0] * 10 + [1, 2, 2]), seed=0)
+    splits = split(make_data(range(13), [0] * 10 + [1, 2, 2]), train_ratio=0.7, seed=0)
     assert {10, 11, 12} <= set(splits.train.tolist())
     assert sizes(splits) == (10, 1, 2)
     assert "2 classes with fewer than 3 different clips (3 clips) kept in train" in splits.notes
@@ -190,11 +190,13 @@ def test_copies_of_two_classes_are_kept_together_and_noted() -> None:
 
 def test_the_own_split_is_taken_where_there_is_one_and_completed_from_train() -> None:
     data = make_data(range(60), [0] * 60, splits=["train"] * 40 + ["test"] * 20)
-    splits = split(data, seed=0)
+    splits = split(data, train_ratio=0.7, seed=0)
     assert splits.mode == "own"
     assert splits.test.tolist() == list(range(40, 60))
     assert sizes(splits) == (34, 6, 20), "15 % of train are validation"
-    no_test = split(make_data(range(60), [0] * 60, splits=["train"] * 40 + ["validation"] * 20), seed=0)
+    no_test = split(
+        make_data(range(60), [0] * 60, splits=["train"] * 40 + ["validation"] * 20), train_ratio=0.7, seed=0
+    )
     assert sizes(no_test) == (34, 20, 6)
     whole = split(make_data(range(3), [0] * 3, splits=["train", "validation", "test"]), seed=0)
     assert [part.tolist() for part in parts(whole)] == [[0], [1], [2]]
@@ -238,7 +240,7 @@ def test_each_of_three_signers_is_left_out_by_one_of_three_consecutive_seeds() -
 
 def test_with_two_signers_validation_is_taken_from_the_training_signer() -> None:
     signers = np.array(["x"] * 40 + ["y"] * 20)
-    splits = split(make_data(range(60), [0] * 60, signers), mode="signer", seed=1)
+    splits = split(make_data(range(60), [0] * 60, signers), mode="signer", train_ratio=0.7, seed=1)
     assert set(signers[splits.test]) == {"y"}
     assert sizes(splits) == (34, 6, 20)
     assert "two signers only" in said(splits)
@@ -247,7 +249,7 @@ def test_with_two_signers_validation_is_taken_from_the_training_signer() -> None
 def test_many_signers_come_near_the_shares() -> None:
     signers = np.repeat([f"s{number:02d}" for number in range(20)], 10)
     data = make_data(range(200), [0] * 200, signers)
-    draws = [split(data, mode="signer", seed=seed) for seed in range(2)]
+    draws = [split(data, mode="signer", train_ratio=0.7, seed=seed) for seed in range(2)]
     for splits in draws:
         assert sizes(splits) == (140, 30, 30)
     assert draws[0].test.tolist() != draws[1].test.tolist()
