@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
+import unicodedata
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +32,38 @@ _SPLIT_NAMES = {
     "": "",
 }
 _MISSING = frozenset(("", "?", "nan", "na", "null", "none"))
+_STRAYS = frozenset(
+    ("__pycache__", "__macosx", "logs", "thumbs.db", "desktop.ini", "@eadir", "lost+found", "$recycle.bin")
+)
+
+
+def nfc(text: str) -> str:
+    """Return a text in the Unicode form NFC, in which equal names are equal: macOS writes the names of files in NFD."""
+    return unicodedata.normalize("NFC", text)
+
+
+def is_stray(name: str) -> bool:
+    """Return whether a file or a folder is one that tools leave behind: `.DS_Store`, `._0.npy`, `Logs`, `Thumbs.db`."""
+    return name.startswith((".", "~$")) or name.lower() in _STRAYS
+
+
+def entries(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the names of the folders and of the files in a folder as the disk has them, in natural order, without strays.
+
+    Reads the folder once and asks for no file's size. A name as the disk has it may be NFD: `nfc` before comparing it.
+    """
+    folders: list[str] = []
+    files: list[str] = []
+    with os.scandir(folder) as found:
+        for entry in found:
+            if not is_stray(entry.name):
+                (folders if entry.is_dir() else files).append(entry.name)
+    return sorted(folders, key=natural_key), sorted(files, key=natural_key)
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder in natural order, without strays."""
+    return [folder / name for name in entries(folder)[0]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +139,7 @@ def header_of(path: Path) -> list[str]:
 
 def find_column(header: Sequence[str], names: Sequence[str]) -> int | None:
     """Return the index of the first of `names` in a header, or `None`; case, spaces, `_` and `-` do not matter."""
-    plain = [re.sub(r"[\s_-]", "", cell).lower() for cell in header]
+    plain = [re.sub(r"[\s_-]", "", nfc(cell)).lower() for cell in header]
     return next((plain.index(name) for name in names if name in plain), None)
 
 
@@ -142,15 +176,15 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     >>> sorted(["seq10", "seq2"], key=natural_key)
     ['seq2', 'seq10']
     """
-    pieces = re.findall(r"[0-9]+|[^0-9]+", text)
+    pieces = re.findall(r"[0-9]+|[^0-9]+", nfc(text))
     return tuple((0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in pieces)
 
 
 def plain_label(value: object) -> str:
-    """Return a label as text: the whole number 3.0 is "3"."""
+    """Return a label as text in NFC: the whole number 3.0 is "3"."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    text = (value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)).strip()
+    text = nfc(value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)).strip()
     return text[:-2] if re.fullmatch(r"-?[0-9]+\.0", text) else text
 
 
@@ -193,9 +227,5 @@ def only_file(files: Sequence[Path], folder: Path, kind: str) -> Path:
 
 
 def files_with(folder: Path, *suffixes: str) -> list[Path]:
-    """Return the files of a folder with one of the given endings, sorted, without hidden ones."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in suffixes and path.is_file() and not path.name.startswith(".")
-    )
+    """Return the files of a folder with one of the given endings, in natural order, without strays."""
+    return [folder / name for name in entries(folder)[1] if name.lower().endswith(suffixes)]

@@ -14,7 +14,6 @@ from slipway.training.data.landmarks import LandmarkData
 from slipway.training.data.layouts import mediapipe as layouts
 from slipway.training.data.readers import hub
 from slipway.training.data.specs import Reading
-from slipway.training.data.text import natural_key
 from slipway.training.data.understanding.understand import read_landmarks
 
 
@@ -331,13 +330,6 @@ def test_a_name_that_is_no_path_is_looked_for_on_the_hub(monkeypatch: pytest.Mon
     assert data.name == "signs"
     assert_is_rows(data)
     assert not any(data.own_split), "a lone train split is no split"
-
-
-# names
-
-
-def test_numbers_in_names_sort_as_numbers() -> None:
-    assert sorted(["b10", "b9", "a", "10", "9"], key=natural_key) == ["9", "10", "a", "b9", "b10"]
 
 
 # real data
