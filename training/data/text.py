@@ -6,7 +6,6 @@ import csv
 import os
 import re
 import unicodedata
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,20 +199,6 @@ def split_of_file(path: Path) -> str:
     """Return the split in the name of a file or folder (`test_words.csv`), or an empty string."""
     words = re.findall(r"[a-z]+", path.stem.lower())
     return next((_SPLIT_NAMES[word] for word in words if word in _SPLIT_NAMES), "")
-
-
-def load_arrays(file: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an `.npz` by name, or that of an `.npy` under an empty name; never unpickles anything."""
-    try:
-        loaded = np.load(file, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"": loaded}
-        with loaded:
-            return {key: loaded[key] for key in loaded.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        if str(error).startswith("Object arrays"):
-            raise UserError(f"{file}: holds pickled objects, which are not read; store arrays of numbers") from None
-        raise UserError(f"{file}: is not a complete {file.suffix} file of NumPy") from None
 
 
 def only_file(files: Sequence[Path], folder: Path, kind: str) -> Path:

@@ -9,7 +9,8 @@ import numpy as np
 
 from ....common.errors import UserError
 from ...specs import Reading
-from ...text import load_arrays, natural_key, split_of_file
+from ...text import natural_key, split_of_file
+from ..numpy_files import load_arrays
 from ..raw import RawClips, raw_clips
 
 NAME = "frame_folders"

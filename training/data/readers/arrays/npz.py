@@ -15,11 +15,11 @@ from ...text import (
     SPLIT_COLUMNS,
     files_with,
     find_column,
-    load_arrays,
     only_file,
     plain_label,
     split_name,
 )
+from ..numpy_files import load_arrays
 from ..raw import RawClips, raw_clips
 
 NAME = "npz"
