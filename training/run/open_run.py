@@ -13,7 +13,7 @@ from typing import Any
 from ..common.errors import UserError
 from ..common.run_names import read_record
 from ..config.plan import Plan
-from ..config.recipe import MixedPrecision, Recipe
+from ..config.recipe import Recipe
 from ..devices.ranks import Ranks
 from ..loop.state import broadcast_checkpoint
 from ..loop.trainer import Trainer
@@ -25,6 +25,7 @@ from ..tasks.task import Task
 from .old_records import recipe_of_record
 from .resume import Found, continued_recipe, differences_of, find_run, folder_to_resume, is_finished
 from .training_config import TrainingConfig
+from .world import World
 
 _LOCK_WAIT_SECONDS = 15.0
 """Time for a killed process of this run to end."""
@@ -57,17 +58,17 @@ def open_run(
     config: TrainingConfig,
     name: str,
     base: Recipe,
-    mixed_precision: MixedPrecision,
+    world: World,
     task: Task,
     plan_for: Callable[[Recipe], Plan],
-    ranks: Ranks,
     stack: ExitStack,
 ) -> OpenRun:
     """Return the run, on every rank; rank 0 holds its lock until `stack` is closed. A refusal leaves no folder.
 
-    `mixed_precision` is what a new run trains in; that of the config is what was asked for. Raises `UserError` on every rank
-    if there is nothing to resume, the recipe differs, the folder cannot be made or another process writes there.
+    The precision of the world is what a new run trains in; that of the config is what was asked for. Raises `UserError` on
+    every rank if there is nothing to resume, the recipe differs, the folder cannot be made or another process writes there.
     """
+    ranks = world.ranks
     found, error = None, None
     if ranks.is_main and config.resume is not None:
         try:
@@ -76,7 +77,7 @@ def open_run(
             error = caught
     ranks.raise_on_all_ranks(error)
     record = json.loads(ranks.broadcast_text(json.dumps(found.record if found else None)))
-    recipe = base.resolve(ranks.size, mixed_precision)
+    recipe = base.resolve(world.num_processes, world.mixed_precision)
     differences: list[str] = []
     if record:
         recipe, differences = continued_recipe(

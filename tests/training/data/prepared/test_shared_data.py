@@ -93,9 +93,10 @@ def test_without_the_cache_nothing_is_written_there(source: Path, own_cache: Pat
 
 def share(source: Path, output: Path, use_cache: bool) -> int:
     """Train a step in this rank, and write what the rank has mapped."""
+    import slipway.training.run.one_run
     import slipway.training.run.train
 
-    own = slipway.training.run.train.prepare_data_once
+    own = slipway.training.run.one_run.prepare_data_once
 
     def recorded(*arguments: Any, **options: Any) -> Any:
         data, preparation = own(*arguments, **options)
@@ -107,7 +108,7 @@ def share(source: Path, output: Path, use_cache: bool) -> int:
         (output / f"{os.environ['RANK']}.json").write_text(text, encoding="utf-8")
         return data, preparation
 
-    slipway.training.run.train.prepare_data_once = recorded
+    slipway.training.run.one_run.prepare_data_once = recorded
     options = {**SMALL, "data": str(source), "runs_dir": str(output / "runs"), "data_cache": use_cache}
     slipway.training.run.train.train(TrainingConfig(**options))
     return 0

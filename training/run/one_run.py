@@ -1,0 +1,194 @@
+"""One run in a world that stands, from its data to its result: task, recipe, plan, folder, training."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..common.errors import UserError
+from ..common.settings import Level
+from ..config.intervals import Interval
+from ..config.plan import Plan
+from ..config.recipe import Recipe
+from ..config.settings import make_config, what_was_asked
+from ..data.prepared.shared_data import prepare_data_once
+from ..devices.interruption import Interrupted
+from ..devices.manager import DeviceManager
+from ..devices.ranks import Ranks
+from ..devices.watchdog import Watchdog
+from ..loop.saver import Saving
+from ..loop.trainer import Trainer, build_model
+from ..observers.events import Decision, Observers, RunEnd
+from ..observers.first_step import FirstStep
+from ..observers.journal import Journal
+from ..observers.launch_mark import LaunchMark
+from ..observers.profiling.sections import UNMARKED, Sections
+from ..observers.record import RunRecord
+from ..observers.runtime import Runtime
+from ..storage.run_folder import RUN_SCHEMA_VERSION, folder_name
+from ..tasks.fingerprint import model_fingerprint
+from ..tasks.sign import SignTask
+from ..tasks.task import Task
+from .announce import announce_run, compare_batches, describe_data, describe_preparation, report_decisions
+from .open_run import OpenRun, open_run, restore_run
+from .planning import make_plan
+from .provenance import script_commit, slipway_commit, versions
+from .training_config import TrainingConfig
+from .world import World, hang_seconds
+
+
+def train_once(config: TrainingConfig, settings: Level, task: Task | None, world: World) -> dict[str, Any]:
+    """Train one run from its data to its test in a world that stands; return its result. All ranks must call it."""
+    ranks, observers = world.ranks, world.observers
+    asked = make_config(type(config), what_was_asked(settings))
+    base, options = config.make_recipe(task), asked.values_for(task)
+    prepared: tuple[Decision, ...] = ()
+    if task is None:
+        task, prepared = make_sign_task(config, ranks)
+    if task.num_samples("train") == 0:
+        raise UserError(f"{_data_name(task)}: no sample to train on")
+    model = build_model(task, base)
+    base = _with_fingerprints(base, task.data_fingerprint(), model_fingerprint(model))
+    name = config.experiment_name or folder_name(f"{_data_name(task)}-{Path(config.stages_config).stem}")
+    with ExitStack() as stack:
+        device_settings = DeviceManager.optimize_for_device(ranks.device, allow_tf32=config.tf32)
+        run = open_run(
+            asked,
+            name,
+            base,
+            world,
+            task,
+            plan_for=lambda recipe: make_plan(config, recipe, ranks, settings),
+            stack=stack,
+        )
+        if run.result is not None:
+            reason = f"{run.name} is finished: nothing is left to train"
+            observers.on_decision(Decision(kind="finished", reason=reason, fields={}))
+            observers.on_run_end(RunEnd(result=run.result, folder=run.shared_folder))
+            return run.result
+        plan = run.plan
+        record = _keep_record(run, partial(_make_record, run, options, settings, plan, task), observers, ranks)
+        sections = _start_profiling(config, run, observers, ranks)
+        try:
+            trainer = Trainer(
+                task=task,
+                recipe=run.recipe,
+                plan=plan,
+                runtime=Runtime(
+                    ranks=ranks,
+                    observer=observers,
+                    watchdog=Watchdog(run.shared_folder, ranks.rank, hang_seconds(config)),
+                    sections=sections,
+                    stop=world.stop,
+                ),
+                saving=Saving(
+                    folder=run.folder, every=Interval.parse(config.save_every, "save_every"), keep=config.keep
+                ),
+                model=model,
+            )
+            announce_run(trainer, run.name)
+            for decision in (*prepared, *compare_batches(world.planned_batch, run.recipe)):
+                observers.on_decision(decision)
+            report_decisions(observers, config, run.recipe, plan, device_settings)
+            restore_run(run, trainer, observers, ranks)
+            return trainer.run()
+        except BaseException as error:
+            if record:
+                stopped = isinstance(error, (KeyboardInterrupt, Interrupted))
+                reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+                reason = "; ".join([reason, *getattr(error, "__notes__", ())])
+                record.end("interrupted" if stopped else "failed", error=reason)
+            raise
+
+
+def _with_fingerprints(recipe: Recipe, data: str, model: str) -> Recipe:
+    return replace(recipe, task=replace(recipe.task, data_fingerprint=data, model_fingerprint=model))
+
+
+def _keep_record(
+    run: OpenRun, make_content: Callable[[], dict[str, Any]], observers: Observers, ranks: Ranks
+) -> RunRecord | None:
+    """Begin `run.json` and the journal on the rank that writes. Raises `UserError` on every rank if they cannot be written."""
+    record, error = None, None
+    if run.folder is not None:
+        try:
+            record = RunRecord(run.folder / "run.json", make_content())
+            observers.add(record)
+            observers.add(Journal(run.folder / "events.jsonl"))
+            observers.add(LaunchMark(os.environ.get("SLIPWAY_LAUNCH_FOLDER"), run.folder))
+            observers.add(FirstStep(observers))
+        except UserError as caught:
+            error = caught
+            if record is not None:
+                record.end("failed", error=str(caught))
+    ranks.raise_on_all_ranks(error)
+    return record
+
+
+def _start_profiling(config: TrainingConfig, run: OpenRun, observers: Observers, ranks: Ranks) -> Sections:
+    """Add a profiler to the observers of this rank, if one is asked for; return the sections that the loop marks."""
+    if not config.profile:
+        return UNMARKED
+    # Imported here, because it imports much of torch.
+    from ..observers.profiling.profiler import Profiler
+
+    profiler = Profiler(
+        run.shared_folder, rank=ranks.rank, device=ranks.device, num_steps=config.profile_steps, observer=observers
+    )
+    observers.add(profiler)
+    return profiler.sections
+
+
+def _data_name(task: Task) -> str:
+    return str(task.describe().get("data", task.name))
+
+
+def make_sign_task(config: TrainingConfig, ranks: Ranks) -> tuple[Task, tuple[Decision, ...]]:
+    """Return the task of a config, with how this rank prepared its data, if it did, and what was understood of them."""
+    data, preparation = prepare_data_once(config.data_spec, config.seed, ranks, use_cache=config.data_cache)
+    prepared = () if preparation is None else describe_preparation(preparation, config.data)
+    return SignTask(data, config.model_spec), (*prepared, *describe_data(data.facts))
+
+
+def _make_record(run: OpenRun, options: dict[str, Any], settings: Level, plan: Plan, task: Task) -> dict[str, Any]:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    command = _command()
+    return {
+        "schema_version": RUN_SCHEMA_VERSION,
+        "name": run.name,
+        "started": run.record.get("started", now),
+        "resumed": [*run.record.get("resumed", []), now] if run.record else [],
+        "progress": run.record.get("progress") or {},
+        "command": command,
+        "config": options,
+        "origins": {name: str(setting) for name, setting in settings.items()},
+        "recipe": run.recipe.as_dict(),
+        "recipe_hash": run.recipe.hash,
+        "base_recipe_hash": run.recipe.base_hash,
+        "plan": plan.as_dict(),
+        "world_size": plan.world_size,
+        "data": dict(task.describe()),
+        "versions": versions(),
+        "script_commit": script_commit(command["script"]),
+        "slipway_commit": slipway_commit(),
+    }
+
+
+def _command() -> dict[str, Any]:
+    """Return how this process was started, for `slipway resume`."""
+    main = sys.modules["__main__"]
+    module = getattr(getattr(main, "__spec__", None), "name", None)
+    script = getattr(main, "__file__", None)
+    return {
+        "module": module.removesuffix(".__main__") if module else None,
+        "script": str(Path(script).resolve()) if script and not module else None,
+        "arguments": sys.argv[1:],
+        "folder": str(Path.cwd()),
+    }
