@@ -111,11 +111,11 @@ def test_run_json_holds_the_recipe_the_plan_the_versions_and_the_result(clips: P
     assert run["plan"]["device"] == "cpu"
     assert {"python", "torch", "accelerate", "datasets"} <= run["versions"].keys()
     assert {"script_commit", "slipway_commit"} <= run.keys()
-    assert run["data"]["samples"] == {"train": 28, "validation": 6, "test": 6}
+    assert run["data"]["samples"] == {"train": 32, "validation": 4, "test": 4}
     assert run["result"] == json.loads(json.dumps(result))
     assert 0 <= result["test_accuracy"] <= 1
     assert 0 <= result["test_macro_f1"] <= 1
-    assert sum(map(sum, result["test_confusion_matrix"])) == 6
+    assert sum(map(sum, result["test_confusion_matrix"])) == 4
     assert [(row["stage"], row["epochs"], row["steps"]) for row in result["stages"]] == [
         ("baseline", 3, 12),
         ("augmentation", 3, 12),
@@ -412,7 +412,7 @@ def test_one_class_is_learnt_without_a_warning(tmp_path: Path, recwarn: pytest.W
     source = write_clips(tmp_path / "single.npz", np.zeros(NUM_CLIPS, dtype=np.int64))
     result = train(config(source, tmp_path / "runs"))
     assert result["test_accuracy"] == 1.0
-    assert result["test_confusion_matrix"] == [[6]]
+    assert result["test_confusion_matrix"] == [[4]]
     assert not [warning for warning in recwarn if "label" in str(warning.message)]
 
 
@@ -420,7 +420,7 @@ def test_fewer_samples_than_a_batch_are_one_short_batch(clips: Path, tmp_path: P
     result = train(config(clips, tmp_path, batch_size=1000))
     events = read_journal(tmp_path / "clips-minimal" / "events.jsonl")
     steps = [event["samples_per_rank"] for event in events if event["event"] == "step"]
-    assert steps == [[28], [28]]
+    assert steps == [[32], [32]]
     assert result["steps"] == 2
 
 
