@@ -8,7 +8,7 @@ from typing import Protocol
 from ...common.errors import UserError, nearest
 from ..specs import Reading
 from .arrays import frame_folders, npz
-from .keypoints import islr
+from .keypoints import aihub, islr, openpose
 from .raw import RawClips
 from .tables import frame_table, hub, landmark_csv, libras, uea_ts
 
@@ -26,7 +26,7 @@ class Reader(Protocol):
         """Return its data. Raises `UserError` if it cannot be read."""
 
 
-_SPECIFIC: tuple[Reader, ...] = (frame_folders, landmark_csv, npz, uea_ts, frame_table, libras, islr)
+_SPECIFIC: tuple[Reader, ...] = (frame_folders, landmark_csv, npz, uea_ts, frame_table, libras, islr, openpose, aihub)
 READERS: dict[str, Reader] = {reader.NAME: reader for reader in (*_SPECIFIC, hub)}
 
 
