@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..batches.class_order import make_order
 from ..batches.loader import Loader
 from ..batches.sampler import EpochSampler
 from ..common.apportion import apportion
@@ -88,7 +87,8 @@ class Trainer:
         self.step = TrainStep(self.state, task, recipe, plan, runtime)
         self.loader = self.make_loader(_dtype_of(recipe))
         sampler = EpochSampler(
-            order=make_order(recipe, task),
+            seed=recipe.seed,
+            num_samples=task.num_samples("train"),
             costs=task.costs("train"),
             global_batch_size=recipe.resolved.global_batch_size,
             rank=ranks.rank,

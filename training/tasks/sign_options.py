@@ -95,8 +95,12 @@ class SignOptions:
     keep_landmarks: str | None = option(
         Reading.keep, SIGN, "landmarks or parts to keep, by name, with commas between them; all unless given"
     )
-    label: str | None = option(Reading.label, SIGN, "column of the class; found by its name unless given")
-    signer: str | None = option(Reading.signer, SIGN, "column of the signer; found by its name unless given")
+    label: str | None = option(
+        Reading.label, SIGN, "column of the class, or folder1, folder2, ... of folders; found by its name unless given"
+    )
+    signer: str | None = option(
+        Reading.signer, SIGN, "column of the signer, or folder1, ... of folders; found by its name unless given"
+    )
     group: str | None = option(
         Reading.group,
         SIGN,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -86,55 +85,6 @@ def test_noise_read_as_any_format_is_one_line(tmp_path: Path, data_format: str) 
         assert "\n" not in error_of(folder, data_format)
     (tmp_path / "empty").mkdir()
     assert "empty" in error_of(tmp_path / "empty", data_format)
-
-
-# frame folders
-
-
-@pytest.fixture
-def frames(tmp_path: Path) -> Path:
-    """A folder of one class and one sequence, <root>/hello/0, with two frames of 63 numbers."""
-    folder = tmp_path / "MP_Data" / "hello" / "0"
-    folder.mkdir(parents=True)
-    for frame in range(2):
-        np.save(folder / f"{frame}.npy", np.ones(63))
-    return tmp_path / "MP_Data"
-
-
-BAD_FRAMES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
-    "another size": (lambda file: np.save(file, np.ones(126)), ("126 numbers", "0.npy has 63 numbers")),
-    "pickled objects": (lambda file: np.save(file, np.array([{}]), allow_pickle=True), ("pickled objects",)),
-    "words": (lambda file: np.save(file, np.array(["a"] * 63)), ("not numbers",)),
-    "no array": (lambda file: file.write_bytes(b"not an array"), ("not a complete .npy file",)),
-    "nothing": (lambda file: file.write_bytes(b""), ("not a complete .npy file",)),
-    "a whole clip": (lambda file: np.save(file, np.ones((30, 63))), ("[30, 63]", "[landmarks, coords]")),
-    "an infinite number": (lambda file: np.save(file, np.full(63, np.inf)), ("infinite",)),
-    "too large a number": (lambda file: np.save(file, np.full(63, 1e300)), ("infinite",)),
-}
-
-
-@pytest.mark.parametrize("fault", BAD_FRAMES)
-def test_a_bad_frame_is_named(frames: Path, fault: str) -> None:
-    write, parts = BAD_FRAMES[fault]
-    file = frames / "hello" / "0" / "1.npy"
-    write(file)
-    where = file.parent if "number" in fault else file
-    assert_says(error_of(frames), where, *parts)
-
-
-def test_an_empty_class_or_sequence_folder_is_reported(frames: Path) -> None:
-    (frames / "hello" / "1").mkdir()
-    assert_says(error_of(frames), frames / "hello" / "1", "without frames")
-    (frames / "hello" / "1").rmdir()
-    (frames / "thanks").mkdir()
-    assert_says(error_of(frames), frames / "thanks", "empty class folder")
-
-
-def test_several_data_folders_that_are_no_splits_ask_for_one(frames: Path) -> None:
-    other = frames.parent / "More_Data" / "hello" / "0"
-    other.mkdir(parents=True)
-    np.save(other / "0.npy", np.ones(63))
-    assert_says(error_of(frames.parent), "MP_Data", "More_Data", "name one")
 
 
 # text

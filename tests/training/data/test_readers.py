@@ -41,18 +41,6 @@ def holistic(pose: float = 1.0, face: float = 2.0, left: float = 3.0, right: flo
 # frame folders
 
 
-def test_frames_and_sequences_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
-    for sequence in (10, 2):
-        frames = np.full((12, 63), float(sequence)) + np.arange(12)[:, None]
-        write_frames(tmp_path / "MP_Data" / "hello" / str(sequence), frames)
-    data = read_landmarks(str(tmp_path / "MP_Data"))
-    assert [clip[:, 0, 0].tolist() for clip in clips_of(data)] == [
-        [2.0 + frame for frame in range(12)],
-        [10.0 + frame for frame in range(12)],
-    ]
-    assert data.layout == layouts.one_hand(3)
-
-
 def test_an_absent_hand_is_missing_and_only_that_hand(tmp_path: Path) -> None:
     write_frames(tmp_path / "hi" / "0", np.stack([holistic(), holistic(left=0.0), holistic(face=0.0)]))
     data = read_landmarks(str(tmp_path))
@@ -104,14 +92,6 @@ def test_a_point_of_visibility_zero_is_missing(tmp_path: Path) -> None:
     frame[4 * 5 + 3] = 0.0
     write_frames(tmp_path / "a" / "0", frame[None])
     assert np.flatnonzero(np.isnan(clips_of(read_landmarks(str(tmp_path)))[0][0, :, 0])).tolist() == [5]
-
-
-def test_the_folder_above_is_accepted_and_split_folders_are_the_own_split(tmp_path: Path) -> None:
-    write_frames(tmp_path / "one" / "MP_Data" / "a" / "0", np.ones((2, 63)))
-    assert read_landmarks(str(tmp_path / "one")).name == "MP_Data"
-    for split in ("train", "test"):
-        write_frames(tmp_path / "two" / split / "a" / "0", np.ones((2, 63)))
-    assert list(read_landmarks(str(tmp_path / "two")).own_split) == ["test", "train"]
 
 
 # text tables

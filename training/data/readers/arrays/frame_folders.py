@@ -1,113 +1,257 @@
-"""Reads folders `<class>/<sequence>/<frame>.npy`, one array per frame: the most common form of MediaPipe recordings."""
+"""Reads folders of `.npy` files: `<class>/<sequence>/<frame>.npy`, the most common form of MediaPipe recordings, and its kin.
+
+`MP_Data/<class>/<sequence>/<frame>.npy` is written by nicknochnack/ActionDetectionforSignLanguage and the many that follow it;
+`<class>/video_3_frame_12.npy`, `<class>/<clip>.npy` and a folder for each signer are variants of it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ....common.errors import UserError
+from ...landmarks import SIGNER
 from ...specs import Reading
-from ...text import natural_key, split_of_file
-from ..numpy_files import load_arrays
-from ..raw import RawClips, raw_clips
+from ...text import natural_key, nfc, split_of_file
+from ..numpy_files import Header, header_of, read_numbers
+from ..raw import Faults, RawClips
+from .folder_tree import Tree, has_arrays, read_tree
+from .forms import FRAME, Form, form_of
+from .levels import Levels, find_levels
 
 NAME = "frame_folders"
 LOOKS_FOR = "<class>/<sequence>/<frame>.npy"
 
-_MOST_COORDS = 4
-"""x, y, z and visibility."""
+_FRAME_OF_SEQUENCE = re.compile(
+    r"(?P<sequence>.*[0-9].*?)[_\-. ]*(?:frame|frm|fr|f)[_\- ]*(?P<frame>[0-9]+)"
+    r"|(?P<recording>(?:.*[_\- ])?(?:seq|sequence|video|vid|clip|take|rec|recording)[_\- ]?[0-9]+)[_\- ](?P<number>[0-9]+)",
+    re.IGNORECASE,
+)
+"""seq3_frame12, video_3_frame_12, seq_3_12: the name of a frame that names its sequence too."""
+_TWO_NUMBERS = re.compile(r"(.*[0-9])[_\- ]([0-9]+)")
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Clip:
+    """A clip and its files, as positions in the list of all files."""
+
+    place: str
+    """Relative to the source."""
+    parts: tuple[str, ...]
+    files: list[int]
 
 
 def detect(path: Path) -> bool:
-    """Return whether `path`, or a folder in it, has frames two folders down."""
-    return path.is_dir() and bool(_roots(path))
+    """Return whether a folder holds folders with `.npy` files."""
+    return path.is_dir() and has_arrays(path)
 
 
 def read(path: Path, reading: Reading) -> RawClips:
     """Return the data of a folder of classes, of the only one in `path`, or of those named train, validation, test.
 
-    Frames, sequences and classes are ordered by the numbers in their names. Each frame is a vector or
-    [landmarks, coords].
+    Frames, sequences and classes are ordered by the numbers in their names. Each file is a frame, a vector or
+    [points, coords], or a clip, [frames, numbers] or [frames, points, coords]. Raises `UserError` with all faults.
     """
-    roots = _roots(path)
-    if not roots:
-        raise UserError(f"{path}: no frames {LOOKS_FOR} in it")
-    splits_of_roots = [split_of_file(root) if root != path else "" for root in roots]
-    if len(roots) > 1 and (not all(splits_of_roots) or len(set(splits_of_roots)) < len(roots)):
-        raise UserError(
-            f"{path}: several data sets ({', '.join(root.name for root in roots)}); name one, as {roots[0]}"
-        )
-    sequences, labels, splits = [], [], []
-    for root, split in zip(roots, splits_of_roots, strict=True):
-        for class_folder in _folders(root):
-            of_class = _folders(class_folder)
-            if not of_class:
-                raise UserError(f"{class_folder}: an empty class folder; add sequences or remove it")
-            sequences += of_class
-            labels += [class_folder.name] * len(of_class)
-            splits += [split if len(roots) > 1 else ""] * len(of_class)
-    clips = _read_sequences(sequences)
-    return raw_clips(
-        name=roots[0].resolve().name if len(roots) == 1 else path.resolve().name,
+    tree = read_tree(path)
+    files = [os.path.join(*leaf.parts, name) for leaf in tree.leaves for name in leaf.files]
+    faults = Faults(path)
+    headers = _headers(path, files, faults)
+    form = form_of(path, {file: header.shape for file, header in headers.items()}, tree.depth, reading)
+    levels = find_levels(path, tree, reading, holds_clips=form.kind != FRAME)
+    for file, header in headers.items():
+        if not form.fits(header.shape):
+            other = f"{path / form.example} has {_size(form.shape)}"
+            faults.add(f"{path / file}: {_size(header.shape)}, where {other}; record the sequence again or remove it")
+    faults.check()
+    clips, notes, warnings = _clips(tree, levels, form)
+    values, offsets = _read(path, files, headers, clips, form)
+    splits = [split_of_file(Path(clip.parts[levels.split])) for clip in clips] if levels.split is not None else None
+    groups = {}
+    if levels.signer is not None:
+        groups[SIGNER] = [nfc(clip.parts[levels.signer]) for clip in clips]
+    if levels.group is not None:
+        groups[f"folder{levels.group + 1}"] = [nfc(clip.parts[levels.group]) for clip in clips]
+    places = [clip.place for clip in clips]
+    return RawClips(
+        name=nfc(_name(path, tree, levels)),
         source_format=NAME,
-        clips=clips,
-        labels=labels,
+        values=values,
+        offsets=offsets,
+        labels=[nfc(clip.parts[levels.label]) for clip in clips],
+        groups=groups,
         splits=splits,
-        where=lambda index: str(sequences[index]),
+        notes=(*form.notes, *notes, *_passed_over(tree, levels)),
+        warnings=(*_without_recordings(tree, levels), *warnings),
+        where=lambda index: str(path / places[index]),
     )
 
 
-def _roots(path: Path) -> list[Path]:
-    """Return the folders of classes: `path` itself, or else those in it."""
-    if not path.is_dir():
+def _name(path: Path, tree: Tree, levels: Levels) -> str:
+    wraps = levels.root - (levels.split is not None)
+    return tree.leaves[0].parts[wraps - 1] if wraps > 0 else path.resolve().name
+
+
+def _headers(path: Path, files: list[str], faults: Faults) -> dict[str, Header]:
+    """Return the headers of the files that hold numbers; the others are faults."""
+    found = {}
+    root = os.fspath(path)
+    for file in files:
+        try:
+            header = header_of(f"{root}/{file}")
+        except UserError as error:
+            faults.add(str(error))
+            continue
+        if header.dtype.hasobject:
+            faults.add(f"{path / file}: holds pickled objects, which are not read; store arrays of numbers")
+        elif not header.is_numbers:
+            faults.add(f"{path / file}: holds {header.dtype}, not numbers; store arrays of numbers")
+        else:
+            found[file] = header
+    if not found:
+        faults.check()
+    return found
+
+
+def _clips(tree: Tree, levels: Levels, form: Form) -> tuple[list[_Clip], list[str], list[str]]:
+    """Return the clips, and what is to be said of them."""
+    clips: list[_Clip] = []
+    first = 0
+    has_sequences = form.kind == FRAME and levels.label < tree.depth - 1
+    named, unnamed, doubtful, gaps = 0, 0, "", []
+    for leaf in tree.leaves:
+        folder = "/".join(leaf.parts)
+        numbers = range(first, first + len(leaf.files))
+        first += len(leaf.files)
+        if has_sequences:
+            clips.append(_Clip(place=folder, parts=leaf.parts, files=list(numbers)))
+            gaps += _gap(folder, [_number(name) for name in leaf.files])
+            continue
+        sequences: dict[str, list[int]] = {}
+        for number, name in zip(numbers, leaf.files, strict=True):
+            stem = name[: -len(".npy")]
+            match = _FRAME_OF_SEQUENCE.fullmatch(stem) if form.kind == FRAME else None
+            if match:
+                sequences.setdefault(match["sequence"] or match["recording"], []).append(number)
+                named += 1
+            else:
+                sequences[stem] = [number]
+                unnamed += 1
+        if form.kind == FRAME and not named:
+            doubtful = doubtful or _looks_like_frames(folder, leaf.files)
+        for name, of_sequence in sequences.items():
+            clips.append(_Clip(place=f"{folder}/{name}", parts=leaf.parts, files=of_sequence))
+            if len(of_sequence) > 1:
+                gaps += _gap(
+                    f"{folder}/{name}", [_number(leaf.files[number - numbers.start]) for number in of_sequence]
+                )
+    notes, warnings = [], []
+    if named:
+        notes.append(f"the names of frames name their sequences, as {Path(clips[0].place).name}: {len(clips):,} clips")
+    if unnamed and form.kind == FRAME:
+        notes.append(
+            f"a file is a frame, and {unnamed:,} of them are clips of one frame: no folder or name groups them"
+        )
+    if doubtful:
+        warnings.append(
+            f"{doubtful} have two numbers in their names and are read as single frames; if the first one is the sequence, "
+            "name them seq3_frame12.npy or put each sequence in a folder"
+        )
+    if gaps:
+        more = f" and {len(gaps) - _MOST_NAMED:,} more" if len(gaps) > _MOST_NAMED else ""
+        warnings.append(f"frames are missing in {len(gaps):,} sequences: {'; '.join(gaps[:_MOST_NAMED])}{more}")
+    return clips, notes, warnings
+
+
+def _number(name: str) -> int | None:
+    """Return the last number in the name of a file."""
+    found = re.findall(r"[0-9]+", name[: -len(".npy")])
+    return int(found[-1]) if found else None
+
+
+def _gap(place: str, numbers: list[int | None]) -> list[str]:
+    """Return what to say of a sequence whose frames are not numbered in equal steps."""
+    known = sorted({number for number in numbers if number is not None})
+    if len(known) < len(numbers) or len(known) < 3:
         return []
-    return [path] if _has_frames(path) else [folder for folder in _folders(path) if _has_frames(folder)]
+    steps = np.diff(known)
+    if (steps == steps[0]).all():
+        return []
+    largest = int(steps.argmax())
+    return [f"{place} (after {known[largest]} comes {known[largest + 1]})"]
 
 
-def _has_frames(root: Path) -> bool:
-    return next(_frames(root), None) is not None
+def _looks_like_frames(folder: str, names: list[str]) -> str:
+    """Return an example if the files of a class may be the frames of sequences: 0_0, 0_1, ..., 1_0, 1_1."""
+    groups: dict[str, list[int]] = {}
+    for name in names:
+        match = _TWO_NUMBERS.fullmatch(name[: -len(".npy")])
+        if not match:
+            return ""
+        groups.setdefault(match[1], []).append(int(match[2]))
+    counted = all(len(of) > 1 and sorted(of) == list(range(min(of), min(of) + len(of))) for of in groups.values())
+    return f"files such as {folder}/{names[0]}" if len(groups) > 1 and counted else ""
 
 
-def _frames(root: Path) -> Iterator[Path]:
-    return root.glob("*/*/*.npy")
+def _read(
+    path: Path, files: list[str], headers: dict[str, Header], clips: list[_Clip], form: Form
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of all clips end to end, and their offsets."""
+    lengths = [form.frames(headers[files[number]].shape) for clip in clips for number in clip.files]
+    ends = np.cumsum([0, *lengths])
+    offsets = np.concatenate([[0], np.cumsum([len(clip.files) for clip in clips])]).astype(np.int64)
+    values = np.empty((int(ends[-1]), *form.frame_shape), dtype=np.float32)
+    faults = Faults(path)
+    root = os.fspath(path)
+    position = 0
+    for clip in clips:
+        for number in clip.files:
+            file = files[number]
+            try:
+                read_numbers(f"{root}/{file}", headers[file], values[ends[position] : ends[position + 1]])
+            except UserError as error:
+                faults.add(str(error))
+            position += 1
+    faults.check()
+    return values, ends[offsets]
 
 
-def _folders(folder: Path) -> list[Path]:
-    found = [entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-    return sorted(found, key=lambda entry: natural_key(entry.name))
+def _passed_over(tree: Tree, levels: Levels) -> list[str]:
+    """Return what is to be said of folders and files that hold no data."""
+    notes = []
+    sequences = [parts for parts in _empty(tree, levels) if len(parts) - 1 > levels.label]
+    if sequences:
+        notes.append(f"{len(sequences):,} empty sequence folders are passed over: {_places(sequences)}")
+    if tree.elsewhere:
+        shown = ", ".join(tree.elsewhere[:_MOST_NAMED])
+        rest = len(tree.elsewhere) - _MOST_NAMED
+        more = f" and {rest:,} more" if rest > 0 else ""
+        notes.append(f".npy files at another depth are passed over: {shown}{more}")
+    return notes
 
 
-def _read_sequences(folders: list[Path]) -> list[np.ndarray]:
-    """Return the clips [frames, ...]; every frame must have the size of the first."""
-    clips = []
-    first: tuple[Path, tuple[int, ...]] | None = None
-    for folder in folders:
-        files = sorted(folder.glob("*.npy"), key=lambda file: natural_key(file.stem))
-        if not files:
-            raise UserError(f"{folder}: a sequence without frames (.npy); record it again or remove the folder")
-        frames = []
-        for file in files:
-            frame = _read_frame(file)
-            first = first or (file, frame.shape)
-            if frame.shape != first[1]:
-                raise UserError(f"{file}: {_size(frame.shape)}, where {first[0]} has {_size(first[1])}")
-            frames.append(frame)
-        clips.append(np.stack(frames))
-    return clips
+def _without_recordings(tree: Tree, levels: Levels) -> list[str]:
+    """Return a warning for the classes that have no recording."""
+    with_clips = {nfc(leaf.parts[levels.label]) for leaf in tree.leaves}
+    classes = {nfc(parts[levels.label]): parts for parts in _empty(tree, levels) if len(parts) > levels.label}
+    empty = [parts[: levels.label + 1] for name, parts in classes.items() if name not in with_clips]
+    return [f"{len(empty):,} class folders without a recording: {_places(empty)}"] if empty else []
 
 
-def _read_frame(file: Path) -> np.ndarray:
-    arrays = load_arrays(file)
-    if "" not in arrays:
-        raise UserError(f"{file}: is an .npz archive; a frame is one array, as numpy.save writes it")
-    frame = arrays[""]
-    if frame.dtype.kind not in "fiub":
-        raise UserError(f"{file}: holds {frame.dtype}, not numbers")
-    if frame.ndim not in (1, 2) or frame.size == 0 or (frame.ndim == 2 and frame.shape[1] > _MOST_COORDS):
-        raise UserError(f"{file}: shape {list(frame.shape)}; a frame is a vector or [landmarks, coords]")
-    return frame
+def _empty(tree: Tree, levels: Levels) -> list[tuple[str, ...]]:
+    """Return the empty folders within the data set."""
+    roots = {leaf.parts[: levels.root] for leaf in tree.leaves}
+    return [parts for parts in tree.empty if parts[: levels.root] in roots]
+
+
+def _places(folders: list[tuple[str, ...]]) -> str:
+    shown = ["/".join(map(nfc, parts)) for parts in sorted(folders, key=lambda parts: natural_key("/".join(parts)))]
+    rest = len(shown) - _MOST_NAMED
+    return ", ".join(shown[:_MOST_NAMED]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def _size(shape: tuple[int, ...]) -> str:
