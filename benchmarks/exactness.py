@@ -2,7 +2,8 @@
 
 Prints max|a - b| / max|w| of the final weights for 1 to 4 CPU processes, several micro-batch sizes, even, uneven and empty
 shares, both reductions, both forms of the update, float64 and float32, with dropout and augmentation on and a short last
-batch. One process group for each world size runs the complete grid.
+batch; and all of it again with classes drawn equally often and weighted in the loss. One process group for each world size
+runs the complete grid.
 
     python benchmarks/exactness.py [--world-sizes 1,2] [--epochs 30]
 """
@@ -26,7 +27,8 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn.utils.rnn import pad_sequence
 
-from slipway.training.batches.order import Order
+from slipway.training.batches.class_order import _CLASS_STREAM
+from slipway.training.batches.order import permute
 from slipway.training.common.keyed_random import fold, sample_keys
 from slipway.training.config.plan import Plan
 from slipway.training.config.recipe import Recipe
@@ -46,6 +48,7 @@ from slipway.training.tasks.task import Batch
 
 BOUNDS = {"float64": 1e-10, "float32": 1e-5}
 NUM_CLIPS, GLOBAL_BATCH_SIZE, NUM_CLASSES = 57, 16, 5
+CLASS_SHARES = (0.6, 0.2, 0.1, 0.06, 0.04)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,8 @@ class Case:
     reduction: str
     update: str
     """`host`: as on a CPU. `device`: as on a GPU, where steps are queued and their outcomes read one step later."""
+    classes: str = "as they are"
+    """`balanced`: drawn equally often, and weighted by the square root of what would balance them."""
 
 
 def cases_for(world_size: int, precisions: tuple[str, ...] = ("float64", "float32")) -> list[Case]:
@@ -76,7 +81,9 @@ def cases_for(world_size: int, precisions: tuple[str, ...] = ("float64", "float3
             micro_batch_size=micro,
             reduction=reduction,
             update=update,
+            classes=classes,
         )
+        for classes in ("as they are", "balanced")
         for precision in precisions
         for name, weights in shares.items()
         for reduction in reductions
@@ -97,7 +104,7 @@ def make_data() -> PreparedData:
         store=RaggedStore(
             values=torch.from_numpy(values),
             offsets=torch.from_numpy(offsets),
-            labels=torch.from_numpy(random.integers(0, NUM_CLASSES, NUM_CLIPS)),
+            labels=torch.from_numpy(random.choice(NUM_CLASSES, NUM_CLIPS, p=CLASS_SHARES)),
         ),
         indices={
             "train": torch.arange(NUM_CLIPS),
@@ -120,7 +127,7 @@ def make_data() -> PreparedData:
 MODEL = ModelSpec(width=32, kernel_size=5)
 
 
-def make_recipe(precision: str, epochs: int) -> Recipe:
+def make_recipe(precision: str, epochs: int, classes: str = "as they are") -> Recipe:
     """Return a recipe with everything on that could break exactness: augmentation, dropout, smoothing, clipping."""
     config = TrainingConfig(
         stages_config="minimal",
@@ -129,6 +136,8 @@ def make_recipe(precision: str, epochs: int) -> Recipe:
         batch_rule="fixed",
         precision=precision,  # type: ignore[arg-type]
         seed=11,
+        sampling="balanced" if classes == "balanced" else "natural",
+        class_weights="sqrt" if classes == "balanced" else "none",
     )
     recipe = config.make_recipe()
     options = replace(recipe.stages[0].options, augmentation=replace(AUGMENTATION, flip_probability=0.5), dropout=0.3)
@@ -136,12 +145,44 @@ def make_recipe(precision: str, epochs: int) -> Recipe:
     return replace(recipe, stages=(stage,)).resolve(1, "no")
 
 
+def draw_epochs(recipe: Recipe, labels: np.ndarray, epochs: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return for each epoch the samples in their order, and how many passes over its class an epoch had begun before each.
+
+    Written once more, one draw after the other: slots in a keyed order; each class owns slots next to each other, as many
+    as bring it to its share of all positions so far; it fills them by passes over its samples, each in a keyed order.
+    """
+    seed, count = recipe.seed, len(labels)
+    slots = [permute(np.arange(count), count, fold(seed, epoch)) for epoch in range(epochs)]
+    if recipe.sampling == "natural":
+        return [(order, np.zeros(count, dtype=np.int64)) for order in slots]
+    drawn, drawn_epochs = [0] * NUM_CLASSES, []
+    for epoch in range(epochs):
+        of_slot: list[tuple[int, int]] = []
+        for number in range(NUM_CLASSES):
+            members = np.flatnonzero(labels == number)
+            positions = (epoch + 1) * count
+            goal = positions * (number + 1) // NUM_CLASSES - positions * number // NUM_CLASSES
+            first_pass = drawn[number] // len(members)
+            while drawn[number] < goal:
+                this_pass, place = divmod(drawn[number], len(members))
+                image = permute(np.array([place]), len(members), fold(seed, _CLASS_STREAM, number, this_pass))
+                of_slot.append((int(members[image[0]]), this_pass - first_pass))
+                drawn[number] += 1
+        samples, passes = np.array(of_slot)[slots[epoch]].T
+        drawn_epochs.append((samples, passes))
+    return drawn_epochs
+
+
 def train_reference(recipe: Recipe, task: SignTask) -> tuple[torch.Tensor, torch.Tensor]:
     """Return first and final weights of a plain PyTorch loop over the same batches, flattened."""
     stage, optimizer_spec = recipe.stages[0], recipe.optimizer
     dtype = getattr(torch, recipe.precision)
-    order = Order(seed=recipe.seed, num_samples=NUM_CLIPS)
-    steps = order.num_steps(GLOBAL_BATCH_SIZE)
+    labels = task.labels("train")
+    drawn = draw_epochs(recipe, labels, stage.epochs)
+    class_weights = torch.ones(NUM_CLASSES, dtype=dtype)
+    if recipe.class_weights == "sqrt":
+        class_weights = torch.from_numpy(np.sqrt(NUM_CLIPS / (NUM_CLASSES * np.bincount(labels)))).to(dtype)
+    steps = -(-NUM_CLIPS // GLOBAL_BATCH_SIZE)
     torch.manual_seed(fold(recipe.seed, MODEL_STREAM) % 2**63)
     model = task.build_model().to(dtype)
     task.begin_stage(model, stage)
@@ -155,12 +196,17 @@ def train_reference(recipe: Recipe, task: SignTask) -> tuple[torch.Tensor, torch
     )
     for step in range(stage.epochs * steps):
         epoch = step // steps
-        indices = order.batch(epoch, step % steps, GLOBAL_BATCH_SIZE)
-        keys = sample_keys(recipe.seed, epoch, indices)
+        start = step % steps * GLOBAL_BATCH_SIZE
+        indices, passes = (column[start : start + GLOBAL_BATCH_SIZE] for column in drawn[epoch])
+        keys = sample_keys(recipe.seed, epoch, indices + passes * NUM_CLIPS)
         clips = task.augment(task.fetch("train", torch.from_numpy(indices)), keys, stage)
         landmarks = pad_sequence(list(clips["landmarks"].split(clips["lengths"].tolist())), batch_first=True)
         scores = model(landmarks.to(dtype), clips["lengths"], keys)
-        loss = torch.nn.functional.cross_entropy(scores, clips["labels"], label_smoothing=stage.options.label_smoothing)
+        losses = torch.nn.functional.cross_entropy(
+            scores, clips["labels"], label_smoothing=stage.options.label_smoothing, reduction="none"
+        )
+        weights = class_weights[clips["labels"]]
+        loss = (weights * losses).sum() / weights.sum()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), optimizer_spec.clip_norm or torch.inf)
@@ -195,7 +241,7 @@ class CountingTask(SignTask):
 
 def run_case(case: Case, epochs: int, ranks: Ranks) -> tuple[torch.Tensor, list[int]]:
     """Train as a plan says; return the final weights, flattened, and the samples that each rank computed."""
-    recipe = make_recipe(case.precision, epochs)
+    recipe = make_recipe(case.precision, epochs, case.classes)
     task = CountingTask(make_data(), MODEL)
     plan = replace(
         Plan.alone(),
@@ -228,16 +274,17 @@ def work(rank: int, world_size: int, port: int, cases: list[Case], epochs: int, 
     accelerator = make_accelerator(device="cpu", mixed_precision="no")
     ranks = Ranks(rank=rank, size=accelerator.num_processes, local_rank=rank, device=accelerator.device)
     assert ranks.size == world_size
-    references: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    references: dict[tuple[str, str], tuple[torch.Tensor, torch.Tensor]] = {}
     found = []
     for case in cases:
         weights, computed = run_case(case, epochs, ranks)
         if rank != 0:
             continue
-        if case.precision not in references:
-            recipe = make_recipe(case.precision, epochs)
-            references[case.precision] = train_reference(recipe, SignTask(make_data(), MODEL))
-        first, final = references[case.precision]
+        key = case.precision, case.classes
+        if key not in references:
+            recipe = make_recipe(case.precision, epochs, case.classes)
+            references[key] = train_reference(recipe, SignTask(make_data(), MODEL))
+        first, final = references[key]
         largest = final.abs().max()
         found.append(
             {
@@ -276,6 +323,7 @@ def draw(rows: list[dict[str, Any]], steps: int) -> Table:
         "micro-batch",
         "reduction",
         "update",
+        "classes",
         "difference",
         "bound",
         "moved",
@@ -291,6 +339,7 @@ def draw(rows: list[dict[str, Any]], steps: int) -> Table:
             str(row["micro_batch_size"] or "all"),
             row["reduction"],
             row["update"],
+            row["classes"],
             f"{row['difference']:.1e}",
             f"{bound:.0e}",
             f"{row['moved']:.2f}",
@@ -300,9 +349,9 @@ def draw(rows: list[dict[str, Any]], steps: int) -> Table:
     return table
 
 
-def of(row: dict[str, Any]) -> tuple[str, str]:
-    """Return precision and form of the update of a row."""
-    return row["precision"], row["update"]
+def of(row: dict[str, Any]) -> tuple[str, str, str]:
+    """Return precision, form of the update and what is done with the classes of a row."""
+    return row["precision"], row["update"], row["classes"]
 
 
 def main() -> int:
@@ -318,12 +367,14 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 130)
     console.print(draw(rows, steps))
     worst = {
-        f"{precision} {update}": max(row["difference"] for row in rows if of(row) == (precision, update))
-        for precision, update in sorted({of(row) for row in rows}, reverse=True)
+        " ".join(kind[:2]) + (", classes balanced" if kind[2] == "balanced" else ""): max(
+            row["difference"] for row in rows if of(row) == kind
+        )
+        for kind in sorted({of(row) for row in rows}, reverse=True)
     }
     console.print(
         f"{NUM_CLIPS} clips, global batch {GLOBAL_BATCH_SIZE}, short last batch {NUM_CLIPS % GLOBAL_BATCH_SIZE}, dropout "
-        f"and augmentation on. Worst: {', '.join(f'{name} {apart:.1e}' for name, apart in worst.items())}. A rank of weight "
+        f"and augmentation on. Worst: {'; '.join(f'{name} {apart:.1e}' for name, apart in worst.items())}. A rank of weight "
         "0 computes one stand-in a step where the reduction overlaps; it counts nothing."
     )
     return int(any(row["difference"] > BOUNDS[row["precision"]] for row in rows))

@@ -24,6 +24,7 @@ from torch import nn
 
 from benchmarks.measure import Clock, Cost
 from benchmarks.sign_loops import equal_clips
+from slipway.training.batches.class_order import make_order
 from slipway.training.batches.loader import Loader
 from slipway.training.batches.sampler import EpochSampler, StepWork
 from slipway.training.common.keyed_random import fold
@@ -168,8 +169,7 @@ def resident_batches(case: Case, task: Task, device: torch.device) -> list[Batch
     """Return the global batch of each step of a round on the device: the same, in the same order, as Slipway computes."""
     recipe, loader = make_recipe(case), ResidentLoader(task, device)
     sampler = EpochSampler(
-        seed=recipe.seed,
-        num_samples=task.num_samples("train"),
+        order=make_order(recipe, task),
         costs=task.costs("train"),
         global_batch_size=case.batch_size,
         rank=0,

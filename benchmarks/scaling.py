@@ -27,6 +27,7 @@ from benchmarks import sign_loops
 from benchmarks.measure import Clock, Cost, Ratio, console, cpu, finish, in_turn, option_parser, wall
 from benchmarks.slipway_side import train_with_slipway
 from slipway.training.batches.loader import Loader
+from slipway.training.batches.order import Order
 from slipway.training.batches.sampler import EpochSampler
 from slipway.training.config.plan import Plan
 from slipway.training.devices.ranks import Ranks
@@ -50,8 +51,7 @@ _CLIP_BATCH, _FRAMES_A_RUN = 8, 16_384
 def make_sampler(num_samples: int, costs: np.ndarray | None = None) -> EpochSampler:
     """Return the sampler of one rank."""
     return EpochSampler(
-        seed=0,
-        num_samples=num_samples,
+        order=Order(seed=0, num_samples=num_samples),
         costs=costs,
         global_batch_size=BATCH_SIZE,
         rank=0,

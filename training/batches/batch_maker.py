@@ -19,6 +19,7 @@ class BatchMaker:
         self, task: Task, *, seed: int, dtype: torch.dtype, device: torch.device, channels_last: bool = False
     ) -> None:
         self._task = task
+        self._num_samples = task.num_samples("train")
         self._seed = seed
         self._dtype = dtype
         self._device = device
@@ -33,11 +34,12 @@ class BatchMaker:
     def make_training(self, parts: Sequence[np.ndarray], epoch: int, stage: Stage) -> list[Batch]:
         """Return a training batch on the host for each part, int64 [samples], fetched and augmented in one call.
 
-        Several parts only where `can_split_batches`.
+        A part holds what an `Order` draws: a sample that is drawn again in an epoch gets another key. Several parts only
+        where `can_split_batches`.
         """
-        indices = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        chosen = torch.from_numpy(indices)
-        keys = sample_keys(self._seed, epoch, indices)
+        draws = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        chosen = torch.from_numpy(draws % self._num_samples)
+        keys = sample_keys(self._seed, epoch, draws)
         tensors = self._task.augment(self._task.fetch("train", chosen), keys, stage)
         if len(parts) == 1:
             return [self._finish(Batch(chosen, keys, tensors))]

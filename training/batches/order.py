@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..common.keyed_random import fold, mix64_array
+from ..common.keyed_random import fold, fold_array, mix64_array
 
 NUM_ROUNDS = 16
 """Rounds of the network: 16 are uniform for n from 5 up, 4 and 8 are not."""
@@ -33,7 +33,23 @@ def permute(positions: np.ndarray, num_samples: int, key: int) -> np.ndarray:
     return images.astype(np.int64)
 
 
-def _network(words: np.ndarray, rows: int, columns: int, round_keys: np.ndarray) -> np.ndarray:
+def permute_each(positions: np.ndarray, sizes: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Return what `permute` returns, int64, where each position has a size, int64, and a key, uint64, of its own."""
+    rows = np.sqrt(sizes - 1).astype(np.int64) + 1
+    columns = -(-sizes // rows)
+    firsts = fold_array(0, keys)
+    round_keys = np.stack([fold_array(firsts, np.array([number])) for number in range(NUM_ROUNDS)])
+    images = _network(positions.astype(np.uint64), rows, columns, round_keys)
+    outside = np.flatnonzero(images >= sizes)
+    while outside.size:
+        images[outside] = _network(images[outside], rows[outside], columns[outside], round_keys[:, outside])
+        outside = outside[images[outside] >= sizes[outside]]
+    return images.astype(np.int64)
+
+
+def _network(
+    words: np.ndarray, rows: int | np.ndarray, columns: int | np.ndarray, round_keys: np.ndarray
+) -> np.ndarray:
     left, right = np.divmod(words, np.uint64(columns))
     for number in range(0, NUM_ROUNDS, 2):
         left = _add_modulo(left, _residues(right, round_keys[number], rows), rows)
@@ -41,12 +57,12 @@ def _network(words: np.ndarray, rows: int, columns: int, round_keys: np.ndarray)
     return left * np.uint64(columns) + right
 
 
-def _residues(words: np.ndarray, key: np.uint64, modulus: int) -> np.ndarray:
+def _residues(words: np.ndarray, key: np.uint64, modulus: int | np.ndarray) -> np.ndarray:
     """Return a keyed residue for each word; the high 32 bits of the hash are scaled, which is cheaper than a division."""
     return ((mix64_array(words ^ key) >> _HALF) * np.uint64(modulus)) >> _HALF
 
 
-def _add_modulo(words: np.ndarray, residues: np.ndarray, modulus: int) -> np.ndarray:
+def _add_modulo(words: np.ndarray, residues: np.ndarray, modulus: int | np.ndarray) -> np.ndarray:
     words = words + residues
     np.subtract(words, np.uint64(modulus), out=words, where=words >= modulus)
     return words
@@ -54,7 +70,11 @@ def _add_modulo(words: np.ndarray, residues: np.ndarray, modulus: int) -> np.nda
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """The order in which the samples of a data set are visited."""
+    """The order in which the samples of a data set are drawn, each once in an epoch.
+
+    What is drawn is a number for each position: the sample's index, plus `num_samples` for each time that the epoch may
+    have drawn the sample before. Here nothing is drawn twice, so it is the index; see `ClassOrder`.
+    """
 
     seed: int
     num_samples: int
@@ -64,7 +84,7 @@ class Order:
             raise ValueError(f"an order needs between 1 and 2**62 samples, got {self.num_samples}")
 
     def indices(self, epoch: int, start: int, stop: int) -> np.ndarray:
-        """Return the sample indices at positions [start, stop) of an epoch, or up to its end, int64."""
+        """Return what is drawn at positions [start, stop) of an epoch, or up to its end, int64."""
         positions = np.arange(start, min(stop, self.num_samples), dtype=np.int64)
         return permute(positions, self.num_samples, fold(self.seed, epoch))
 
@@ -73,7 +93,7 @@ class Order:
         return -(-self.num_samples // batch_size)
 
     def batch(self, epoch: int, step: int, batch_size: int) -> np.ndarray:
-        """Return the sample indices of one global batch: positions [step * batch_size, (step + 1) * batch_size)."""
+        """Return what one global batch draws: positions [step * batch_size, (step + 1) * batch_size)."""
         return self.indices(epoch, step * batch_size, (step + 1) * batch_size)
 
 

@@ -18,7 +18,7 @@ class StepWork:
 
     step_in_epoch: int
     micro_batches: list[np.ndarray]
-    """Sample indices of this rank, one array for each micro-batch."""
+    """What this rank draws (see `Order`), one array for each micro-batch."""
     global_batch: np.ndarray
     """Sample indices of all ranks, longest first."""
     samples_per_rank: list[int]
@@ -34,8 +34,7 @@ class EpochSampler:
     def __init__(
         self,
         *,
-        seed: int,
-        num_samples: int,
+        order: Order,
         costs: np.ndarray | None,
         global_batch_size: int,
         rank: int,
@@ -43,9 +42,9 @@ class EpochSampler:
         micro_batch_size: Callable[[], int],
         equal_passes: bool = False,
     ) -> None:
-        order = Order(seed=seed, num_samples=num_samples)
         self.num_steps = order.num_steps(global_batch_size)
         self._reader = BatchReader(order, global_batch_size)
+        self._num_samples = order.num_samples
         self._costs = costs
         self._rank = rank
         self._share_weights = share_weights
@@ -59,8 +58,9 @@ class EpochSampler:
         """Yield the work of each step from `first_step` on, in micro-batches of the size that is allowed at the first."""
         size = self._micro_batch_size()
         for step in range(first_step, self.num_steps):
-            batch = self.global_batch(epoch, step)
-            mine = batch[rank_positions(len(batch), self._rank, self._share_weights)]
+            draws = self._draw(epoch, step)
+            batch = draws % self._num_samples
+            mine = draws[rank_positions(len(batch), self._rank, self._share_weights)]
             counts = self._samples_per_rank(len(batch))
             if not self._equal_passes:
                 parts = [mine[part] for part in micro_batches(len(mine), size)]
@@ -69,15 +69,18 @@ class EpochSampler:
             passes = -(-max(counts) // size)
             parts = [mine[part] for part in split_evenly(len(mine), min(passes, len(mine)))] if len(mine) else []
             padding = passes - len(parts)
-            yield StepWork(step, parts + padding * [batch[-1:]], batch, counts, size, padding)
+            yield StepWork(step, parts + padding * [draws[-1:]], batch, counts, size, padding)
 
     def global_batch(self, epoch: int, step: int) -> np.ndarray:
         """Return the sample indices of a global batch, longest first."""
-        batch = self._reader.batch(epoch, step)
+        return self._draw(epoch, step) % self._num_samples
+
+    def _draw(self, epoch: int, step: int) -> np.ndarray:
+        draws = self._reader.batch(epoch, step)
         if self._costs is None:
-            return batch
+            return draws
         # By length, so that a micro-batch pads little; the longest first, so that a lack of memory is found early.
-        return batch[np.argsort(-self._costs[batch], kind="stable")]
+        return draws[np.argsort(-self._costs[draws % self._num_samples], kind="stable")]
 
     def _samples_per_rank(self, num_samples: int) -> list[int]:
         if num_samples not in self._counts:

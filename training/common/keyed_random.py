@@ -59,6 +59,11 @@ def mix64_array(words: np.ndarray) -> np.ndarray:
     return words
 
 
+def fold_array(key: int | np.ndarray, words: np.ndarray) -> np.ndarray:
+    """Return `fold(*before, word)` for each word, uint64, where `key` is `fold(*before)`, or one such key for each word."""
+    return mix64_array(words.astype(np.uint64) * _SECOND_UNSIGNED + _GOLDEN_UNSIGNED + np.asarray(key, dtype=np.uint64))
+
+
 def mix64_tensor(words: torch.Tensor) -> torch.Tensor:
     """Return `mix64` of each element of an int64 tensor, read as unsigned."""
     words = (words ^ ((words >> 30) & ((1 << 34) - 1))) * _FIRST_SIGNED

@@ -12,11 +12,13 @@ from .intervals import Interval
 from .plan import MemoryFormat
 from .recipe import (
     BatchRule,
+    ClassWeights,
     LearningRateRule,
     OptimizerName,
     OptimizerSpec,
     Precision,
     Recipe,
+    Sampling,
     Schedule,
     Stage,
     TaskSpec,
@@ -102,8 +104,21 @@ class GeneralOptions:
     patience: int | None = option(
         None, RECIPE, "end a stage after this many epochs without improvement; each stage's own unless given"
     )
-    monitor: Literal["accuracy", "macro_f1", "loss"] = option(
-        Recipe.monitor, RECIPE, "validation metric that decides which weights are best, and when a stage ends early"
+    sampling: Sampling = option(
+        Recipe.sampling,
+        RECIPE,
+        "classes drawn in an epoch: natural, as in the data; balanced, equally often; sqrt, by the root of their samples",
+    )
+    class_weights: ClassWeights = option(
+        Recipe.class_weights,
+        RECIPE,
+        "weight of each class in the training loss: balanced, samples / (classes x samples of the class); sqrt, its root",
+    )
+    monitor: Literal["auto", "accuracy", "macro_f1", "loss"] = option(
+        "auto",
+        RECIPE,
+        "validation metric that decides which weights are best, and when a stage ends early; auto: macro_f1 if one class is "
+        "most of the training samples, else accuracy; decided once for a run",
     )
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = option(
         "auto", RECIPE, "auto: bf16 if the device has it, else fp16 on GPUs, else no; decided once for a run"
@@ -248,7 +263,10 @@ class GeneralOptions:
         return Recipe.batch_rule
 
     def recipe_of(self, task: TaskSpec, stages: tuple[Stage, ...]) -> Recipe:
-        """Return the recipe of a task and its stages, not yet resolved for a number of processes."""
+        """Return the recipe of a task and its stages, not yet resolved for a number of processes.
+
+        Its monitor is accuracy where that is to be decided by the samples.
+        """
         return Recipe(
             task=task,
             optimizer=OptimizerSpec(
@@ -261,7 +279,9 @@ class GeneralOptions:
             batch_size=self.batch_size,
             batch_rule=self.effective_batch_rule,
             learning_rate_rule=self.learning_rate_rule,
-            monitor=self.monitor,
+            sampling=self.sampling,
+            class_weights=self.class_weights,
+            monitor=Recipe.monitor if self.monitor == "auto" else self.monitor,
             bad_steps=self.bad_steps,
             loss_spike_score=self.loss_spike_score,
             precision=self.precision,

@@ -18,6 +18,11 @@ LearningRateRule = Literal["linear", "sqrt", "none"]
 Schedule = Literal["constant", "cosine", "linear", "step"]
 Precision = Literal["float32", "float64"]
 MixedPrecision = Literal["no", "fp16", "bf16"]
+Sampling = Literal["natural", "balanced", "sqrt"]
+ClassWeights = Literal["none", "balanced", "sqrt"]
+
+LATER_FIELDS = {"sampling": "natural", "class_weights": "none"}
+"""Fields that recipes did not always have, as the ones without them mean it. At these values they are not hashed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +106,10 @@ class Recipe:
     """The base batch: the global batch with one process."""
     batch_rule: BatchRule = "scale"
     learning_rate_rule: LearningRateRule = "linear"
+    sampling: Sampling = "natural"
+    """How often each class is drawn in an epoch: as in the data, all equally often, or by the square root of its samples."""
+    class_weights: ClassWeights = "none"
+    """The weight of each class in the training loss: balanced is samples / (classes x samples of the class)."""
     monitor: str = "accuracy"
     """The validation metric that early stopping and `best` follow; ties go to the lower loss."""
     precision: Precision = "float32"
@@ -170,6 +179,7 @@ class Recipe:
 
 
 def _hash(values: dict[str, Any]) -> str:
+    values = {name: value for name, value in values.items() if (name, value) not in LATER_FIELDS.items()}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..batches.class_order import make_order
 from ..batches.loader import Loader
 from ..batches.sampler import EpochSampler
 from ..common.apportion import apportion
@@ -87,8 +88,7 @@ class Trainer:
         self.step = TrainStep(self.state, task, recipe, plan, runtime)
         self.loader = self.make_loader(_dtype_of(recipe))
         sampler = EpochSampler(
-            seed=recipe.seed,
-            num_samples=task.num_samples("train"),
+            order=make_order(recipe, task),
             costs=task.costs("train"),
             global_batch_size=recipe.resolved.global_batch_size,
             rank=ranks.rank,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import shorten
 
 from torch import nn
 
@@ -17,6 +18,8 @@ from ..devices.manager import DeviceManager, describe_idle_devices
 from ..loop.trainer import Trainer
 from ..observers.events import Decision, Observer, RunStart
 from ..step.micro_batch.search import has_batch_statistics
+from ..tasks.classes import find_majority
+from ..tasks.task import Task
 from .planning import launched_compile_backend
 from .training_config import TrainingConfig
 
@@ -104,6 +107,36 @@ def compare_batches(planned: int | None, recipe: Recipe) -> Iterator[Decision]:
         )
         fields = {"planned": planned, "global_batch_size": size}
         yield Decision(kind="other_batch", reason=reason, warning=True, fields=fields)
+
+
+def compare_classes(recipe: Recipe, task: Task) -> Iterator[Decision]:
+    """Yield what always saying one class would score, if it is most of the samples, and a warning of balancing twice."""
+    strength = {"natural": 0.0, "none": 0.0, "sqrt": 0.5, "balanced": 1.0}
+    balance = strength[recipe.sampling] + strength[recipe.class_weights]
+    majority = find_majority(task)
+    if majority is not None:
+        digits = 2 if majority.share < 0.995 else 4
+        monitor = {"macro_f1": "macro-F1"}.get(recipe.monitor, recipe.monitor)
+        reason = (
+            f'class "{shorten(majority.name, 40)}" is {100 * majority.share:.{digits - 2}f} % of the training samples: always '
+            f"saying it would score accuracy {_score(majority.share, digits)}, macro-F1 {_score(majority.macro_f1, 2)}; best "
+            f"weights are chosen by {monitor}"
+        )
+        if balance == 0:
+            reason += "; --sampling balanced or --class-weights balanced weigh the classes equally"
+        fields = {"class": majority.name, "share": majority.share, "macro_f1": majority.macro_f1}
+        yield Decision(kind="imbalance", reason=reason, warning=balance == 0, fields=fields)
+    if balance > 1:
+        reason = (
+            f"--sampling {recipe.sampling} and --class-weights {recipe.class_weights} together weigh a rare class more than "
+            "a frequent one; one of them alone, or sqrt for both, weighs the classes equally"
+        )
+        fields = {"sampling": recipe.sampling, "class_weights": recipe.class_weights}
+        yield Decision(kind="balanced_twice", reason=reason, warning=True, fields=fields)
+
+
+def _score(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}".removeprefix("0")
 
 
 def describe_preparation(preparation: Preparation, source: str) -> tuple[Decision, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..common.conversion import field_types
 from ..common.errors import UserError
+from ..config.recipe import LATER_FIELDS
 from ..storage.run_folder import RUN_SCHEMA_VERSION
 from ..tasks.task import Task
 
@@ -18,7 +19,7 @@ def recipe_of_record(record: Mapping[str, Any], task: Task) -> dict[str, Any]:
     """
     version, name = record.get("schema_version"), record["name"]
     if version == RUN_SCHEMA_VERSION:
-        return dict(record["recipe"])
+        return {**LATER_FIELDS, **record["recipe"]}
     if version != 1:
         raise UserError(
             f"{name}: its run.json was written by another version (schema {version}); go on with that version of Slipway, "
@@ -45,4 +46,4 @@ def _from_version_1(record: Mapping[str, Any], task: Task) -> dict[str, Any]:
     stages = [{**stage, "options": {name: stage[name] for name in known if name in stage}} for stage in saved["stages"]]
     resolution = dict(saved["resolution"])
     resolution["batch_size_factor"] = resolution.pop("learning_rate_factor")
-    return {**saved, "task": spec, "stages": stages, "tf32": False, "resolution": resolution}
+    return {**LATER_FIELDS, **saved, "task": spec, "stages": stages, "tf32": False, "resolution": resolution}

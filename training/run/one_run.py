@@ -33,10 +33,18 @@ from ..observers.profiling.sections import UNMARKED, Sections
 from ..observers.record import RunRecord
 from ..observers.runtime import Runtime
 from ..storage.run_folder import RUN_SCHEMA_VERSION, folder_name
+from ..tasks.classes import automatic_monitor, check_classes
 from ..tasks.fingerprint import model_fingerprint
 from ..tasks.sign import SignTask
 from ..tasks.task import Task
-from .announce import announce_run, compare_batches, describe_data, describe_preparation, report_decisions
+from .announce import (
+    announce_run,
+    compare_batches,
+    compare_classes,
+    describe_data,
+    describe_preparation,
+    report_decisions,
+)
 from .open_run import OpenRun, open_run, restore_run
 from .planning import make_plan
 from .provenance import script_commit, slipway_commit, versions
@@ -54,6 +62,9 @@ def train_once(config: TrainingConfig, settings: Level, task: Task | None, world
         task, prepared = make_sign_task(config, ranks)
     if task.num_samples("train") == 0:
         raise UserError(f"{_data_name(task)}: no sample to train on")
+    check_classes(base, task)
+    if config.monitor == "auto":
+        base = replace(base, monitor=automatic_monitor(task))
     model = build_model(task, base)
     base = _with_fingerprints(base, task.data_fingerprint(), model_fingerprint(model))
     name = config.experiment_name or folder_name(f"{_data_name(task)}-{Path(config.stages_config).stem}")
@@ -94,7 +105,11 @@ def train_once(config: TrainingConfig, settings: Level, task: Task | None, world
                 model=model,
             )
             announce_run(trainer, run.name)
-            for decision in (*prepared, *compare_batches(world.planned_batch, run.recipe)):
+            for decision in (
+                *prepared,
+                *compare_batches(world.planned_batch, run.recipe),
+                *compare_classes(run.recipe, task),
+            ):
                 observers.on_decision(decision)
             report_decisions(observers, config, run.recipe, plan, device_settings)
             restore_run(run, trainer, observers, ranks)

@@ -84,6 +84,7 @@ def open_run(
             base,
             recipe_of_record(record, task),
             mixed_precision=config.mixed_precision,
+            keeps_monitor=config.monitor == "auto",
             where=record["name"],
             allow_change=config.allow_recipe_change,
         )

@@ -89,12 +89,14 @@ def continued_recipe(
     saved: Mapping[str, Any],
     *,
     mixed_precision: str,
+    keeps_monitor: bool,
     where: str,
     allow_change: bool,
 ) -> tuple[Recipe, list[str]]:
     """Return the recipe to resume with, which keeps the saved resolution, and its differences from the saved recipe.
 
-    The base recipes are compared, and `mixed_precision` where it is not `auto`. Raises `UserError` for a difference that
+    The base recipes are compared, and `mixed_precision` where it is not `auto`; with `keeps_monitor` the monitor is the
+    saved one. Raises `UserError` for a difference that
     was not allowed.
     """
     try:
@@ -102,6 +104,8 @@ def continued_recipe(
         batch = [saved[name] for name in ("batch_size", "batch_rule", "learning_rate_rule")]
     except (KeyError, TypeError):
         raise UserError(f"{where}: its recipe was written by another version; start another run") from None
+    if keeps_monitor:
+        recipe = dataclasses.replace(recipe, monitor=str(saved.get("monitor", recipe.monitor)))
     resolved = dataclasses.replace(recipe, resolution=resolution)
     differences = differences_of(saved, resolved.as_dict())
     if mixed_precision not in ("auto", resolution.mixed_precision):

@@ -21,6 +21,7 @@ from ..config.plan import Plan
 from ..config.recipe import Recipe, Stage
 from ..devices.memory import CANNOT_TRY_AGAIN, MemoryReserve, drop_traceback, out_of_memory_message, release_memory
 from ..observers.runtime import Runtime
+from ..tasks.classes import class_weights, training_labels
 from ..tasks.task import Batch, Task
 from .compilation import make_forward
 from .loss_scale import LossScale
@@ -136,6 +137,7 @@ class TrainStep:
         self._weight, self._loss_sum, self._out_of_memory, *self._flags = parameters.ledger.unbind()
         self._reserve = MemoryReserve(ranks.device)
         self._spec = recipe.optimizer
+        self._class_weights = self._weigh_classes()
         self._autocast = self._make_autocast(recipe.resolved.mixed_precision)
         self._halted = torch.zeros((), dtype=parameters.dtype, device=parameters.device)
         """Infinite from a step that ran out of memory until `resume`: steps queued behind it update nothing."""
@@ -145,6 +147,15 @@ class TrainStep:
             return nullcontext
         dtype = torch.bfloat16 if mixed_precision == "bf16" else torch.float16
         return lambda: torch.autocast(self._device.type, dtype=dtype)
+
+    def _weigh_classes(self) -> torch.Tensor | None:
+        """Return the weight of each class in the loss, on the device; None where all count alike."""
+        if self.recipe.class_weights == "none":
+            return None
+        labels = training_labels(self.task)
+        assert labels is not None, "checked at the start of a run"
+        weights = torch.from_numpy(class_weights(self.recipe.class_weights, labels))
+        return weights.to(self._device, self.state.parameters.dtype)
 
     def begin_stage(self) -> None:
         """Start a stage: reset the optimizer, and start the moving average from the weights as they are."""
@@ -211,6 +222,10 @@ class TrainStep:
             outputs = self.forward(self.state.model, batch)
             losses = self.task.losses(outputs, batch, stage)
         weights = self.task.weights(batch)
+        if self._class_weights is not None:
+            of_samples = self._class_weights[batch.tensors["labels"]]
+            losses = losses * of_samples
+            weights = of_samples if weights is None else weights * of_samples
         # In the ledger's precision: bfloat16 counts exactly to 256 only.
         loss_sum = losses.sum(dtype=self.state.parameters.dtype)
         if counts:

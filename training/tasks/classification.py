@@ -34,7 +34,7 @@ class ClassificationTask(Task):
         return torch.stack([losses, outputs.argmax(dim=1).to(losses.dtype), better.to(losses.dtype)], dim=1)
 
     def labels(self, split: str) -> np.ndarray:
-        """Return the labels of a split, int64 [samples]."""
+        """Return the labels of a split, int64 [samples]: those that its batches carry."""
         raise NotImplementedError
 
     def metrics(self, rows: np.ndarray, split: str) -> dict[str, Any]:

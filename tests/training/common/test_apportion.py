@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from slipway.launcher.plan.make_plan import Intent
 from slipway.launcher.plan.model import choose_batches
+from slipway.training.batches.order import Order
 from slipway.training.batches.sampler import EpochSampler
 from slipway.training.batches.share import rank_positions
 from slipway.training.common.apportion import apportion, plan_micro_batches
@@ -46,8 +47,7 @@ def test_the_plan_and_the_sampler_of_a_run_agree_on_micro_batches(
         return
     heaviest = shares.index(max(shares))
     sampler = EpochSampler(
-        seed=0,
-        num_samples=batch,
+        order=Order(seed=0, num_samples=batch),
         costs=None,
         global_batch_size=batch,
         rank=heaviest,

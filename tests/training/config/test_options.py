@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from slipway.training.common.errors import UserError
+from slipway.training.config.recipe import LATER_FIELDS, Recipe, Stage, TaskSpec
 from slipway.training.config.stages import load_stages
 from slipway.training.data.specs import Augmentation
 from slipway.training.devices.ranks import Ranks
@@ -25,6 +27,7 @@ FLAGS = [
     "--auto-adjust-batch-size",
     "--batch-rule",
     "--batch-size",
+    "--class-weights",
     "--clip-norm",
     "--config",
     "--data",
@@ -65,6 +68,7 @@ FLAGS = [
     "--quick-test",
     "--reduction",
     "--runs-dir",
+    "--sampling",
     "--schedule",
     "--seed",
     "--share-weights",
@@ -95,6 +99,14 @@ FLAGS = [
     "--sharding",
     "--tf32",
     "--no-tf32",
+    "--landmarks",
+    "--coords",
+    "--layout",
+    "--keep-landmarks",
+    "--label",
+    "--signer",
+    "--group",
+    "--encoding",
     "-h",
 ]
 
@@ -184,6 +196,14 @@ def test_the_hash_follows_what_is_learned_and_not_how_it_is_computed() -> None:
     resolved = base.resolve(2, "no")
     assert resolved.hash != base.hash
     assert resolved.base_hash == base.base_hash
+
+
+def test_what_came_later_does_not_change_the_hash_of_a_recipe_that_leaves_it_alone() -> None:
+    recipe = Recipe(task=TaskSpec(name="x"), stages=(Stage(name="s", epochs=1),))
+    assert (recipe.hash, recipe.resolve(2, "no").hash) == ("857e88276f08a69c", "4ffd1bc9280968c8")
+    assert len({replace(recipe, **{name: "sqrt"}).hash for name in LATER_FIELDS} | {recipe.hash}) == 1 + len(
+        LATER_FIELDS
+    )
 
 
 def test_a_recipe_goes_to_plain_values() -> None:

@@ -82,6 +82,10 @@ def test_a_run_of_a_users_own_task_goes_on() -> None:
 def test_what_differs_is_told_in_the_words_of_today(capfd: pytest.CaptureFixture[str]) -> None:
     told = error_of(capfd, main(["--resume", "signs", "--device", "cpu", "--model-width", "8", "--dropout", "0.5"]))
     assert "task.options.model.width 4 -> 8, stages[0].options.dropout 0.1 -> 0.5" in told
+    told = error_of(
+        capfd, main(["--resume", "signs", "--device", "cpu", "--sampling", "balanced", "--monitor", "macro_f1"])
+    )
+    assert "sampling natural -> balanced, monitor accuracy -> macro_f1" in told
     with np.load("clips.npz") as archive:
         arrays = dict(archive)
     np.savez("clips.npz", **{**arrays, "X": arrays["X"] + 1})  # type: ignore[arg-type]

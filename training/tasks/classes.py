@@ -1,0 +1,85 @@
+"""The classes of a training split: the weight of each in the loss, and what is said where one of them is most of the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..common.errors import UserError, flag_of
+from ..config.recipe import ClassWeights, Recipe
+from .classification import ClassificationTask
+from .task import Task
+
+
+def training_labels(task: Task) -> np.ndarray | None:
+    """Return the class of each training sample, int64 [samples]; None for a task that has no classes."""
+    if not isinstance(task, ClassificationTask) or type(task).labels is ClassificationTask.labels:
+        return None
+    return np.asarray(task.labels("train"))
+
+
+def check_classes(recipe: Recipe, task: Task) -> None:
+    """Raise `UserError` if the recipe weighs classes and the task does not tell the class of each training sample."""
+    for option, left_alone in (("sampling", "natural"), ("class_weights", "none")):
+        value = getattr(recipe, option)
+        if value == left_alone:
+            continue
+        labels, count = training_labels(task), task.num_samples("train")
+        if labels is None:
+            raise UserError(
+                f"{flag_of(option)} {value}: the task {task.name!r} has no classes; leave the option out, or make the task "
+                "a ClassificationTask with `labels`",
+                option=option,
+            )
+        if len(labels) != count or labels.min() < 0:
+            raise UserError(
+                f"{flag_of(option)} {value}: `labels` of the task {task.name!r} must return a number from 0 up for each of "
+                f"{count} training samples, got {len(labels)}, the least of them {labels.min()}",
+                option=option,
+            )
+
+
+def class_weights(rule: ClassWeights, labels: np.ndarray) -> np.ndarray:
+    """Return the weight of each class up to the highest of `labels`, float64 [classes]; 0 for one without samples.
+
+    `balanced` is samples / (classes x samples of the class), as scikit-learn has it; `sqrt` is its square root.
+    """
+    counts = np.bincount(labels)
+    present = counts > 0
+    weights = np.zeros(len(counts))
+    weights[present] = len(labels) / (present.sum() * counts[present]) if rule != "none" else 1.0
+    return np.sqrt(weights) if rule == "sqrt" else weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Majority:
+    """A class that is most of the training samples."""
+
+    name: str
+    share: float
+    macro_f1: float
+    """Of always saying it; its accuracy is the share."""
+
+
+def find_majority(task: Task) -> Majority | None:
+    """Return the class that has more than half of the training samples, and of two classes more than two thirds.
+
+    One of two classes nearly always has more than half; with twice the samples of the other it is most of the data.
+    """
+    labels = training_labels(task)
+    if labels is None:
+        return None
+    assert isinstance(task, ClassificationTask)
+    classes, counts = np.unique(labels, return_counts=True)
+    num_classes, largest = len(classes), classes[counts.argmax()]
+    share = float(counts.max() / len(labels))
+    if num_classes < 2 or share <= max(1 / 2, 4 / (3 * num_classes)):
+        return None
+    return Majority(name=str(task.class_names[largest]), share=share, macro_f1=2 * share / (1 + share) / num_classes)
+
+
+def automatic_monitor(task: Task) -> str:
+    """Return the metric that `--monitor auto` means: macro-F1 if one class is most of the data, else accuracy."""
+    has_macro_f1 = isinstance(task, ClassificationTask) and type(task).metrics is ClassificationTask.metrics
+    return "macro_f1" if has_macro_f1 and find_majority(task) is not None else "accuracy"
