@@ -1,23 +1,28 @@
-"""Text in data files: names of columns, classes and splits, rows of numbers."""
+"""Text in data files and folders: encodings, names of files, columns, classes and splits."""
 
 from __future__ import annotations
 
-import csv
+import codecs
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from encodings import aliases
 from pathlib import Path
 
-import numpy as np
-
-from ..common.errors import UserError
+from ..common.errors import UserError, nearest
 
 LANDMARK_COLUMNS = ("landmarks", "keypoints", "points", "pose", "sequence", "data")
-LABEL_COLUMNS = ("label", "labels", "sign", "class", "gloss", "word", "target")
-SIGNER_COLUMNS = ("signer", "signerid", "participantid", "participant", "speaker", "subject", "person")
-SPLIT_COLUMNS = ("split", "subset")
+LABEL_COLUMNS = (
+    *("label", "labels", "sign", "class", "gloss", "word", "target", "labelname", "classname", "classlabel", "classid"),
+    *("labelid", "gesture", "letter", "action", "category", "symbol", "alphabet", "character"),
+)
+SIGNER_COLUMNS = (
+    *("signer", "signerid", "participantid", "participant", "speaker", "speakerid", "subject", "subjectid", "person"),
+    *("personid", "user", "userid", "username", "performer", "actor"),
+)
+SPLIT_COLUMNS = ("split", "subset", "partition")
 
 _SPLIT_NAMES = {
     "train": "train",
@@ -30,7 +35,24 @@ _SPLIT_NAMES = {
     "testing": "test",
     "": "",
 }
-_MISSING = frozenset(("", "?", "nan", "na", "null", "none"))
+_BLOCK_BYTES = 1 << 20
+_MOST_CELL = 40
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_SCRIPTS = (
+    ("cp949", "[\uac00-\ud7a3\u3131-\u318e]+"),
+    ("shift_jis", "(?=.*[\u3041-\u30ff])[\u3001-\u30ff\u4e00-\u9fff]+"),
+    ("euc_jp", "(?=.*[\u3041-\u30ff])[\u3001-\u30ff\u4e00-\u9fff]+"),
+    ("gb18030", "[\u4e00-\u9fff]+"),
+    ("big5", "[\u4e00-\u9fff]+"),
+    ("latin-1", "[\u00c0-\u00ff]+"),
+)
+"""Encodings by what their text is made of, the most certain first."""
 _STRAYS = frozenset(
     ("__pycache__", "__macosx", "logs", "thumbs.db", "desktop.ini", "@eadir", "lost+found", "$recycle.bin")
 )
@@ -39,6 +61,114 @@ _STRAYS = frozenset(
 def nfc(text: str) -> str:
     """Return a text in the Unicode form NFC, in which equal names are equal: macOS writes the names of files in NFD."""
     return unicodedata.normalize("NFC", text)
+
+
+def encoding_of(path: Path, encoding: str | None = None) -> str:
+    """Return the name of the codec that a text file is written in: UTF-8, UTF-16 with a mark, or else `encoding`.
+
+    A file that is UTF-8 beyond doubt is read so whatever `encoding` says: the files of one folder may differ. Raises
+    `UserError` for an unknown encoding, and for a file of another one, which names the likely one.
+    """
+    wanted = None if encoding is None else _codec(encoding)
+    try:
+        marked = marked_encoding(path)
+        first = marked or "utf-8"
+        bad = _first_bad_line(path, first)
+        if bad is None and (marked or wanted in (None, "utf-8") or _is_surely_utf8(path)):
+            return first
+        if marked is None and wanted not in (None, "utf-8"):
+            bad = _first_bad_line(path, str(wanted))
+            if bad is None:
+                return str(wanted)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    assert bad is not None
+    number, line = bad
+    likely = None if marked else _likely(line)
+    if likely is None:
+        raise UserError(f"{path}: cannot be read as text; save it as UTF-8 text")
+    codec, text = likely
+    raise UserError(
+        f"{path}, line {number}: is not {encoding or 'UTF-8'} text, it is likely {codec} ({text!r}); "
+        f"add --encoding {codec}, or save the file as UTF-8"
+    )
+
+
+def marked_encoding(path: Path) -> str | None:
+    """Return the codec that the mark at the start of a file names, or `None`. Raises `OSError`."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    return next((codec for mark, codec in _MARKS if start.startswith(mark)), None)
+
+
+def read_text(path: Path, encoding: str | None = None) -> str:
+    """Return the text of a file, without a mark of its encoding. Raises `UserError` as `encoding_of`."""
+    return path.read_bytes().decode(encoding_of(path, encoding)).removeprefix("\ufeff")
+
+
+def _codec(encoding: str) -> str:
+    """Return the codec of an encoding's name; for EUC-KR its superset cp949, which Windows writes under this name."""
+    try:
+        name = codecs.lookup(encoding).name
+        "".encode(name)
+    except LookupError:
+        known = {name.replace("_", "-") for name in (*aliases.aliases, *aliases.aliases.values())}
+        raise UserError(
+            f"--encoding {encoding}: unknown{nearest(encoding.lower().replace('_', '-'), sorted(known))}; "
+            "for example cp949, euc-kr, shift_jis, latin-1",
+            option="encoding",
+        ) from None
+    return "cp949" if name == "euc_kr" else name
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            yield block
+
+
+def _first_bad_line(path: Path, codec: str) -> tuple[int, bytes] | None:
+    """Return number and bytes of the line at which a file is not text of a codec; `None` if it is."""
+    decoder = codecs.getincrementaldecoder(codec)()
+    try:
+        for block in _blocks(path):
+            decoder.decode(block)
+        decoder.decode(b"", final=True)
+    except UnicodeError:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    line.decode(codec)
+                except UnicodeError:
+                    return number, line
+        return 1, b""
+    return None
+
+
+def _is_surely_utf8(path: Path) -> bool:
+    """Return whether a file that is UTF-8 has characters of three bytes, or none but ASCII: no other text looks so."""
+    is_ascii = True
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for block in _blocks(path):
+        if not block.isascii() or not is_ascii:
+            is_ascii = False
+            if any(character > "\u07ff" for character in decoder.decode(block)):
+                return True
+    return is_ascii
+
+
+def _likely(line: bytes) -> tuple[str, str] | None:
+    """Return the encoding in which a line's letters beyond ASCII are all of one script, and its first such cell."""
+    if b"\0" in line:
+        return None
+    for codec, letters in _SCRIPTS:
+        with suppress(UnicodeError):
+            text = line.decode(codec)
+            beyond = "".join(character for character in text if character > "\x7f")
+            if re.fullmatch(letters, beyond):
+                cell = next(cell for cell in re.split(r"[,;\t\r\n]", text) if not cell.isascii()).strip(" \"'")
+                return codec, cell if len(cell) <= _MOST_CELL else f"{cell[: _MOST_CELL - 3]}..."
+    return None
 
 
 def is_stray(name: str) -> bool:
@@ -65,108 +195,10 @@ def folders_in(folder: Path) -> list[Path]:
     return [folder / name for name in entries(folder)[0]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """The rows of a text table below its header, and the line of the file, from 1, on which each ends."""
-
-    path: Path
-    header: list[str]
-    cells: list[list[str]]
-    lines: list[int]
-
-    def where(self, row: int) -> str:
-        """Return file and line of a row, for an error."""
-        return f"{self.path}, line {self.lines[row]}"
-
-    def with_header(self) -> Table:
-        """Return the table with its first row as the header."""
-        return Table(path=self.path, header=self.cells[0], cells=self.cells[1:], lines=self.lines[1:])
-
-    def column(self, names: Sequence[str], default: str | None = None) -> list[str]:
-        """Return the cells of the column with one of `names`; without one, `default` for each row, or `UserError`."""
-        index = find_column(self.header, names)
-        if index is not None:
-            return [plain_label(row[index]) for row in self.cells]
-        if default is None:
-            raise UserError(f"{self.path}: no column {names[0]!r} in its header")
-        return [default] * len(self.cells)
-
-
-def read_rows(path: Path, limit: int | None = None) -> Table:
-    """Return the rows of a comma, semicolon or tab separated file without blank ones; at most `limit` of them.
-
-    Raises `UserError` for text that is not UTF-8 and for rows of unequal length.
-    """
-    cells: list[list[str]] = []
-    lines: list[int] = []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            start = file.readline()
-            file.seek(0)
-            reader = csv.reader(file, delimiter=max(",;\t", key=start.count), skipinitialspace=True)
-            for row in reader:
-                if limit is not None and len(cells) == limit:
-                    break
-                if not any(cell.strip() for cell in row):
-                    continue
-                if cells and len(row) != len(cells[0]):
-                    raise UserError(
-                        f"{path}, line {reader.line_num}: {len(row)} columns where the first row has {len(cells[0])}"
-                    )
-                cells.append(row)
-                lines.append(reader.line_num)
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
-        raise UserError(f"{path}: cannot be read as a CSV file ({error}); save it as UTF-8 text") from None
-    return Table(path=path, header=[], cells=cells, lines=lines)
-
-
-def read_table(path: Path) -> Table:
-    """Return the rows of a file whose first row is a header."""
-    rows = read_rows(path)
-    if len(rows.cells) < 2:
-        raise UserError(f"{path}: no rows below a header")
-    return rows.with_header()
-
-
-def header_of(path: Path) -> list[str]:
-    """Return the first row of a file; an empty list if there is none or it cannot be read as text."""
-    try:
-        return next(iter(read_rows(path, limit=1).cells), [])
-    except UserError:
-        return []
-
-
 def find_column(header: Sequence[str], names: Sequence[str]) -> int | None:
     """Return the index of the first of `names` in a header, or `None`; case, spaces, `_` and `-` do not matter."""
     plain = [re.sub(r"[\s_-]", "", nfc(cell)).lower() for cell in header]
     return next((plain.index(name) for name in names if name in plain), None)
-
-
-def is_number(text: str) -> bool:
-    """Return whether a cell holds a number or stands for a missing one."""
-    try:
-        float(text)
-    except ValueError:
-        return text.strip().lower() in _MISSING
-    return True
-
-
-def to_numbers(cells: Sequence[Sequence[str]], where: Callable[[int], str]) -> np.ndarray:
-    """Return rows of equal length as float32 [rows, columns], missing cells (empty, `?`, `nan`) as NaN.
-
-    `where` names the place of a row in the error raised for a cell that is not a number.
-    """
-    try:
-        return np.array(cells, dtype=np.float32)
-    except ValueError:
-        return np.array([_numbers_of_row(row, where, index) for index, row in enumerate(cells)], dtype=np.float32)
-
-
-def _numbers_of_row(row: Sequence[str], where: Callable[[int], str], index: int) -> list[float]:
-    for cell in row:
-        if not is_number(cell):
-            raise UserError(f"{where(index)}: {cell!r} is not a number")
-    return [float("nan") if cell.strip().lower() in _MISSING else float(cell) for cell in row]
 
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
@@ -213,4 +245,6 @@ def only_file(files: Sequence[Path], folder: Path, kind: str) -> Path:
 
 def files_with(folder: Path, *suffixes: str) -> list[Path]:
     """Return the files of a folder with one of the given endings, in natural order, without strays."""
-    return [folder / name for name in entries(folder)[1] if name.lower().endswith(suffixes)]
+    with os.scandir(folder) as found:
+        names = [entry.name for entry in found if entry.name.lower().endswith(suffixes) and entry.is_file()]
+    return [folder / name for name in sorted(names, key=natural_key) if not is_stray(name)]

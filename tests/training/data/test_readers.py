@@ -114,12 +114,13 @@ def test_a_label_file_belongs_to_the_data_whose_full_name_it_begins_with(tmp_pat
     assert read_landmarks(str(tmp_path / "point_history.csv")).class_names == ("H",)
 
 
-def test_a_csv_row_that_is_no_hand_is_a_track_of_one_point(tmp_path: Path) -> None:
-    (tmp_path / "tracks.csv").write_text("0,0,0,1,2,3,4\n1,5,6,7,8,9,10\n")
-    data = read_landmarks(str(tmp_path / "tracks.csv"))
+def test_a_row_of_a_point_history_is_the_track_of_one_point(tmp_path: Path) -> None:
+    rows = [[label, 0, 0, *range(1, 31)] for label in (0, 1)]
+    (tmp_path / "point_history.csv").write_text("\n".join(",".join(map(str, row)) for row in rows))
+    data = read_landmarks(str(tmp_path / "point_history.csv"))
     assert data.layout == layouts.points(1, 2)
     # The first point of a track is its origin, not a missing one.
-    assert clips_of(data)[0][:, 0].tolist() == [[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]]
+    assert clips_of(data)[0][:3, 0].tolist() == [[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]]
 
 
 def test_a_header_names_the_label_signer_and_split_columns(tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ def test_a_header_names_the_label_signer_and_split_columns(tmp_path: Path) -> No
     assert labels_of(data) == ["yes", "no"]
     assert list(data.signers) == ["ann", "bob"]
     assert list(data.own_split) == ["train", "validation"]
-    assert np.isnan(clips_of(data)[0][:, 0, 0]).tolist() == [False, True]
+    assert np.isnan(clips_of(data)[0][0, :, 0]).tolist() == [False, True]
 
 
 def test_libras_rows_may_be_separated_by_commas_and_need_no_names_file(tmp_path: Path) -> None:

@@ -15,12 +15,11 @@ from ...text import (
     SPLIT_COLUMNS,
     files_with,
     find_column,
-    header_of,
     nfc,
-    read_table,
     split_name,
     split_of_file,
 )
+from ..tables.csv_rows import header_of, read_table
 
 _CLIP_COLUMNS = (
     *("path", "file", "filename", "filepath", "posepath", "landmarkpath", "keypointpath", "clip", "clipid"),

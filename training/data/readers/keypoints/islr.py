@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 
 from ....common.errors import UserError
 from ...specs import Reading
-from ...text import find_column, header_of, read_table
+from ...text import find_column
 from ..raw import RawClips, raw_clips
+from ..tables.csv_rows import header_of, read_table
 
 NAME = "islr"
 LOOKS_FOR = "train.csv (path, participant_id, sign) with a Parquet file per clip"

@@ -1,4 +1,7 @@
-"""Reads a table of frames (video, frame, left-x, left-y, ...) and tables of segments (video, start, end, label)."""
+"""Reads a table of frames (video, frame, left-x, left-y, ...) and tables of segments (video, start, end, label).
+
+Such tables are those of Boston-104 hands, github.com/dreuw/asl-boston104-hands, as `hands_condensed.csv` and `train_words.csv`.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,17 @@ from ...landmarks import LandmarkLayout
 from ...specs import Reading
 from ...text import (
     LABEL_COLUMNS,
-    SIGNER_COLUMNS,
     SPLIT_COLUMNS,
-    Table,
     files_with,
     find_column,
-    header_of,
     only_file,
-    read_table,
     split_name,
     split_of_file,
-    to_numbers,
 )
-from ..raw import RawClips, raw_clips
+from ..raw import Faults, RawClips, cut, raw_clips
+from .columns import columns_of
+from .csv_rows import Table, header_of, read_table
+from .number_table import Form, read_numbers
 
 NAME = "frame_table"
 LOOKS_FOR = "a CSV of frames (video, frame, <name>-x, <name>-y) and one of segments (video, start, end, label)"
@@ -70,35 +71,42 @@ def read(path: Path, reading: Reading) -> RawClips:
     """
     folder = path if path.is_dir() else path.parent
     frames_file = only_file(_files(path, _is_frame_table), path, "frame table") if path.is_dir() else path
-    tables = [read_table(file) for file in _files(folder, _is_segment_table)]
+    tables = [read_table(file, reading.encoding) for file in _files(folder, _is_segment_table)]
     if not tables:
         raise UserError(f"{folder}: no table of segments (video, start, end, label) beside {frames_file.name}")
     file_splits = [split_of_file(table.path) for table in tables]
     if any(file_splits) and not all(file_splits):
         unnamed = tables[file_splits.index("")].path
         raise UserError(f"{unnamed}: name its split as the other segment tables do, as in train_{unnamed.name}")
+    faults = Faults(folder)
     segments = [
         segment
         for table, file_split in zip(tables, file_splits, strict=True)
-        for segment in _read_segments(table, file_split)
+        for segment in _read_segments(table, file_split, reading, faults)
     ]
-    names, videos = _read_frames(read_table(frames_file))
-    clips = [_clip(videos, segment, frames_file) for segment in segments]
+    names, videos = _read_frames(frames_file, reading)
+    clips = [_clip(videos, segment, frames_file, faults) for segment in segments]
+    faults.check()
     return raw_clips(
         name=folder.resolve().name,
         source_format=NAME,
         layout=_layout(names, clips[0].shape[2]),
         clips=clips,
         labels=[segment.label for segment in segments],
-        groups={"signer": [segment.signer for segment in segments]},
+        groups={
+            "signer": [segment.signer for segment in segments],
+            "recording": [segment.video for segment in segments],
+        },
         splits=[segment.split for segment in segments],
+        files=(frames_file.name, *(table.path.name for table in tables)),
         where=lambda index: segments[index].where,
     )
 
 
 def _is_frame_table(header: Sequence[str]) -> bool:
     return (
-        find_column(header, _VIDEO) is not None
+        find_column(header, LABEL_COLUMNS) is None
+        and find_column(header, _VIDEO) is not None
         and find_column(header, _FRAME) is not None
         and any(_COORDINATE.fullmatch(name.strip()) for name in header)
     )
@@ -112,84 +120,100 @@ def _files(folder: Path, kind: Callable[[Sequence[str]], bool]) -> list[Path]:
     return [file for file in files_with(folder, ".csv") if kind(header_of(file))]
 
 
-def _read_segments(table: Table, file_split: str) -> list[_Segment]:
-    columns = zip(
+def _read_segments(table: Table, file_split: str, reading: Reading, faults: Faults) -> list[_Segment]:
+    columns = columns_of(table.header, reading, table.path)
+    rows = zip(
         table.column(_VIDEO),
-        _whole_numbers(table, _START),
-        _whole_numbers(table, _END),
-        table.column(LABEL_COLUMNS),
-        table.column(SIGNER_COLUMNS, default=""),
+        table.column(_START),
+        table.column(_END),
+        table.cells_of(columns.label),
+        table.cells_of(columns.signer) if columns.signer >= 0 else [""] * len(table.cells),
         table.column(SPLIT_COLUMNS, default=file_split),
         strict=True,
     )
-    return [
-        _Segment(
-            video=video,
-            first=first,
-            last=last,
-            label=label,
-            signer=signer,
-            split=split_name(split, table.where(row)),
-            where=table.where(row),
-        )
-        for row, (video, first, last, label, signer, split) in enumerate(columns)
-    ]
+    segments = []
+    for row, (video, first, last, label, signer, split) in enumerate(rows):
+        where = table.where(row)
+        try:
+            split = split_name(split, where)
+        except UserError as error:
+            faults.add(str(error))
+            continue
+        wrong = [cell for cell in (first, last) if not cell.isdecimal()]
+        for cell in wrong:
+            faults.add(f"{where}: {cut(cell)} is not a frame number")
+        if not wrong:
+            segments.append(
+                _Segment(
+                    video=video,
+                    first=int(first),
+                    last=int(last),
+                    label=label,
+                    signer=signer,
+                    split=split,
+                    where=where,
+                )
+            )
+    return segments
 
 
-def _whole_numbers(table: Table, names: Sequence[str]) -> list[int]:
-    cells = table.column(names)
-    for row, cell in enumerate(cells):
-        if not cell.isdecimal():
-            raise UserError(f"{table.where(row)}: {cell!r} is not a frame number")
-    return [int(cell) for cell in cells]
-
-
-def _read_frames(table: Table) -> tuple[list[str], dict[str, tuple[np.ndarray, np.ndarray]]]:
+def _read_frames(file: Path, reading: Reading) -> tuple[list[str], dict[str, tuple[np.ndarray, np.ndarray]]]:
     """Return the landmarks' names and video -> (frame numbers, increasing; landmarks [frames, landmarks, coords])."""
+    form = Form.of(file, reading.encoding)
+    header = form.rows[0]
     columns: dict[str, dict[str, int]] = {}
-    for index, name in enumerate(table.header):
+    for index, name in enumerate(header):
         match = _COORDINATE.fullmatch(name.strip())
         if match:
             kind = match["kind"].lower()
             columns.setdefault(match["name"].lower(), {})[kind if kind in "xyz" else "confidence"] = index
     axes = [axis for axis in "xyz" if all(axis in column for column in columns.values())]
     if not columns or axes[:2] != ["x", "y"]:
-        raise UserError(f"{table.path}: a landmark without both an x and a y column; landmarks: {', '.join(columns)}")
-    places = [[column[axis] for axis in axes] for column in columns.values()]
-    values = _numbers_at(table, [place for landmark in places for place in landmark]).reshape(
-        -1, len(places), len(axes)
-    )
+        raise UserError(f"{file}: a landmark without both an x and a y column; landmarks: {', '.join(columns)}")
+    video, frame = find_column(header, _VIDEO), find_column(header, _FRAME)
+    if video is None or frame is None:
+        raise UserError(f"{file}: no column {(_VIDEO if video is None else _FRAME)[0]!r} in its header")
+    places = [column[axis] for column in columns.values() for axis in axes]
+    confidences = [column["confidence"] for column in columns.values() if "confidence" in column]
+    table = read_numbers(form, has_header=True, texts=[video, frame], numbers=[*places, *confidences])
+    faults = Faults(file)
+    for row, cell in enumerate(table.texts[frame]):
+        if not cell.isdecimal():
+            faults.add(f"{table.where(row)}: {cut(cell)} is not a frame number")
+    faults.check()
+    values = table.numbers[:, : len(places)].reshape(-1, len(columns), len(axes))
     values[(values == 0).all(axis=2)] = np.nan
-    for landmark, column in enumerate(columns.values()):
-        if "confidence" in column:
-            values[_numbers_at(table, [column["confidence"]])[:, 0] == 0, landmark] = np.nan
-    videos, frames = table.column(_VIDEO), np.array(_whole_numbers(table, _FRAME))
+    with_confidence = [place for place, column in enumerate(columns.values()) if "confidence" in column]
+    for place, landmark in enumerate(with_confidence):
+        values[table.numbers[:, len(places) + place] == 0, landmark] = np.nan
+    frames = np.array([int(cell) for cell in table.texts[frame]], dtype=np.int64)
     rows_of: dict[str, list[int]] = {}
-    for row, video in enumerate(videos):
-        rows_of.setdefault(video, []).append(row)
+    for row, name in enumerate(table.texts[video]):
+        rows_of.setdefault(name, []).append(row)
     by_video = {}
-    for video, rows in rows_of.items():
+    for name, rows in rows_of.items():
         ordered = np.array(rows)[np.argsort(frames[rows], kind="stable")]
-        by_video[video] = (frames[ordered], values[ordered])
+        by_video[name] = (frames[ordered], values[ordered])
     return list(columns), by_video
 
 
-def _numbers_at(table: Table, columns: Sequence[int]) -> np.ndarray:
-    return to_numbers([[row[column] for column in columns] for row in table.cells], table.where)
-
-
-def _clip(videos: dict[str, tuple[np.ndarray, np.ndarray]], segment: _Segment, frames_file: Path) -> np.ndarray:
+def _clip(
+    videos: dict[str, tuple[np.ndarray, np.ndarray]], segment: _Segment, frames_file: Path, faults: Faults
+) -> np.ndarray:
     """Return a segment's frames [frames, landmarks, coords]; a frame that the table skips is missing."""
+    form = next(iter(videos.values()))[1].shape[1:]
     if segment.video not in videos:
-        raise UserError(f"{segment.where}: video {segment.video!r} is not in {frames_file.name}")
+        faults.add(f"{segment.where}: video {cut(segment.video)} is not in {frames_file.name}")
+        return np.empty((0, *form), dtype=np.float32)
     frames, values = videos[segment.video]
     if not frames[0] <= segment.first <= segment.last <= frames[-1]:
-        raise UserError(
-            f"{segment.where}: frames {segment.first} to {segment.last} of video {segment.video!r}, "
+        faults.add(
+            f"{segment.where}: frames {segment.first} to {segment.last} of video {cut(segment.video)}, "
             f"which has frames {frames[0]} to {frames[-1]}"
         )
+        return np.empty((0, *form), dtype=np.float32)
     start, stop = np.searchsorted(frames, (segment.first, segment.last + 1))
-    clip = np.full((segment.last - segment.first + 1, *values.shape[1:]), np.nan, dtype=np.float32)
+    clip = np.full((segment.last - segment.first + 1, *form), np.nan, dtype=np.float32)
     clip[frames[start:stop] - segment.first] = values[start:stop]
     return clip
 

@@ -1,135 +1,316 @@
-"""Reads a CSV with one vector of landmarks per row and the class in its first column, or in one named `label`."""
+"""Reads a text table with one vector of landmarks in a row: `coords.csv`, `keypoint.csv`, and tables like them.
+
+Its forms come from github.com/nicknochnack/Body-Language-Decoder (class, x1, y1, z1, v1, ...) and
+github.com/kinivi/hand-gesture-recognition-mediapipe (a class number and the numbers, without a header).
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ....common.errors import UserError
-from ...landmarks import LandmarkLayout
-from ...layouts.mediapipe import KNOWN_VECTORS, points
+from ...layouts.mediapipe import points
 from ...specs import Reading
-from ...text import (
-    LABEL_COLUMNS,
-    SIGNER_COLUMNS,
-    SPLIT_COLUMNS,
-    Table,
-    files_with,
-    find_column,
-    is_number,
-    only_file,
-    plain_label,
-    read_rows,
-    split_name,
-    to_numbers,
-)
-from ..raw import RawClips, raw_clips
+from ...text import LABEL_COLUMNS, files_with, find_column, only_file, split_name, split_of_file
+from ..label_names import is_label_file, names_beside
+from ..raw import Faults, RawClips, cut
 from . import frame_table
+from .columns import INDEX_COLUMNS, Columns, columns_of, list_of
+from .csv_rows import first_rows, is_number
+from .number_table import Form, NumberTable, read_numbers
+from .rows_of_clips import clips_of_rows
 
 NAME = "landmark_csv"
 LOOKS_FOR = "a CSV of one landmark vector per row"
 
+_SUFFIXES = (".csv", ".tsv")
+_HISTORY, _HISTORY_NUMBERS = "point_history", 32
+_LEAST_NUMBERS = 4
+_LONG_FORM = ("landmarkindex", "landmarkid", "landmark", "keypoint", "keypointid", "joint", "jointid", "point")
+
 
 def detect(path: Path) -> bool:
-    """Return whether `path` is a CSV, other than a frame table, or a folder with a CSV of landmark vectors."""
+    """Return whether `path` is a table of landmark vectors, or a folder with one."""
     if path.is_dir():
         return bool(_data_files(path))
-    return path.suffix.lower() == ".csv" and not frame_table.detect(path)
+    return path.suffix.lower() in _SUFFIXES and not is_label_file(path) and not _is_other_table(first_rows(path, 2))
 
 
 def read(path: Path, reading: Reading) -> RawClips:
-    """Return the rows of a file, or of the only such file in a folder.
+    """Return the rows of a file, of the only such file in a folder, or of a folder's files named train and test.
 
-    A row of 42 or 63 numbers, or of another known vector of MediaPipe, is one frame; any other even count is a track of
-    one point (x, y). A header may name `label`, `signer` and `split` columns; without a header the class is in the first
-    column. The names of class numbers come from a file `*label*.csv` in the same folder whose name begins like the data's.
+    A header may name the class, the signer, the split, recordings and other columns of text; without a header the class is
+    the only column of text, else the first or the last one, whichever is certain. Rows that a header calls frames of a
+    clip are one clip. The names of class numbers come from a label file beside the data.
     """
-    file = only_file(_data_files(path), path, "CSV of landmark vectors") if path.is_dir() else path
-    table = read_rows(file)
-    if _has_header(table.cells[:1]):
-        table = table.with_header()
-    if not table.cells:
-        raise UserError(f"{file}: no rows")
-    label, signer, split = (
-        find_column(table.header, names) for names in (LABEL_COLUMNS, SIGNER_COLUMNS, SPLIT_COLUMNS)
-    )
-    label = label or 0
-    # pandas writes the row number as a first column without a name.
-    others = {label, signer, split} | {index for index, name in enumerate(table.header) if not name.strip()}
-    cells = [[cell for index, cell in enumerate(row) if index not in others] for row in table.cells]
-    clips, layout = _as_clips(to_numbers(cells, table.where), table)
-    labels = [plain_label(row[label]) for row in table.cells]
-    class_names = _class_names(file)
-    if class_names is not None:
-        labels = [_class_name(label, class_names, table.where(index)) for index, label in enumerate(labels)]
-    splits = table.column(SPLIT_COLUMNS, default="")
-    return raw_clips(
-        name=file.stem,
-        source_format=NAME,
-        layout=layout,
-        clips=list(clips),
-        labels=labels,
-        class_names=class_names,
-        groups={"signer": table.column(SIGNER_COLUMNS, default="")},
-        splits=[split_name(text, table.where(index)) for index, text in enumerate(splits)],
-        where=table.where,
-    )
+    files = _split_files(path) if path.is_dir() else {"": path}
+    parts = [_read_file(file, split, reading) for split, file in files.items()]
+    return parts[0] if len(parts) == 1 else _joined(parts, path)
 
 
-def _has_header(first_rows: list[list[str]]) -> bool:
-    """Return whether the first row names columns: one of them is `label`, or no cell is a number."""
-    return any(
-        find_column(row, LABEL_COLUMNS) is not None or not any(is_number(cell) for cell in row) for row in first_rows
-    )
+def _read_file(file: Path, file_split: str, reading: Reading) -> RawClips:
+    form = Form.of(file, reading.encoding)
+    has_header = _has_header(form, reading)
+    header = form.rows[0] if has_header else [str(index) for index in range(len(form.rows[0]))]
+    samples = form.rows[1:] if has_header else form.rows
+    if not samples:
+        raise UserError(f"{file}: no rows below a header")
+    columns = columns_of(header, reading, file)
+    _refuse_long_form(header, columns, file)
+    texts = [index for index in range(len(header)) if index not in columns.named and _is_text(form, samples, index)]
+    notes: list[str] = []
+    labels = _label_columns(form, header, columns, texts, samples, reading, has_header=has_header, notes=notes)
+    blank = [index for index in range(len(header)) if all(index < len(row) and not row[index] for row in samples)]
+    not_numbers = {*columns.named, *texts, *labels, *(index for index in blank if not has_header)}
+    numbers = [index for index in range(len(header)) if index not in not_numbers]
+    if not numbers:
+        raise UserError(f"{file}: no column of numbers beside the class; {list_of(header)}")
+    text_columns = sorted({*labels, *texts, *columns.named} - set(columns.left_out))
+    table = read_numbers(form, has_header=has_header, texts=text_columns, numbers=numbers)
+    if not len(table.numbers):
+        raise UserError(f"{file}: no rows below a header")
+    label = _one_label_column(table, labels, header, notes)
+    groups = {**columns.groups, **{header[index]: index for index in texts if index not in labels}}
+    columns = replace(columns, label=label, groups=groups)
+    if has_header:
+        notes += _left_out(header, columns)
+    raw = clips_of_rows(table, columns, header, numbers, reading, name=file.stem, source_format=NAME)
+    faults = Faults(file)
+    raw = _with_names(raw, file, reading, faults)
+    splits = [file_split] * len(raw.labels) if file_split else _splits(raw, faults)
+    faults.check()
+    return _as_track(replace(raw, splits=splits, notes=(*notes, *raw.notes), files=(file.name,)), file, reading)
 
 
-def _as_clips(values: np.ndarray, table: Table) -> tuple[np.ndarray, LandmarkLayout | None]:
-    """Return vectors [rows, numbers] as clips [rows, 1, numbers], or as tracks of a point [rows, frames, 1, 2]."""
-    size = values.shape[1]
-    if size in KNOWN_VECTORS:
-        return values[:, None], None
-    if size == 0 or size % 2:
-        raise UserError(
-            f"{table.where(0)}: {size} numbers and a class; expected one frame's landmarks "
-            f"({', '.join(map(str, sorted(KNOWN_VECTORS)))} numbers) or a track of x, y"
+def _has_header(form: Form, reading: Reading) -> bool:
+    """Return whether the first row names columns: one is the class, or no cell is a number, or they count 0, 1, 2, ..."""
+    first = form.rows[0]
+    numbers = [cell for cell in first if form.is_number(cell) and cell]
+    if reading.label in first or reading.signer in first or reading.group in first:
+        return True
+    counting = [int(cell) for cell in numbers if cell.isdecimal()]
+    if len(counting) < len(numbers):
+        return False
+    counts = len(counting) >= _LEAST_NUMBERS and counting == list(range(counting[0], counting[0] + len(counting)))
+    is_text_too = len(numbers) < len(first)
+    return not numbers or find_column(first, LABEL_COLUMNS) is not None or (counts and is_text_too)
+
+
+def _is_text(form: Form, samples: list[list[str]], index: int) -> bool:
+    """Return whether most cells of a column are no numbers: a lone one is a fault."""
+    cells = [row[index] for row in samples if index < len(row) and row[index]]
+    return 2 * sum(not form.is_number(cell) for cell in cells) > len(cells)
+
+
+def _label_columns(
+    form: Form,
+    header: list[str],
+    columns: Columns,
+    texts: list[int],
+    samples: list[list[str]],
+    reading: Reading,
+    *,
+    has_header: bool,
+    notes: list[str],
+) -> list[int]:
+    """Return the columns that may be the class; several if their names say so. Raises `UserError` where it is not certain."""
+    if reading.label is not None:
+        return [columns.label]
+    if columns.label >= 0:
+        like = [index for index, name in enumerate(header) if find_column([name], LABEL_COLUMNS) is not None]
+        return [index for index in like if index not in columns.named or index == columns.label]
+    if len(texts) == 1:
+        if has_header:
+            notes.append(f"the class is the column {header[texts[0]]!r}, the only one of text")
+        return texts
+    if not has_header and not texts:
+        index = _class_by_values(form, samples)
+        if index is not None:
+            if index:
+                notes.append("the class is the last column")
+            return [index]
+    is_time = has_header and columns.frame == 0
+    reason = f"; the first, {header[0]!r}, numbers the rows or their times" if is_time else ""
+    ask = "no column is named as the class" if has_header else "it is not certain which column is the class"
+    count = "" if has_header else " (columns count from 0, -1 is the last)"
+    raise UserError(f"{form.path}: {ask}{reason}; add --label COLUMN{count}; {list_of(header)}", option="label")
+
+
+def _class_by_values(form: Form, samples: list[list[str]]) -> int | None:
+    """Return the first or the last column of a table without a header, whichever alone may hold classes; else `None`.
+
+    Classes are whole numbers. Where both are (pixels are whole, visibilities are 0), they count from 0 or 1 without a gap,
+    and are not the same in all rows.
+    """
+    last = len(samples[0]) - 1
+    whole = [
+        index
+        for index in (0, last)
+        if all(
+            row[index] and form.is_number(row[index]) and form.number_of(row[index]).is_integer()
+            for row in samples
+            if len(row) == last + 1
         )
-    return values.reshape(len(values), size // 2, 1, 2), points(1, 2)
+    ]
+    if len(whole) > 1:
+        table = read_numbers(form, has_header=False, texts=[], numbers=whole)
+        found = {index: set(table.numbers[:, place].tolist()) for place, index in enumerate(whole)}
+        whole = [index for index in whole if len(found[index]) > 1] or [0]
+        if len(whole) > 1:
+            whole = [
+                index for index in whole if found[index] in (_counting(found[index], 0), _counting(found[index], 1))
+            ]
+    return whole[0] if len(whole) == 1 else None
+
+
+def _counting(found: set[float], start: int) -> set[float]:
+    return set(map(float, range(start, start + len(found))))
+
+
+def _one_label_column(table: NumberTable, labels: list[int], header: list[str], notes: list[str]) -> int:
+    """Return the column of the class of several that name it: that of text, if each is a name of the others' numbers."""
+    if len(labels) == 1:
+        return labels[0]
+    pairs = set(zip(*(table.texts[index] for index in labels), strict=True))
+    if any(len({pair[place] for pair in pairs}) < len(pairs) for place in range(len(labels))):
+        shown = " or ".join(f"--label {header[index]}" for index in labels)
+        raise UserError(f"{table.form.path}: several columns may be the class, and they differ: add {shown}")
+    named = [index for index in labels if not all(is_number(cell) for cell in table.texts[index])]
+    chosen = (named or labels)[0]
+    notes.append(f"the class is the column {header[chosen]!r}; {_quoted(header, set(labels) - {chosen})} says the same")
+    return chosen
+
+
+def _left_out(header: list[str], columns: Columns) -> list[str]:
+    named = {index for index in columns.left_out if find_column([header[index]], INDEX_COLUMNS) is None}
+    return [f"left out: {_quoted(header, named)}, no landmarks by the name"] if named else []
+
+
+def _quoted(header: list[str], indices: set[int]) -> str:
+    return ", ".join(repr(header[index]) for index in sorted(indices))
+
+
+def _refuse_long_form(header: list[str], columns: Columns, file: Path) -> None:
+    """Raise `UserError` for a table in which a row is one landmark of a frame."""
+    index = find_column(header, _LONG_FORM)
+    axes = [name.lower() for place, name in enumerate(header) if place not in columns.named]
+    if index is not None and {"x", "y"} <= set(axes):
+        raise UserError(
+            f"{file}: a row is one landmark of a frame (columns {header[index]!r}, x, y); "
+            "write a row a frame: a class, then x1, y1, z1, x2, ... of all landmarks"
+        )
+
+
+def _with_names(raw: RawClips, file: Path, reading: Reading, faults: Faults) -> RawClips:
+    """Return the clips with the names in the label file beside the data, if there is one, for the numbers of classes."""
+    others = _data_files(file.parent) if file.parent.is_dir() else []
+    beside = names_beside(file, others, reading.encoding)
+    if beside is None:
+        return raw
+    label_file, names = beside
+    found = set(raw.labels) - {""}
+    if not found <= names.keys() and found <= set(names.values()):
+        return replace(raw, class_names=list(names.values()))
+    if not any(is_number(label) for label in found):
+        return raw  # names that stand in the data itself: the file is that of other data
+    first = {label: index for index, label in reversed(list(enumerate(raw.labels)))}
+    for label in sorted(found - names.keys(), key=lambda label: first[label]):
+        faults.add(
+            f"{raw.where(first[label])}: class {cut(label)}, but {label_file.name} names {len(names)} classes, "
+            f"from {next(iter(names))} to {list(names)[-1]}"
+        )
+    labels = [names.get(label, label) for label in raw.labels]
+    return replace(raw, class_names=list(names.values()), labels=labels)
+
+
+def _splits(raw: RawClips, faults: Faults) -> list[str]:
+    found: dict[str, str] = {}
+    for index, text in enumerate(raw.splits or ()):
+        if text not in found:
+            try:
+                found[text] = split_name(text, raw.where(index))
+            except UserError as error:
+                faults.add(str(error))
+                found[text] = ""
+    return [found[text] for text in raw.splits or ()]
+
+
+def _as_track(raw: RawClips, file: Path, reading: Reading) -> RawClips:
+    """Return the rows of `point_history.csv` as tracks of one point, as the program writes them that makes such files."""
+    count = raw.values.shape[1]
+    says_so = reading.landmarks == "points" and reading.coords == "xy"
+    is_history = _HISTORY in file.stem.lower() and reading.landmarks in ("auto", "points")
+    if raw.values.ndim != 2 or count != _HISTORY_NUMBERS or len(raw.values) != len(raw.labels):
+        return raw
+    if not (says_so or is_history):
+        return raw
+    return replace(
+        raw,
+        values=raw.values.reshape(-1, 1, 2),
+        offsets=np.arange(len(raw.labels) + 1, dtype=np.int64) * (count // 2),
+        layout=points(1, 2),
+        number_names=None,
+        notes=(*raw.notes, f"a row is the track of one point over {count // 2} frames"),
+    )
+
+
+def _split_files(folder: Path) -> dict[str, Path]:
+    """Return split -> file: the files named after different splits and of equal width, else the only file."""
+    files = _data_files(folder)
+    splits = {split_of_file(file): file for file in files}
+    widths = {len(row) for file in files for row in first_rows(file, 1)}
+    if len(files) > 1 and len(splits) == len(files) and "" not in splits and len(widths) == 1:
+        return splits
+    return {"": only_file(files, folder, "CSV of landmark vectors")}
+
+
+def _joined(parts: list[RawClips], folder: Path) -> RawClips:
+    """Return the clips of several files end to end."""
+    widths = {part.values.shape[1:] for part in parts}
+    orders = {tuple(part.class_names) for part in parts if part.class_names is not None}
+    if len(widths) > 1 or len(orders) > 1:
+        raise UserError(f"{folder}: {' and '.join(part.files[0] for part in parts)} have different columns or classes")
+    counts = np.cumsum([0, *(len(part.labels) for part in parts)])
+    ends = np.cumsum([0, *(len(part.values) for part in parts)])
+
+    def where(index: int) -> str:
+        part = int(np.searchsorted(counts, index, side="right")) - 1
+        return parts[part].where(index - int(counts[part]))
+
+    kinds = dict.fromkeys(kind for part in parts for kind in part.groups)
+    return replace(
+        parts[0],
+        name=folder.resolve().name,
+        values=np.concatenate([part.values for part in parts]),
+        offsets=np.concatenate([[0], *(part.offsets[1:] + end for part, end in zip(parts, ends, strict=False))]),
+        labels=[label for part in parts for label in part.labels],
+        class_names=next(iter(orders), None),
+        groups={
+            kind: [text for part in parts for text in part.groups.get(kind, [""] * len(part.labels))] for kind in kinds
+        },
+        splits=[split for part in parts for split in part.splits or ()],
+        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+        warnings=tuple(dict.fromkeys(warning for part in parts for warning in part.warnings)),
+        files=tuple(name for part in parts for name in part.files),
+        where=where,
+    )
 
 
 def _data_files(folder: Path) -> list[Path]:
-    return [file for file in files_with(folder, ".csv") if _holds_vectors(file)]
+    return [file for file in files_with(folder, *_SUFFIXES) if not is_label_file(file) and _holds_vectors(file)]
 
 
 def _holds_vectors(file: Path) -> bool:
-    """Return whether the second row has numbers in all but three columns (label, signer, split) and it is no table."""
-    try:
-        rows = read_rows(file, limit=2).cells
-    except UserError:
+    """Return whether the second row has at least four numbers, which are most of its cells, and it is no other table."""
+    rows = first_rows(file, 2)
+    if not rows or _is_other_table(rows):
         return False
-    if not rows or "label" in file.stem.lower() or frame_table.is_table(rows[0]):
-        return False
-    numbers = sum(map(is_number, rows[-1]))
-    return numbers >= max(4, len(rows[-1]) - 3)
+    numbers = sum(is_number(cell.replace(",", ".")) for cell in rows[-1])
+    return numbers >= _LEAST_NUMBERS and 2 * numbers > len(rows[-1])
 
 
-def _class_names(file: Path) -> list[str] | None:
-    """Return the names in the label file that belongs to a data file, one per line; `None` without one."""
-    folder = file.parent
-    stems = {other.stem for other in _data_files(folder)} | {file.stem}
-    for candidate in files_with(folder, ".csv"):
-        if candidate == file or "label" not in candidate.stem.lower():
-            continue
-        owners = [stem for stem in stems if candidate.stem.startswith(stem)]
-        alone = len(stems) == 1 and candidate.stem.lower() in ("label", "labels")
-        if alone or (owners and max(owners, key=len) == file.stem):
-            return [row[0].strip() for row in read_rows(candidate).cells]
-    return None
-
-
-def _class_name(label: str, class_names: list[str], where: str) -> str:
-    if label in class_names:
-        return label
-    if not label.isdecimal() or int(label) >= len(class_names):
-        raise UserError(f"{where}: class {label!r}, but the label file names {len(class_names)} classes, from 0 on")
-    return class_names[int(label)]
+def _is_other_table(rows: list[list[str]]) -> bool:
+    return bool(rows) and frame_table.is_table(rows[0])

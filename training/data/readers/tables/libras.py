@@ -1,15 +1,21 @@
-"""Reads UCI Libras Movement, `movement_libras.data`: a clip per row, 45 frames of a hand's centre (x, y) and the class."""
+"""Reads UCI Libras Movement, `movement_libras.data`: a clip per row, 45 frames of a hand's centre (x, y) and the class.
+
+The set is archive.ics.uci.edu/dataset/181/libras+movement.
+"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import numpy as np
+
 from ....common.errors import UserError
 from ...layouts.mediapipe import points
 from ...specs import Reading
-from ...text import plain_label, to_numbers
-from ..raw import RawClips, raw_clips
+from ...text import plain_label, read_text
+from ..raw import Faults, RawClips, cut
+from .csv_rows import to_float
 
 NAME = "libras"
 LOOKS_FOR = "movement_libras.data"
@@ -29,28 +35,37 @@ def read(path: Path, reading: Reading) -> RawClips:
     file = path / LOOKS_FOR if path.is_dir() else path
     if not file.is_file():
         raise UserError(f"{path}: no {LOOKS_FOR} in it")
-    rows = [line.replace(",", " ").split() for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
+    rows = [line.replace(",", " ").split() for line in read_text(file, reading.encoding).splitlines()]
     lines = [number for number, row in enumerate(rows, start=1) if row]
+    rows = [row for row in rows if row]
+    if not rows:
+        raise UserError(f"{file}: is empty")
 
     def where(index: int) -> str:
         return f"{file}, line {lines[index]}"
 
-    rows = [row for row in rows if row]
+    faults = Faults(file)
+    values = np.full((len(rows), 2 * _FRAMES), np.nan, dtype=np.float32)
     for index, row in enumerate(rows):
         if len(row) != 2 * _FRAMES + 1:
-            raise UserError(f"{where(index)}: {len(row)} columns, not {2 * _FRAMES + 1} (45 points and the class)")
-    if not rows:
-        raise UserError(f"{file}: is empty")
-    values = to_numbers([row[:-1] for row in rows], where).reshape(-1, _FRAMES, 1, 2)
+            faults.add(f"{where(index)}: {len(row)} columns, not {2 * _FRAMES + 1} (45 points and the class)")
+            continue
+        for place, cell in enumerate(row[:-1]):
+            try:
+                values[index, place] = to_float(cell)
+            except ValueError:
+                faults.add(f"{where(index)}: {cut(cell)} is not a number")
+    faults.check()
     labels = [plain_label(row[-1]) for row in rows]
     names = _class_names(file.with_name("movement_libras.names"))
     if not set(labels) <= set(names):
         names = {}
-    return raw_clips(
+    return RawClips(
         name="libras_movement",
         source_format=NAME,
         layout=points(1, 2),
-        clips=list(values),
+        values=values.reshape(-1, 1, 2),
+        offsets=np.arange(len(rows) + 1, dtype=np.int64) * _FRAMES,
         labels=[names.get(label, label) for label in labels],
         class_names=list(names.values()) or None,
         where=where,

@@ -1,0 +1,132 @@
+"""What the columns of a table of clips are, by their names, or as the options say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ....common.errors import UserError, flag_of, nearest
+from ...specs import Reading
+from ...text import LABEL_COLUMNS, SIGNER_COLUMNS, SPLIT_COLUMNS, find_column, nfc
+
+CLIP_COLUMNS = ("clip", "clipid", "clipname", "sequence", "sequenceid", "seq", "seqid", "video", "videoid", "videoname")
+"""What a row of one frame belongs to: rows of one clip."""
+RECORDING_COLUMNS = (*CLIP_COLUMNS, "recording", "recordingid", "session", "sessionid", "take", "takeid")
+VIEW_COLUMNS = ("view", "viewid", "camera", "cameraid", "cam", "viewpoint")
+FRAME_COLUMNS = ("frame", "frameid", "frameindex", "frameidx", "frameno", "framenumber", "framenum", "timestep")
+TIME_COLUMNS = ("time", "timestamp", "timestampms", "timems", "timesec", "seconds", "datetime", "date")
+INDEX_COLUMNS = ("", "unnamed:0", "index", "idx", "id", "rowid", "sampleid", "sample", "no", "rowindex")
+INFO_COLUMNS = ("fps", "width", "height", "numframes", "nframes", "framecount", "imagewidth", "imageheight")
+
+KNOWN_GROUPS = ("recording", "view", "blocks")
+"""Kinds of groups that are not columns of the same name."""
+_MOST_SHOWN = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """The columns of a table of clips by what they are; -1 for none."""
+
+    label: int
+    signer: int
+    split: int
+    groups: dict[str, int]
+    """Kind of group -> column, such as `recording`; `signer` is not among them."""
+    frame: int
+    """The number or the time of a row in its clip."""
+    left_out: tuple[int, ...]
+    """Columns that are not landmarks by their names: row numbers, widths, rates."""
+
+    @property
+    def named(self) -> set[int]:
+        """The columns that are something else than landmarks."""
+        found = {self.label, self.signer, self.split, self.frame, *self.groups.values(), *self.left_out}
+        return found - {-1}
+
+
+def columns_of(header: Sequence[str], reading: Reading, path: Path) -> Columns:
+    """Return what the columns of a header are; the label is -1 where no name says it.
+
+    Raises `UserError` for a column of `reading` that is not there.
+    """
+    label = _chosen(header, reading.label, "label", path, LABEL_COLUMNS)
+    signer = _chosen(header, reading.signer, "signer", path, SIGNER_COLUMNS, taken={label})
+    split = _first(header, SPLIT_COLUMNS, {label, signer})
+    taken = {label, signer, split}
+    groups: dict[str, int] = {}
+    for kind, names in (("recording", RECORDING_COLUMNS), ("view", VIEW_COLUMNS)):
+        found = _first(header, names, taken)
+        if found >= 0:
+            groups[kind] = found
+            taken.add(found)
+    group = reading.group
+    if group is not None and group != "signer" and group not in groups:
+        index = column_named(header, group)
+        if index >= 0 and index != signer:
+            groups[group] = index
+        elif index < 0 and group not in KNOWN_GROUPS:
+            raise unknown_column(header, group, "group", path)
+    taken |= set(groups.values())
+    frame = _first(header, (*FRAME_COLUMNS, *TIME_COLUMNS), taken)
+    taken.add(frame)
+    other = (*INDEX_COLUMNS, *INFO_COLUMNS, *FRAME_COLUMNS, *TIME_COLUMNS)
+    left_out = tuple(
+        index
+        for index, name in enumerate(header)
+        if index not in taken and find_column([name.replace(".", "")], other) is not None
+    )
+    return Columns(label=label, signer=signer, split=split, groups=groups, frame=frame, left_out=left_out)
+
+
+def column_named(header: Sequence[str], wanted: str) -> int:
+    """Return the index of a column by its name, else by its number from 0 (-1 is the last); -1 if there is none."""
+    names = [nfc(name).strip() for name in header]
+    wanted = nfc(wanted).strip()
+    if wanted in names:
+        return names.index(wanted)
+    found = (
+        find_column(names, (re.sub(r"[\s_-]", "", wanted).lower(),)) if not re.fullmatch(r"-?[0-9]+", wanted) else None
+    )
+    if found is not None:
+        return found
+    if re.fullmatch(r"-?[0-9]+", wanted) and -len(names) <= int(wanted) < len(names):
+        return int(wanted) % len(names)
+    return -1
+
+
+def unknown_column(header: Sequence[str], wanted: str, option: str, path: Path) -> UserError:
+    """Return the error for a column that an option names and a table does not have."""
+    return UserError(
+        f"{path}: {flag_of(option)} {wanted}: no such column{nearest(wanted, header)}; {list_of(header)}", option=option
+    )
+
+
+def list_of(header: Sequence[str]) -> str:
+    """Return the columns for a message, the middle of many left out."""
+    shown = [repr(name) for name in header]
+    if len(shown) > _MOST_SHOWN:
+        shown = [*shown[: _MOST_SHOWN - 4], "...", *shown[-3:]]
+    return f"{len(header)} columns: {', '.join(shown)}"
+
+
+def _chosen(
+    header: Sequence[str],
+    wanted: str | None,
+    option: str,
+    path: Path,
+    names: Sequence[str],
+    taken: set[int] | None = None,
+) -> int:
+    if wanted is None:
+        return _first(header, names, taken or set())
+    index = column_named(header, wanted)
+    if index < 0:
+        raise unknown_column(header, wanted, option, path)
+    return index
+
+
+def _first(header: Sequence[str], names: Sequence[str], taken: set[int]) -> int:
+    index = find_column([name if place not in taken else "\0" for place, name in enumerate(header)], names)
+    return -1 if index is None else index
