@@ -36,14 +36,6 @@ def test_a_mistyped_format_is_answered_with_the_nearest_one(tmp_path: Path) -> N
     assert_says(error_of(tmp_path, "frame_folder"), "'frame_folder'", "did you mean 'frame_folders'", "npz")
 
 
-def test_an_unknown_kind_of_data_lists_what_was_looked_for(tmp_path: Path) -> None:
-    (tmp_path / "film.mp4").write_bytes(b"")
-    for source in (tmp_path, tmp_path / "film.mp4"):
-        assert_says(
-            error_of(source), source, "<class>/<sequence>/<frame>.npy", ".ts", "movement_libras.data", "Parquet"
-        )
-
-
 def test_a_path_that_does_not_exist_is_neither_path_nor_name(tmp_path: Path) -> None:
     assert_says(error_of(tmp_path / "nothing"), "neither a path nor the name of a data set", "no such file")
     assert_says(error_of(tmp_path / "nothing", "npz"), tmp_path / "nothing", "no such file or folder")
@@ -96,7 +88,7 @@ BAD_CSV = {
     "an infinite number": ("0,1,2,3,4\n0,1,2,inf,4\n", ("line 2", "infinite")),
     "no class": ("label,a,b,c,d\n,1,2,3,4\n", ("line 2", "no label")),
     "only a header": ("label,a,b,c,d\n", ("no rows",)),
-    "nothing": ("", ("no rows",)),
+    "nothing": ("", ("is empty",)),
     "a class without a name": ("0,1,2,3,4\n3,1,2,3,4\n", ("line 2", "class '3'", "2 classes")),
     "an unknown split": ("label,split,a,b\nyes,evening,1,2\n", ("line 2", "'evening'", "train, validation or test")),
 }

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from ...common.errors import UserError, nearest
 from ..specs import Reading
+from ..text import entries, folders_in
 from .arrays import frame_folders, npz
 from .keypoints import aihub, islr, openpose
 from .raw import RawClips
 from .tables import frame_table, hub, landmark_csv, libras, uea_ts
+from .unknown import check_source, nearest_path, not_known
 
 
 class Reader(Protocol):
@@ -27,14 +30,16 @@ class Reader(Protocol):
 
 
 _SPECIFIC: tuple[Reader, ...] = (frame_folders, landmark_csv, npz, uea_ts, frame_table, libras, islr, openpose, aihub)
+_MOST_LEVELS, _MOST_FOLDERS = 2, 50
+"""Levels of folders below a path, and folders in each, in which data are looked for."""
 READERS: dict[str, Reader] = {reader.NAME: reader for reader in (*_SPECIFIC, hub)}
 
 
 def read_raw(source: str, reading: Reading) -> RawClips:
     """Return the clips of a path, or of a data set of the Hugging Face Hub by its name.
 
-    The format is recognised from the path unless `reading` names it. Raises `UserError` if no format or several are
-    recognised, and for data that cannot be read.
+    The format is recognised from the path unless `reading` names it; a folder that holds one data set in the folders below
+    it stands for that. Raises `UserError` if no format or several are recognised, and for data that cannot be read.
     """
     data_format = reading.format
     if data_format is not None and data_format not in READERS:
@@ -43,23 +48,53 @@ def read_raw(source: str, reading: Reading) -> RawClips:
         )
     path = Path(source).expanduser()
     if path.exists():
-        return (READERS[data_format] if data_format else _detect(path)).read(path, reading)
+        check_source(path)
+        if data_format:
+            return READERS[data_format].read(path, reading)
+        reader, place = _detect(path)
+        raw = reader.read(place, reading)
+        if place == path:
+            return raw
+        where = place.relative_to(path).as_posix()
+        return replace(raw, notes=(f"read from {where}, the only data set below {path.name}", *raw.notes))
     if data_format not in (None, hub.NAME):
-        raise UserError(f"{source}: no such file or folder")
-    return hub.read_name(source, reading)
+        raise UserError(f"{source}: no such file or folder{nearest_path(path)}")
+    try:
+        return hub.read_name(source, reading)
+    except UserError as error:
+        raise UserError(f"{error}{nearest_path(path)}") from error
 
 
-def _detect(path: Path) -> Reader:
-    """Return the one reader that recognises the path; `hub`, the most general, comes last."""
+def _detect(path: Path) -> tuple[Reader, Path]:
+    """Return the one reader that recognises a path, or the only data set in the two levels of folders below it."""
+    if (reader := _reader_of(path)) is not None:
+        return reader, path
+    level = folders_in(path) if path.is_dir() else []
+    for _ in range(_MOST_LEVELS):
+        found = [(reader, folder) for folder in level[:_MOST_FOLDERS] if (reader := _reader_of(folder)) is not None]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            shown = ", ".join(f"{folder.relative_to(path).as_posix()} ({reader.NAME})" for reader, folder in found[:5])
+            rest = f" and {len(found) - 5:,} more" if len(found) > 5 else ""
+            raise UserError(f"{path}: holds {len(found)} data sets, {shown}{rest}; name one of them, as {found[0][1]}")
+        level = [below for folder in level[:_MOST_FOLDERS] for below in folders_in(folder)]
+    raise not_known(path, ", ".join(READERS))
+
+
+def _reader_of(path: Path) -> Reader | None:
+    """Return the reader that recognises a path; `hub`, the most general, comes last. Raises `UserError` for several."""
     found = [reader for reader in _SPECIFIC if reader.detect(path)]
     if len(found) > 1:
-        formats = " or ".join(reader.NAME for reader in found)
-        raise UserError(
-            f"{path}: holds data of several formats; name one file or folder in it, or choose --data-format {formats}"
-        )
-    if not found and hub.detect(path):
-        return hub
-    if not found:
-        looked_for = "; ".join(f"{reader.NAME}: {reader.LOOKS_FOR}" for reader in READERS.values())
-        raise UserError(f"{path}: no known data format; looked for {looked_for}")
-    return found[0]
+        raise UserError(_of_several_formats(path, found))
+    return found[0] if found else hub if hub.detect(path) else None
+
+
+def _of_several_formats(path: Path, found: list[Reader]) -> str:
+    formats = " or ".join(reader.NAME for reader in found)
+    message = f"{path}: holds data of several formats; choose --data-format {formats}"
+    if path.is_dir():
+        inside = [path / name for names in entries(path) for name in names[:_MOST_FOLDERS]]
+        named = [next((str(entry) for entry in inside if reader.detect(entry)), "") for reader in found]
+        message += f", or name one of {', '.join(name for name in named if name)}" if any(named) else ""
+    return message

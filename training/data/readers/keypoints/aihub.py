@@ -20,9 +20,9 @@ from ...layouts.openpose import upper_body_and_hands
 from ...specs import Reading
 from ...text import nfc
 from ..raw import Faults, RawClips
+from ..walk import files_by_folder, first_file
 from .openpose import read_clips
 from .openpose_frames import SUFFIX, clips_of_folder, frame_number, only_seen
-from .walk import files_by_folder, first_file
 
 NAME = "aihub"
 LOOKS_FOR = f"AI-Hub's NIA_SL_WORD1501_REAL01_F/*{SUFFIX} and *_morpheme.json"

@@ -68,7 +68,7 @@ def _columns(header: list[str], reading: Reading) -> tuple[int, int] | None:
 
 
 def _of_table(file: Path, clips: Sequence[PurePath], reading: Reading) -> ClipFacts:
-    table = read_table(file)
+    table = read_table(file, reading.encoding)
     clip_column, label_column = _columns(table.header, reading) or (0, 0)
     rows: dict[str, int] = {}
     for row, cells in enumerate(table.cells):

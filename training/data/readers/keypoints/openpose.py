@@ -14,9 +14,9 @@ from ....common.errors import UserError
 from ...layouts.openpose import upper_body_and_hands
 from ...specs import Reading
 from ..raw import Faults, RawClips
+from ..walk import files_by_folder, first_file
 from .clip_folders import facts_of_clips
 from .openpose_frames import NUM_POINTS, SUFFIX, Seen, clips_of_folder, only_seen, read_frame
-from .walk import files_by_folder, first_file
 
 NAME = "openpose"
 LOOKS_FOR = f"OpenPose's <class>/<clip>/*{SUFFIX}"

@@ -1,0 +1,149 @@
+"""What is said of a path that no reader recognises: what is there instead, and what to do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ...common.errors import UserError, nearest
+from ..text import LABEL_COLUMNS, find_column
+from .numpy_files import describe_arrays
+from .raw import cut
+from .refusals import CONVERTED, IMAGES, PICKLES, VIDEOS, placeholder, refusal
+from .tables.csv_rows import header_of
+from .walk import Contents, contents_of, first_files
+
+_MOST_KINDS = 5
+_MOST_TABLES = 2
+_MOST_COLUMNS = 6
+_PATH_WORDS = ("path", "file", "video", "clip")
+_DATA = frozenset((".npy", ".npz", ".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow", ".ts", ".data", ".pose"))
+_SOURCE_CODE = frozenset(("", ".py", ".ipynb", ".md", ".yml", ".yaml", ".toml", ".html", ".js", ".sh"))
+
+# What to do with files of a kind that no reader took: the kinds of files, and the nearest layout.
+_NEAREST = (
+    (
+        (".npy",),
+        "nearest layouts: MP_Data/<class>/<sequence>/<frame>.npy; <class>/<clip>.npy; X.npy with y.npy, one label a row; "
+        "a table beside with the columns path and label",
+    ),
+    ((".csv", ".tsv"), "nearest layout: a row a clip or a frame with the class in a column label (or --label COLUMN)"),
+    (
+        (".json", ".jsonl"),
+        "nearest layouts: OpenPose's <class>/<clip>/*_keypoints.json; MediaPipe's results as <class>/<clip>.json with "
+        "hand_landmarks or pose_landmarks in each frame",
+    ),
+    ((".parquet", ".arrow"), "nearest layout: columns landmarks, nested [frames][points][coords], and label"),
+    ((".txt",), "nearest layout: a CSV with the class in a column label, saved with the ending .csv"),
+)
+
+
+def check_source(path: Path) -> None:
+    """Raise `UserError` for a file that is not what its name says, and for a folder whose files were not downloaded."""
+    if path.is_file():
+        if (message := refusal(path)) is not None:
+            raise UserError(f"{path}: {message}")
+        return
+    looked_at = set()
+    for file in first_files(path):
+        if (suffix := file.suffix.lower()) in _DATA and suffix not in looked_at and file.is_file():
+            looked_at.add(suffix)
+            if (message := placeholder(file)) is not None:
+                raise UserError(f"{file}: {message}")
+
+
+def nearest_path(path: Path) -> str:
+    """Return `` (did you mean ...?)`` with the nearest name that exists, or an empty string."""
+    for folder in path.parents:
+        if folder.is_dir():
+            wrong = path.relative_to(folder).parts[0]
+            names = [entry.name for entry in folder.iterdir()]
+            is_whole = len(path.relative_to(folder).parts) == 1
+            hint = nearest(wrong, names)
+            if not hint and not is_whole:
+                return f": {folder} has no {wrong!r}"
+            return hint
+    return ""
+
+
+def not_known(path: Path, formats: str) -> UserError:
+    """Return the error for a path that no reader recognises; `formats` are the names of those there are."""
+    what = f"{path}: no known data format ({formats}; docs/data.md shows each)"
+    if path.is_file():
+        return UserError(f"{what}; {_advice([path])}")
+    found = contents_of(path)
+    if not found.files:
+        return UserError(f"{path}: is an empty folder; name one with landmarks in it")
+    return UserError(f"{what}; it holds {_shown(path, found)}; {_advice(found.files)}")
+
+
+def _shown(root: Path, found: Contents) -> str:
+    """Return what is in a folder: arrays with their shapes, tables with their columns, all else by count."""
+    counts = found.counts.copy()
+    parts = []
+    arrays = [file for file in found.files if file.suffix.lower() in (".npy", ".npz")]
+    if arrays:
+        parts.append(describe_arrays(arrays))
+    tables = [file for file in found.files if file.suffix.lower() in (".csv", ".tsv")]
+    parts += [_table(root, file) for file in tables[:_MOST_TABLES]]
+    if rest := len(tables) - _MOST_TABLES:
+        parts += [f"{rest:,} more tables"] if rest > 0 else []
+    for described in (".npy", ".npz", ".csv", ".tsv"):
+        del counts[described]
+    kinds = [f"{count:,} {suffix or 'files without an ending'}" for suffix, count in counts.most_common(_MOST_KINDS)]
+    if others := len(counts) - len(kinds):
+        kinds.append(f"files of {others} other kinds")
+    return ("" if found.is_all else "at least ") + "; ".join([*parts, *([", ".join(kinds)] if kinds else [])])
+
+
+def _table(root: Path, file: Path) -> str:
+    header = header_of(file)
+    name = file.relative_to(root).as_posix()
+    if not header:
+        return f"{name}, a table that cannot be read as text"
+    paths = [column for word in _PATH_WORDS for column in header if word in column.lower()]
+    if paths:
+        known = "" if find_column(header, LABEL_COLUMNS) is not None else " and none of classes"
+        return f"{name}, a table of clips with the column {paths[0]}{known}"
+    shown = ", ".join(header[:_MOST_COLUMNS]) + (", ..." if len(header) > _MOST_COLUMNS else "")
+    return f"{name}, a table of {len(header)} columns ({shown})"
+
+
+def _advice(files: list[Path]) -> str:
+    """Return what to do with files: those that hold landmarks decide, then the commonest kind of the others."""
+    kinds: dict[str, list[Path]] = {}
+    for file in files:
+        kinds.setdefault(file.suffix.lower(), []).append(file)
+    for kind in sorted(kinds, key=lambda kind: (_rank(kind), -len(kinds[kind]))):
+        of_kind = kinds[kind]
+        if (advice := next((what for endings, what in _NEAREST if kind in endings), None)) is not None:
+            return advice + (_keys(of_kind[0]) if kind == ".json" else "")
+        if (message := refusal(of_kind[0])) is None:
+            continue
+        if len(of_kind) > 1 and kind in VIDEOS | IMAGES:
+            message = message.replace("is a video", "are videos").replace("is an image", "are images")
+            return f"the {kind} {message}"
+        return f"{of_kind[0].name} {message}"
+    return "name a folder or a file of landmarks"
+
+
+def _rank(kind: str) -> int:
+    """Return how likely files with an ending hold landmarks, the likeliest as 0."""
+    if kind in (".npy", ".npz"):
+        return 0
+    if kind in PICKLES:
+        return 1
+    if kind in CONVERTED:
+        return 2
+    return 4 if kind in _SOURCE_CODE else 3
+
+
+def _keys(file: Path) -> str:
+    """Return what the first JSON file holds, for the advice."""
+    try:
+        content = json.loads(file.read_bytes())
+    except (ValueError, OSError, RecursionError):
+        return f"; {file.name} is not complete JSON"
+    if isinstance(content, dict):
+        return f"; {file.name} has the keys {', '.join(cut(key) for key in list(content)[:_MOST_COLUMNS])}"
+    return f"; {file.name} holds a {type(content).__name__}"
