@@ -68,6 +68,10 @@ def _add_completers(parser: argparse.ArgumentParser) -> None:
     from argcomplete import ChoicesCompleter, FilesCompleter
 
     for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                _add_completers(command)
+            continue
         value = str(action.metavar or action.dest)
         completer: Any = None
         if listed := re.fullmatch(r"\{(.+)\}", value):

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 
 from ..training.common.json_records import json_schema
 from ..training.common.parser import Parser, make_parser, parse
-from ..training.common.plan_file import PLAN_SCHEMA_VERSION, LaunchPlan
-from .doctor.check import DOCTOR_SCHEMA_VERSION, Report
-from .hardware.record import SCHEMA_VERSION, Hardware
 
 _RECORDS = {
-    "hardware": (Hardware, SCHEMA_VERSION),
-    "plan": (LaunchPlan, PLAN_SCHEMA_VERSION),
-    "doctor": (Report, DOCTOR_SCHEMA_VERSION),
+    "hardware": ("slipway.launcher.hardware.record", "Hardware", "SCHEMA_VERSION"),
+    "plan": ("slipway.training.common.plan_file", "LaunchPlan", "PLAN_SCHEMA_VERSION"),
+    "doctor": ("slipway.launcher.doctor.check", "Report", "DOCTOR_SCHEMA_VERSION"),
+    "data": ("slipway.training.inspection.findings", "Inspection", "INSPECTION_SCHEMA_VERSION"),
 }
+"""The module, the class and the version of each record. A module is imported when its schema is asked for."""
 
 
 def build_parser() -> Parser:
     """Return the parser of the command."""
     parser = make_parser("schema", "Print the JSON schema of a record.", "RECORD")
-    parser.add_argument("record", choices=tuple(_RECORDS), help="what `detect`, `plan` or `doctor` prints with --json")
+    parser.add_argument(
+        "record", choices=tuple(_RECORDS), help="of what a command prints with --json; data: `data inspect`"
+    )
     return parser
 
 
 def main(arguments: list[str]) -> int:
     """Print the schema; return 0."""
     options = parse(build_parser(), arguments)
-    print(json.dumps(json_schema(*_RECORDS[options.record]), indent=2))
+    module, record, version = _RECORDS[options.record]
+    home = import_module(module)
+    print(json.dumps(json_schema(getattr(home, record), getattr(home, version)), indent=2))
     return 0

@@ -25,6 +25,7 @@ TRAINING = (
     ("batches",),
     ("step",),
     ("loop",),
+    ("inspection",),
     ("run",),
 )
 LAUNCHER = (

@@ -76,7 +76,7 @@ def test_the_schema_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> No
         (["detect", "--hardware"], "--hardware: expected one argument"),
         (["detect", "--hardware", "/nowhere.json"], "--hardware /nowhere.json: No such file or directory"),
         (["schema"], "the following arguments are required"),
-        (["schema", "hardwar"], "'hardwar' is none of hardware, plan, doctor (did you mean 'hardware'?)"),
+        (["schema", "hardwar"], "'hardwar' is none of hardware, plan, doctor, data (did you mean 'hardware'?)"),
     ],
 )
 def test_a_typo_costs_one_line_and_exit_code_2(

@@ -33,6 +33,9 @@ def parse(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
     """Return the parsed arguments; an unknown option names the nearest right one."""
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parser = action.choices[getattr(options, action.dest)]
         known = [option for action in parser._actions for option in action.option_strings]
         raise UserError(f"{parser.prog}: unknown argument {unknown[0]!r}{nearest(unknown[0].split('=')[0], known)}")
     return options

@@ -10,7 +10,8 @@ from ..config.options import OptionGroup, option
 from ..config.recipe import TaskSpec, check
 from ..data.specs import Augmentation, CoordsKind, DataSpec, Duplicates, LandmarkKind, Reading, SplitMode
 
-SIGN = OptionGroup(title="sign recognition: its data and its model", decides_weights=True)
+DATA = OptionGroup(title="sign recognition: its data", decides_weights=True)
+SIGN = OptionGroup(title="sign recognition: its model", decides_weights=True)
 
 AUGMENTATION = Augmentation(
     rotation_degrees=15.0,
@@ -77,49 +78,49 @@ class SignOptions:
     """The options of sign recognition."""
 
     data: str = option(
-        DataSpec.source, SIGN, "path or name of a data set; synthetic: the generated one that comes with Slipway"
+        DataSpec.source, DATA, "path or name of a data set; synthetic: the generated one that comes with Slipway"
     )
-    data_format: str | None = option(Reading.format, SIGN, "format of the data; detected unless given")
+    data_format: str | None = option(Reading.format, DATA, "format of the data; detected unless given")
     landmarks: LandmarkKind = option(
         Reading.landmarks,
-        SIGN,
+        DATA,
         "what the numbers of a frame are; points: any points in space, channels: numbers without geometry "
         "(angles, distances, sensors), auto: what their count and their values say",
     )
     coords: CoordsKind = option(
-        Reading.coords, SIGN, "what the numbers of a point are; v: visibility, c: confidence, auto: as their values say"
+        Reading.coords, DATA, "what the numbers of a point are; v: visibility, c: confidence, auto: as their values say"
     )
     layout: str | None = option(
-        Reading.layout, SIGN, "YAML file of a skeleton: its landmarks' names, sides, center, scale and bones"
+        Reading.layout, DATA, "YAML file of a skeleton: its landmarks' names, sides, center, scale and bones"
     )
     keep_landmarks: str | None = option(
-        Reading.keep, SIGN, "landmarks or parts to keep, by name, with commas between them; all unless given"
+        Reading.keep, DATA, "landmarks or parts to keep, by name, with commas between them; all unless given"
     )
     label: str | None = option(
-        Reading.label, SIGN, "column of the class, or folder1, folder2, ... of folders; found by its name unless given"
+        Reading.label, DATA, "column of the class, or folder1, folder2, ... of folders; found by its name unless given"
     )
     signer: str | None = option(
-        Reading.signer, SIGN, "column of the signer, or folder1, ... of folders; found by its name unless given"
+        Reading.signer, DATA, "column of the signer, or folder1, ... of folders; found by its name unless given"
     )
     group: str | None = option(
         Reading.group,
-        SIGN,
+        DATA,
         "what is never split: signer, recording, view, a column of the data, or blocks (runs of alike rows)",
     )
     encoding: str | None = option(
-        Reading.encoding, SIGN, "encoding of text files, such as cp949 or shift_jis; UTF-8 unless given"
+        Reading.encoding, DATA, "encoding of text files, such as cp949 or shift_jis; UTF-8 unless given"
     )
     split: SplitMode = option(
-        DataSpec.split, SIGN, "how to split the data; auto: the data's own split if there is one, else stratified"
+        DataSpec.split, DATA, "how to split the data; auto: the data's own split if there is one, else stratified"
     )
     train_ratio: float | None = option(
         DataSpec.train_ratio,
-        SIGN,
+        DATA,
         "share of the samples to train on; validation and test get half of the rest each; .8 below 1,000 clips and .7 "
         "from there on unless given",
     )
     duplicates: Duplicates = option(
-        DataSpec.duplicates, SIGN, "exact duplicates: drop all but the first, or keep them in the same split"
+        DataSpec.duplicates, DATA, "exact duplicates: drop all but the first, or keep them in the same split"
     )
     model_width: int = option(ModelSpec.width, SIGN, "channels of the encoder")
     model_blocks: int = option(ModelSpec.blocks, SIGN, "blocks of the encoder")

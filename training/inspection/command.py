@@ -1,0 +1,79 @@
+"""`slipway data`: inspect data, convert them, record new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+from ..common.parser import Parser, make_parser, parse
+from .options import add_data_options
+
+
+def _add_inspect(parser: Parser) -> None:
+    parser.add_argument("path", metavar="PATH", help="path or name of a data set, as of `slipway train --data`")
+    parser.add_argument("--out", metavar="FILE", help="write a page (HTML) with a drawing of each class into this file")
+    parser.add_argument("--json", action="store_true", help="print one JSON object; `slipway schema data` describes it")
+    add_data_options(parser)
+
+
+def _add_convert(parser: Parser) -> None:
+    parser.add_argument("path", metavar="PATH", help="path or name of a data set, as of `slipway train --data`")
+    parser.add_argument("out", metavar="OUT", help="a file with the ending .parquet, or a folder for it")
+    parser.add_argument("--force", action="store_true", help="replace a file that is there")
+    add_data_options(parser, split=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Command:
+    name: str
+    arguments: str
+    help: str
+    add_options: Callable[[Parser], None]
+    module: str
+    """Has `run(options)`, and is imported when it is used."""
+
+
+_COMMANDS = (
+    _Command(
+        name="inspect",
+        arguments="PATH [options]",
+        help="show what is understood of data, in the terminal, as JSON or as a page",
+        add_options=_add_inspect,
+        module="slipway.training.inspection.inspect",
+    ),
+    _Command(
+        name="convert",
+        arguments="PATH OUT [options]",
+        help="write what is understood of data as Parquet that trains the same",
+        add_options=_add_convert,
+        module="slipway.training.inspection.convert",
+    ),
+)
+
+
+def build_parser() -> Parser:
+    """Return the parser of the command, with one for each of its own commands."""
+    parser = make_parser("data", "Look at data, convert them, record new ones; nothing is trained.", "COMMAND ...")
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    for command in _COMMANDS:
+        prog = f"slipway data {command.name}"
+        command.add_options(
+            commands.add_parser(
+                command.name,
+                prog=prog,
+                usage=f"{prog} {command.arguments}",
+                description=f"{command.help[0].upper()}{command.help[1:]}.",
+                help=command.help,
+                allow_abbrev=False,
+            )
+        )
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Run one of the commands; return the exit code. Raises `UserError`."""
+    options = parse(build_parser(), arguments)
+    module = next(command.module for command in _COMMANDS if command.name == options.command)
+    code: int = import_module(module).run(options)
+    return code
