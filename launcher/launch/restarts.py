@@ -209,11 +209,11 @@ def read_progress(launch_folder: Path) -> LaunchProgress | None:
 
 
 def newest_step(runs: Sequence[Path]) -> int | None:
-    """Return the step of the newest checkpoint of the last run, 0 where it has none, None without a run.
+    """Return the step of the newest checkpoint of the last run, 0 where it has none, None without a run, and of a study.
 
     Where that checkpoint is damaged, the training continues from the one before and reports it.
     """
-    if not runs:
+    if not runs or any(runs[-1].glob("*/run.json")):
         return None
     found = [(0, 0)]
     with contextlib.suppress(OSError):

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..common.errors import UserError
 from ..common.plan_file import PLAN_VARIABLE, LaunchPlan, read_launch_plan
-from ..common.run_names import CHECKPOINTS
+from ..common.run_names import CHECKPOINTS, RECORD
 from ..common.settings import Level, Setting
 from .options import GeneralOptions
 
@@ -77,10 +77,12 @@ class LaunchedPlan:
         if planned is None or (planned == "auto" and asked is not None):
             return settings
         if planned != "auto":
+            # A run of a study is begun by the command of the study, whose folder it is in.
             run, name = Path(planned), config.experiment_name
-            if name is not None and not re.fullmatch(re.escape(name) + r"(-\d+)?", run.name):
+            names = [run.name, *([run.parent.name] if (run.parent / RECORD).is_file() else [])]
+            if name is not None and not any(re.fullmatch(re.escape(name) + r"(-\d+)?", one) for one in names):
                 return settings
-            if asked not in (None, "auto") and _run_name(Path(asked)) != run.name:
+            if asked not in (None, "auto") and _run_name(Path(asked)) not in names:
                 return settings
         choice = self.plan.choice("resume")
         reason = "" if choice is None else choice.reason

@@ -36,6 +36,7 @@ _COUNTS = (
     "bad_steps",
     "keep",
     "profile_steps",
+    "seeds",
 )
 """Options that are at least 1."""
 
@@ -144,6 +145,7 @@ class GeneralOptions:
     seed: int = option(
         Recipe.seed, RECIPE, "seed of the order, the splits, the initial weights and everything else that is random"
     )
+    seeds: int | None = option(None, RECIPE, "train with this many seeds, --seed and those after it, as one study")
 
     device: Literal["auto", "cuda", "xpu", "mps", "npu", "hpu", "cpu"] = option(
         "auto", PLAN, "kind of device to compute on"

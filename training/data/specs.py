@@ -61,6 +61,8 @@ class DataSpec:
     """A kind of group, such as `signer`, each value of which is the test of one run."""
     held_out: str | None = None
     """The value that is the test of this run."""
+    min_clips: int = 1
+    """Classes with fewer clips are left out."""
 
     def __post_init__(self) -> None:
         ratio, folds = self.train_ratio, self.folds
@@ -69,6 +71,7 @@ class DataSpec:
         in_folds = self.fold is None or (folds is not None and 0 <= self.fold < folds)
         check(in_folds, "data", "fold", self.fold, "one of the folds, from 0")
         check(self.held_out is None or self.leave_out is not None, "data", "held_out", self.held_out, "with leave_out")
+        check(self.min_clips >= 1, "data", "min_clips", self.min_clips, "at least 1")
         if folds is not None and self.leave_out is not None:
             raise UserError("--folds and --leave-out each say what the tests are: give one of them")
         for option in ("folds", "leave_out"):

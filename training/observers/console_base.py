@@ -12,8 +12,19 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from .events import Decision, EpochEnd, ModelFlops, Observer, ProfileEnd, RunEnd, RunStart, StageStart, StepEnd
-from .tables import WARNING_STYLE, ProfileTable, ResultTable, is_synthetic
+from .events import (
+    Decision,
+    EpochEnd,
+    ModelFlops,
+    Observer,
+    ProfileEnd,
+    RunEnd,
+    RunStart,
+    StageStart,
+    StepEnd,
+    StudyEnd,
+)
+from .tables import WARNING_STYLE, ProfileTable, ResultTable, StudyTable, is_synthetic
 
 TRACE_VIEWER = "https://ui.perfetto.dev"
 
@@ -86,6 +97,13 @@ class QuietConsole(Observer):
         self._results.print()
         self._results.out(f"run folder: {event.folder}", highlight=False)
 
+    def on_study_end(self, event: StudyEnd) -> None:
+        """Print the table of the runs and the study's folder."""
+        self._results.print()
+        self._results.print(StudyTable(event))
+        self._results.print()
+        self._results.out(f"study folder: {event.folder}", highlight=False)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProgressCounts:
@@ -140,6 +158,7 @@ class ProgressConsole(QuietConsole):
         super().on_run_start(event)
         self._run = event
         self._started = self._epoch_started = self._clock()
+        self._steps = 0
 
     def on_stage_start(self, event: StageStart) -> None:
         """Remember the size of the stage."""

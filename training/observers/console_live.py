@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .console_base import ProgressConsole, ProgressCounts
-from .events import EpochEnd, RunEnd, RunStart, StageEnd, StageStart
+from .events import EpochEnd, RunEnd, RunStart, StageEnd, StageStart, StudyStep
 from .tables import (
     WARNING_STYLE,
     WIDE_COLUMNS,
@@ -135,6 +135,10 @@ class LiveConsole(ProgressConsole):
         super().on_run_start(event)
         self.console.print(RunHeader(event))
         self._live.start()
+
+    def on_study_step(self, event: StudyStep) -> None:
+        """Print which run of the study begins."""
+        self.console.print(Text(event.reason, style="bold cyan"))
 
     def on_stage_start(self, event: StageStart) -> None:
         """Print the stage's name and size."""

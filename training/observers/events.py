@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -222,6 +222,32 @@ class RunEnd:
     folder: Path
 
 
+@dataclass(frozen=True, kw_only=True)
+class StudyStep:
+    """The next run of a study begins."""
+
+    number: int
+    """From 1."""
+    count: int
+    name: str
+    """The folder of the run in that of the study."""
+    reason: str
+    """For a person: `fold 2 of 5`."""
+
+    def to_decision(self) -> Decision:
+        """Return it as the console shows it."""
+        return Decision(kind="study", reason=self.reason, fields={"number": self.number, "of": self.count})
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyEnd:
+    """The result of a study, as in its `run.json`."""
+
+    result: Mapping[str, Any]
+    """`mean_test_accuracy`, `std_test_accuracy`, `interval_test_accuracy`, `over`, `worst`, `runs` (the rows)."""
+    folder: Path
+
+
 class Observer:
     """Receives the events of a run. Override what you need, and give it to `train(config, task, observers=[...])`.
 
@@ -243,8 +269,11 @@ class Observer:
         close                           # at the very end, also after a failure
 
     `on_checkpoint_saved` comes when a checkpoint is on the disk, some steps after `on_save`; `on_profile` once, with
-    `--profile`; `on_decision` at any time. `on_checkpoint_saved`, `on_run_resumed`, `on_run_rewound` and `on_model_flops`
-    call `on_decision` where they are not overridden.
+    `--profile`; `on_decision` at any time. `on_checkpoint_saved`, `on_run_resumed`, `on_run_rewound`, `on_model_flops` and
+    `on_study_step` call `on_decision` where they are not overridden.
+
+    In a study (`folds`, `leave_out`, `seeds`) all of this comes for each of its runs, after `on_study_step`; `on_study_end`
+    comes after the last one, and `close` once.
 
     Rank 0 calls the methods, in the thread that trains: a method must not change the model or wait for a device, and what
     it raises ends the run. A step is reported once its outcome is known; on an accelerator the next step is computed
@@ -294,6 +323,13 @@ class Observer:
     def on_run_end(self, event: RunEnd) -> None:
         """After the test."""
 
+    def on_study_step(self, event: StudyStep) -> None:
+        """Before each run of a study; by default as a decision."""
+        self.on_decision(event.to_decision())
+
+    def on_study_end(self, event: StudyEnd) -> None:
+        """After the last run of a study."""
+
     def close(self) -> None:
         """At the very end, also after a failure: write what is buffered, release what is held."""
 
@@ -315,6 +351,22 @@ class Observers(Observer):
     def remove(self, observer: Observer) -> None:
         """Remove an observer, from the next event on."""
         self._observers = [one for one in self._observers if one is not observer]
+
+    @contextmanager
+    def for_one_run(self) -> Iterator[None]:
+        """Close and remove at the end what was added meanwhile."""
+        before = self._observers
+        self._observers = list(before)
+        try:
+            yield
+        finally:
+            added = [one for one in self._observers if not any(one is other for other in before)]
+            try:
+                with ExitStack() as stack:
+                    for observer in added:
+                        stack.callback(_call, observer, "close")
+            finally:
+                self._observers = before
 
     def close(self) -> None:
         """Close all of them, the newest first: what one reports at its end reaches those before it."""

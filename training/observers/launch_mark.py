@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from .events import Observer, RunResumed, StepEnd
+from .events import Observer, RunEnd, RunResumed, StepEnd
 
 MARK = "progress"
 """The file's name in the launch folder: the step, then a line of JSON for each run of this launch, the newest last."""
@@ -21,6 +21,7 @@ class LaunchMark(Observer):
 
     def __init__(self, launch_folder: str | None, run_folder: Path) -> None:
         self._file: int | None = None
+        self._step = self._steps_before = 0
         if launch_folder:
             with suppress(OSError):
                 # No folder is made here: a launch removes its folder when it ends.
@@ -31,11 +32,22 @@ class LaunchMark(Observer):
 
     def on_step(self, event: StepEnd) -> None:
         """Note the step."""
-        self._write(event.step)
+        self._step = event.step
+        self._write(self._steps_before + event.step)
 
     def on_run_resumed(self, event: RunResumed) -> None:
         """Note the step from which a resumed run continues."""
-        self._write(event.step)
+        self._step = event.step
+        self._write(self._steps_before + event.step)
+
+    def on_run_end(self, event: RunEnd) -> None:
+        """Count the steps of the next run of a study after those of this one."""
+        self.count_finished(self._step)
+
+    def count_finished(self, steps: int) -> None:
+        """Count the steps of a run of the study that is finished."""
+        self._step, self._steps_before = 0, self._steps_before + steps
+        self._write(self._steps_before)
 
     def _write(self, step: int) -> None:
         if self._file is not None:

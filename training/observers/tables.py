@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..config.recipe import Recipe
-from .events import ProfileEnd, RunEnd, RunStart, SectionTime
+from .events import ProfileEnd, RunEnd, RunStart, SectionTime, StudyEnd
 
 NOTHING = "-"
 WIDE_COLUMNS = 80
@@ -225,6 +225,56 @@ def _table(columns: Sequence[_Column], rows: Sequence[Mapping[str, Any]]) -> Tab
         cells = [NOTHING if row.get(column.key) is None else column.format(row[column.key]) for column in columns]
         table.add_row(*map(Text, cells))
     return table
+
+
+_STUDY_COLUMNS = (
+    _Column("run", "name", number=False),
+    _Column("test", "test", number=False, optional=True),
+    _Column("test\naccuracy", "test_accuracy", _metric("accuracy")),
+    _Column("macro-F1", "test_macro_f1", _metric("macro_f1"), optional=True),
+    _Column("loss", "test_loss", _metric("loss"), wide_only=True),
+    _Column("best stage", "best_stage", number=False, wide_only=True),
+    _Column("best\nepoch", "best_epoch"),
+    _Column("time", "seconds", format_duration),
+)
+
+
+_STUDY_METRICS = (("accuracy", "test accuracy"), ("macro_f1", "macro-F1"), ("loss", "test loss"))
+
+
+@dataclass(frozen=True)
+class StudyTable:
+    """The result of a study: a row for each run, then mean, interval and the worst."""
+
+    event: StudyEnd
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        result = self.event.result
+        wide = options.max_width >= WIDE_COLUMNS
+        yield _table([column for column in _STUDY_COLUMNS if wide or not column.wide_only], result["runs"])
+        yield Text()
+        yield _table(
+            (
+                _Column(f"over {result['over']}", "label", number=False),
+                _Column("mean", "mean"),
+                _Column("standard\ndeviation", "std"),
+                _Column("95 % interval\n(Student's t)", "interval"),
+            ),
+            [self._row(name, label) for name, label in _STUDY_METRICS if f"mean_test_{name}" in result],
+        )
+        if (worst := result["worst"]) is not None:
+            yield Text()
+            value = format_metric(worst["metric"], worst["value"])
+            yield Text(f"the worst is {worst['name']}: {worst['metric'].replace('_', ' ')} {value}")
+
+    def _row(self, name: str, label: str) -> dict[str, str | None]:
+        mean, std, interval = (self.event.result[f"{kind}_test_{name}"] for kind in ("mean", "std", "interval"))
+        return {
+            "label": label,
+            "mean": format_metric(name, mean),
+            "std": None if std is None else format_metric(name, std),
+            "interval": None if interval is None else " to ".join(format_metric(name, end) for end in interval),
+        }
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ..storage.run_folder import RUN_SCHEMA_VERSION
 from ..tasks.task import Task
 
 
-def recipe_of_record(record: Mapping[str, Any], task: Task) -> dict[str, Any]:
+def recipe_of_record(record: Mapping[str, Any], task: Task | None) -> dict[str, Any]:
     """Return the recipe of a run's record in the present layout, without what an earlier version did not record.
 
     Raises `UserError` for a record of another version that cannot be read.
@@ -20,7 +20,7 @@ def recipe_of_record(record: Mapping[str, Any], task: Task) -> dict[str, Any]:
     version, name = record.get("schema_version"), record["name"]
     if version == RUN_SCHEMA_VERSION:
         return {**LATER_FIELDS, **record["recipe"]}
-    if version != 1:
+    if version != 1 or task is None:
         raise UserError(
             f"{name}: its run.json was written by another version (schema {version}); go on with that version of Slipway, "
             "or start another run"

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
 from ..common.settings import Level
 from ..config.intervals import Interval
-from ..config.plan import Plan
 from ..config.recipe import Recipe
 from ..config.settings import make_config, what_was_asked
 from ..data.prepared.shared_data import prepare_data_once
@@ -32,7 +28,7 @@ from ..observers.launch_mark import LaunchMark
 from ..observers.profiling.sections import UNMARKED, Sections
 from ..observers.record import RunRecord
 from ..observers.runtime import Runtime
-from ..storage.run_folder import RUN_SCHEMA_VERSION, folder_name
+from ..storage.run_folder import folder_name
 from ..tasks.classes import automatic_monitor, check_classes
 from ..tasks.fingerprint import model_fingerprint
 from ..tasks.sign import SignTask
@@ -47,26 +43,35 @@ from .announce import (
 )
 from .open_run import OpenRun, open_run, restore_run
 from .planning import make_plan
-from .provenance import script_commit, slipway_commit, versions
+from .provenance import make_record
 from .training_config import TrainingConfig
 from .world import World, hang_seconds
 
 
-def train_once(config: TrainingConfig, settings: Level, task: Task | None, world: World) -> dict[str, Any]:
-    """Train one run from its data to its test in a world that stands; return its result. All ranks must call it."""
+def train_once(
+    config: TrainingConfig,
+    settings: Level,
+    task: Task | None,
+    world: World,
+    made: tuple[Task, tuple[Decision, ...]] | None = None,
+) -> dict[str, Any]:
+    """Train one run from its data to its test in a world that stands; return its result. All ranks must call it.
+
+    `made` is what `make_sign_task` returned for the config, where it was called before.
+    """
     ranks, observers = world.ranks, world.observers
     asked = make_config(type(config), what_was_asked(settings))
     base, options = config.make_recipe(task), asked.values_for(task)
     prepared: tuple[Decision, ...] = ()
     if task is None:
-        task, prepared = make_sign_task(config, ranks)
+        task, prepared = made or make_sign_task(config, ranks)
     if task.num_samples("train") == 0:
         raise UserError(f"{_data_name(task)}: no sample to train on")
     check_classes(base, task)
     if config.monitor == "auto":
         base = replace(base, monitor=automatic_monitor(task))
     model = build_model(task, base)
-    base = _with_fingerprints(base, task.data_fingerprint(), model_fingerprint(model))
+    base = with_fingerprints(base, task.data_fingerprint(), model_fingerprint(model))
     name = config.experiment_name or folder_name(f"{_data_name(task)}-{Path(config.stages_config).stem}")
     with ExitStack() as stack:
         device_settings = DeviceManager.optimize_for_device(ranks.device, allow_tf32=config.tf32)
@@ -85,7 +90,10 @@ def train_once(config: TrainingConfig, settings: Level, task: Task | None, world
             observers.on_run_end(RunEnd(result=run.result, folder=run.shared_folder))
             return run.result
         plan = run.plan
-        record = _keep_record(run, partial(_make_record, run, options, settings, plan, task), observers, ranks)
+        content = make_record(run, options, settings, task.describe())
+        if part := world.part or run.record.get("part"):
+            content["part"] = dict(part)
+        record = _keep_record(run, content, world)
         sections = _start_profiling(config, run, observers, ranks)
         try:
             trainer = Trainer(
@@ -116,34 +124,39 @@ def train_once(config: TrainingConfig, settings: Level, task: Task | None, world
             return trainer.run()
         except BaseException as error:
             if record:
-                stopped = isinstance(error, (KeyboardInterrupt, Interrupted))
-                reason = f"{type(error).__name__}: {error}".removesuffix(": ")
-                reason = "; ".join([reason, *getattr(error, "__notes__", ())])
-                record.end("interrupted" if stopped else "failed", error=reason)
+                state, reason = failure_of(error)
+                record.end(state, error=reason)
             raise
 
 
-def _with_fingerprints(recipe: Recipe, data: str, model: str) -> Recipe:
+def failure_of(error: BaseException) -> tuple[str, str]:
+    """Return the state of a run that an exception ended, and why, as they stand in `run.json`."""
+    reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+    stopped = isinstance(error, (KeyboardInterrupt, Interrupted))
+    return "interrupted" if stopped else "failed", "; ".join([reason, *getattr(error, "__notes__", ())])
+
+
+def with_fingerprints(recipe: Recipe, data: str, model: str | None) -> Recipe:
+    """Return the recipe with the hashes of the samples and of the model's structure."""
     return replace(recipe, task=replace(recipe.task, data_fingerprint=data, model_fingerprint=model))
 
 
-def _keep_record(
-    run: OpenRun, make_content: Callable[[], dict[str, Any]], observers: Observers, ranks: Ranks
-) -> RunRecord | None:
+def _keep_record(run: OpenRun, content: Mapping[str, Any], world: World) -> RunRecord | None:
     """Begin `run.json` and the journal on the rank that writes. Raises `UserError` on every rank if they cannot be written."""
-    record, error = None, None
+    record, error, observers = None, None, world.observers
     if run.folder is not None:
         try:
-            record = RunRecord(run.folder / "run.json", make_content())
+            record = RunRecord(run.folder / "run.json", content)
             observers.add(record)
             observers.add(Journal(run.folder / "events.jsonl"))
-            observers.add(LaunchMark(os.environ.get("SLIPWAY_LAUNCH_FOLDER"), run.folder))
-            observers.add(FirstStep(observers))
+            if world.part is None:
+                observers.add(LaunchMark(os.environ.get("SLIPWAY_LAUNCH_FOLDER"), run.folder))
+                observers.add(FirstStep(observers))
         except UserError as caught:
             error = caught
             if record is not None:
                 record.end("failed", error=str(caught))
-    ranks.raise_on_all_ranks(error)
+    world.ranks.raise_on_all_ranks(error)
     return record
 
 
@@ -170,40 +183,3 @@ def make_sign_task(config: TrainingConfig, ranks: Ranks) -> tuple[Task, tuple[De
     data, preparation = prepare_data_once(config.data_spec, config.seed, ranks, use_cache=config.data_cache)
     prepared = () if preparation is None else describe_preparation(preparation, config.data)
     return SignTask(data, config.model_spec), (*prepared, *describe_data(data.facts))
-
-
-def _make_record(run: OpenRun, options: dict[str, Any], settings: Level, plan: Plan, task: Task) -> dict[str, Any]:
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    command = _command()
-    return {
-        "schema_version": RUN_SCHEMA_VERSION,
-        "name": run.name,
-        "started": run.record.get("started", now),
-        "resumed": [*run.record.get("resumed", []), now] if run.record else [],
-        "progress": run.record.get("progress") or {},
-        "command": command,
-        "config": options,
-        "origins": {name: str(setting) for name, setting in settings.items()},
-        "recipe": run.recipe.as_dict(),
-        "recipe_hash": run.recipe.hash,
-        "base_recipe_hash": run.recipe.base_hash,
-        "plan": plan.as_dict(),
-        "world_size": plan.world_size,
-        "data": dict(task.describe()),
-        "versions": versions(),
-        "script_commit": script_commit(command["script"]),
-        "slipway_commit": slipway_commit(),
-    }
-
-
-def _command() -> dict[str, Any]:
-    """Return how this process was started, for `slipway resume`."""
-    main = sys.modules["__main__"]
-    module = getattr(getattr(main, "__spec__", None), "name", None)
-    script = getattr(main, "__file__", None)
-    return {
-        "module": module.removesuffix(".__main__") if module else None,
-        "script": str(Path(script).resolve()) if script and not module else None,
-        "arguments": sys.argv[1:],
-        "folder": str(Path.cwd()),
-    }

@@ -24,6 +24,7 @@ from ..storage.run_lock import lock_run
 from ..tasks.task import Task
 from .old_records import recipe_of_record
 from .resume import Found, continued_recipe, differences_of, find_run, folder_to_resume, is_finished
+from .study.runs import describe_study
 from .training_config import TrainingConfig
 from .world import World
 
@@ -59,11 +60,14 @@ def open_run(
     name: str,
     base: Recipe,
     world: World,
-    task: Task,
+    task: Task | None,
     plan_for: Callable[[Recipe], Plan],
     stack: ExitStack,
+    study: Mapping[str, Any] | None = None,
 ) -> OpenRun:
     """Return the run, on every rank; rank 0 holds its lock until `stack` is closed. A refusal leaves no folder.
+
+    `study` are the options of a study, which is opened as a run is; None for a single run.
 
     The precision of the world is what a new run trains in; that of the config is what was asked for. Raises `UserError` on
     every rank if there is nothing to resume, the recipe differs, the folder cannot be made or another process writes there.
@@ -80,6 +84,7 @@ def open_run(
     recipe = base.resolve(world.num_processes, world.mixed_precision)
     differences: list[str] = []
     if record:
+        _check_study(record, study or {})
         recipe, differences = continued_recipe(
             base,
             recipe_of_record(record, task),
@@ -119,6 +124,16 @@ def open_run(
         is_resumed=bool(record),
         result=dict(record["result"]) if finished else None,
     )
+
+
+def _check_study(record: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raise `UserError` unless what is resumed is what was asked for, a single run or a study of the same options."""
+    found = record.get("study") or {}
+    if found != dict(asked):
+        raise UserError(
+            f"{record['name']}: it is {describe_study(found)}, not {describe_study(asked)}; give the same options, or start "
+            "another one with another --experiment-name"
+        )
 
 
 def _find_and_lock(resume: str, runs_dir: Path, name: str, stack: ExitStack) -> Found | None:

@@ -1,13 +1,20 @@
-"""The origin of a result: versions of the packages, the commit of the user's code and that of Slipway's."""
+"""The origin of a result, as `run.json` has it: options, recipe, plan, command, versions, commits of the code."""
 
 from __future__ import annotations
 
 import platform
 import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from ... import __version__
+from ..common.settings import Level
+from ..storage.run_folder import RUN_SCHEMA_VERSION
+from .open_run import OpenRun
 
 _PACKAGES = ("torch", "accelerate", "datasets", "numpy", "safetensors")
 
@@ -67,3 +74,41 @@ def _git(folder: Path, *arguments: str) -> str | None:
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def make_record(run: OpenRun, options: Mapping[str, Any], settings: Level, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the `run.json` of a run or a study says from its start on; `data` describe what it is trained on."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    command = _command()
+    return {
+        "schema_version": RUN_SCHEMA_VERSION,
+        "name": run.name,
+        "started": run.record.get("started", now),
+        "resumed": [*run.record.get("resumed", []), now] if run.record else [],
+        "progress": run.record.get("progress") or {},
+        "command": command,
+        "config": dict(options),
+        "origins": {name: str(setting) for name, setting in settings.items()},
+        "recipe": run.recipe.as_dict(),
+        "recipe_hash": run.recipe.hash,
+        "base_recipe_hash": run.recipe.base_hash,
+        "plan": run.plan.as_dict(),
+        "world_size": run.plan.world_size,
+        "data": dict(data),
+        "versions": versions(),
+        "script_commit": script_commit(command["script"]),
+        "slipway_commit": slipway_commit(),
+    }
+
+
+def _command() -> dict[str, Any]:
+    """Return how this process was started, for `slipway resume`."""
+    main = sys.modules["__main__"]
+    module = getattr(getattr(main, "__spec__", None), "name", None)
+    script = getattr(main, "__file__", None)
+    return {
+        "module": module.removesuffix(".__main__") if module else None,
+        "script": str(Path(script).resolve()) if script and not module else None,
+        "arguments": sys.argv[1:],
+        "folder": str(Path.cwd()),
+    }

@@ -20,6 +20,8 @@ from ..observers.console import configure_logging, make_console, make_console_ob
 from ..observers.events import Observer, Observers
 from ..tasks.task import Task
 from .one_run import make_sign_task, train_once
+from .study.runs import study_options
+from .study.study import options_of_part, run_study
 from .training_config import TrainingConfig
 from .world import World, start_world
 
@@ -31,7 +33,8 @@ def train(
     *,
     settings: Level | None = None,
 ) -> dict[str, Any]:
-    """Train as `config` says and return the result, as it stands in `run.json`.
+    """Train as `config` says and return the result, as it stands in `run.json`; of a study (`folds`, `leave_out`, `seeds`)
+    that of all its runs.
 
     `task` is what is trained; without one it is sign recognition on `config.data`. `observers` receive the events of the
     run after Slipway's own (screen, journal, `run.json`): those of rank 0, in the thread that trains; on other ranks they
@@ -70,7 +73,10 @@ def train(
                 observers=watching,
                 stop=stop,
             )
-            return train_once(config, settings, task, world)
+            if part := options_of_part(config, ranks):
+                settings = {**settings, **part}
+                config = make_config(type(config), settings)
+            return (run_study if study_options(config) else train_once)(config, settings, task, world)
         except Exception as error:
             decide_reporter(error, ranks)
             raise

@@ -46,6 +46,13 @@ class TrainingConfig(GeneralOptions, SignOptions):
     def _check_options_of(self, task: Task) -> None:
         """Raise `UserError` for an option of sign recognition that is set and does nothing for the task."""
         unused = _sign_only(task)
+        for name in ("folds", "leave_out"):
+            if getattr(self, name) is not None:
+                raise UserError(
+                    f"{flag_of(name)}: the task {task.name!r} brings its own training, validation and test data, which are not "
+                    "divided again; train it once for each division of your own, or give --seeds",
+                    option=name,
+                )
         for field in dataclasses.fields(SignOptions):
             if field.name in unused and getattr(self, field.name) != field.default:
                 raise UserError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..common.errors import UserError
 from ..config.intervals import Interval
@@ -36,6 +37,8 @@ class World:
     """The global batch that the launch was planned for, if it was."""
     observers: Observers
     stop: StopRequest
+    part: Mapping[str, Any] | None = None
+    """The options by which the next run differs from the study that it is a part of; None: it is none."""
 
 
 def start_world(config: TrainingConfig) -> tuple[Accelerator, Ranks]:

@@ -126,6 +126,7 @@ class SignTask(ClassificationTask):
             "samples": {split: self.num_samples(split) for split in SPLITS},
             "split": self._facts.split_mode,
             "fingerprint": self._facts.fingerprint,
+            "contents": self._facts.contents,
             "frames_longest": int(self._lengths.max()),
             "understood": None if self._facts.understood is None else asdict(self._facts.understood),
         }

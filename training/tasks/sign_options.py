@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from ..common.errors import UserError
 from ..config.options import OptionGroup, option
 from ..config.recipe import TaskSpec, check
 from ..data.specs import Augmentation, CoordsKind, DataSpec, Duplicates, LandmarkKind, Reading, SplitMode
@@ -122,6 +123,19 @@ class SignOptions:
     duplicates: Duplicates = option(
         DataSpec.duplicates, DATA, "exact duplicates: drop all but the first, or keep them in the same split"
     )
+    folds: int | None = option(
+        DataSpec.folds, SIGN, "cross-validation: cut the data into this many parts, and test on each of them in turn"
+    )
+    fold: int | None = option(None, SIGN, "with --folds: train only the run whose test is this part, from 1")
+    leave_out: str | None = option(
+        DataSpec.leave_out,
+        SIGN,
+        "test on each signer in turn, or on each value of another --group; train on the others",
+    )
+    held_out: str | None = option(
+        DataSpec.held_out, SIGN, "with --leave-out: train only the run whose test is this signer, or other value"
+    )
+    min_clips: int = option(DataSpec.min_clips, SIGN, "leave out classes that have fewer clips than this")
     model_width: int = option(ModelSpec.width, SIGN, "channels of the encoder")
     model_blocks: int = option(ModelSpec.blocks, SIGN, "blocks of the encoder")
     dropout: float | None = option(None, SIGN, "dropout of every stage; each stage's own unless given")
@@ -132,6 +146,14 @@ class SignOptions:
     @property
     def data_spec(self) -> DataSpec:
         """The data that these options name."""
+        if self.fold is not None and not 1 <= self.fold <= (self.folds or 0):
+            expected = f"one of 1 to {self.folds}" if self.folds else "given with --folds, as in --folds 5 --fold 2"
+            raise UserError(f"--fold {self.fold}: it must be {expected}", option="fold")
+        if self.held_out is not None and self.leave_out is None:
+            raise UserError(
+                f"--held-out {self.held_out}: give --leave-out too, as in --leave-out signer --held-out ann",
+                option="held_out",
+            )
         return DataSpec(
             source=self.data,
             reading=Reading(
@@ -148,6 +170,11 @@ class SignOptions:
             split=self.split,
             train_ratio=self.train_ratio,
             duplicates=self.duplicates,
+            folds=self.folds,
+            fold=None if self.fold is None else self.fold - 1,
+            leave_out=self.leave_out,
+            held_out=self.held_out,
+            min_clips=self.min_clips,
         )
 
     @property

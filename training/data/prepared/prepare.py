@@ -20,7 +20,7 @@ from .prepared import DataFacts, PreparedData
 from .store import RaggedStore
 
 if TYPE_CHECKING:
-    from ..splits.split import Splits
+    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +45,14 @@ def prepare_data(spec: DataSpec, seed: int) -> PreparedData:
     from ..splits.split import split
     from ..understanding.summary import summarise
 
-    data = _read(spec)
+    data = read_data(spec)
     splits = split(data, spec, seed=seed)
     store = RaggedStore(
         values=torch.from_numpy(normalise_clips(data.values, data.offsets, data.layout)),
         offsets=torch.from_numpy(data.offsets),
         labels=torch.from_numpy(data.labels),
     )
+    samples = (store.values.numpy(), store.offsets.numpy(), store.labels.numpy())
     facts = DataFacts(
         name=data.name,
         source_format=data.source_format,
@@ -62,7 +63,8 @@ def prepare_data(spec: DataSpec, seed: int) -> PreparedData:
         notes=(*data.notes, *splits.notes),
         warnings=tuple(data.warnings),
         understood=summarise(data),
-        fingerprint=_fingerprint(store, splits),
+        fingerprint=_fingerprint(*samples, *(getattr(splits, name) for name in SPLITS)),
+        contents=_fingerprint(*samples),
     )
     indices = {name: torch.from_numpy(getattr(splits, name)) for name in SPLITS}
     return PreparedData(store=store, indices=indices, facts=facts)
@@ -113,20 +115,23 @@ def _reason(error: NotCacheable | OSError) -> str:
     return describe_os_error(error) if isinstance(error, OSError) else str(error)
 
 
-def _read(spec: DataSpec) -> LandmarkData:
+def read_data(spec: DataSpec) -> LandmarkData:
+    """Return the clips of a data set, without the classes that have too few. Raises `UserError` if it cannot be read."""
+    from ..splits.rare import without_rare_classes
+
     if spec.source == SYNTHETIC:
         from ..synthetic.fingerspelling import make_fingerspelling
 
-        return make_fingerspelling()
-    from ..understanding.understand import read_landmarks
+        data = make_fingerspelling()
+    else:
+        from ..understanding.understand import read_landmarks
 
-    return read_landmarks(spec.source, spec.reading)
+        data = read_landmarks(spec.source, spec.reading)
+    return without_rare_classes(data, spec.min_clips)
 
 
-def _fingerprint(store: RaggedStore, splits: Splits) -> str:
+def _fingerprint(*arrays: np.ndarray) -> str:
     digest = hashlib.sha256()
-    for tensor in (store.values, store.offsets, store.labels):
-        digest.update(np.ascontiguousarray(tensor.numpy()).data)
-    for name in SPLITS:
-        digest.update(np.ascontiguousarray(getattr(splits, name)).data)
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]

@@ -29,6 +29,8 @@ class DataFacts:
     """Decisions of reading and splitting, one sentence each."""
     fingerprint: str
     """A hash of the samples and their split, to compare hosts."""
+    contents: str = ""
+    """A hash of the samples alone, the same however they are split."""
     warnings: tuple[str, ...] = ()
     """What is doubtful in the data or their split, one sentence each."""
     understood: Understood | None = None
