@@ -29,7 +29,8 @@ class RunSummary:
     stage: str | None
     step: int | None
     best: float | None
-    """The best value of the monitored metric; of a finished run that was tested, its test accuracy."""
+    """The best value of the monitored metric; of a finished run that was tested, its test accuracy; of a finished study the
+    mean of its runs' test accuracies."""
     checkpoint: str | None
     """The name of the newest checkpoint."""
     age_seconds: float
@@ -74,6 +75,8 @@ def _summaries(folder: Path) -> tuple[list[RunSummary], list[Path]]:
 
 
 def _summary(folder: Path, record: dict[str, Any]) -> RunSummary:
+    if record.get("study"):
+        return _study_summary(folder, record)
     progress = record.get("progress") or {}
     result = record.get("result") or {}
     state = str(record["state"])
@@ -93,6 +96,30 @@ def _summary(folder: Path, record: dict[str, Any]) -> RunSummary:
         best=result.get("test_accuracy", progress.get("best")),
         checkpoint=max(checkpoints).name if checkpoints else None,
         age_seconds=max(0.0, datetime.now(UTC).timestamp() - newest),
+    )
+
+
+def _study_summary(folder: Path, record: dict[str, Any]) -> RunSummary:
+    """Return the state of a study: of its runs that one which is trained, or was the last time."""
+    result = record.get("result") or {}
+    state = str(record["state"])
+    if state == "running" and not _is_held(folder):
+        state = "dead"
+    rows = (record.get("progress") or {}).get("runs", [])
+    present = next((str(row["name"]) for row in rows if row["state"] == "running"), None)
+    done = f"{sum(row['state'] == 'finished' for row in rows)} of {len(rows)} done"
+    runs, _ = _summaries(folder)
+    newest = {run.name: run for run in runs}.get(present or "")
+    written = datetime.now(UTC).timestamp() - (folder / "run.json").stat().st_mtime
+    return RunSummary(
+        name=folder.name,
+        folder=str(folder),
+        state=state,
+        stage=", ".join([*([present] if present else []), done]) if rows else None,
+        step=result.get("steps", sum(run.step or 0 for run in runs)),
+        best=result.get("mean_test_accuracy"),
+        checkpoint=newest.checkpoint if newest else None,
+        age_seconds=max(0.0, min([written, *(run.age_seconds for run in runs)])),
     )
 
 
