@@ -283,5 +283,5 @@ def test_a_run_that_was_killed_and_moved_goes_on_with_two_processes(
     (resume,) = (event for event in steps if event["event"] == "resume")
     assert resume["step"] >= 20
     last = [event["step"] for event in steps if event["event"] == "step"][-1]
-    assert last == record["result"]["steps"] == 12 * 9
+    assert last == record["result"]["steps"] == 12 * 10
     assert not (launches.folder / "runs" / name).exists()
