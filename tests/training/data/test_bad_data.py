@@ -165,38 +165,6 @@ def test_a_bad_time_series_names_the_line(tmp_path: Path, fault: str) -> None:
     assert_says(error_of(tmp_path), tmp_path / "toy.ts", *parts)
 
 
-# arrays
-
-
-X = np.ones((3, 2, 63))
-BAD_NPZ: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
-    "no y": ({"X": X}, ("X and y", "it has X")),
-    "too few labels": ({"X": X, "y": ["a", "b"]}, ("[2]", "[3]")),
-    "words": ({"X": np.array([["a"]]), "y": ["a"]}, ("expected numbers",)),
-    "no clips": ({"X": np.ones((0, 2, 63)), "y": np.array([], dtype=str)}, ("[0, 2, 63]",)),
-    "pickled objects": ({"X": np.array([X[0], X[0][:1]], dtype=object), "y": ["a", "b"]}, ("pickled objects",)),
-    "wrong lengths": ({"X": X[0], "y": ["a", "b"], "lengths": [2, 2]}, ("end at frame 4", "2 frames")),
-    "falling offsets": ({"X": X[0], "y": ["a", "b"], "offsets": [0, 3, 2]}, ("offsets",)),
-    "a clip without frames": ({"X": X[0], "y": ["a", "b"], "lengths": [2, 0]}, ("clip 1", "without frames")),
-    "too long a clip": ({"X": X, "y": ["a", "b", "a"], "lengths": [2, 5, 2]}, ("5 frames", "2 frames a clip")),
-    "negative lengths": ({"X": X, "y": ["a", "b", "a"], "lengths": [-1, 2, 2]}, ("lengths",)),
-    "an infinite number": ({"X": X * np.array([1, np.inf, 1])[:, None, None], "y": ["a"] * 3}, ("clip 1", "infinite")),
-}
-
-
-@pytest.mark.parametrize("fault", BAD_NPZ)
-def test_a_bad_npz_is_named(tmp_path: Path, fault: str) -> None:
-    arrays, parts = BAD_NPZ[fault]
-    np.savez(tmp_path / "d.npz", **arrays)
-    assert_says(error_of(tmp_path), tmp_path / "d.npz", *parts)
-
-
-def test_a_file_that_is_no_npz_says_so(tmp_path: Path) -> None:
-    for content in (b"", b"not a zip", b"PK\x03\x04 cut short"):
-        (tmp_path / "d.npz").write_bytes(content)
-        assert_says(error_of(tmp_path), tmp_path / "d.npz", "not a complete .npz file")
-
-
 # data sets that `datasets` opens
 
 

@@ -185,39 +185,6 @@ def test_train_and_test_files_are_the_own_split(tmp_path: Path) -> None:
     assert list(data.own_split) == ["train", "train", "test"]
 
 
-# arrays
-
-
-def test_clips_in_an_npz_may_be_equal_ragged_or_padded(tmp_path: Path) -> None:
-    clips = [np.full((length, 63), float(length)) for length in (3, 1, 2)]
-    ragged = np.concatenate(clips)
-    padded = np.stack([np.pad(clip, ((0, 4 - len(clip)), (0, 0))) for clip in clips])
-    y = np.array(["b", "a", "b"])
-    np.savez(tmp_path / "offsets.npz", X=ragged, y=y, offsets=[0, 3, 4, 6])
-    np.savez(tmp_path / "lengths.npz", X=ragged.reshape(-1, 21, 3), y=y, lengths=[3, 1, 2])
-    np.savez(tmp_path / "padded.npz", X=padded, y=y, lengths=[3, 1, 2])
-    for name in ("offsets", "lengths", "padded"):
-        data = read_landmarks(str(tmp_path / f"{name}.npz"))
-        assert [clip[:, 0, 0].tolist() for clip in clips_of(data)] == [[3.0] * 3, [1.0], [2.0] * 2], name
-        assert labels_of(data) == ["b", "a", "b"]
-
-
-def test_an_npz_may_hold_single_frames_signers_and_splits(tmp_path: Path) -> None:
-    np.savez(tmp_path / "d.npz", X=np.ones((2, 21, 2)), y=[7, 10], signer=[1, 2], split=["train", "test"])
-    data = read_landmarks(str(tmp_path))
-    assert [clip.shape for clip in clips_of(data)] == [(1, 21, 2)] * 2
-    assert data.class_names == ("7", "10")
-    assert list(data.signers) == ["1", "2"]
-    assert list(data.own_split) == ["train", "test"]
-
-
-def test_zeros_are_a_place_for_a_lone_point_and_a_value_for_channels(tmp_path: Path) -> None:
-    np.savez(tmp_path / "track.npz", X=np.zeros((1, 3, 2)), y=["a"])
-    np.savez(tmp_path / "sensors.npz", X=np.zeros((1, 3, 7)), y=["a"])
-    for name in ("track", "sensors"):
-        assert not np.isnan(clips_of(read_landmarks(str(tmp_path / f"{name}.npz")))[0]).any()
-
-
 # data sets that `datasets` opens
 
 ROWS = {

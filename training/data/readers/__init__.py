@@ -9,7 +9,7 @@ from typing import Protocol
 from ...common.errors import UserError, nearest
 from ..specs import Reading
 from ..text import entries, folders_in
-from .arrays import frame_folders, npz
+from .arrays import frame_folders, npz, windows, x_y_arrays
 from .keypoints import aihub, islr, openpose
 from .raw import RawClips
 from .tables import frame_table, hub, landmark_csv, libras, uea_ts
@@ -29,7 +29,19 @@ class Reader(Protocol):
         """Return its data. Raises `UserError` if it cannot be read."""
 
 
-_SPECIFIC: tuple[Reader, ...] = (frame_folders, landmark_csv, npz, uea_ts, frame_table, libras, islr, openpose, aihub)
+_SPECIFIC: tuple[Reader, ...] = (
+    frame_folders,
+    x_y_arrays,
+    windows,
+    npz,
+    landmark_csv,
+    uea_ts,
+    frame_table,
+    libras,
+    islr,
+    openpose,
+    aihub,
+)
 _MOST_LEVELS, _MOST_FOLDERS = 2, 50
 """Levels of folders below a path, and folders in each, in which data are looked for."""
 READERS: dict[str, Reader] = {reader.NAME: reader for reader in (*_SPECIFIC, hub)}

@@ -48,9 +48,15 @@ class Tree:
         return found
 
 
-def has_arrays(path: Path, depth: int = _MOST_DEPTH) -> bool:
-    """Return whether a folder in `path` holds an `.npy`."""
-    return any(_has_arrays(path / name, depth - 1) for name in _entries(path)[0])
+def first_leaf(path: Path, depth: int = _MOST_DEPTH) -> Path | None:
+    """Return the first folder below `path` that holds an `.npy`."""
+    for name in _entries(path)[0] if depth else []:
+        folder = path / name
+        if any(file.lower().endswith(".npy") for file in _entries(folder)[1]):
+            return folder
+        if (found := first_leaf(folder, depth - 1)) is not None:
+            return found
+    return None
 
 
 def read_tree(path: Path) -> Tree:
@@ -116,13 +122,6 @@ def _leaves(path: Path, parts: tuple[str, ...]) -> Iterator[Leaf]:
     if len(parts) < _MOST_DEPTH:
         for name in folders:
             yield from _leaves(path / name, (*parts, name))
-
-
-def _has_arrays(folder: Path, depth: int) -> bool:
-    folders, files = _entries(folder)
-    if any(name.lower().endswith(".npy") for name in files):
-        return True
-    return depth > 0 and any(_has_arrays(folder / name, depth - 1) for name in folders)
 
 
 def _entries(folder: Path) -> tuple[list[str], list[str]]:

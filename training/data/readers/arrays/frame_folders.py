@@ -19,7 +19,8 @@ from ...specs import Reading
 from ...text import natural_key, nfc, split_of_file
 from ..numpy_files import Header, header_of, read_numbers
 from ..raw import Faults, RawClips
-from .folder_tree import Tree, has_arrays, read_tree
+from . import windows, x_y_arrays
+from .folder_tree import Tree, first_leaf, read_tree
 from .forms import FRAME, Form, form_of
 from .levels import Levels, find_levels
 
@@ -47,8 +48,11 @@ class _Clip:
 
 
 def detect(path: Path) -> bool:
-    """Return whether a folder holds folders with `.npy` files."""
-    return path.is_dir() and has_arrays(path)
+    """Return whether a folder holds folders with `.npy` files that are not those of another format."""
+    leaf = first_leaf(path) if path.is_dir() else None
+    return leaf is not None and not (
+        x_y_arrays.has_pair(leaf) or windows.detect(leaf) or x_y_arrays.split_folders(path)
+    )
 
 
 def read(path: Path, reading: Reading) -> RawClips:

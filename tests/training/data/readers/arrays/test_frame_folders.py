@@ -189,7 +189,7 @@ def test_a_file_of_a_class_is_a_frame_or_a_clip_by_its_shape_or_as_told(
     tmp_path: Path, shape: tuple[int, ...], options: dict[str, str], read_shape: tuple[int, ...]
 ) -> None:
     for letter in "ab":
-        write(tmp_path / letter / "x.npy", 1.0, shape)
+        write(tmp_path / letter / "0.npy", 1.0, shape)
     assert read(tmp_path, **options).values.shape == read_shape
 
 
@@ -205,7 +205,7 @@ def test_a_file_of_a_class_is_a_frame_or_a_clip_by_its_shape_or_as_told(
 )
 def test_a_shape_that_may_be_two_things_or_none_is_refused(tmp_path: Path, shape: tuple[int, ...], part: str) -> None:
     for letter in "ab":
-        write(tmp_path / letter / "x.npy", 1.0, shape)
+        write(tmp_path / letter / "0.npy", 1.0, shape)
     assert part in error_of(tmp_path)
 
 
