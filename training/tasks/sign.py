@@ -125,6 +125,8 @@ class SignTask(ClassificationTask):
             "classes": len(self.class_names),
             "samples": {split: self.num_samples(split) for split in SPLITS},
             "split": self._facts.split_mode,
+            "signers": self._facts.signers,
+            "neighbour_share": self._facts.neighbour_share,
             "fingerprint": self._facts.fingerprint,
             "contents": self._facts.contents,
             "frames_longest": int(self._lengths.max()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,10 @@ class DataFacts:
     """What is doubtful in the data or their split, one sentence each."""
     understood: Understood | None = None
     """What was understood of them; None for samples that no reader and no generator made."""
+    signers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The known signers of each split; empty if none is known."""
+    neighbour_share: float = 0.0
+    """The share of the test clips that are nearly the same as training clips beside them in the source."""
 
 
 @dataclass(frozen=True, kw_only=True)
