@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     # `datasets` takes half a second to import: only reading and writing its files need it.
     from datasets import Dataset, Features
+    from pyarrow import Table
 
 SPLITS = ("train", "validation", "test")
+LAYOUT_KEY = "slipway_layout"
+"""The key of a layout's JSON in the metadata of a table."""
+_COLUMNS = ("landmarks", "label", "split")
 SIGNER = "signer"
 """The name of the group of clips of one person."""
 
@@ -39,6 +44,18 @@ class LandmarkLayout:
     """The name of each landmark, such as `left_hand.wrist`; empty if they have none."""
     bones: tuple[tuple[int, int], ...] = ()
     """Pairs of landmarks that a drawing connects."""
+
+    def to_json(self) -> str:
+        """Return the layout as a JSON text, from which `from_json` makes an equal one."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> LandmarkLayout:
+        """Return the layout of a JSON text. Raises `ValueError` for one that is none."""
+        try:
+            return cls(**_with_tuples(json.loads(text)))
+        except TypeError as error:  # a field of another version
+            raise ValueError("not a layout of this version") from error
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,26 +106,38 @@ class LandmarkData:
 
     def to_dataset(self) -> Dataset:
         """Return the clips as a `datasets.Dataset` with the columns of `dataset_features`; the numbers are not copied."""
-        import pyarrow as pa
         from datasets import Dataset
 
+        return Dataset(self.to_table())
+
+    def to_table(self) -> Table:
+        """Return the clips as a pyarrow table with the columns of `dataset_features` and the layout in its metadata.
+
+        As a Parquet file it is read back equal. The numbers are not copied.
+        """
+        import pyarrow as pa
+
+        others = [kind for kind in self.groups if kind not in (SIGNER, *_COLUMNS)]
         points = pa.FixedSizeListArray.from_arrays(pa.array(self.values.reshape(-1)), self.layout.num_coords)
         frames = pa.FixedSizeListArray.from_arrays(points, self.layout.num_landmarks)
-        features = dataset_features(self.layout, self.class_names)
         columns = {
             "landmarks": pa.LargeListArray.from_arrays(pa.array(self.offsets), frames),
             "label": pa.array(self.labels),
             "signer": pa.array(list(self.signers), pa.string()),
             "split": pa.array(list(self.own_split) or [""] * len(self), pa.string()),
+            **{kind: pa.array(list(self.groups[kind]), pa.string()) for kind in others},
         }
-        return Dataset(pa.table(columns, schema=features.arrow_schema))
+        schema = dataset_features(self.layout, self.class_names, others).arrow_schema
+        metadata = {**schema.metadata, LAYOUT_KEY: self.layout.to_json()}
+        return pa.table(columns, schema=schema.with_metadata(metadata))
 
 
-def dataset_features(layout: LandmarkLayout, class_names: Sequence[str]) -> Features:
+def dataset_features(layout: LandmarkLayout, class_names: Sequence[str], groups: Sequence[str] = ()) -> Features:
     """Return the columns of a landmark data set.
 
     `landmarks` is [frames, landmarks, coords] in float32 with missing points as NaN, `signer` is empty where unknown,
-    `split` is train, validation or test if the data have their own split, else empty.
+    `split` is train, validation or test if the data have their own split, else empty; then a column of text for each other
+    kind of group.
     """
     from datasets import ClassLabel, Features, LargeList, List, Value
 
@@ -117,10 +146,16 @@ def dataset_features(layout: LandmarkLayout, class_names: Sequence[str]) -> Feat
         {
             "landmarks": LargeList(List(point, length=layout.num_landmarks)),
             "label": ClassLabel(names=list(class_names)),
-            "signer": Value("string"),
-            "split": Value("string"),
+            **{name: Value("string") for name in ("signer", "split", *groups)},
         }
     )
+
+
+def _with_tuples(value: Any) -> Any:
+    """Return JSON with a tuple for each list."""
+    if isinstance(value, dict):
+        return {key: _with_tuples(inner) for key, inner in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def end_to_end(clips: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     spec, _, _ = read_data_options(options.path, options)
     out = _out_path(options.path, options.out, force=options.force)
     data = read_data(spec)
-    write_parquet(out, data.to_dataset().data.table)
+    write_parquet(out, data.to_table())
     console = make_console(stderr=False)
     console.print(str(summarise(data)))
     for word, sentences in (("note", data.notes), ("warning", data.warnings)):

@@ -105,10 +105,11 @@ def unknown_column(header: Sequence[str], wanted: str, option: str, path: Path) 
 
 def list_of(header: Sequence[str]) -> str:
     """Return the columns for a message, the middle of many left out."""
-    shown = [repr(name) for name in header]
-    if len(shown) > _MOST_SHOWN:
+    shown = [repr(name) for name in header if name]
+    count = len(shown)
+    if count > _MOST_SHOWN:
         shown = [*shown[: _MOST_SHOWN - 4], "...", *shown[-3:]]
-    return f"{len(header)} columns: {', '.join(shown)}"
+    return f"{count} columns: {', '.join(shown)}"
 
 
 def _chosen(

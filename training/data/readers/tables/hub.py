@@ -1,33 +1,31 @@
-"""Reads what `datasets` opens: a folder made by `save_to_disk`, Parquet, Arrow and JSON files, a name on the Hub."""
+"""Reads what `datasets` opens: a folder made by `save_to_disk`, Parquet, Arrow and JSON files, a name on the Hub.
+
+These are the files of huggingface.co/docs/datasets; `slipway data convert` writes such a Parquet file.
+"""
 
 from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from huggingface_hub import HfApi
 
 from ....common.errors import UserError
+from ...landmarks import LAYOUT_KEY, LandmarkLayout
 from ...specs import Reading
-from ...text import (
-    LABEL_COLUMNS,
-    LANDMARK_COLUMNS,
-    SIGNER_COLUMNS,
-    SPLIT_COLUMNS,
-    files_with,
-    find_column,
-    plain_label,
-    split_name,
-)
-from ..raw import RawClips, raw_clips
+from ...text import LANDMARK_COLUMNS, files_with, find_column, plain_label, split_name
+from ..raw import Faults, RawClips
+from .columns import columns_of
+from .nested import NestedFrames, count_numbers
 
 NAME = "hub"
 LOOKS_FOR = "a folder made by save_to_disk, Parquet, Arrow, JSON"
@@ -36,6 +34,8 @@ _BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl"
 _SAVED = ("dataset_dict.json", "state.json")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _HUB_TIMEOUT_SECONDS = 10.0
+_ROWS = 256
+"""Rows that are in memory at once beside the numbers."""
 
 
 def detect(path: Path) -> bool:
@@ -50,6 +50,11 @@ def read(path: Path, reading: Reading) -> RawClips:
     """Return a local data set; `landmarks` is nested [frames][landmarks][coords] or [frames][numbers]."""
     name = path.resolve().name if path.is_dir() else path.stem
     try:
+        files = [path] if path.is_file() else files_with(path, *_BUILDERS)
+        if len(files) == 1 and files[0].suffix.lower() == ".parquet":
+            return replace(
+                _clips_of([_part_of_parquet(files[0])], name, str(files[0]), reading), files=(files[0].name,)
+            )
         # The data are copied in memory, so `load_dataset`'s copy on the disk need not stay.
         with _quiet(), tempfile.TemporaryDirectory() as cache:
             if any((path / file).is_file() for file in _SAVED):
@@ -59,7 +64,7 @@ def read(path: Path, reading: Reading) -> RawClips:
             else:
                 builder = _BUILDERS.get(path.suffix.lower(), "parquet")
                 loaded = datasets.load_dataset(builder, data_files=str(path), cache_dir=cache)
-            return _convert(loaded, name, str(path))
+            return _clips_of(_parts_of(loaded, str(path)), name, str(path), reading)
     except UserError:
         raise
     except Exception as error:  # `datasets` passes on anything that its readers raise
@@ -78,104 +83,194 @@ def read_name(name: str, reading: Reading) -> RawClips:
         loaded = datasets.load_dataset(name)
     except Exception as error:  # no network, no such name, no access, a format that `datasets` cannot read
         raise UserError(f"{message} ({_first_line(error)})") from error
-    return _convert(loaded, name.rsplit("/", maxsplit=1)[-1], name)
+    return _clips_of(_parts_of(loaded, name), name.rsplit("/", maxsplit=1)[-1], name, reading)
 
 
-def _convert(loaded: Any, name: str, origin: str) -> RawClips:
-    """Return the data of a `Dataset` or a `DatasetDict`, whose keys are the data's own split if there are several."""
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """The rows of one split."""
+
+    place: str
+    split: str
+    """Of all its rows; empty if a column says it."""
+    features: datasets.Features
+    layout: LandmarkLayout | None
+    """As the metadata of a file of our own says."""
+    batches: Callable[[Sequence[str]], Iterator[pa.Table | pa.RecordBatch]]
+    """Yields some columns, a part of the rows at a time."""
+    most_numbers: Callable[[str], int]
+    """Returns how many numbers a nested column holds at most."""
+
+    def column(self, names: tuple[str, ...]) -> str | None:
+        index = find_column(list(self.features), names)
+        return None if index is None else list(self.features)[index]
+
+
+def _parts_of(loaded: Any, origin: str) -> list[_Part]:
+    """Return the splits of a `Dataset` or a `DatasetDict`, whose keys are the data's own split if there are several."""
     parts = loaded if isinstance(loaded, dict) else {"": loaded}
-    frames, lengths, labels, signers, splits, places = [], [], [], [], [], []
-    class_names: list[str] | None = None
+    found = []
     for key, part in parts.items():
-        own_split = split_name(key, origin) if len(parts) > 1 else ""
-        place = f"{origin}, split {key}" if own_split else origin
-        landmarks = _column(part, LANDMARK_COLUMNS)
-        label = _column(part, LABEL_COLUMNS)
-        if landmarks is None or label is None:
-            raise UserError(f"{place}: needs the columns landmarks and label; it has {', '.join(part.column_names)}")
-        feature = part.features[label]
-        if isinstance(feature, datasets.ClassLabel):
-            class_names = list(dict.fromkeys([*(class_names or []), *feature.names]))
-        part_frames, part_lengths = _ragged(part, landmarks, place)
-        frames.append(part_frames)
-        lengths += part_lengths
-        labels += [_label_text(value, feature) for value in part[label]]
-        signers += _texts(part, SIGNER_COLUMNS, "")
-        splits += [split_name(text, place) for text in _texts(part, SPLIT_COLUMNS, own_split)]
-        places += [f"{place}, row {row}" for row in range(len(part))]
-    if len({block.shape[1:] for block in frames}) > 1:
-        raise UserError(f"{origin}: the splits' frames are of unequal size")
-    values = np.concatenate(frames)
-    return raw_clips(
-        name=name,
-        source_format=NAME,
-        clips=np.split(values, np.cumsum(lengths)[:-1]),
-        labels=labels,
-        class_names=class_names,
-        groups={"signer": signers},
-        splits=splits,
-        where=places.__getitem__,
+        split = split_name(key, origin) if len(parts) > 1 else ""
+
+        def batches(columns: Sequence[str], part: Any = part) -> Iterator[pa.Table]:
+            return part.select_columns(list(columns)).with_format("arrow").iter(_ROWS)
+
+        def most_numbers(column: str, batches: Callable[[Sequence[str]], Iterator[pa.Table]] = batches) -> int:
+            return sum(count_numbers(batch[column]) for batch in batches([column]))
+
+        place = f"{origin}, split {key}" if split else origin
+        found.append(
+            _Part(
+                place=place,
+                split=split,
+                features=part.features,
+                layout=None,
+                batches=batches,
+                most_numbers=most_numbers,
+            )
+        )
+    return found
+
+
+def _part_of_parquet(path: Path) -> _Part:
+    """Return the rows of one Parquet file, which are read as they are needed."""
+    file = pq.ParquetFile(path, memory_map=True)
+    schema = file.schema_arrow
+    text = (schema.metadata or {}).get(LAYOUT_KEY.encode())
+    try:
+        layout = None if text is None else LandmarkLayout.from_json(text.decode())
+    except ValueError as error:
+        raise UserError(f"{path}: {LAYOUT_KEY} in its metadata is {error}; convert the data again") from None
+    features = datasets.Features.from_arrow_schema(schema)
+
+    def batches(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        return pq.ParquetFile(path, memory_map=True).iter_batches(_ROWS, columns=list(columns))
+
+    def most_numbers(column: str) -> int:
+        metadata = file.metadata
+        chunks = (
+            metadata.row_group(group).column(place)
+            for group in range(metadata.num_row_groups)
+            for place in range(metadata.num_columns)
+        )
+        return sum(chunk.num_values for chunk in chunks if chunk.path_in_schema.split(".")[0] == column)
+
+    return _Part(
+        place=str(path), split="", features=features, layout=layout, batches=batches, most_numbers=most_numbers
     )
 
 
-def _column(part: Any, names: tuple[str, ...]) -> str | None:
-    index = find_column(part.column_names, names)
-    return None if index is None else part.column_names[index]
+def _clips_of(parts: list[_Part], name: str, origin: str, reading: Reading) -> RawClips:
+    faults = Faults(origin)
+    frames = [_frames_of(part, faults) for part in parts]
+    faults.check()
+    if len({(block.values.shape[1:]) for block in frames}) > 1:
+        raise UserError(f"{origin}: the splits' frames are of unequal size")
+    class_names: list[str] | None = None
+    labels: list[str] = []
+    splits: list[str] = []
+    groups: dict[str, list[str]] = {}
+    places: list[tuple[str, int]] = []
+    for part, block in zip(parts, frames, strict=True):
+        label, columns = _columns(part, reading)
+        texts = _texts(part, [label, *columns.values()])
+        feature = part.features[label]
+        if isinstance(feature, datasets.ClassLabel):
+            class_names = list(dict.fromkeys([*(class_names or []), *map(plain_label, feature.names)]))
+        of_split = texts.get(columns.pop("split", ""))
+        for kind in {*groups, *columns}:
+            known = groups.setdefault(kind, [""] * len(labels))
+            known += texts[columns[kind]] if kind in columns else [""] * len(block.lengths)
+        labels += texts[label]
+        splits += [part.split] * len(block.lengths) if part.split or of_split is None else of_split
+        places += [(part.place, row) for row in range(len(block.lengths))]
+    layouts = {part.layout for part in parts}
+    layout = layouts.pop() if len(layouts) == 1 else None
+    values = frames[0].values if len(frames) == 1 else np.concatenate([block.values for block in frames])
+    if layout is not None and values.shape[1:] != (layout.num_landmarks, layout.num_coords):
+        raise UserError(
+            f"{origin}: frames of {list(values.shape[1:])}, but its layout has {layout.num_landmarks} landmarks of "
+            f"{layout.num_coords} coordinates; write the file again"
+        )
+
+    def where(index: int) -> str:
+        return "{}, row {}".format(*places[index])
+
+    for text in sorted(set(splits)):
+        try:
+            name_of = split_name(text, where(splits.index(text)))
+        except UserError as error:
+            faults.add(str(error))
+        else:
+            splits = [name_of if split == text else split for split in splits]
+    faults.check()
+    return RawClips(
+        name=name,
+        source_format=NAME,
+        values=values,
+        offsets=np.concatenate([[0], np.cumsum([size for block in frames for size in block.lengths])]).astype(np.int64),
+        labels=labels,
+        class_names=class_names,
+        groups=groups,
+        splits=splits,
+        layout=layout,
+        where=where,
+    )
 
 
-def _texts(part: Any, names: tuple[str, ...], default: str) -> list[str]:
-    column = _column(part, names)
-    if column is None or default:
-        return [default] * len(part)
-    return ["" if value is None else plain_label(value) for value in part[column]]
+def _frames_of(part: _Part, faults: Faults) -> NestedFrames:
+    column = part.column(LANDMARK_COLUMNS)
+    if column is None:
+        raise _not_there(part)
+    arrays = (batch[column] for batch in part.batches([column]))
+    return NestedFrames.of(arrays, part.most_numbers(column), part.place, column, faults)
 
 
-def _label_text(value: Any, feature: Any) -> str:
-    if not isinstance(feature, datasets.ClassLabel):
-        return "" if value is None else plain_label(value)
-    return "" if value is None or value < 0 else feature.names[value]
+def _columns(part: _Part, reading: Reading) -> tuple[str, dict[str, str]]:
+    """Return the column of the class, and kind of group or `split` -> column."""
+    names = list(part.features)
+    if part.layout is not None and reading.label is None and reading.signer is None:
+        return "label", {name: name for name in names if name not in ("landmarks", "label")}
+    landmarks = part.column(LANDMARK_COLUMNS)
+    header = ["" if name == landmarks else name for name in names]
+    columns = columns_of(header, reading, Path(part.place))
+    if columns.label < 0:
+        raise _not_there(part)
+    found = {kind: names[index] for kind, index in columns.groups.items()}
+    for kind, index in (("signer", columns.signer), ("split", columns.split)):
+        if index >= 0:
+            found[kind] = names[index]
+    for index, name in enumerate(header):
+        if name and index not in columns.named and _is_text(part.features[name]):
+            found[name] = name
+    return names[columns.label], found
 
 
-def _ragged(part: Any, column: str, place: str) -> tuple[np.ndarray, list[int]]:
-    """Return a nested column's frames end to end, [total_frames, ...], and the frames of each row, through Arrow."""
-    rows = part.with_format("arrow")[column]
-    table = rows if isinstance(rows, pa.ChunkedArray) else pa.chunked_array([rows[:]])
-    blocks, lengths = [], []
-    for chunk in table.chunks:
-        values, sizes, clip_lengths = _unnest(chunk, place)
-        if not sizes:
-            # A vector per row is a clip of one frame.
-            sizes, clip_lengths = [_one_size(clip_lengths, place)], [1] * len(clip_lengths)
-        if len(sizes) > 2:
-            raise UserError(f"{place}: column {column!r} is nested too deep; expected [frames][landmarks][coords]")
-        blocks.append(values.reshape(-1, *sizes))
-        lengths += clip_lengths
-    if len({block.shape[1:] for block in blocks}) != 1:
-        raise UserError(f"{place}: column {column!r} is empty or its frames are of unequal size")
-    return np.concatenate(blocks), lengths
+def _is_text(feature: Any) -> bool:
+    return isinstance(feature, datasets.ClassLabel) or (
+        isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string")
+    )
 
 
-def _unnest(array: pa.Array, place: str) -> tuple[np.ndarray, list[int], list[int]]:
-    """Return a nested array's numbers, the sizes of its inner dimensions, and the lengths of its rows."""
-    if isinstance(array, pa.ExtensionArray):
-        array = array.storage
-    sizes: list[list[int]] = []
-    while pa.types.is_nested(array.type):
-        if array.null_count or not hasattr(array, "flatten") or pa.types.is_struct(array.type):
-            raise UserError(f"{place}: landmarks are not lists of numbers, or a row of them is null")
-        sizes.append(pc.list_value_length(array).to_pylist())
-        array = array.flatten()
-    if not sizes or not (pa.types.is_floating(array.type) or pa.types.is_integer(array.type)):
-        raise UserError(f"{place}: landmarks are {array.type}, not lists of numbers")
-    inner = [_one_size(level, place) for level in sizes[1:]]
-    return array.to_numpy(zero_copy_only=False).astype(np.float32), inner, sizes[0]
+def _not_there(part: _Part) -> UserError:
+    return UserError(f"{part.place}: needs the columns landmarks and label; it has {', '.join(part.features)}")
 
 
-def _one_size(sizes: list[int], place: str) -> int:
-    different = sorted(set(sizes))
-    if len(different) != 1:
-        raise UserError(f"{place}: frames of unequal size ({', '.join(map(str, different)) or 'none'})")
-    return different[0]
+def _texts(part: _Part, columns: Sequence[str]) -> dict[str, list[str]]:
+    """Return columns as labels, missing cells as empty ones; numbers of classes by their names."""
+    found: dict[str, list[str]] = {column: [] for column in columns}
+    for batch in part.batches(list(found)):
+        for column, texts in found.items():
+            feature = part.features[column]
+            for value in batch[column].to_pylist():
+                if value is None or (isinstance(feature, datasets.ClassLabel) and value < 0):
+                    texts.append("")
+                else:
+                    texts.append(
+                        plain_label(feature.names[value] if isinstance(feature, datasets.ClassLabel) else value)
+                    )
+    return found
 
 
 def _first_line(error: BaseException) -> str:
