@@ -130,6 +130,11 @@ def _of_folders(root: Path, clips: Sequence[PurePath]) -> ClipFacts:
     return ClipFacts(kept=list(range(len(clips))), labels=labels, signers=signers, splits=splits)
 
 
+def is_above_classes(name: str) -> bool:
+    """Return whether a folder's name is that of a split or of a person, not of a class."""
+    return bool(split_of_file(Path(name))) or _PERSON.fullmatch(name) is not None
+
+
 def _of_class_first(root: Path, above: list[tuple[str, ...]], level: int, splits: list[str]) -> ClipFacts:
     """Return the facts where people are below classes. Raises `UserError` if the lower names are not those of people."""
     if level != len(above[0]) - 2 or not all(_PERSON.fullmatch(parts[-1]) for parts in above):
