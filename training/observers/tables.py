@@ -229,7 +229,6 @@ def _table(columns: Sequence[_Column], rows: Sequence[Mapping[str, Any]]) -> Tab
 
 _STUDY_COLUMNS = (
     _Column("run", "name", number=False),
-    _Column("test", "test", number=False, optional=True),
     _Column("test\naccuracy", "test_accuracy", _metric("accuracy")),
     _Column("macro-F1", "test_macro_f1", _metric("macro_f1"), optional=True),
     _Column("loss", "test_loss", _metric("loss"), wide_only=True),

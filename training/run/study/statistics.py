@@ -10,17 +10,17 @@ from typing import Any
 CONFIDENCE = 0.95
 
 
-def summarise(rows: Sequence[Mapping[str, Any]], monitor: str) -> dict[str, Any]:
+def summarise(rows: Sequence[Mapping[str, Any]], monitor: str, left_out: str = "value") -> dict[str, Any]:
     """Return the result of a study from the rows of its runs: numbers over the runs, the worst one, and the rows.
 
     For every test metric that all runs have, `mean_`, `std_` (of a sample, n - 1) and `interval_`: the 95 % confidence
     interval of the mean by Student's t (NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.5.2). Where each test has
     several seeds, the values are their means: the seeds of one test are not independent tests. `monitor` names the metric
-    of the worst run where there is no accuracy.
+    of the worst run where there is no accuracy, `left_out` what was left out, such as signer.
     """
     result: dict[str, Any] = {}
     metrics = [name for name in rows[0] if name.startswith("test_") and all(_is_number(row.get(name)) for row in rows)]
-    groups, of_what = _groups(rows)
+    groups, unit = _groups(rows)
     for name in metrics:
         values = [statistics.fmean(row[name] for row in group) for group in groups]
         result[f"mean_{name}"] = mean = statistics.fmean(values)
@@ -29,7 +29,7 @@ def summarise(rows: Sequence[Mapping[str, Any]], monitor: str) -> dict[str, Any]
             result[f"std_{name}"] = std = statistics.stdev(values)
             half = student_t(CONFIDENCE, len(values) - 1) * std / math.sqrt(len(values))
             result[f"interval_{name}"] = _possible(name, mean - half, mean + half)
-    result["over"] = f"{len(groups)} {of_what}"
+    result["over"] = f"{len(groups)} {unit or left_out}{'s' if len(groups) > 1 else ''}"
     result["worst"] = _worst(rows, metrics, monitor)
     result["steps"] = sum(row["steps"] for row in rows)
     result["seconds"] = round(sum(row["seconds"] for row in rows), 3)
@@ -38,17 +38,16 @@ def summarise(rows: Sequence[Mapping[str, Any]], monitor: str) -> dict[str, Any]
 
 
 def _groups(rows: Sequence[Mapping[str, Any]]) -> tuple[list[list[Mapping[str, Any]]], str]:
-    """Return the rows of each independent value, and what these are."""
+    """Return the rows of each independent value, and what such a value is of; nothing for what was left out."""
     options = rows[0]["options"]
     if len(options) == 1:
-        of_what = {"fold": "folds", "held_out": "left-out values", "seed": "seeds"}[next(iter(options))]
-        return [[row] for row in rows], of_what
+        return [[row] for row in rows], {"held_out": ""}.get(next(iter(options)), next(iter(options)))
     # A seed makes other folds: each seed is a complete cross-validation. A left-out value is the same in each.
-    by, of_what = ("seed", "cross-validations") if "fold" in options else ("held_out", "left-out values")
+    by, unit = ("seed", "cross-validation") if "fold" in options else ("held_out", "")
     groups: dict[Any, list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row["options"][by], []).append(row)
-    return list(groups.values()), of_what
+    return list(groups.values()), unit
 
 
 def _worst(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str], monitor: str) -> dict[str, Any] | None:

@@ -101,7 +101,7 @@ def run_study(config: TrainingConfig, settings: Level, task: Task | None, world:
                 result = _train_run(run, config, settings, task, replace(world, part=run.options), study, record)
                 rows[number - 1] = _finished_row(run, result)
                 record.update()
-            result = summarise(rows, base.monitor)
+            result = summarise(rows, base.monitor, config.leave_out or "value")
             record.finish(result)
         except Interrupted as stopped:
             record.end("interrupted", f"{title}: {stopped}")

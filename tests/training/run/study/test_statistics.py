@@ -63,10 +63,10 @@ def test_seeds_of_one_left_out_value_count_as_one_value() -> None:
         for who, accuracies in (("ann", (0.2, 0.4)), ("bob", (0.6, 0.8)), ("eve", (0.5, 0.7)))
         for seed, accuracy in enumerate(accuracies)
     ]
-    result = summarise(rows, "accuracy")
+    result = summarise(rows, "accuracy", "signer")
     assert result["mean_test_accuracy"] == pytest.approx(statistics.fmean([0.3, 0.7, 0.6]))
     assert result["std_test_accuracy"] == pytest.approx(statistics.stdev([0.3, 0.7, 0.6]))
-    assert result["over"] == "3 left-out values"
+    assert result["over"] == "3 signers"
 
 
 def test_each_seed_of_folds_is_a_cross_validation_of_its_own() -> None:
