@@ -18,7 +18,7 @@ class LimitControl:
 
     def __init__(self, state: TrainingState, task: Task, runtime: Runtime) -> None:
         self._state, self._runtime = state, runtime
-        self._costs = task.costs("train")
+        self._costs, self._num_samples = task.costs("train"), task.num_samples("train")
 
     def is_proven(self, work: StepWork) -> bool:
         """Return whether micro-batches as large as this step's were seen to fit on every rank."""
@@ -55,7 +55,7 @@ class LimitControl:
             return
         error = None
         if failure is not None:
-            sample = int(work.micro_batches[failure.micro_batch][0])
+            sample = int(work.micro_batches[failure.micro_batch][0]) % self._num_samples
             error = UserError(
                 f"sample {sample} of the training split (length {self._cost(sample):g}) does not fit in memory by itself "
                 f"on rank {ranks.rank} ({message}): try --gradient-checkpointing, shorter or cropped samples, a smaller "

@@ -135,7 +135,8 @@ class Task(abc.ABC):
     def metrics(self, rows: np.ndarray, split: str) -> dict[str, Any]:
         """Return metrics by name from the rows of all samples of a split, each once, in the order of their indices.
 
-        There must be `loss` and the metric of `--monitor`, which is `accuracy` unless given.
+        There must be `loss` and the metric of `--monitor`, which is `accuracy` unless given, or the task has classes and one
+        of them is most of the training samples: then it is `macro_f1`, if the metrics are those of `ClassificationTask`.
         """
 
     def data_fingerprint(self) -> str:

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from slipway.training.batches.order import Order
+from slipway.training.common.keyed_random import sample_keys
 from slipway.training.loop import evaluate
 from slipway.training.tasks.task import Batch
 from slipway.training.tasks.tensors import TensorTask
-from tests.training.helpers import PLAN, make_recipe, make_task, make_trainer
+from tests.training.helpers import PLAN, catch, make_recipe, make_task, make_trainer
 from tests.training.misbehaviour import difference, events_of, weights_of
 from tests.training.processes import run_group, started
 from tests.training.starved import BATCH_SIZE, Case, read_found, run_cases, run_command, update_under_limits
@@ -140,6 +142,22 @@ def test_a_sample_that_does_not_fit_ends_the_run_on_all_ranks_with_a_line_that_n
     ]
     steps = [event for event in events_of(tmp_path, "too-long") if event["event"] == "step"]
     assert [step["step"] for step in steps] == [1]
+
+
+class RepeatsDoNotFit(TensorTask):
+    """Runs out of memory with a sample that the epoch draws again."""
+
+    def losses(self, outputs: torch.Tensor, batch: Batch, stage: Any) -> torch.Tensor:
+        if batch.keys is not None and not torch.equal(batch.keys, sample_keys(0, 0, batch.indices.numpy())):
+            raise torch.OutOfMemoryError("too much")
+        return super().losses(outputs, batch, stage)
+
+
+def test_a_sample_that_is_drawn_again_is_named_by_its_index() -> None:
+    labels = torch.tensor([0] * 19 + [1])
+    task = RepeatsDoNotFit(lambda: nn.Linear(3, 2), {"train": (torch.randn(20, 3), labels)})
+    trainer, _ = make_trainer(task, make_recipe(sampling="balanced"), plan=replace(PLAN, micro_batch_size=1))
+    assert str(catch(trainer.run)).startswith("sample 19 of the training split (length 1) does not fit in memory")
 
 
 def test_a_sample_that_cannot_be_evaluated_is_named_on_all_ranks(tmp_path: Path) -> None:
