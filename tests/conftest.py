@@ -20,6 +20,15 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """The folder of scripts that make data as people have them; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("SLIPWAY_TEST_CASES", ROOT.parent / "shared" / "cases"))
+    if not folder.is_dir():
+        pytest.skip(f"no cases at {folder}")
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_settings_of_the_developer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Neither the user file nor variables of whoever runs the tests decide what a test sees, in subprocesses too."""
@@ -27,6 +36,6 @@ def no_settings_of_the_developer(tmp_path_factory: pytest.TempPathFactory) -> It
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         for name in list(os.environ):
-            if name.startswith("SLIPWAY_") and name != "SLIPWAY_TEST_DATA":
+            if name.startswith("SLIPWAY_") and name not in ("SLIPWAY_TEST_DATA", "SLIPWAY_TEST_CASES"):
                 patch.delenv(name)
         yield

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...storage.files import sha256_of, write_durably
+from ..readers.arrays.class_names import is_names_file
+from ..readers.label_names import is_label_file
 from ..specs import DataSpec
 
 INDEX_SCHEMA_VERSION = 1
@@ -30,17 +32,24 @@ _MOST_SOURCE_BYTES = 64 << 30
 _RACY_SECONDS = 2.0
 """A file that changed so shortly before it was hashed may change again with the same times: file systems round them."""
 
+_MOST_HEADER_BYTES = 1 << 20
+
 _CODE = Path(__file__).resolve().parents[1]
 _OTHER_CODE = (_CODE.parent / "common" / "apportion.py",)
 """Other code that decides a prepared data set: the splits are apportioned with it."""
 
 _PACKAGES = ("numpy", "datasets", "pyarrow")
 
-_READ_ALONE = (".npz", ".ts", ".parquet", ".arrow", ".json", ".jsonl")
-"""Files of these kinds are read alone; readers of others may read files beside them."""
-_READERS_BESIDE = ("landmark_csv", "frame_table", "libras")
+_TABLES = (".csv", ".tsv", ".data", ".txt")
+_TABLE_READERS = ("landmark_csv", "frame_table", "libras")
+_BESIDE_TABLES = (".csv", ".tsv", ".names")
+"""Files beside a table that may hold its segments and the names of its classes."""
+_BESIDE_ARRAYS = (".npy", ".json", ".txt")
+"""Files beside an `.npy` that may hold its labels and the names of its classes."""
+_NAMES_FILES = re.compile(rb"path|file", re.IGNORECASE)
+"""In the header of a table: its rows may name other files."""
 
-_LISTS = ("train.csv", "state.json", "dataset_dict.json", "README.md", ".huggingface.yaml")
+_LISTS = ("state.json", "dataset_dict.json", "README.md", ".huggingface.yaml")
 """Files that name other files to a reader."""
 _ELSEWHERE = re.compile(rb"(?m)(?:^|[\s\"',;\[])(?:/|~|\.\./|[a-z][a-z0-9+.-]*://)|/\.\./")
 """A path in one of them that may lead out of the folder."""
@@ -144,15 +153,41 @@ def list_source(path: Path, data_format: str | None) -> tuple[list[str], list[So
         names.append(path.resolve().name)  # a data set is named after the folder to which links lead
         _walk(os.fspath(path), "", frozenset(), names, files)
         return names, files
-    beside: list[Path] = []
-    is_alone = path.suffix.lower() in _READ_ALONE if data_format is None else data_format not in _READERS_BESIDE
-    if not is_alone:
-        # Those that may hold its segments and the names of its classes.
+    suffix = path.suffix.lower()
+    is_table = suffix in _TABLES if data_format is None else data_format in _TABLE_READERS
+    if _NAMES_FILES.search(_header(path)):
+        # The clips of a table of files stand in the folder around it, somewhere.
+        names.append(path.name)
+        more, files = list_source(path.parent, None)
+        return [*names, *more], files
+    if is_table:
         names.append(path.parent.resolve().name)
-        beside = sorted(other for other in path.parent.iterdir() if other.suffix.lower() in (".csv", ".names"))
-    for file in (path, *(other for other in beside if other.name != path.name and other.is_file())):
+    beside = sorted(other for other in path.parent.iterdir() if other != path and _belongs(other, suffix, is_table))
+    for file in (path, *(other for other in beside if other.is_file())):
         files.append(SourceFile(file.name, os.fspath(file), file.stat()))
     return names, files
+
+
+def _belongs(other: Path, suffix: str, is_table: bool) -> bool:
+    """Return whether a reader of a file may read another one that stands beside it."""
+    kind = other.suffix.lower()
+    if is_table:
+        return kind in _BESIDE_TABLES or (kind in (".json", ".txt") and is_label_file(other))
+    return (suffix == ".npy" and kind in _BESIDE_ARRAYS) or (suffix == ".npz" and is_names_file(other.name))
+
+
+def _header(path: Path) -> bytes:
+    """Return the names of the columns of a table; nothing for other files."""
+    suffix = path.suffix.lower()
+    if suffix in _TABLES:
+        with path.open("rb") as opened:
+            return opened.readline(_MOST_HEADER_BYTES)
+    if suffix == ".parquet":
+        from pyarrow import ArrowException, parquet
+
+        with suppress(ArrowException):
+            return "\n".join(parquet.read_schema(path).names).encode()
+    return b""
 
 
 def _walk(
@@ -196,11 +231,12 @@ def _digest_of_source(path: Path, data_format: str | None, digests: FileDigests)
 def _check_references(file: SourceFile) -> None:
     """Raise `NotCacheable` for a list of files that may name one outside of the source."""
     name = os.path.basename(file.path)
-    if name not in _LISTS:
+    is_table = name.lower().endswith((".csv", ".tsv"))
+    if not is_table and name not in _LISTS:
         return
     with open(file.path, "rb") as opened:
-        first_line = opened.readline()
-        if name.endswith(".csv") and b"path" not in first_line.lower():
+        first_line = opened.readline(_MOST_HEADER_BYTES)
+        if is_table and not _NAMES_FILES.search(first_line):
             return
         if name.endswith(".md") and not first_line.startswith(b"---"):
             return

@@ -193,6 +193,32 @@ def test_files_beside_a_table_and_its_folder_belong_to_it(tmp_path: Path, settle
     assert key_of(archive, tmp_path, reading=Reading(format="landmark_csv")) != before
 
 
+BESIDE = {
+    "X_train.npy": ("y_train.npy", "label_map.json", "classes.txt", "actions.npy"),
+    "clips.npz": ("label_map.json", "actions.npy"),
+    "points.csv": ("points_label.csv", "label_map.json", "labels.txt", "segments.tsv"),
+    "movement_libras.data": ("movement_libras.names",),
+    "manifest.csv": ("user1/a.npz", "labels.json"),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_is_read_beside_a_single_file_belongs_to_it(name: str, tmp_path: Path, settled: None) -> None:
+    folder = tmp_path / "set"
+    (folder / "user1").mkdir(parents=True)
+    (folder / name).write_text("landmark_path,label\nuser1/a.npz,a\n" if name == "manifest.csv" else "0,0.5\n")
+    for beside in BESIDE[name]:
+        before = key_of(folder / name, tmp_path)
+        (folder / beside).write_text("one")
+        added = key_of(folder / name, tmp_path)
+        (folder / beside).write_text("two")
+        assert len({before, added, key_of(folder / name, tmp_path)}) == 3, beside
+    if name != "manifest.csv":
+        before = key_of(folder / name, tmp_path)
+        (folder / "film.mp4").write_text("nothing")
+        assert key_of(folder / name, tmp_path) == before
+
+
 def islr_list(folder: Path, path: str) -> None:
     (folder / "train.csv").write_text(f"path,sequence_id,participant_id,sign\na.parquet,1,2,hi\n{path},1,2,hi\n")
 
