@@ -38,7 +38,7 @@ _CODE = Path(__file__).resolve().parents[1]
 _OTHER_CODE = (_CODE.parent / "common" / "apportion.py",)
 """Other code that decides a prepared data set: the splits are apportioned with it."""
 
-_PACKAGES = ("numpy", "datasets", "pyarrow")
+_PACKAGES = ("numpy", "datasets", "pyarrow", "pose-format")
 
 _TABLES = (".csv", ".tsv", ".data", ".txt")
 _TABLE_READERS = ("landmark_csv", "frame_table", "libras")

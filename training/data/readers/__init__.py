@@ -10,7 +10,7 @@ from ...common.errors import UserError, nearest
 from ..specs import Reading
 from ..text import entries, folders_in
 from .arrays import frame_folders, npz, windows, x_y_arrays
-from .keypoints import aihub, islr, mediapipe_json, openpose
+from .keypoints import aihub, islr, mediapipe_json, openpose, pose_files
 from .raw import RawClips
 from .tables import frame_table, hub, landmark_csv, libras, uea_ts
 from .unknown import check_source, nearest_path, not_known
@@ -42,6 +42,7 @@ _SPECIFIC: tuple[Reader, ...] = (
     openpose,
     aihub,
     mediapipe_json,
+    pose_files,
 )
 _MOST_LEVELS, _MOST_FOLDERS = 2, 50
 """Levels of folders below a path, and folders in each, in which data are looked for."""
