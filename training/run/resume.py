@@ -17,6 +17,7 @@ AUTO = "auto"
 
 _IN_WORDS = {
     "task.name": "the task",
+    "task.options.data.train_ratio": "--train-ratio",
     "task.model_fingerprint": "the structure of the model: fingerprint",
     "task.data_fingerprint": "the samples of the data: fingerprint",
 }

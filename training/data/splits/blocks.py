@@ -41,7 +41,7 @@ def block_names(data: LandmarkData) -> list[str]:
         pieces = _PIECES
         if is_windows:
             window = float(np.diff(data.offsets)[rows].mean())
-            pieces = min(_PIECES, max(_FEWEST_PIECES, int(len(rows) / (4 * window))))
+            pieces = min(_PIECES, max(_FEWEST_PIECES, int(len(rows) / (2 * window))))
         bounds = _bounds(jumps[rows[:-1]], max(_JUMP, _TIMES_USUAL * usual), pieces)
         for number, (low, high) in enumerate(itertools.pairwise(bounds)):
             names[rows[low:high]] = f"{stratum}.{number}"

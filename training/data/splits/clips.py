@@ -74,8 +74,8 @@ def check_kind(data: LandmarkData, kind: str, option: str, others: tuple[str, ..
         return
     hint = "; --signer COLUMN names the column of the signers" if kind == SIGNER else ""
     known = (*data.groups, *others)
-    has = f"it has: {', '.join(known)}" if known else "it has no groups"
-    raise UserError(f"{option} {kind}: {data.name} does not say it; {has}{hint}")
+    has = f"it has: {', '.join(known)}" if known else "it has none"
+    raise UserError(f"{option} {kind}: {data.name} has no such groups; {has}{hint}")
 
 
 def connected(first: np.ndarray, second: np.ndarray) -> np.ndarray:

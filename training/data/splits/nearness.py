@@ -18,7 +18,9 @@ _NUMBERS = 256
 """Numbers of a frame that are compared, evenly spaced."""
 _PAIRS_AT_ONCE = 2048
 _NEAR_QUANTILE = 0.05
-_NEAR = 0.25
+_NEAR = (0.25, 0.35)
+"""Clips are nearly the same at a distance that few random pairs have, within these bounds: repetitions by one person are
+mostly farther from each other."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,7 +100,7 @@ class Nearness:
         if min(len(one), len(first)) < _FEWEST_PAIRS:
             return scaled
         random, following = random / scaled.unit[data.labels[one]], scaled.distances(data, first, second)
-        near = max(float(np.quantile(random, _NEAR_QUANTILE)), _NEAR)
+        near = float(np.clip(np.quantile(random, _NEAR_QUANTILE), *_NEAR))
         return replace(scaled, near=near, next_are_near=float((following < near).mean() - (random < near).mean()))
 
     def describe(self, data: LandmarkData, clips: np.ndarray) -> np.ndarray:

@@ -75,17 +75,18 @@ def split(data: LandmarkData, spec: DataSpec, *, seed: int) -> Splits:
         test_by_signer(parts, clips, held_out, seed, rng, notes)
     elif mode == "stratified":
         hold_out(parts, clips, (VALIDATION, TEST), 2.0 * held_out, rng, notes)
-        in_train = float((parts[parts != DROPPED] == TRAIN).mean())
-        if in_train < _LARGE_PART * ratio:
-            notes.append(f"{in_train:.0%} of the clips are in train: groups ({clips.group}) are few, or large")
-        elif spec.train_ratio is None:
-            size = f"below {_SMALL:,} clips" if len(data) < _SMALL else f"from {_SMALL:,} clips on"
-            notes.append(f"{ratio:.0%} train, {held_out:.0%} validation, {held_out:.0%} test: the default {size}")
     elif mode in ("folds", "leave_out"):
         _cross_validation(parts, clips, data, spec, seed, rng, notes)
     if clips.group == BLOCKS and mode != "own":
         _drop_overlaps(parts, clips, data, notes)
-    return _splits(parts, clips, data, mode, notes)
+    if mode == "stratified":
+        in_train = float((parts[parts != DROPPED] == TRAIN).mean())
+        if clips.group is not None and in_train < _LARGE_PART * ratio:
+            notes.append(f"{in_train:.0%} of the clips are in train: groups ({clips.group}) are few, or large")
+        elif spec.train_ratio is None:
+            size = f"below {_SMALL:,} clips" if len(data) < _SMALL else f"from {_SMALL:,} clips on"
+            notes.append(f"{ratio:.0%} train, {held_out:.0%} validation, {held_out:.0%} test: the default {size}")
+    return _splits(parts, clips, data, spec, mode, notes)
 
 
 def _mode(data: LandmarkData, spec: DataSpec) -> str:
@@ -137,7 +138,8 @@ def _cross_validation(
                 f"--leave-out {kind}: {data.name} has no {spec.held_out!r}; it has: {', '.join(map(str, values))}"
             )
         test_one_group(parts, clips, names, spec.held_out, notes)
-        notes.append(f"the test is {kind} {spec.held_out}, one of {len(values)}")
+        if kind != SIGNER:  # who is where is said of every split by signer
+            notes.append(f"the test is {kind} {spec.held_out}, one of {len(values)}")
     if set(data.own_split) - {""}:
         notes.append("the data's own split is not used")
     fraction = _OF_FOLDS if spec.train_ratio is None else (1.0 - spec.train_ratio) / 2.0
@@ -160,7 +162,7 @@ def _drop_overlaps(parts: np.ndarray, clips: Clips, data: LandmarkData, notes: l
         notes.append(f"{count_clips(len(overlaps))} left out: they share frames with clips of another split")
 
 
-def _splits(parts: np.ndarray, clips: Clips, data: LandmarkData, mode: str, notes: list[str]) -> Splits:
+def _splits(parts: np.ndarray, clips: Clips, data: LandmarkData, spec: DataSpec, mode: str, notes: list[str]) -> Splits:
     train, validation, test = (np.flatnonzero(parts == part) for part in (TRAIN, VALIDATION, TEST))
     if not len(train):
         raise UserError(f"{data.name}: every training clip is an exact copy of a validation or test clip")
@@ -179,7 +181,7 @@ def _splits(parts: np.ndarray, clips: Clips, data: LandmarkData, mode: str, note
         for name, of in zip(SPLITS, (train, validation, test), strict=True)
         if len(set(clips.signers.tolist()) - {""})
     }
-    if mode in ("signer", "leave_out") and signers:
+    if signers and (mode == "signer" or spec.leave_out == SIGNER):
         note_signers(signers, notes)
     neighbours = find_neighbours(data, train, test)
     warnings = warn_of_leaks(data, clips, parts, mode, neighbours, notes)

@@ -66,9 +66,12 @@ def warn_of_leaks(
         if mode == "own":
             (warnings if kind == clips.group else notes).append(f"the own split: {of_known}")
             continue
+        new = f"{of_known}, so the accuracy is not that for a new {kind}"
+        if not _can_be_held_out(data, kind):
+            warnings.append(f"{new}; to test that, most classes need clips of two {kind}s")
+            continue
         option = "--leave-out signer" if mode == "folds" else "--split signer"
-        option = option if kind == SIGNER else f"--group {kind}"
-        warnings.append(f"{of_known}, so the accuracy is not that for a new {kind}; {option} tests that")
+        warnings.append(f"{new}; {option if kind == SIGNER else f'--group {kind}'} tests that")
     return tuple(warnings)
 
 
@@ -77,9 +80,16 @@ def _remedy(data: LandmarkData, clips: Clips, neighbours: Neighbours) -> str | N
     for kind in sorted(data.groups, key=lambda kind: kind == SIGNER):
         names = data.group(kind)
         together = [names[one] == names[other] != "" for one, other in neighbours.pairs]
-        if kind != clips.group and len(set(names)) > 2 and together and np.mean(together) > 0.9:
+        if kind != clips.group and together and np.mean(together) > 0.9 and _can_be_held_out(data, kind):
             return kind
     return BLOCKS if clips.group != BLOCKS else None
+
+
+def _can_be_held_out(data: LandmarkData, kind: str) -> bool:
+    """Return whether most classes have clips of two groups of a kind."""
+    names = np.unique(np.array(data.group(kind), dtype=np.str_), return_inverse=True)[1]
+    groups_of_class = np.bincount(np.unique(np.stack([data.labels, names], axis=1), axis=0)[:, 0])
+    return float(np.mean(groups_of_class[groups_of_class > 0] >= 2)) > 0.5
 
 
 def _straddling(data: LandmarkData, parts: np.ndarray, kind: str, clips: Clips) -> float:

@@ -115,7 +115,7 @@ def test_of_three_signers_both_others_train_and_a_tenth_of_their_clips_is_valida
     assert all(sizes(run) == (72, 8, 40) for run in runs)
     assert set(signers[runs[0].train]) == {"y", "z"}
     assert "validation: 8 clips of train, stratified: 3 signers are too few for one of its own" in runs[0].notes
-    assert "the test is signer x, one of 3" in runs[0].notes
+    assert "signers of test: x" in runs[0].notes
     assert not runs[0].warnings
 
 
@@ -139,7 +139,7 @@ def test_the_own_split_is_not_used_and_that_is_said() -> None:
     [
         ({"folds": 41}, "--folds 41: toy has 40 clips only"),
         ({"folds": 5, "group": "take"}, r"--folds 5: toy has 4 groups \(take\) only"),
-        ({"leave_out": "hand"}, "--leave-out hand: toy does not say it; it has: signer, take, half"),
+        ({"leave_out": "hand"}, "--leave-out hand: toy has no such groups; it has: signer, take, half"),
         ({"leave_out": "half"}, "no half is given for 20 of 40 clips"),
         ({"leave_out": "signer"}, "all clips are of one signer, x"),
         ({"folds": 1}, "folds must be at least 2"),

@@ -112,7 +112,7 @@ def test_an_own_split_whose_groups_straddle_is_told_with_the_share() -> None:
 
 def test_an_unknown_kind_of_group_is_refused_with_those_that_the_data_have() -> None:
     data = make_data(range(9), [0] * 9, ["x", "y", "z"] * 3, groups={"take": ["1"] * 9})
-    with pytest.raises(UserError, match=r"--group tape: toy does not say it; it has: signer, take, blocks"):
+    with pytest.raises(UserError, match=r"--group tape: toy has no such groups; it has: signer, take, blocks"):
         split(data, group="tape", seed=0)
 
 

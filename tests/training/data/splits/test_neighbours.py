@@ -74,6 +74,14 @@ def test_clips_made_independently_are_no_neighbours() -> None:
     assert split(make_fingerspelling(), mode="stratified", seed=0).neighbours.share == 0
 
 
+def test_repetitions_by_one_unknown_person_after_the_other_are_no_neighbours() -> None:
+    rng = np.random.default_rng(0)
+    person = rng.normal(0, 1, (3, 10, 1, 8, 8, 2))
+    clips = person + rng.normal(0, 0.5, (3, 10, 6, 8, 8, 2))
+    data = make_clips(clips.reshape(180, 8, 8, 2), np.repeat(np.arange(3), 60))
+    assert not split(data, seed=0).warnings
+
+
 def test_an_own_split_by_take_is_not_warned_of() -> None:
     data, take = make_takes()
     own = ["test" if number % 3 == 2 else "train" for number in take]
