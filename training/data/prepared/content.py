@@ -19,10 +19,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...common.errors import UserError
 from ...storage.files import sha256_of, write_durably
 from ..readers.arrays.class_names import is_names_file
 from ..readers.label_names import is_label_file
-from ..specs import DataSpec
+from ..readers.tables import manifest
+from ..specs import DataSpec, Reading
+from ..text import files_with
 
 INDEX_SCHEMA_VERSION = 1
 
@@ -33,6 +36,8 @@ _RACY_SECONDS = 2.0
 """A file that changed so shortly before it was hashed may change again with the same times: file systems round them."""
 
 _MOST_HEADER_BYTES = 1 << 20
+_MOST_TABLES = 20
+"""Tables of a folder that are looked into."""
 
 _CODE = Path(__file__).resolve().parents[1]
 _OTHER_CODE = (_CODE.parent / "common" / "apportion.py",)
@@ -41,7 +46,7 @@ _OTHER_CODE = (_CODE.parent / "common" / "apportion.py",)
 _PACKAGES = ("numpy", "datasets", "pyarrow", "pose-format")
 
 _TABLES = (".csv", ".tsv", ".data", ".txt")
-_TABLE_READERS = ("landmark_csv", "frame_table", "libras")
+_TABLE_READERS = ("landmark_csv", "frame_table", "libras", "spoter")
 _BESIDE_TABLES = (".csv", ".tsv", ".names")
 """Files beside a table that may hold its segments and the names of its classes."""
 _BESIDE_ARRAYS = (".npy", ".json", ".txt")
@@ -128,6 +133,8 @@ def data_key(spec: DataSpec, seed: int, digests: FileDigests | None) -> str:
     `digests` are those of the source's files; `None` for generated data. Raises `NotCacheable` for a source that may refer
     to files elsewhere, changes meanwhile or is too large, and `OSError` if it cannot be read.
     """
+    if digests is not None:
+        _check_clips(Path(spec.source).expanduser(), spec.reading)
     facts = {
         **asdict(spec),
         "source": None
@@ -179,7 +186,7 @@ def _belongs(other: Path, suffix: str, is_table: bool) -> bool:
 def _header(path: Path) -> bytes:
     """Return the names of the columns of a table; nothing for other files."""
     suffix = path.suffix.lower()
-    if suffix in _TABLES:
+    if suffix in (*_TABLES, ".jsonl"):
         with path.open("rb") as opened:
             return opened.readline(_MOST_HEADER_BYTES)
     if suffix == ".parquet":
@@ -226,6 +233,19 @@ def _digest_of_source(path: Path, data_format: str | None, digests: FileDigests)
         digest.update(b"f" + os.fsencode(file.name) + b"\0" + digests.of(file).encode())
     digests.save()
     return digest.hexdigest()
+
+
+def _check_clips(path: Path, reading: Reading) -> None:
+    """Raise `NotCacheable` for a table of clips whose files lie in other folders than its own."""
+    folder = path if path.is_dir() else path.parent
+    tables = files_with(path, *manifest.TABLES)[:_MOST_TABLES] if path.is_dir() else [path]
+    if reading.format not in (None, manifest.NAME) or not any(_NAMES_FILES.search(_header(table)) for table in tables):
+        return
+    with suppress(UserError):  # of data that are not read at all
+        clips = manifest.clip_files(path, reading) if manifest.detect(path) else []
+        outside = next((clip for clip in clips if not clip.resolve().is_relative_to(folder.resolve())), None)
+        if outside is not None:
+            raise NotCacheable(f"{path} names files elsewhere, as {outside}")
 
 
 def _check_references(file: SourceFile) -> None:

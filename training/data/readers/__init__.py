@@ -12,7 +12,7 @@ from ..text import entries, folders_in
 from .arrays import frame_folders, npz, windows, x_y_arrays
 from .keypoints import aihub, islr, mediapipe_json, openpose, pose_files
 from .raw import RawClips
-from .tables import frame_table, hub, landmark_csv, libras, uea_ts
+from .tables import frame_table, hub, landmark_csv, libras, manifest, spoter, uea_ts
 from .unknown import check_source, nearest_path, not_known
 
 
@@ -35,6 +35,8 @@ _SPECIFIC: tuple[Reader, ...] = (
     windows,
     npz,
     landmark_csv,
+    manifest,
+    spoter,
     uea_ts,
     frame_table,
     libras,
@@ -99,6 +101,8 @@ def _detect(path: Path) -> tuple[Reader, Path]:
 def _reader_of(path: Path) -> Reader | None:
     """Return the reader that recognises a path; `hub`, the most general, comes last. Raises `UserError` for several."""
     found = [reader for reader in _SPECIFIC if reader.detect(path)]
+    if manifest in found:  # it says what the other files are
+        return manifest
     if len(found) > 1:
         raise UserError(_of_several_formats(path, found))
     return found[0] if found else hub if hub.detect(path) else None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
 from ..text import LABEL_COLUMNS, files_with, find_column, plain_label, read_text
+from .raw import Faults, RawClips, cut
 from .tables.csv_rows import first_rows, is_number, read_rows
 
 _STEMS = ("label", "class", "sign_to_prediction_index_map", "index_to_sign", "actions", "gestures")
@@ -47,6 +49,30 @@ def names_beside(file: Path, others: Sequence[Path], encoding: str | None) -> tu
         listed = " and ".join(candidate.name for candidate in found)
         raise UserError(f"{file.parent}: {listed} name the classes differently; keep the right one")
     return next(iter(found.items()), None)
+
+
+def with_names(raw: RawClips, file: Path, others: Sequence[Path], encoding: str | None, faults: Faults) -> RawClips:
+    """Return the clips of a file with the names in the label file beside it, if there is one, for the numbers of classes.
+
+    Numbers that it does not name go to `faults`.
+    """
+    beside = names_beside(file, others, encoding)
+    if beside is None:
+        return raw
+    label_file, names = beside
+    found = set(raw.labels) - {""}
+    if not found <= names.keys() and found <= set(names.values()):
+        return replace(raw, class_names=list(names.values()))
+    if not any(is_number(label) for label in found):
+        return raw  # names that stand in the data itself: the file is that of other data
+    first = {label: index for index, label in reversed(list(enumerate(raw.labels)))}
+    for label in sorted(found - names.keys(), key=lambda label: first[label]):
+        faults.add(
+            f"{raw.where(first[label])}: class {cut(label)}, but {label_file.name} names {len(names)} classes, "
+            f"from {next(iter(names))} to {list(names)[-1]}"
+        )
+    labels = [names.get(label, label) for label in raw.labels]
+    return replace(raw, class_names=list(names.values()), labels=labels)
 
 
 def names_in(file: Path, encoding: str | None) -> dict[str, str]:

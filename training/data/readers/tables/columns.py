@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ....common.errors import UserError, flag_of, nearest
 from ...specs import Reading
-from ...text import LABEL_COLUMNS, SIGNER_COLUMNS, SPLIT_COLUMNS, find_column, nfc
+from ...text import LABEL_COLUMNS, SIGNER_COLUMNS, SPLIT_COLUMNS, find_column, nfc, split_name
+from ..raw import Faults
+from .csv_rows import is_number
 
 CLIP_COLUMNS = ("clip", "clipid", "clipname", "sequence", "sequenceid", "seq", "seqid", "video", "videoid", "videoname")
 """What a row of one frame belongs to: rows of one clip."""
@@ -131,3 +133,49 @@ def _chosen(
 def _first(header: Sequence[str], names: Sequence[str], taken: set[int]) -> int:
     index = find_column([name if place not in taken else "\0" for place, name in enumerate(header)], names)
     return -1 if index is None else index
+
+
+def label_columns(header: Sequence[str], columns: Columns, reading: Reading) -> list[int]:
+    """Return the columns that may be the class: that of `--label`, or all with a usual name."""
+    if reading.label is not None or columns.label < 0:
+        return [columns.label] if columns.label >= 0 else []
+    like = [index for index, name in enumerate(header) if find_column([name], LABEL_COLUMNS) is not None]
+    return [index for index in like if index not in columns.named or index == columns.label]
+
+
+def one_label_column(
+    path: Path, labels: Sequence[int], header: Sequence[str], texts: Mapping[int, Sequence[str]], notes: list[str]
+) -> int:
+    """Return the column of the class of several that name it: that of text, if each is a name of the others' numbers.
+
+    Raises `UserError` if they say different things.
+    """
+    if len(labels) == 1:
+        return labels[0]
+    pairs = set(zip(*(texts[index] for index in labels), strict=True))
+    if any(len({pair[place] for pair in pairs}) < len(pairs) for place in range(len(labels))):
+        shown = " or ".join(f"--label {header[index]}" for index in labels)
+        raise UserError(f"{path}: several columns may be the class, and they differ: add {shown}", option="label")
+    named = [index for index in labels if not all(is_number(cell) for cell in texts[index])]
+    chosen = (named or labels)[0]
+    others = ", ".join(repr(header[index]) for index in labels if index != chosen)
+    notes.append(f"the class is the column {header[chosen]!r}; {others} says the same in other words")
+    return chosen
+
+
+def split_names(texts: Sequence[str], where: Callable[[int], str], faults: Faults) -> list[str]:
+    """Return the splits of rows as train, validation, test or an empty text; other names go to `faults`."""
+    names: dict[str, str] = {}
+    for index, text in enumerate(texts):
+        if text not in names:
+            try:
+                names[text] = split_name(text, where(index))
+            except UserError as error:
+                faults.add(str(error))
+                names[text] = ""
+    return [names[text] for text in texts]
+
+
+def is_group(texts: Sequence[str]) -> bool:
+    """Return whether a column of text groups its rows: not one value for all, not another one for each."""
+    return 1 < len(set(texts)) < len(texts)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....common.errors import UserError
-from ...text import encoding_of, find_column, marked_encoding, nfc, plain_label
+from ...text import encoding_of, find_column, marked_encoding, nfc, only_file, plain_label, split_of_file
 from ..raw import Faults
 
 MISSING = frozenset(("", "?", "nan", "na", "n/a", "null", "none"))
@@ -126,3 +126,14 @@ def to_float(text: str) -> float:
     if "_" in plain:
         raise ValueError
     return float(plain)
+
+
+def by_split(files: Sequence[Path], folder: Path, kind: str) -> dict[str, Path]:
+    """Return split -> file for files named after different splits, else the only file under an empty name.
+
+    Raises `UserError` for none and for several others, which names them.
+    """
+    splits = {split_of_file(file): file for file in files}
+    if len(files) > 1 and len(splits) == len(files) and "" not in splits:
+        return splits
+    return {"": only_file(files, folder, kind)}

@@ -14,13 +14,13 @@ import numpy as np
 from ....common.errors import UserError
 from ...layouts.mediapipe import points
 from ...specs import Reading
-from ...text import LABEL_COLUMNS, files_with, find_column, only_file, split_name, split_of_file
-from ..label_names import is_label_file, names_beside
-from ..raw import Faults, RawClips, cut
-from . import frame_table
-from .columns import INDEX_COLUMNS, Columns, columns_of, list_of
-from .csv_rows import first_rows, is_number
-from .number_table import Form, NumberTable, read_numbers
+from ...text import LABEL_COLUMNS, files_with, find_column, only_file
+from ..label_names import is_label_file, with_names
+from ..raw import Faults, RawClips
+from . import frame_table, manifest, spoter
+from .columns import INDEX_COLUMNS, Columns, columns_of, label_columns, list_of, one_label_column, split_names
+from .csv_rows import by_split, first_rows, is_number
+from .number_table import Form, read_numbers
 from .rows_of_clips import clips_of_rows
 
 NAME = "landmark_csv"
@@ -72,15 +72,15 @@ def _read_file(file: Path, file_split: str, reading: Reading) -> RawClips:
     table = read_numbers(form, has_header=has_header, texts=text_columns, numbers=numbers)
     if not len(table.numbers):
         raise UserError(f"{file}: no rows below a header")
-    label = _one_label_column(table, labels, header, notes)
+    label = one_label_column(file, labels, header, table.texts, notes)
     groups = {**columns.groups, **{header[index]: index for index in texts if index not in labels}}
     columns = replace(columns, label=label, groups=groups)
     if has_header:
         notes += _left_out(header, columns)
     raw = clips_of_rows(table, columns, header, numbers, reading, name=file.stem, source_format=NAME)
     faults = Faults(file)
-    raw = _with_names(raw, file, reading, faults)
-    splits = [file_split] * len(raw.labels) if file_split else _splits(raw, faults)
+    raw = with_names(raw, file, _data_files(file.parent), reading.encoding, faults)
+    splits = [file_split] * len(raw.labels) if file_split else split_names(raw.splits or (), raw.where, faults)
     faults.check()
     return _as_track(replace(raw, splits=splits, notes=(*notes, *raw.notes), files=(file.name,)), file, reading)
 
@@ -117,11 +117,8 @@ def _label_columns(
     notes: list[str],
 ) -> list[int]:
     """Return the columns that may be the class; several if their names say so. Raises `UserError` where it is not certain."""
-    if reading.label is not None:
-        return [columns.label]
     if columns.label >= 0:
-        like = [index for index, name in enumerate(header) if find_column([name], LABEL_COLUMNS) is not None]
-        return [index for index in like if index not in columns.named or index == columns.label]
+        return label_columns(header, columns, reading)
     if len(texts) == 1:
         if has_header:
             notes.append(f"the class is the column {header[texts[0]]!r}, the only one of text")
@@ -170,20 +167,6 @@ def _counting(found: set[float], start: int) -> set[float]:
     return set(map(float, range(start, start + len(found))))
 
 
-def _one_label_column(table: NumberTable, labels: list[int], header: list[str], notes: list[str]) -> int:
-    """Return the column of the class of several that name it: that of text, if each is a name of the others' numbers."""
-    if len(labels) == 1:
-        return labels[0]
-    pairs = set(zip(*(table.texts[index] for index in labels), strict=True))
-    if any(len({pair[place] for pair in pairs}) < len(pairs) for place in range(len(labels))):
-        shown = " or ".join(f"--label {header[index]}" for index in labels)
-        raise UserError(f"{table.form.path}: several columns may be the class, and they differ: add {shown}")
-    named = [index for index in labels if not all(is_number(cell) for cell in table.texts[index])]
-    chosen = (named or labels)[0]
-    notes.append(f"the class is the column {header[chosen]!r}; {_quoted(header, set(labels) - {chosen})} says the same")
-    return chosen
-
-
 def _left_out(header: list[str], columns: Columns) -> list[str]:
     named = {index for index in columns.left_out if find_column([header[index]], INDEX_COLUMNS) is None}
     return [f"left out: {_quoted(header, named)}, no landmarks by the name"] if named else []
@@ -202,40 +185,6 @@ def _refuse_long_form(header: list[str], columns: Columns, file: Path) -> None:
             f"{file}: a row is one landmark of a frame (columns {header[index]!r}, x, y); "
             "write a row a frame: a class, then x1, y1, z1, x2, ... of all landmarks"
         )
-
-
-def _with_names(raw: RawClips, file: Path, reading: Reading, faults: Faults) -> RawClips:
-    """Return the clips with the names in the label file beside the data, if there is one, for the numbers of classes."""
-    others = _data_files(file.parent) if file.parent.is_dir() else []
-    beside = names_beside(file, others, reading.encoding)
-    if beside is None:
-        return raw
-    label_file, names = beside
-    found = set(raw.labels) - {""}
-    if not found <= names.keys() and found <= set(names.values()):
-        return replace(raw, class_names=list(names.values()))
-    if not any(is_number(label) for label in found):
-        return raw  # names that stand in the data itself: the file is that of other data
-    first = {label: index for index, label in reversed(list(enumerate(raw.labels)))}
-    for label in sorted(found - names.keys(), key=lambda label: first[label]):
-        faults.add(
-            f"{raw.where(first[label])}: class {cut(label)}, but {label_file.name} names {len(names)} classes, "
-            f"from {next(iter(names))} to {list(names)[-1]}"
-        )
-    labels = [names.get(label, label) for label in raw.labels]
-    return replace(raw, class_names=list(names.values()), labels=labels)
-
-
-def _splits(raw: RawClips, faults: Faults) -> list[str]:
-    found: dict[str, str] = {}
-    for index, text in enumerate(raw.splits or ()):
-        if text not in found:
-            try:
-                found[text] = split_name(text, raw.where(index))
-            except UserError as error:
-                faults.add(str(error))
-                found[text] = ""
-    return [found[text] for text in raw.splits or ()]
 
 
 def _as_track(raw: RawClips, file: Path, reading: Reading) -> RawClips:
@@ -260,11 +209,10 @@ def _as_track(raw: RawClips, file: Path, reading: Reading) -> RawClips:
 def _split_files(folder: Path) -> dict[str, Path]:
     """Return split -> file: the files named after different splits and of equal width, else the only file."""
     files = _data_files(folder)
-    splits = {split_of_file(file): file for file in files}
     widths = {len(row) for file in files for row in first_rows(file, 1)}
-    if len(files) > 1 and len(splits) == len(files) and "" not in splits and len(widths) == 1:
-        return splits
-    return {"": only_file(files, folder, "CSV of landmark vectors")}
+    if len(widths) > 1:
+        return {"": only_file(files, folder, "CSV of landmark vectors")}
+    return by_split(files, folder, "CSV of landmark vectors")
 
 
 def _joined(parts: list[RawClips], folder: Path) -> RawClips:
@@ -313,4 +261,4 @@ def _holds_vectors(file: Path) -> bool:
 
 
 def _is_other_table(rows: list[list[str]]) -> bool:
-    return bool(rows) and frame_table.is_table(rows[0])
+    return bool(rows) and (frame_table.is_table(rows[0]) or spoter.is_spoter(rows) or manifest.is_manifest(rows))

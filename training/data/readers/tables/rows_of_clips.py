@@ -10,7 +10,7 @@ from ....common.errors import UserError
 from ...specs import Reading
 from ...text import find_column, natural_key
 from ..raw import RawClips
-from .columns import CLIP_COLUMNS, FRAME_COLUMNS, Columns
+from .columns import CLIP_COLUMNS, FRAME_COLUMNS, KNOWN_GROUPS, Columns, is_group
 from .number_table import NumberTable
 
 _RECORDING = "recording"
@@ -48,7 +48,9 @@ def clips_of_rows(
         cells = table.texts[column]
         return [cells[row] for row in rows]
 
+    kept = (*KNOWN_GROUPS, reading.group)
     groups = {kind: of_clips(column) for kind, column in columns.groups.items()}
+    groups = {kind: texts for kind, texts in groups.items() if kind in kept or is_group(texts)}
     if columns.signer >= 0:
         groups = {"signer": of_clips(columns.signer), **groups}
     return RawClips(
