@@ -32,6 +32,8 @@ if TYPE_CHECKING:
         StageEnd,
         StageStart,
         StepEnd,
+        StudyEnd,
+        StudyStep,
     )
     from slipway.training.observers.journal import read_journal
     from slipway.training.run.train import train
@@ -65,6 +67,8 @@ _HOMES = {
         "StageEnd",
         "StageStart",
         "StepEnd",
+        "StudyEnd",
+        "StudyStep",
     ),
     "training.observers.journal": ("read_journal",),
     "training.run.train": ("train",),
@@ -101,6 +105,8 @@ __all__ = [
     "StageEnd",
     "StageStart",
     "StepEnd",
+    "StudyEnd",
+    "StudyStep",
     "Task",
     "TensorTask",
     "TrainingConfig",
