@@ -8,11 +8,12 @@ from typing import Protocol
 
 from ...common.errors import UserError, nearest
 from ..specs import Reading
-from ..text import entries, folders_in
+from ..text import entries, files_with, folders_in
 from .arrays import frame_folders, npz, windows, x_y_arrays
 from .keypoints import aihub, islr, mediapipe_json, openpose, pose_files
 from .raw import RawClips
 from .tables import frame_table, hub, landmark_csv, libras, manifest, spoter, uea_ts
+from .tables.csv_rows import first_rows
 from .unknown import check_source, nearest_path, not_known
 
 
@@ -101,11 +102,21 @@ def _detect(path: Path) -> tuple[Reader, Path]:
 def _reader_of(path: Path) -> Reader | None:
     """Return the reader that recognises a path; `hub`, the most general, comes last. Raises `UserError` for several."""
     found = [reader for reader in _SPECIFIC if reader.detect(path)]
+    if manifest in found and any(_reads_table(reader, path) for reader in found):
+        found.remove(manifest)
     if manifest in found:  # it says what the other files are
         return manifest
     if len(found) > 1:
         raise UserError(_of_several_formats(path, found))
     return found[0] if found else hub if hub.detect(path) else None
+
+
+def _reads_table(reader: Reader, path: Path) -> bool:
+    """Return whether a reader reads the table of clips in a folder itself: it knows more of the files than the table."""
+    if reader is mediapipe_json and path.is_dir():
+        rows = [row for file in files_with(path, ".csv", ".tsv") for row in first_rows(file, 2)]
+        return any(cell.lower().endswith((".json", ".jsonl")) for row in rows for cell in row)
+    return reader is islr
 
 
 def _of_several_formats(path: Path, found: list[Reader]) -> str:

@@ -114,6 +114,15 @@ def test_hands_are_left_and_right_by_their_handedness_in_each_form(
     assert_is_clips(tmp_path, *HANDS)
 
 
+def test_a_table_beside_the_files_names_their_classes(tmp_path: Path) -> None:
+    rows = ["path,label"]
+    for number, (label, frames) in enumerate((label, frames) for label, clips in CLIPS.items() for frames in clips):
+        write(tmp_path / "json" / f"{number}.json", [in_python(found) for found in frames])
+        rows.append(f"json/{number}.json,{label}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    assert_is_clips(tmp_path, *HANDS)
+
+
 def test_a_file_a_frame_in_a_folder_a_clip(tmp_path: Path) -> None:
     for label, clips in CLIPS.items():
         for number, frames in enumerate(clips):
