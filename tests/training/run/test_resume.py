@@ -300,6 +300,9 @@ def test_differences_are_told_by_their_names() -> None:
     new = {"a": 2, "b": {"c": [1, {"d": 0.5}]}, "new": 1, "e": [1]}
     assert differences_of(old, new) == ["a 1 -> 2", "b.c[1].d None -> 0.5", "2 e -> 1"]
     assert differences_of(old, old) == []
+    by_default = {"task": {"options": {"data": {"train_ratio": 0.7}}}}
+    now = {"task": {"options": {"data": {"train_ratio": None, "folds": None}}}}
+    assert differences_of(by_default, now) == ["--train-ratio 0.7 -> None"]
 
 
 def test_a_recipe_of_another_version_is_refused_in_one_line(runs_dir: Path, capfd: pytest.CaptureFixture[str]) -> None:

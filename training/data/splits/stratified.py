@@ -31,6 +31,8 @@ def hold_out(
                 f"trained on; leave --group {clips.group} out"
             )
         parts[rows] = np.array([TRAIN, *into])[drawn]
+        if VALIDATION in into and not (parts == VALIDATION).any():
+            hold_out_validation(parts, clips, fraction / 2, rng, notes)
         return
     units, first_rows = np.unique(clips.originals[rows], return_index=True)
     labels = clips.labels[rows[first_rows]]

@@ -79,6 +79,15 @@ def test_with_three_takes_of_each_class_every_class_is_tested_on_a_take_of_its_o
     assert "33% of the clips are in train: groups (take) are few, or large" in splits.notes
 
 
+def test_with_two_takes_of_each_class_one_is_the_test_and_validation_is_a_part_of_the_other() -> None:
+    takes = np.repeat(np.arange(8), 20)
+    data = make_data(range(160), takes // 2, groups={"take": takes.astype(str).tolist()})
+    splits = split(data, group="take", seed=1)
+    assert sizes(splits) == (72, 8, 80)
+    assert not set(takes[splits.test].tolist()) & set(takes[splits.train].tolist())
+    assert "groups (take) are few: validation is of groups in train" in splits.notes
+
+
 def test_people_who_sign_every_class_are_not_held_out_for_the_sake_of_a_rare_one() -> None:
     signers = np.repeat([*"uvwxyz"], 20)
     labels = np.tile([0, 1, 2, 3], 30)
