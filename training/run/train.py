@@ -20,7 +20,7 @@ from ..observers.console import configure_logging, make_console, make_console_ob
 from ..observers.events import Observer, Observers
 from ..tasks.task import Task
 from .one_run import make_sign_task, train_once
-from .study.runs import study_options
+from .study.runs import describe_study, study_options
 from .study.study import options_of_part, run_study
 from .training_config import TrainingConfig
 from .world import World, start_world
@@ -93,5 +93,9 @@ def train(
 
 
 def make_task(config: TrainingConfig) -> Task:
-    """Return the task of a config in one process, its data read and split."""
+    """Return the task of a config in one process, its data read and split. Raises `UserError` for that of a study."""
+    if "folds" in (several := study_options(config)) or "leave_out" in several:
+        raise UserError(
+            f"{describe_study(several)} has a task for each of its runs: give fold or held_out too, for one of them"
+        )
     return make_sign_task(config, Ranks.alone())[0]

@@ -9,11 +9,13 @@ import numpy as np
 
 from ...common.errors import UserError
 from ..landmarks import LandmarkData
-from ..layouts.mediapipe import decode_frames
 from ..readers import read_raw
 from ..readers.raw import Faults, RawClips
 from ..specs import Reading
 from ..text import natural_key
+from .columns import Columns, blocks, look_at
+from .decode import decode
+from .interpretation import interpret
 
 
 def read_landmarks(source: str, reading: Reading | None = None) -> LandmarkData:
@@ -43,10 +45,6 @@ def understand(raw: RawClips, reading: Reading) -> LandmarkData:
     lengths = np.diff(raw.offsets)
     for index in np.flatnonzero(lengths == 0).tolist():
         faults.add(f"{raw.where(index)}: a clip without frames; remove it")
-    infinite = np.isinf(raw.values.reshape(len(raw.values), -1)).any(axis=1)
-    if infinite.any():
-        for index in np.unique(np.searchsorted(raw.offsets, np.flatnonzero(infinite), side="right") - 1).tolist():
-            faults.add(f"{raw.where(index)}: holds an infinite number; a missing one is written as NaN")
     names = list(raw.class_names) if raw.class_names is not None else sorted(set(raw.labels) - {""}, key=natural_key)
     number = {label: index for index, label in enumerate(names)}
     if len(number) < len(names):
@@ -56,24 +54,33 @@ def understand(raw: RawClips, reading: Reading) -> LandmarkData:
             faults.add(f"{raw.where(index)}: no label")
         elif label not in number:
             faults.add(f"{raw.where(index)}: class {label!r} is not among the {len(names)} classes that the data names")
+    labels = np.array([number.get(label, -1) for label in raw.labels], dtype=np.int64)
+    values = raw.values.reshape(len(raw.values), -1)
+    columns = look_at(values, labels, lengths, len(names))
+    for index in _infinite(values, columns, raw.offsets):
+        faults.add(f"{raw.where(index)}: holds an infinite number; a missing one is written as NaN")
     faults.check()
-    if raw.layout is not None:
-        values, layout = raw.values, raw.layout
-    else:
-        values, layout = decode_frames(raw.values)
-    values[np.isnan(values).any(axis=2)] = np.nan
+    read_as = interpret(raw, values, columns, reading)
     return LandmarkData(
         name=raw.name,
         source=tuple(raw.files),
         source_format=raw.source_format,
-        layout=layout,
-        values=values,
+        layout=read_as.layout,
+        values=decode(values, read_as),
         offsets=raw.offsets,
-        labels=np.array([number[label] for label in raw.labels], dtype=np.int64),
+        labels=labels,
         class_names=tuple(names),
         groups={kind: of_kind for kind, of_kind in raw.groups.items() if any(of_kind)},
         own_split=raw.splits if raw.splits is not None and any(raw.splits) else (),
-        notes=raw.notes,
-        warnings=raw.warnings,
+        notes=(*raw.notes, *read_as.notes),
+        warnings=(*raw.warnings, *read_as.warnings),
         where=raw.where,
     )
+
+
+def _infinite(values: np.ndarray, columns: Columns, offsets: np.ndarray) -> list[int]:
+    """Return the clips that hold an infinite number."""
+    if not (np.isinf(columns.low) | np.isinf(columns.high)).any():
+        return []
+    frames = [rows.start + np.flatnonzero(np.isinf(values[rows]).any(axis=1)) for rows in blocks(values)]
+    return np.unique(np.searchsorted(offsets, np.concatenate(frames), side="right") - 1).tolist()

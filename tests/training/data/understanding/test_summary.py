@@ -62,7 +62,7 @@ def test_the_record_counts_what_is_known_and_comes_back_from_json() -> None:
     assert understood.signers == {"ann": 2, "bob": 1}
     assert understood.groups == {"recording": 3}
     assert understood.splits == {"train": 2, "test": 1}
-    assert understood.missing_by_landmark["7"] == 0.5
+    assert understood.missing_by_landmark["hand.index_finger_dip"] == 0.5
     assert understood.missing_share == 0.5 / 21
     assert (understood.frames.min, understood.frames.median, understood.frames.max) == (1, 2.0, 5)
     assert from_mapping(Understood, json.loads(json.dumps(asdict(understood))), "facts") == understood

@@ -1,0 +1,227 @@
+"""Decides what the numbers of a frame are, by their count, their values, their names and what a person says; else asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...common.errors import UserError
+from ..landmarks import LandmarkLayout
+from ..layouts.mediapipe import POINTS, channels, compose, names_of, points, title_of
+from ..layouts.named import named_layout
+from ..readers.raw import RawClips
+from ..specs import Reading
+from .candidates import FORMS, UNKNOWN, Candidate, LeftOut, Part, chosen_by, known, known_points, unknown_points
+from .column_names import NamedColumns, points_by_names
+from .columns import Columns
+from .evidence import fitting
+
+_ALSO_OTHERS = {
+    66: "22 joints x, y, z",
+    150: "two bodies of 25 joints x, y, z",
+}
+"""Counts that other trackers write too: their parts must be said."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Interpretation:
+    """Where the landmarks stand among the numbers of a frame."""
+
+    layout: LandmarkLayout
+    places: np.ndarray
+    """int [landmarks, coords]."""
+    flags: np.ndarray
+    """int [landmarks]: the place of the visibility or confidence that is 0 for a missing landmark; -1 if there is none."""
+    parts: tuple[np.ndarray, ...] = ()
+    """The places of all coordinates of each part, [points, coords], which is missing where they are all 0."""
+    part_of: np.ndarray
+    """int [landmarks]: the number of its part in `parts`."""
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def as_they_are(layout: LandmarkLayout) -> Interpretation:
+    """Return the interpretation of complete landmarks of a layout, in which zeros are numbers as others."""
+    count = layout.num_landmarks
+    return Interpretation(
+        layout=layout,
+        places=np.arange(count * layout.num_coords).reshape(count, layout.num_coords),
+        flags=np.full(count, -1),
+        part_of=np.zeros(count, dtype=np.int64),
+    )
+
+
+def interpret(raw: RawClips, values: np.ndarray, columns: Columns, reading: Reading) -> Interpretation:
+    """Return what the numbers of a source are, `values` [frames, numbers]. Raises `UserError` where that is not certain."""
+    size = values.shape[1]
+    names = raw.number_names if raw.number_names is not None and len(raw.number_names) == size else None
+    if reading.landmarks == "channels":
+        return as_they_are(channels(size, names or ()))
+    if raw.layout is not None and (reading.landmarks, reading.coords) == ("auto", "auto"):
+        return as_they_are(raw.layout)
+    named = points_by_names(names) if names is not None else None
+    shape = raw.values.shape[1:] if raw.layout is None else (size,)
+    candidates = _candidates(shape, raw.parts, names, named, reading)
+    admitted = chosen_by(reading, candidates)
+    fit = fitting(admitted, columns, values)
+    warnings: tuple[str, ...] = ()
+    is_said = reading.landmarks != "auto" or reading.coords != "auto"
+    if not fit and is_said:
+        fit = [one for one in admitted if not one.left_out]
+        if len(fit) == 1:
+            warnings = (f"the numbers do not look like {fit[0]}, as which they are read: {_why_not(fit[0], columns)}",)
+    if len(fit) != 1 or (size in _ALSO_OTHERS and len(shape) == 1 and not is_said and named is None):
+        raise UserError(_question(raw.name, shape, fit or candidates, named, reading))
+    return _interpretation(fit[0], shape, columns, names, named, warnings)
+
+
+def _candidates(
+    shape: Sequence[int],
+    parts: tuple[str, ...] | None,
+    names: Sequence[str] | None,
+    named: NamedColumns | None,
+    reading: Reading,
+) -> list[Candidate]:
+    size = int(np.prod(shape))
+    if named is not None:
+        return _named_candidates(named)
+    if len(shape) == 2:
+        forms = [form for form in FORMS if len(form) == shape[1]]
+        found = known_points(shape[0], forms)
+        if parts is not None:
+            return [one for one in found if tuple(part.name for part in one.parts) == parts]
+        # Points in space that no known part has, by the shape of their array.
+        is_other = not found or reading.landmarks == "points"
+        return unknown_points(size, forms) if is_other else found
+    found = known(size, names)
+    if parts is not None:
+        return [one for one in found if tuple(part.name for part in one.parts) == parts]
+    return unknown_points(size, FORMS, names) if reading.landmarks == "points" else found
+
+
+def _named_candidates(named: NamedColumns) -> list[Candidate]:
+    """Return the one thing, or the orders of parts, that named columns can be."""
+    count = len(named.columns)
+    is_of_mediapipe = not named.points or any(
+        named.points == POINTS[part] for part in ("hand", "pose") if len(POINTS[part]) == count
+    )
+    found = known_points(count, [named.form]) if is_of_mediapipe else []
+    left_out = (LeftOut(what="other number", columns=np.array(named.others)),) if named.others else ()
+    if not found:
+        part = Part(name=UNKNOWN, form=named.form, columns=named.columns)
+        return [Candidate(kind="points", parts=(part,), left_out=left_out)]
+    flat = named.columns.reshape(-1)
+    return [
+        replace(one, parts=tuple(replace(part, columns=flat[part.columns]) for part in one.parts), left_out=left_out)
+        for one in found
+    ]
+
+
+def _interpretation(
+    candidate: Candidate,
+    shape: Sequence[int],
+    columns: Columns,
+    names: Sequence[str] | None,
+    named: NamedColumns | None,
+    warnings: tuple[str, ...],
+) -> Interpretation:
+    places: dict[str, tuple[np.ndarray, int, int]] = {}
+    num_coords = 2 if len(candidate.parts) > 1 else candidate.parts[0].coords.shape[1]
+    for number, part in enumerate(candidate.parts):
+        flags = np.full(len(part.columns), -1) if part.flags is None else part.flags
+        if part.form == "xyzv" and columns.dead[flags].all():
+            flags = np.full(len(flags), -1)
+        of_part = map(str, range(len(flags))) if part.name == UNKNOWN else names_of(part.name)
+        for name, coords, flag in zip(of_part, part.coords, flags, strict=True):
+            places[name] = (coords[:num_coords], int(flag), number)
+    if candidate.kind == "points":
+        layout = points(len(places), num_coords)
+        if named is not None and named.points:
+            layout = named_layout(named.points, num_coords)
+        chosen = list(places.values())
+    else:
+        layout = compose(kept_parts(candidate), num_coords)
+        chosen = [places[name] for name in layout.names]
+    return Interpretation(
+        layout=layout,
+        places=np.stack([coords for coords, _, _ in chosen]),
+        flags=np.array([flag for _, flag, _ in chosen]),
+        parts=tuple(part.coords for part in candidate.parts),
+        part_of=np.array([number for _, _, number in chosen]),
+        notes=_notes(candidate, shape, columns, names),
+        warnings=warnings,
+    )
+
+
+def kept_parts(candidate: Candidate) -> list[str]:
+    """Return the parts that are kept: of a face beside other parts the lips."""
+    parts = [part.name for part in candidate.parts]
+    return ["lips" if part.startswith("face") and len(parts) > 1 else part for part in parts]
+
+
+def _notes(
+    candidate: Candidate, shape: Sequence[int], columns: Columns, names: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Return what the numbers are, if something of them is left out, and what."""
+    gone = []
+    flagged = [part for part in candidate.parts if part.form == "xyzv"]
+    zero = [part.name for part in flagged if columns.dead[part.columns[:, 3]].all()]
+    if zero:
+        gone.append(f"visibility (0 in all frames{'' if len(zero) == len(candidate.parts) else f': {title_of(zero)}'})")
+    elif flagged:
+        gone.append("visibility (a point of visibility 0 is missing)")
+    if any(part.form == "xyc" for part in candidate.parts):
+        gone.append("confidence (a point of confidence 0 is missing)")
+    for one in candidate.left_out:
+        if one.what == "other number" and names is not None:
+            gone.append("columns that are no coordinates: " + ", ".join(names[place] for place in one.columns))
+    gone += [text for text in candidate.others if "other number" not in text]
+    if len(candidate.parts) > 1 and any(part.coords.shape[1] > 2 for part in candidate.parts):
+        gone.append("depth (the parts have different origins)")
+    if "lips" in kept_parts(candidate) and "lips" not in [part.name for part in candidate.parts]:
+        gone.append(f"all of the face but {len(POINTS['lips'])} points of the lips")
+    notes = [f"{_size(shape)} a frame are {candidate}; left out: {'; '.join(gone)}"] if gone else []
+    third = np.concatenate([part.columns[:, 2:3] for part in candidate.parts])
+    if candidate.forms == ("xyz",) and columns.are_within(third, 0.0, 1.0) and not columns.dead[third].all():
+        notes.append("the third number of each point is read as z; if it is a confidence, give --coords xyc")
+    return tuple(notes)
+
+
+def _size(shape: Sequence[int]) -> str:
+    return f"{shape[0]} points of {shape[1]} numbers" if len(shape) == 2 else f"{shape[0]} numbers"
+
+
+def _why_not(candidate: Candidate, columns: Columns) -> str:
+    for part in candidate.parts:
+        if part.flags is not None and not columns.are_within(part.flags, 0.0, 1.0):
+            return "their last numbers are not from 0 to 1"
+    return "their ranges are other ones"
+
+
+def _question(
+    name: str, shape: Sequence[int], candidates: Sequence[Candidate], named: NamedColumns | None, reading: Reading
+) -> str:
+    """Return the error that says what the numbers could be, and the options for each."""
+    size = int(np.prod(shape))
+    answers = {one.options: f"{one} ({one.options})" for one in candidates if not one.left_out or _only_angles(one)}
+    if size in _ALSO_OTHERS and len(shape) == 1:
+        answers["other"] = f"{_ALSO_OTHERS[size]} (--landmarks points --coords xyz)"
+    ways = [
+        f"{size // len(form)} (--coords {form})"
+        for form in FORMS
+        if (len(shape) == 1 and size % len(form) == 0) or (len(shape) == 2 and shape[1] == len(form))
+    ]
+    if ways and reading.landmarks != "points":
+        answers["points"] = f"points of another kind: --landmarks points with {' or '.join(ways)}"
+    answers["channels"] = "numbers without geometry, such as angles or sensors (--landmarks channels)"
+    said = [f"--landmarks {reading.landmarks}"] if reading.landmarks != "auto" else []
+    said += [f"--coords {reading.coords}"] if reading.coords != "auto" else []
+    is_none = bool(said) and not chosen_by(reading, candidates)
+    what = f"are not {' '.join(said)}" if is_none else "may be several things" if answers else "are not known"
+    return f"{name}: {_size(shape)} a frame {what}; say which: " + "; ".join(answers.values())
+
+
+def _only_angles(candidate: Candidate) -> bool:
+    return all(one.what == "angle" for one in candidate.left_out)
