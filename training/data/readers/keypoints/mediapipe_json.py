@@ -18,7 +18,7 @@ import numpy as np
 
 from ....common.errors import UserError
 from ...landmarks import LandmarkLayout
-from ...layouts.mediapipe import one_hand, pose, pose_and_hands, two_hands
+from ...layouts.mediapipe import compose
 from ...specs import Reading
 from ...text import LABEL_COLUMNS, SIGNER_COLUMNS, nfc, plain_label
 from ..raw import Faults, RawClips
@@ -50,6 +50,7 @@ _CLIP_FIELDS = (
     "filename",
 )
 _LISTS = ("frames", "sequence", "results", "keypoints", "landmarks", "data")
+_PLACE_OF = {"hand": "right_hand", "lips": "face"}
 _FEWEST_FRAMES = 5
 """So many bodies under each key of a file that is one result are frames, not people."""
 
@@ -281,20 +282,13 @@ def _only_parts(
         )
     if not parts - {"face"}:
         raise UserError(f"{path}: no hand and no pose in any frame, so there is nothing to learn from")
-    kept: list[str]
-    if "pose" in parts and not hands:
-        kept, layout = ["pose"], pose(3)
-    elif "pose" in parts:
-        kept, layout = ["pose", "left_hand", "right_hand"], pose_and_hands(2, lips="face" in parts)
-        kept += ["face"] if "face" in parts else []
-    elif len(hands) == 2:
-        kept, layout = hands, two_hands(2)
+    if "pose" in parts and hands:
+        kept = ["pose", "left_hand", "right_hand", *(["lips"] if "face" in parts else [])]
     else:
-        kept, layout = hands or ["right_hand"], one_hand(3)
+        kept = ["pose"] if "pose" in parts else hands or ["hand"]
     num_coords = 2 if len(kept) > 1 or counts["without_depth"] else 3
-    if num_coords != layout.num_coords:
-        layout = one_hand(2) if layout.num_landmarks == 21 else pose(2)
-    return np.concatenate([values[:, PLACES[part], :num_coords] for part in kept], axis=1), layout
+    places = [PLACES[_PLACE_OF.get(part, part)] for part in kept]
+    return np.concatenate([values[:, place, :num_coords] for place in places], axis=1), compose(kept, num_coords)
 
 
 def _notes(counts: Counter[str], parts: set[str]) -> Iterator[str]:
@@ -303,7 +297,8 @@ def _notes(counts: Counter[str], parts: set[str]) -> Iterator[str]:
     if len(parts - {"face"}) > 1:
         yield "x and y are kept: the depths of several parts have different origins"
     if "face" in parts:
-        yield "of the face the 40 points of the lips are kept" if "pose" in parts else "the face is left out"
+        kept = "pose" in parts and len(parts) > 2
+        yield "of the face the 40 points of the lips are kept" if kept else "the face is left out"
     if counts["world"]:
         yield "world landmarks are left out"
     if counts["several_people"]:
