@@ -24,6 +24,21 @@ def _add_convert(parser: Parser) -> None:
     add_data_options(parser, split=False)
 
 
+def _add_record(parser: Parser) -> None:
+    parser.add_argument("videos", metavar="PATH", nargs="*", help="videos, each of which becomes a clip")
+    parser.add_argument("--label", metavar="NAME", required=True, help="the sign that is shown")
+    parser.add_argument("--signer", metavar="NAME", default="", help="who signs, so that a split can tell people apart")
+    parser.add_argument("--out", metavar="FOLDER", required=True, help="folder of the clips; new ones are added to it")
+    parser.add_argument("--camera", metavar="NUMBER", help="camera to record from, unless videos are given [0]")
+    parser.add_argument(
+        "--clips", metavar="COUNT", help="clips to record from the camera [1], or at most of each video"
+    )
+    parser.add_argument(
+        "--seconds", metavar="SECONDS", help="length of a clip; from a camera [2], and a video is cut into such pieces"
+    )
+    parser.add_argument("--landmarks", choices=("hands", "holistic"), default="hands", help="what to track [hands]")
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Command:
     name: str
@@ -49,13 +64,20 @@ _COMMANDS = (
         add_options=_add_convert,
         module="slipway.training.inspection.convert",
     ),
+    _Command(
+        name="record",
+        arguments="[PATH ...] --label NAME --out FOLDER [options]",
+        help="write clips of a sign from a camera or from videos, tracked by MediaPipe",
+        add_options=_add_record,
+        module="slipway.training.inspection.recording.record",
+    ),
 )
 
 
 def build_parser() -> Parser:
     """Return the parser of the command, with one for each of its own commands."""
     parser = make_parser("data", "Look at data, convert them, record new ones; nothing is trained.", "COMMAND ...")
-    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True, help="what to do")
     for command in _COMMANDS:
         prog = f"slipway data {command.name}"
         command.add_options(

@@ -130,7 +130,7 @@ def test_250_classes_of_all_landmarks_make_a_page_below_5_mb(tmp_path: Path) -> 
     ("arguments", "message"),
     [
         ([], "the following arguments are required: COMMAND"),
-        (["inspct"], "'inspct' is none of inspect, convert"),
+        (["inspct"], "'inspct' is none of inspect, convert, record (did you mean 'inspect'?)"),
         (["inspect"], "the following arguments are required: PATH"),
         (["inspect", "/nowhere"], "no such file or folder"),
         (["inspect", "/nowhere", "--splt", "own"], "unknown argument '--splt' (did you mean '--split'?)"),

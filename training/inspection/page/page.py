@@ -167,9 +167,9 @@ def _place(where: str, source: str) -> str:
     """Return the place of a clip in its source without the folders above it."""
     path = Path(source).expanduser()
     for folder in (path, path.parent):
-        if where.startswith(f"{folder}/"):
-            return where.removeprefix(f"{folder}/")
-    return where
+        where = where.removeprefix(f"{folder}/")
+    # The row first, which a narrow card would cut off.
+    return ", ".join(reversed(where.split(", ", maxsplit=1)))
 
 
 def _classes(record: Inspection) -> Iterator[str]:
