@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from ..data.landmarks import SIGNER, LandmarkData
 from ..data.specs import SYNTHETIC, DataSpec
+from ..data.splits.blocks import BLOCKS
+from ..data.splits.split import Splits
 
 _TEXT = (".csv", ".tsv", ".txt", ".data", ".ts", ".json")
 
@@ -21,14 +23,16 @@ class Hint:
     """When it is right, as the end of a sentence that begins with the option."""
 
 
-def find_hints(data: LandmarkData, spec: DataSpec, mode: str, dropped: int, given: Mapping[str, str]) -> Iterator[Hint]:
+def find_hints(
+    data: LandmarkData, spec: DataSpec, splits: Splits, dropped: int, given: Mapping[str, str]
+) -> Iterator[Hint]:
     """Yield the options that change how these data are read or split; none for the generated ones.
 
-    `mode` and `dropped` are those of the split that was made, and `given` the flags that were given already.
+    `splits` is the split that was made, without `dropped` clips, and `given` the flags that were given already.
     """
     if spec.source == SYNTHETIC:
         return
-    for hint in (*_of_reading(data, spec), *_of_split(data, mode, dropped)):
+    for hint in (*_of_reading(data, spec), *_of_split(data, splits, dropped)):
         if hint.option.split()[0] not in given:
             yield hint
 
@@ -54,11 +58,13 @@ def _of_reading(data: LandmarkData, spec: DataSpec) -> Iterator[Hint]:
     yield Hint(option="--data-format NAME", when=f"if this is not {data.source_format}")
 
 
-def _of_split(data: LandmarkData, mode: str, dropped: int) -> Iterator[Hint]:
+def _of_split(data: LandmarkData, splits: Splits, dropped: int) -> Iterator[Hint]:
     known = len(set(data.signers) - {""})
-    if mode == "own":
+    if splits.neighbours.share and splits.group is None:
+        yield Hint(option=f"--group {BLOCKS}", when="to keep runs of clips that are nearly the same within one split")
+    if splits.mode == "own":
         yield Hint(option="--split stratified", when="to ignore the data's own split")
-    if mode != SIGNER and known > 1:
+    if splits.mode != SIGNER and known > 1:
         yield Hint(option="--split signer", when="to test on signers who are not in the training")
     for kind in data.groups:
         if kind != SIGNER:

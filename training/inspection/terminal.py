@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .findings import Inspection
-from .texts import count, frames_text, percent, worst_missing
+from .texts import count, describe_split, frames_text, many_pairs, percent, worst_missing
 
 _MOST_CLASSES = 24
 _MOST_LANDMARKS = 6
@@ -112,7 +112,11 @@ def _split(record: Inspection) -> Group:
         table.add_row(name, count(part.clips, "clip"), count(part.classes, "class", "classes"), _signers(part.signers))
     if split.dropped:
         table.add_row("dropped", count(split.dropped, "clip"))
-    return Group(Text(f"{split.mode}, seed {split.seed}"), table)
+    lines: list[Text | Table] = [Text(describe_split(split)), table]
+    if split.near_duplicates:
+        number = many_pairs(split.near_duplicates, "held-out clip")
+        lines.append(Text(f"{number} nearly the same as a training clip: --json lists them", _DIM))
+    return Group(*lines)
 
 
 def _signers(signers: tuple[str, ...]) -> str:

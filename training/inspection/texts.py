@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from ..data.understanding.summary import FrameCounts, Understood
+from .findings import MOST_PAIRS, NearDuplicate, SplitFound
 
 
 def count(number: int, one: str, many: str = "") -> str:
@@ -20,11 +22,30 @@ def percent(share: float) -> str:
     return f"{per_cent:.0f} %" if per_cent >= 10 or per_cent == 0 else f"{per_cent:.2g} %"
 
 
+def describe_split(split: SplitFound) -> str:
+    """Return how a split was made: `stratified, seed 0, no recording in two splits`."""
+    kept = f", no {split.group} in two splits" if split.group else ""
+    return f"{split.mode}, seed {split.seed}{kept}"
+
+
+def many_pairs(pairs: Sequence[NearDuplicate], one: str) -> str:
+    """Return the number of pairs with its noun; of those that were not all looked for, `100 or more clips`."""
+    return f"{len(pairs)} or more {one}s" if len(pairs) == MOST_PAIRS else count(len(pairs), one)
+
+
 def frames_text(frames: FrameCounts) -> str:
     """Return the lengths of clips: `30 in each clip`, or `3 to 30, median 12`."""
     if frames.min == frames.max:
         return f"{frames.min:,} in each clip"
     return f"{frames.min:,} to {frames.max:,}, median {frames.median:g}"
+
+
+def short_place(where: str, source: str) -> str:
+    """Return the place of a clip without the folders above its source, the row first: `line 3, coords.csv`."""
+    path = Path(source).expanduser()
+    for folder in (path, path.parent):
+        where = where.removeprefix(f"{folder}/")
+    return ", ".join(reversed(where.split(", ", maxsplit=1)))
 
 
 def worst_missing(understood: Understood) -> list[tuple[str, float]]:

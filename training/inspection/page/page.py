@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from pathlib import Path
 from shlex import quote
 
 import numpy as np
 
 from ...data.landmarks import LandmarkData
 from ..findings import Findings, Inspection
-from ..texts import count, frames_text, percent, worst_missing
+from ..texts import count, describe_split, frames_text, many_pairs, percent, short_place, worst_missing
 from .charts import bar_table, histogram, table
 from .clips import ClipDrawer, side_name
 from .style import CSS
@@ -26,6 +25,7 @@ _BYTES_PER_POINT = 20
 _MOST_LANDMARKS = 12
 _MANY_CLASSES = 12
 _MOST_SIGNERS = 40
+_MOST_PAIRS = 10
 
 
 def make_page(findings: Findings, source: str) -> str:
@@ -40,6 +40,7 @@ def make_page(findings: Findings, source: str) -> str:
             *_lengths_and_signers(record),
             *_missing(record),
             *_split(record),
+            *_near_duplicates(record, source),
             *_otherwise(record, source),
         )
     )
@@ -106,7 +107,7 @@ def _clips(findings: Findings, source: str) -> Iterator[str]:
     for label in labels:
         row, name = chosen[label], data.class_names[label]
         clip = data.clip(row)
-        place = escape(_place(data.where(row), source))
+        place = escape(short_place(data.where(row), source))
         title = f"{name}: a clip of {count(len(clip), 'frame')}"
         yield f'<li><h3>{escape(name)}</h3><p title="{place}">{place}</p>{drawer.draw(clip, title)}</li>'
     yield "</ul>"
@@ -163,15 +164,6 @@ def _aspect(clips: Sequence[np.ndarray]) -> float:
     return float(np.median(ratios)) if ratios else 1.0
 
 
-def _place(where: str, source: str) -> str:
-    """Return the place of a clip in its source without the folders above it."""
-    path = Path(source).expanduser()
-    for folder in (path, path.parent):
-        where = where.removeprefix(f"{folder}/")
-    # The row first, which a narrow card would cut off.
-    return ", ".join(reversed(where.split(", ", maxsplit=1)))
-
-
 def _classes(record: Inspection) -> Iterator[str]:
     most = max(record.classes.values())
     rows = [(name, f"{number:,}", number / most) for name, number in record.classes.items()]
@@ -224,10 +216,37 @@ def _split(record: Inspection) -> Iterator[str]:
         rows.append(("dropped", f"{split.dropped:,}", percent(split.dropped / record.clips), "", ""))
     columns = 5 if record.signers else 4
     head = ("split", "clips", "share", "classes", "signers")[:columns]
-    yield f'<h2>The split that training makes</h2><p class="soft">{split.mode}, seed {split.seed}</p>'
+    yield f'<h2>The split that training makes</h2><p class="soft">{escape(describe_split(split))}</p>'
     yield table("Clips of each split", head, [row[:columns] for row in rows], numbers=3)
     if split.notes:
         yield f'<ul class="notes soft">{_items(split.notes)}</ul>'
+
+
+def _near_duplicates(record: Inspection, source: str) -> Iterator[str]:
+    pairs = record.split.near_duplicates
+    if not pairs and not record.split.neighbour_share:
+        return
+    yield "<h2>Nearly the same in training and test</h2>"
+    if share := record.split.neighbour_share:
+        beside = (
+            f"{percent(share)} of the test clips stand beside a training clip in the source and are nearly the same."
+        )
+        yield f"<p class='soft'>{beside}</p>"
+    if pairs:
+        shown = f"{many_pairs(pairs, 'pair')}{f', the nearest {_MOST_PAIRS}' if len(pairs) > _MOST_PAIRS else ''}"
+        yield f'<p class="soft">{shown}; 0: the same, 1: as far as two clips of a class mostly are.</p>'
+        rows = [
+            (
+                escape(short_place(pair.clip, source)),
+                f"{pair.distance:.3f}",
+                pair.split,
+                escape(short_place(pair.train_clip, source)),
+                "same" if pair.same_class else "<strong>another</strong>",
+            )
+            for pair in pairs[:_MOST_PAIRS]
+        ]
+        head = ("held-out clip", "distance", "split", "training clip", "class")
+        yield table("Clips of different splits that are nearly the same", head, rows, numbers=1)
 
 
 def _names(signers: tuple[str, ...]) -> str:
