@@ -25,9 +25,13 @@ def write_hands(folder: Path) -> Path:
     return folder / "hands.npz"
 
 
+CHANNELS = ["--landmarks", "channels"]
+"""What must be said of the numbers of `write_channels`."""
+
+
 def write_channels(folder: Path) -> Path:
     """Write `sensors.npz`: 9 clips of 6 frames of 5 channels."""
     random = np.random.default_rng(4)
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "sensors.npz", X=random.normal(size=(9, 6, 5, 1)).astype(np.float32), y=np.arange(9) % 3)
+    np.savez(folder / "sensors.npz", X=random.normal(size=(9, 6, 5)).astype(np.float32), y=np.arange(9) % 3)
     return folder / "sensors.npz"

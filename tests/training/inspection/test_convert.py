@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,31 +11,32 @@ import pytest
 from slipway import TrainingConfig, train
 from slipway.launcher import cli
 from slipway.training.data.prepared.prepare import prepare_data
-from slipway.training.data.specs import DataSpec
+from slipway.training.data.specs import DataSpec, Reading
 from slipway.training.data.understanding.understand import read_landmarks
 from tests.launcher.helpers import assert_one_line_error
 
-from .clips import write_channels, write_hands
+from .clips import CHANNELS, write_channels, write_hands
 
 
-@pytest.mark.parametrize("write", [write_hands, write_channels])
+@pytest.mark.parametrize(("write", "options"), [(write_hands, []), (write_channels, CHANNELS)])
 @pytest.mark.parametrize("out", ["out.parquet", "folder"])
 def test_what_is_written_is_read_as_the_same_clips(
-    write: object, out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    write: Callable[[Path], Path], options: list[str], out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = write(tmp_path)  # type: ignore[operator]
+    source = write(tmp_path)
+    reading = Reading(landmarks="channels" if options else "auto")
     target = tmp_path / "new" / out
-    assert cli.main(["data", "convert", str(source), str(target)]) == 0
+    assert cli.main(["data", "convert", str(source), str(target), *options]) == 0
     shown = capsys.readouterr().out
     assert "train on it: slipway train --data " in shown
     assert ("note: 1 exact copy kept" in shown) == (write is write_hands)
-    before, after = read_landmarks(str(source)), read_landmarks(str(target))
+    before, after = read_landmarks(str(source), reading), read_landmarks(str(target))
     assert before.values.tobytes() == after.values.tobytes()
     assert (before.layout, before.class_names) == (after.layout, after.class_names)
     assert list(before.signers) == list(after.signers)
     for name in ("offsets", "labels"):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
-    spec = DataSpec(source=str(source), duplicates="keep")
+    spec = DataSpec(source=str(source), reading=reading, duplicates="keep")
     one = prepare_data(spec, 5).facts.fingerprint
     assert one == prepare_data(DataSpec(source=str(target), duplicates="keep"), 5).facts.fingerprint
 

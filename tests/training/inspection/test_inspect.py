@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from slipway.training.common.json_records import json_schema
 from slipway.training.inspection.findings import INSPECTION_SCHEMA_VERSION, Inspection
 from tests.launcher.helpers import assert_one_line_error
 
-from .clips import write_channels, write_hands
+from .clips import CHANNELS, write_channels, write_hands
 
 GOLDEN = Path(__file__).with_name("terminal.txt")
 
@@ -96,11 +97,11 @@ def page_of(source: Path, out: Path, *options: str) -> Page:
     return Page(text)
 
 
-@pytest.mark.parametrize("write", [write_hands, write_channels])
+@pytest.mark.parametrize(("write", "options"), [(write_hands, []), (write_channels, CHANNELS)])
 def test_the_page_is_one_whole_file_with_a_drawing_of_each_class(
-    write: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    write: Callable[[Path], Path], options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = page_of(write(tmp_path), tmp_path / "new" / "page.html")  # type: ignore[operator]
+    page = page_of(write(tmp_path), tmp_path / "new" / "page.html", *options)
     drawings = [attributes for tag, attributes in page.tags if tag == "svg" and attributes["class"] == "clip"]
     assert len(drawings) == 3
     assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in drawings)
