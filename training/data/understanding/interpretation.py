@@ -13,7 +13,18 @@ from ..layouts.mediapipe import POINTS, channels, compose, names_of, points, tit
 from ..layouts.named import named_layout
 from ..readers.raw import RawClips
 from ..specs import Reading
-from .candidates import FORMS, UNKNOWN, Candidate, LeftOut, Part, chosen_by, known, known_points, unknown_points
+from .candidates import (
+    FORMS,
+    UNKNOWN,
+    Candidate,
+    LeftOut,
+    Part,
+    chosen_by,
+    is_time,
+    known,
+    known_points,
+    unknown_points,
+)
 from .column_names import NamedColumns, points_by_names
 from .columns import Columns
 from .evidence import fitting
@@ -73,7 +84,7 @@ def interpret(raw: RawClips, values: np.ndarray, columns: Columns, reading: Read
         if len(fit) == 1:
             warnings = (f"the numbers do not look like {fit[0]}, as which they are read: {_why_not(fit[0], columns)}",)
     if len(fit) != 1 or (size in _ALSO_OTHERS and len(shape) == 1 and not is_said and named is None):
-        raise UserError(_question(raw.name, shape, fit or candidates, named, reading))
+        raise UserError(_question(raw.name, shape, fit or candidates, columns, names, reading))
     return _interpretation(fit[0], shape, columns, names, named, warnings)
 
 
@@ -201,26 +212,39 @@ def _why_not(candidate: Candidate, columns: Columns) -> str:
 
 
 def _question(
-    name: str, shape: Sequence[int], candidates: Sequence[Candidate], named: NamedColumns | None, reading: Reading
+    name: str,
+    shape: Sequence[int],
+    candidates: Sequence[Candidate],
+    columns: Columns,
+    names: Sequence[str] | None,
+    reading: Reading,
 ) -> str:
     """Return the error that says what the numbers could be, and the options for each."""
     size = int(np.prod(shape))
     answers = {one.options: f"{one} ({one.options})" for one in candidates if not one.left_out or _only_angles(one)}
     if size in _ALSO_OTHERS and len(shape) == 1:
         answers["other"] = f"{_ALSO_OTHERS[size]} (--landmarks points --coords xyz)"
+    # A number that is the label or the time is left out.
+    in_points = size - bool(columns.labels.any()) - bool(names and is_time(names[0]))
     ways = [
-        f"{size // len(form)} (--coords {form})"
+        f"{in_points // len(form)} (--coords {form})"
         for form in FORMS
-        if (len(shape) == 1 and size % len(form) == 0) or (len(shape) == 2 and shape[1] == len(form))
+        if (len(shape) == 1 and in_points % len(form) == 0) or (len(shape) == 2 and shape[1] == len(form))
     ]
     if ways and reading.landmarks != "points":
         answers["points"] = f"points of another kind: --landmarks points with {' or '.join(ways)}"
     answers["channels"] = "numbers without geometry, such as angles or sensors (--landmarks channels)"
+    remarks = [f"number {place + 1} looks like the label" for place in np.flatnonzero(columns.labels)[:1].tolist()]
+    remarks += [f"the first is the column {names[0]!r}"] if names and is_time(names[0]) else []
     said = [f"--landmarks {reading.landmarks}"] if reading.landmarks != "auto" else []
     said += [f"--coords {reading.coords}"] if reading.coords != "auto" else []
     is_none = bool(said) and not chosen_by(reading, candidates)
-    what = f"are not {' '.join(said)}" if is_none else "may be several things" if answers else "are not known"
-    return f"{name}: {_size(shape)} a frame {what}; say which: " + "; ".join(answers.values())
+    if is_none:
+        what = f"are not what {' '.join(said)} says"
+    else:
+        what = "may be several things" if candidates else "are of no known kind"
+    remark = f" ({'; '.join(remarks)})" if remarks else ""
+    return f"{name}: {_size(shape)} a frame {what}{remark}; say which: {'; '.join(answers.values())}"
 
 
 def _only_angles(candidate: Candidate) -> bool:

@@ -15,6 +15,7 @@ from ..specs import Reading
 from ..text import natural_key
 from .columns import Columns, blocks, look_at
 from .decode import decode
+from .doubts import find_doubts
 from .interpretation import interpret
 
 
@@ -61,7 +62,7 @@ def understand(raw: RawClips, reading: Reading) -> LandmarkData:
         faults.add(f"{raw.where(index)}: holds an infinite number; a missing one is written as NaN")
     faults.check()
     read_as = interpret(raw, values, columns, reading)
-    return LandmarkData(
+    data = LandmarkData(
         name=raw.name,
         source=tuple(raw.files),
         source_format=raw.source_format,
@@ -76,6 +77,7 @@ def understand(raw: RawClips, reading: Reading) -> LandmarkData:
         warnings=(*raw.warnings, *read_as.warnings),
         where=raw.where,
     )
+    return replace(data, warnings=(*data.warnings, *find_doubts(data, read_as, columns, raw.number_names)))
 
 
 def _infinite(values: np.ndarray, columns: Columns, offsets: np.ndarray) -> list[int]:
