@@ -9,7 +9,18 @@ import time
 
 from benchmarks.measure import Ratio, console, ratio_table, read_ratios, result_path
 
-BENCHMARKS = ("overhead", "throughput", "ddp", "micro_batch", "memory", "scaling", "checkpoint", "startup", "gpu")
+BENCHMARKS = (
+    "overhead",
+    "throughput",
+    "ddp",
+    "micro_batch",
+    "memory",
+    "scaling",
+    "checkpoint",
+    "startup",
+    "reading",
+    "gpu",
+)
 _TAIL_CHARACTERS = 2000
 
 

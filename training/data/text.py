@@ -6,7 +6,7 @@ import codecs
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from encodings import aliases
 from pathlib import Path
@@ -219,12 +219,16 @@ def plain_label(value: object) -> str:
     return text[:-2] if re.fullmatch(r"-?[0-9]+\.0", text) else text
 
 
-def split_name(text: str, where: str) -> str:
-    """Return train, validation, test or an empty string for a split's name as data sets spell it."""
+def split_name(text: str, where: str | Callable[[], str]) -> str:
+    """Return train, validation, test or an empty string for a split's name as data sets spell it.
+
+    `where` is its place for the error, or a function of it where a place is costly to know.
+    """
     try:
         return _SPLIT_NAMES[text.strip().lower()]
     except KeyError:
-        raise UserError(f"{where}: {text!r} is not a split; name it train, validation or test") from None
+        place = where if isinstance(where, str) else where()
+        raise UserError(f"{place}: {text!r} is not a split; name it train, validation or test") from None
 
 
 def split_of_file(path: Path) -> str:

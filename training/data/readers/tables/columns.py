@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ....common.errors import UserError, flag_of, nearest
@@ -169,7 +170,7 @@ def split_names(texts: Sequence[str], where: Callable[[int], str], faults: Fault
     for index, text in enumerate(texts):
         if text not in names:
             try:
-                names[text] = split_name(text, where(index))
+                names[text] = split_name(text, partial(where, index))
             except UserError as error:
                 faults.add(str(error))
                 names[text] = ""
