@@ -21,7 +21,8 @@ _MOST_JOINTS = 80
 """With more landmarks their bones alone are drawn."""
 _FADES = 6
 """Steps in which a track gets darker."""
-_SIDES = ("m", "l", "r")
+_SIDES = ("l", "r", "m")
+_LEG = re.compile("knee|ankle|heel|foot|toe")
 _SIDE_COLOURS = {"m": "no side", "l": "left", "r": "right"}
 
 
@@ -44,6 +45,7 @@ class ClipDrawer:
         width of what a clip shows by its height.
         """
         self._layout = layout
+        self._hidden = hidden_landmarks(layout)
         self._ranges = ranges
         stretch = min(1.3, max(0.75, aspect**0.5))
         self._width, self._height = round(_CELL * stretch), round(_CELL / stretch)
@@ -62,6 +64,7 @@ class ClipDrawer:
             width, height, body = self._channels(clip[..., 0])
         else:
             points = clip[..., :2] if clip.shape[2] >= 2 else np.concatenate([clip, np.zeros_like(clip)], axis=2)
+            points = np.where(self._hidden[:, None], np.nan, points)
             seen = np.flatnonzero(~np.isnan(points[..., 0]).all(axis=1))
             if not len(seen):
                 width, height, body = (
@@ -92,16 +95,16 @@ class ClipDrawer:
         present = frame[:, 0] >= 0
         dots = self._dots_of(present)
         for side in self.sides:
-            mine = self._of_side[side]
+            mine, colour = self._of_side[side], side if len(self.sides) > 1 else "t0"
             lines = "".join(
                 f"M{frame[one, 0]} {frame[one, 1]}L{frame[other, 0]} {frame[other, 1]}"
                 for one, other in self._layout.bones
                 if present[one] and present[other] and _bone_side(self._of_side, one, other) == side
             )
             if lines:
-                yield f'<path class="{side}" stroke-width="1.6" d="{lines}"/>'
+                yield f'<path class="{colour}" stroke-width="1.6" d="{lines}"/>'
             if spots := "".join(f"M{x} {y}h0" for x, y in frame[dots & mine]):
-                yield f'<path class="{side}" stroke-width="{2.6 if self._layout.bones else 3.4}" d="{spots}"/>'
+                yield f'<path class="{colour}" stroke-width="{2.6 if self._layout.bones else 3.4}" d="{spots}"/>'
 
     def _dots_of(self, present: np.ndarray) -> np.ndarray:
         """Return which landmarks are drawn as dots: all of a small layout, else those without a bone."""
@@ -147,6 +150,12 @@ class ClipDrawer:
         if rest:
             body.append(f'<text x="0" y="{shown * row + 11}">and {rest} more channels</text>')
         return width, shown * row + (_FOOT if rest else 1), "".join(body)
+
+
+def hidden_landmarks(layout: LandmarkLayout) -> np.ndarray:
+    """Return which landmarks are not drawn, [landmarks]: the legs, which say nothing where there are hands."""
+    has_hands = any("hand" in name.split(".")[0] for name in layout.names if "." in name)
+    return np.array([has_hands and bool(_LEG.search(name)) for name in layout.names] or [False] * layout.num_landmarks)
 
 
 def side_name(side: str) -> str:

@@ -12,7 +12,7 @@ from ...data.landmarks import LandmarkData
 from ..findings import Findings, Inspection
 from ..texts import count, describe_split, frames_text, many_pairs, percent, short_place, worst_missing
 from .charts import bar_table, histogram, table
-from .clips import ClipDrawer, side_name
+from .clips import ClipDrawer, hidden_landmarks, side_name
 from .style import CSS
 
 _MOST_CARDS = 400
@@ -98,7 +98,7 @@ def _clips(findings: Findings, source: str) -> Iterator[str]:
         most_frames=max(1, min(_MOST_FRAMES, frames)),
         longest=int(np.diff(data.offsets).max()),
         ranges=_ranges(data),
-        aspect=_aspect([data.clip(chosen[label]) for label in labels]),
+        aspect=_aspect([data.clip(chosen[label])[:, ~hidden_landmarks(data.layout)] for label in labels]),
     )
     yield f"<h2>One clip of each class</h2>{_explain(drawer, data)}"
     if len(chosen) > len(labels):
@@ -120,11 +120,12 @@ def _explain(drawer: ClipDrawer, data: LandmarkData) -> str:
         what = "The way of each point, darker with time; the dot is where it ends."
     elif drawer.is_wide:
         what = "Frames from left to right, with the number of each below it."
+        what += " Legs are not drawn." if hidden_landmarks(data.layout).any() else ""
     else:
         what = "Each drawing is a frame."
     sides = [side for side in drawer.sides if side != "m"]
     keys = "".join(f'<span class="key"><i class="{side}"></i>{side_name(side)}</span>' for side in drawer.sides)
-    return f'<p class="soft">{what} {keys if sides else ""}</p>'
+    return f'<p class="soft">{what}</p>{f"<p class=soft>{keys}</p>" if sides else ""}'
 
 
 def typical_clips(data: LandmarkData) -> dict[int, int]:

@@ -26,7 +26,8 @@ header p { margin: 0; }
 .eyebrow { color: var(--soft); font-size: .85rem; letter-spacing: .02em; }
 h1 { font-size: 1.9rem; line-height: 1.2; font-weight: 640; margin: .3rem 0 .8rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; font-weight: 620; margin: 3rem 0 .3rem; }
-h2 + p { margin-top: 0; }
+h2 + p { margin-top: 0; margin-bottom: .3rem; }
+p + .soft { margin-top: 0; }
 .lead { font-size: 1.1rem; max-width: 52rem; overflow-wrap: anywhere; }
 .soft { color: var(--soft); font-size: .9rem; }
 .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
