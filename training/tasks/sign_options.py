@@ -92,7 +92,10 @@ class SignOptions:
         Reading.coords, DATA, "what the numbers of a point are; v: visibility, c: confidence, auto: as their values say"
     )
     layout: str | None = option(
-        Reading.layout, DATA, "YAML file of a skeleton: its landmarks' names, sides, center, scale and bones"
+        Reading.layout,
+        DATA,
+        "YAML file of a skeleton: its landmarks' names, sides, center, scale and bones; "
+        "islr: the 543 points in the order of Google's set",
     )
     keep_landmarks: str | None = option(
         Reading.keep, DATA, "landmarks or parts to keep, by name, with commas between them; all unless given"

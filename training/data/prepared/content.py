@@ -135,8 +135,10 @@ def data_key(spec: DataSpec, seed: int, digests: FileDigests | None) -> str:
     """
     if digests is not None:
         _check_clips(Path(spec.source).expanduser(), spec.reading)
+    layout = None if spec.reading.layout is None else Path(spec.reading.layout).expanduser()
     facts = {
         **asdict(spec),
+        "layout_file": sha256_of(layout) if layout is not None and layout.is_file() else None,
         "source": None
         if digests is None
         else _digest_of_source(Path(spec.source).expanduser(), spec.reading.format, digests),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
 from ...common.errors import UserError
 from ..landmarks import LandmarkLayout
+from ..layouts.layout_file import read_layout
 from ..layouts.mediapipe import POINTS, channels, compose, names_of, points, title_of
 from ..layouts.named import named_layout
+from ..layouts.subset import chosen_landmarks, subset, tokens_of
 from ..readers.raw import RawClips
-from ..specs import Reading
+from ..specs import CoordsKind, Reading
 from .candidates import (
     FORMS,
     UNKNOWN,
@@ -65,27 +69,89 @@ def as_they_are(layout: LandmarkLayout) -> Interpretation:
 
 
 def interpret(raw: RawClips, values: np.ndarray, columns: Columns, reading: Reading) -> Interpretation:
-    """Return what the numbers of a source are, `values` [frames, numbers]. Raises `UserError` where that is not certain."""
+    """Return what the numbers of a source are, `values` [frames, numbers], and where the landmarks to keep stand.
+
+    Raises `UserError` where it is not certain, and for landmarks to keep that are not there.
+    """
+    read_as = _interpret(raw, values, columns, reading)
+    if reading.keep is None:
+        return read_as
+    chosen = chosen_landmarks(read_as.layout, reading.keep)
+    layout = subset(read_as.layout, chosen.tolist())
+    return replace(
+        read_as,
+        layout=layout,
+        places=read_as.places[chosen],
+        flags=read_as.flags[chosen],
+        part_of=read_as.part_of[chosen],
+        notes=(*read_as.notes, f"kept {len(chosen)} of {len(read_as.places)} landmarks: {layout.title}"),
+    )
+
+
+def _interpret(raw: RawClips, values: np.ndarray, columns: Columns, reading: Reading) -> Interpretation:
     size = values.shape[1]
     names = raw.number_names if raw.number_names is not None and len(raw.number_names) == size else None
     if reading.landmarks == "channels":
         return as_they_are(channels(size, names or ()))
-    if raw.layout is not None and (reading.landmarks, reading.coords) == ("auto", "auto"):
+    if raw.layout is not None and (reading.landmarks, reading.coords, reading.layout) == ("auto", "auto", None):
         return as_they_are(raw.layout)
+    own = None if reading.layout in (None, "islr") else read_layout(reading.layout)
+    if own is not None and reading.coords == "auto" and own.form is not None:
+        reading = replace(reading, coords=cast(CoordsKind, own.form))
     named = points_by_names(names) if names is not None else None
     shape = raw.values.shape[1:] if raw.layout is None else (size,)
-    candidates = _candidates(shape, raw.parts, names, named, reading)
+    if own is not None:
+        candidates = _own_candidates(own.layout, shape, names, reading)
+    else:
+        candidates = _candidates(shape, raw.parts, names, named, reading)
     admitted = chosen_by(reading, candidates)
     fit = fitting(admitted, columns, values)
     warnings: tuple[str, ...] = ()
-    is_said = reading.landmarks != "auto" or reading.coords != "auto"
+    is_said = reading.landmarks != "auto" or reading.coords != "auto" or own is not None
     if not fit and is_said:
         fit = [one for one in admitted if not one.left_out]
         if len(fit) == 1:
             warnings = (f"the numbers do not look like {fit[0]}, as which they are read: {_why_not(fit[0], columns)}",)
     if len(fit) != 1 or (size in _ALSO_OTHERS and len(shape) == 1 and not is_said and named is None):
         raise UserError(_question(raw.name, shape, fit or candidates, columns, names, reading))
-    return _interpretation(fit[0], shape, columns, names, named, warnings)
+    keeps_face = any(token.split(".")[0] == "face" for token in tokens_of(reading.keep or ""))
+    read_as = _interpretation(fit[0], shape, columns, names, named, keeps_face)
+    if own is not None:
+        read_as = _with_layout(read_as, replace(own.layout, num_coords=read_as.layout.num_coords))
+    return replace(read_as, warnings=warnings)
+
+
+def _own_candidates(
+    layout: LandmarkLayout, shape: Sequence[int], names: Sequence[str] | None, reading: Reading
+) -> list[Candidate]:
+    """Return how the numbers of a frame can be the landmarks of a file."""
+    forms = [form for form in FORMS if len(shape) == 1 or len(form) == shape[1]]
+    found = [
+        one
+        for one in unknown_points(int(np.prod(shape)), forms, names)
+        if len(one.parts[0].columns) == layout.num_landmarks
+    ]
+    if not chosen_by(reading, found):
+        said = "" if reading.coords == "auto" else f" of {reading.coords}"
+        raise UserError(
+            f"--layout {reading.layout}: names {layout.num_landmarks} landmarks{said}, but a frame has {_size(shape)}; "
+            "correct names or coords in it",
+            option="layout",
+        )
+    return found
+
+
+def _with_layout(read_as: Interpretation, layout: LandmarkLayout) -> Interpretation:
+    """Return the interpretation of points with a layout that names them; each of its parts may be missing alone."""
+    edges = sorted({0, layout.num_landmarks, *(edge for first, stop, _ in layout.parts for edge in (first, stop))})
+    ranges = list(itertools.pairwise(edges))
+    coords = read_as.parts[0]
+    return replace(
+        read_as,
+        layout=layout,
+        parts=tuple(coords[first:stop] for first, stop in ranges),
+        part_of=np.repeat(np.arange(len(ranges)), np.diff(edges)),
+    )
 
 
 def _candidates(
@@ -136,7 +202,7 @@ def _interpretation(
     columns: Columns,
     names: Sequence[str] | None,
     named: NamedColumns | None,
-    warnings: tuple[str, ...],
+    keeps_face: bool,
 ) -> Interpretation:
     places: dict[str, tuple[np.ndarray, int, int]] = {}
     num_coords = 2 if len(candidate.parts) > 1 else candidate.parts[0].coords.shape[1]
@@ -153,7 +219,7 @@ def _interpretation(
             layout = named_layout(named.points, num_coords)
         chosen = list(places.values())
     else:
-        layout = compose(kept_parts(candidate), num_coords)
+        layout = compose(kept_parts(candidate, keeps_face), num_coords)
         chosen = [places[name] for name in layout.names]
     return Interpretation(
         layout=layout,
@@ -161,19 +227,19 @@ def _interpretation(
         flags=np.array([flag for _, flag, _ in chosen]),
         parts=tuple(part.coords for part in candidate.parts),
         part_of=np.array([number for _, _, number in chosen]),
-        notes=_notes(candidate, shape, columns, names),
-        warnings=warnings,
+        notes=_notes(candidate, shape, columns, names, keeps_face),
     )
 
 
-def kept_parts(candidate: Candidate) -> list[str]:
-    """Return the parts that are kept: of a face beside other parts the lips."""
+def kept_parts(candidate: Candidate, keeps_face: bool) -> list[str]:
+    """Return the parts that are kept: of a face beside other parts the lips, unless all of it is asked for."""
     parts = [part.name for part in candidate.parts]
-    return ["lips" if part.startswith("face") and len(parts) > 1 else part for part in parts]
+    is_cut = len(parts) > 1 and not keeps_face
+    return ["lips" if part.startswith("face") and is_cut else part for part in parts]
 
 
 def _notes(
-    candidate: Candidate, shape: Sequence[int], columns: Columns, names: Sequence[str] | None
+    candidate: Candidate, shape: Sequence[int], columns: Columns, names: Sequence[str] | None, keeps_face: bool
 ) -> tuple[str, ...]:
     """Return what the numbers are, if something of them is left out, and what."""
     gone = []
@@ -191,7 +257,7 @@ def _notes(
     gone += [text for text in candidate.others if "other number" not in text]
     if len(candidate.parts) > 1 and any(part.coords.shape[1] > 2 for part in candidate.parts):
         gone.append("depth (the parts have different origins)")
-    if "lips" in kept_parts(candidate) and "lips" not in [part.name for part in candidate.parts]:
+    if "lips" in kept_parts(candidate, keeps_face) and "lips" not in [part.name for part in candidate.parts]:
         gone.append(f"all of the face but {len(POINTS['lips'])} points of the lips")
     notes = [f"{_size(shape)} a frame are {candidate}; left out: {'; '.join(gone)}"] if gone else []
     third = np.concatenate([part.columns[:, 2:3] for part in candidate.parts])
