@@ -149,6 +149,12 @@ class SignOptions:
     @property
     def data_spec(self) -> DataSpec:
         """The data that these options name."""
+        if self.folds is not None and self.folds < 2:
+            raise UserError(
+                f"--folds {self.folds}: it must be at least 2: one fold is the test, the others train", option="folds"
+            )
+        if self.min_clips < 1:
+            raise UserError(f"--min-clips {self.min_clips}: it must be at least 1", option="min_clips")
         if self.fold is not None and not 1 <= self.fold <= (self.folds or 0):
             expected = f"one of 1 to {self.folds}" if self.folds else "given with --folds, as in --folds 5 --fold 2"
             raise UserError(f"--fold {self.fold}: it must be {expected}", option="fold")

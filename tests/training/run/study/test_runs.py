@@ -46,10 +46,10 @@ def test_values_whose_names_would_be_one_folder_have_different_folders() -> None
         ({"fold": 2}, "--fold 2: it must be given with --folds, as in --folds 5 --fold 2"),
         ({"fold": 6, "folds": 5}, "--fold 6: it must be one of 1 to 5"),
         ({"folds": 3, "leave_out": "signer"}, "give one of them"),
-        ({"folds": 1}, "folds must be at least 2"),
+        ({"folds": 1}, "--folds 1: it must be at least 2"),
         ({"held_out": "ann"}, "--leave-out"),
         ({"seeds": 0}, "--seeds: must be at least 1"),
-        ({"min_clips": 0}, "min_clips"),
+        ({"min_clips": 0}, "--min-clips 0: it must be at least 1"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
