@@ -192,7 +192,9 @@ def entries(folder: Path) -> tuple[list[str], list[str]]:
 
 def folders_in(folder: Path) -> list[Path]:
     """Return the folders in a folder in natural order, without strays."""
-    return [folder / name for name in entries(folder)[0]]
+    with os.scandir(folder) as found:
+        names = [entry.name for entry in found if not is_stray(entry.name) and entry.is_dir()]
+    return [folder / name for name in sorted(names, key=natural_key)]
 
 
 def find_column(header: Sequence[str], names: Sequence[str]) -> int | None:

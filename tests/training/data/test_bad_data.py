@@ -196,7 +196,8 @@ def test_a_split_of_an_unknown_name_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["d.parquet", "d.json", "d.arrow"])
 def test_a_file_that_datasets_cannot_load_says_so(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"{not data")
-    assert_says(error_of(tmp_path / name), tmp_path / name, "cannot be loaded as a data set")
+    what = "is not complete JSON" if name == "d.json" else "cannot be loaded as a data set"
+    assert_says(error_of(tmp_path / name), tmp_path / name, what)
 
 
 def test_a_bad_islr_clip_is_named(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from .keypoints import aihub, islr, mediapipe_json, openpose, pose_files
 from .raw import RawClips
 from .tables import frame_table, hub, landmark_csv, libras, manifest, spoter, uea_ts
 from .tables.csv_rows import first_rows
-from .unknown import check_source, nearest_path, not_known
+from .unknown import check_source, may_hold_clips, nearest_path, not_known
 
 
 class Reader(Protocol):
@@ -108,7 +108,7 @@ def _reader_of(path: Path) -> Reader | None:
         return manifest
     if len(found) > 1:
         raise UserError(_of_several_formats(path, found))
-    return found[0] if found else hub if hub.detect(path) else None
+    return found[0] if found else hub if hub.detect(path) and may_hold_clips(path) else None
 
 
 def _reads_table(reader: Reader, path: Path) -> bool:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from ...common.errors import UserError, nearest
-from ..text import LABEL_COLUMNS, find_column
+from ..text import LABEL_COLUMNS, LANDMARK_COLUMNS, files_with, find_column
 from .numpy_files import describe_arrays
 from .raw import cut
 from .refusals import CONVERTED, IMAGES, PICKLES, VIDEOS, placeholder, refusal
 from .tables.csv_rows import header_of
 from .walk import Contents, contents_of, first_files
 
+_FIRST_BYTES = 1 << 16
+_HUB_KEYS = (*LANDMARK_COLUMNS, "_data_files", "splits")
+"""Keys of a data set's rows, and of what `save_to_disk` writes."""
 _MOST_KINDS = 5
 _MOST_TABLES = 2
 _MOST_COLUMNS = 6
@@ -50,6 +54,16 @@ def check_source(path: Path) -> None:
             looked_at.add(suffix)
             if (message := placeholder(file)) is not None:
                 raise UserError(f"{file}: {message}")
+
+
+def may_hold_clips(path: Path) -> bool:
+    """Return whether the first JSON file of a path has a key for landmarks, as the rows of a data set do, or it has none."""
+    files = files_with(path, ".json", ".jsonl") if path.is_dir() else [path]
+    if not files or files[0].suffix.lower() not in (".json", ".jsonl"):
+        return True
+    with files[0].open("rb") as opened:
+        start = opened.read(_FIRST_BYTES)
+    return any(re.search(rb'"%s"\s*:' % name.encode(), start, re.IGNORECASE) for name in _HUB_KEYS)
 
 
 def nearest_path(path: Path) -> str:
@@ -144,6 +158,7 @@ def _keys(file: Path) -> str:
         content = json.loads(file.read_bytes())
     except (ValueError, OSError, RecursionError):
         return f"; {file.name} is not complete JSON"
-    if isinstance(content, dict):
-        return f"; {file.name} has the keys {', '.join(cut(key) for key in list(content)[:_MOST_COLUMNS])}"
+    entry = content[0] if isinstance(content, list) and content else content
+    if isinstance(entry, dict):
+        return f"; {file.name} has the keys {', '.join(cut(key) for key in list(entry)[:_MOST_COLUMNS])}"
     return f"; {file.name} holds a {type(content).__name__}"

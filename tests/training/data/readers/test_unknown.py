@@ -27,6 +27,15 @@ def arrays(folder: Path) -> None:
         np.save(folder / f"{name}.npy", np.ones((2, 3, 4, 5, 6), dtype=bool))
 
 
+def list_of_videos(folder: Path) -> None:
+    touch(folder, *(f"{number}.mp4" for number in range(4)))
+    (folder / "WLASL_v0.3.json").write_text('[{"gloss": "book", "instances": [{"video_id": "1"}]}]')
+
+
+def other_json(folder: Path) -> None:
+    (folder / "hands.json").write_text('{"hello": [[0.1, 0.2]], "thanks": [[0.3, 0.4]]}')
+
+
 def tutorial(folder: Path) -> None:
     import pickle
 
@@ -49,6 +58,8 @@ FOLDERS: dict[str, Callable[[Path], object]] = {
     "table_of_videos": table_of_videos,
     "code": lambda folder: touch(folder, "train.py", "README.md", "model/a.ipynb"),
     "arrays": arrays,
+    "list_of_videos": list_of_videos,
+    "other_json": other_json,
     "other_text": lambda folder: (folder / "WLASL_v0.3.txt").write_text("[]"),
 }
 
