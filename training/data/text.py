@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from encodings import aliases
+from functools import lru_cache
 from pathlib import Path
 
 from ..common.errors import UserError, nearest
@@ -60,7 +61,7 @@ _STRAYS = frozenset(
 
 def nfc(text: str) -> str:
     """Return a text in the Unicode form NFC, in which equal names are equal: macOS writes the names of files in NFD."""
-    return unicodedata.normalize("NFC", text)
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def encoding_of(path: Path, encoding: str | None = None) -> str:
@@ -197,9 +198,15 @@ def folders_in(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names, key=natural_key)]
 
 
+@lru_cache(maxsize=1 << 14)
+def _plain(cell: str) -> str:
+    """Return the name of a column without what does not matter in it."""
+    return re.sub(r"[\s_-]", "", nfc(cell)).lower()
+
+
 def find_column(header: Sequence[str], names: Sequence[str]) -> int | None:
     """Return the index of the first of `names` in a header, or `None`; case, spaces, `_` and `-` do not matter."""
-    plain = [re.sub(r"[\s_-]", "", nfc(cell)).lower() for cell in header]
+    plain = [_plain(cell) for cell in header]
     return next((plain.index(name) for name in names if name in plain), None)
 
 

@@ -104,23 +104,6 @@ def test_a_headless_csv_takes_its_class_names_from_the_label_file_beside_it(tmp_
     assert data.layout == layouts.one_hand(2)
 
 
-def test_a_label_file_belongs_to_the_data_whose_full_name_it_begins_with(tmp_path: Path) -> None:
-    for stem, name in (("point", "P"), ("point_history", "H")):
-        (tmp_path / f"{stem}.csv").write_text("0,1,2,3,4\n")
-        (tmp_path / f"{stem}_classifier_label.csv").write_text(name)
-    assert read_landmarks(str(tmp_path / "point.csv"), POINTS_XY).class_names == ("P",)
-    assert read_landmarks(str(tmp_path / "point_history.csv"), POINTS_XY).class_names == ("H",)
-
-
-def test_a_row_of_a_point_history_is_the_track_of_one_point(tmp_path: Path) -> None:
-    rows = [[label, 0, 0, *range(1, 31)] for label in (0, 1)]
-    (tmp_path / "point_history.csv").write_text("\n".join(",".join(map(str, row)) for row in rows))
-    data = read_landmarks(str(tmp_path / "point_history.csv"))
-    assert data.layout == layouts.points(1, 2)
-    # The first point of a track is its origin, not a missing one.
-    assert clips_of(data)[0][:3, 0].tolist() == [[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]]
-
-
 def test_a_header_names_the_label_signer_and_split_columns(tmp_path: Path) -> None:
     names = ",".join(f"p{number}" for number in range(4))
     (tmp_path / "d.csv").write_text(f",{names},Signer,Label,split\n0,1,2,3,?,ann,yes,train\n1,1,2,3,4,bob,no,val\n")

@@ -30,7 +30,7 @@ _MOST_SHAPES = 3
 _MOST_HEADERS = 2000
 """Files of a folder whose headers are read to describe it."""
 
-_BROKEN = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)
+_BROKEN = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, IndexError)
 """What reading a file that is cut short, encrypted or no NumPy file raises."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 from ....common.errors import UserError, flag_of, nearest
 from ...specs import Reading
@@ -67,7 +68,11 @@ def columns_of(header: Sequence[str], reading: Reading, path: Path) -> Columns:
     group = reading.group
     if group is not None and group != "signer" and group not in groups:
         index = column_named(header, group)
-        if index >= 0 and index != signer:
+        if index >= 0 and index == label:
+            raise UserError(
+                f"{path}: --group {group} is the class, which each split needs; name another", option="group"
+            )
+        if index >= 0:
             groups[group] = index
         elif index < 0 and group not in KNOWN_GROUPS:
             raise unknown_column(header, group, "group", path)
@@ -112,7 +117,7 @@ def list_of(header: Sequence[str]) -> str:
     count = len(shown)
     if count > _MOST_SHOWN:
         shown = [*shown[: _MOST_SHOWN - 4], "...", *shown[-3:]]
-    return f"{count} columns: {', '.join(shown)}"
+    return f"{count} {'column' if count == 1 else 'columns'}: {', '.join(shown)}"
 
 
 def _chosen(
@@ -155,7 +160,7 @@ def one_label_column(
         return labels[0]
     pairs = set(zip(*(texts[index] for index in labels), strict=True))
     if any(len({pair[place] for pair in pairs}) < len(pairs) for place in range(len(labels))):
-        shown = " or ".join(f"--label {header[index]}" for index in labels)
+        shown = " or ".join(f"--label {quote(header[index])}" for index in labels)
         raise UserError(f"{path}: several columns may be the class, and they differ: add {shown}", option="label")
     named = [index for index in labels if not all(is_number(cell) for cell in texts[index])]
     chosen = (named or labels)[0]

@@ -120,12 +120,15 @@ def is_number(text: str) -> bool:
 
 def to_float(text: str) -> float:
     """Return a cell's number, NaN for a missing one. Raises `ValueError`."""
-    plain = text.strip().lower()
-    if plain in MISSING:
-        return float("nan")
-    if "_" in plain:
+    try:
+        number = float(text)
+    except ValueError:
+        if text.strip().lower() in MISSING:
+            return float("nan")
+        raise
+    if "_" in text:  # a number to Python only
         raise ValueError
-    return float(plain)
+    return number
 
 
 def by_split(files: Sequence[Path], folder: Path, kind: str) -> dict[str, Path]:

@@ -1,6 +1,6 @@
 """Reads a table of frames (video, frame, left-x, left-y, ...) and tables of segments (video, start, end, label).
 
-Such tables are those of Boston-104 hands, github.com/dreuw/asl-boston104-hands, as `hands_condensed.csv` and `train_words.csv`.
+Such tables are those of Boston-104 hands, github.com/udacity/AIND-Recognizer, as `hands_condensed.csv` and `train_words.csv`.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class _Segment:
     last: int
     label: str
     signer: str
+    group: str
+    """Of the column that `--group` names."""
     split: str
     where: str
 
@@ -87,16 +89,19 @@ def read(path: Path, reading: Reading) -> RawClips:
     names, videos = _read_frames(frames_file, reading)
     clips = [_clip(videos, segment, frames_file, faults) for segment in segments]
     faults.check()
+    groups = {
+        "signer": [segment.signer for segment in segments],
+        "recording": [segment.video for segment in segments],
+    }
+    if reading.group is not None and reading.group not in groups:
+        groups[reading.group] = [segment.group for segment in segments]
     return raw_clips(
         name=folder.resolve().name,
         source_format=NAME,
         layout=_layout(names, clips[0].shape[2]),
         clips=clips,
         labels=[segment.label for segment in segments],
-        groups={
-            "signer": [segment.signer for segment in segments],
-            "recording": [segment.video for segment in segments],
-        },
+        groups=groups,
         splits=[segment.split for segment in segments],
         files=(frames_file.name, *(table.path.name for table in tables)),
         where=lambda index: segments[index].where,
@@ -122,17 +127,19 @@ def _files(folder: Path, kind: Callable[[Sequence[str]], bool]) -> list[Path]:
 
 def _read_segments(table: Table, file_split: str, reading: Reading, faults: Faults) -> list[_Segment]:
     columns = columns_of(table.header, reading, table.path)
+    group_at = columns.groups.get(reading.group or "", -1)
     rows = zip(
         table.column(_VIDEO),
         table.column(_START),
         table.column(_END),
         table.cells_of(columns.label),
         table.cells_of(columns.signer) if columns.signer >= 0 else [""] * len(table.cells),
+        table.cells_of(group_at) if group_at >= 0 else [""] * len(table.cells),
         table.column(SPLIT_COLUMNS, default=file_split),
         strict=True,
     )
     segments = []
-    for row, (video, first, last, label, signer, split) in enumerate(rows):
+    for row, (video, first, last, label, signer, group, split) in enumerate(rows):
         where = table.where(row)
         try:
             split = split_name(split, where)
@@ -150,6 +157,7 @@ def _read_segments(table: Table, file_split: str, reading: Reading, faults: Faul
                     last=int(last),
                     label=label,
                     signer=signer,
+                    group=group,
                     split=split,
                     where=where,
                 )

@@ -192,8 +192,8 @@ def _once(rows: list[_Row], faults: Faults, notes: list[str]) -> list[_Row]:
             continue
         if (earlier.label, earlier.split) != (row.label, row.split):
             faults.add(
-                f"{row.where}: {row.file.name} is {cut(row.label)} {row.split} here and {cut(earlier.label)} "
-                f"{earlier.split} at {earlier.where.rpartition(', ')[2]}; keep one of the rows"
+                f"{row.where}: {row.file.name} is {_of(row)} here and {_of(earlier)} at "
+                f"{earlier.where.rpartition(', ')[2]}; keep one of the rows"
             )
         twice.append(row)
     if twice:
@@ -202,6 +202,10 @@ def _once(rows: list[_Row], faults: Faults, notes: list[str]) -> list[_Row]:
             f"{len(twice):,} {stand} twice and {'is' if len(twice) == 1 else 'are'} read once, as {twice[0].where}"
         )
     return list(first.values())
+
+
+def _of(row: _Row) -> str:
+    return cut(row.label) + (f" in {row.split}" if row.split else "")
 
 
 def _numbers_of(

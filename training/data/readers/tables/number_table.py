@@ -20,7 +20,7 @@ from ...text import encoding_of, nfc, plain_label
 from ..raw import Faults, cut
 from .csv_rows import MISSING, delimiter_of, to_float
 
-_SAMPLE_ROWS = 50
+_SAMPLE_ROWS = 20
 _BLOCK_BYTES = 4 << 20
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?\s*")
 _NULLS = sorted({form for text in MISSING for form in (text, text.upper(), text.capitalize(), "NaN", "N/A")})

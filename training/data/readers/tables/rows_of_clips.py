@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from shlex import quote
 
 import numpy as np
 
@@ -97,21 +98,21 @@ def _frames_of_clips(
     if columns.frame < 0:
         raise UserError(
             f"{table.form.path}: several rows have the same {clip_name!r}, {rows}; if they are frames of one clip, add a "
-            f"column 'frame' that numbers them; if each is a sample of its own, add --group {clip_name}"
+            f"column 'frame' that numbers them; if each is a sample of its own, add --group {quote(clip_name)}"
         )
     if _repeats(table, [columns.label, *within, columns.frame]):
         twice, again = _first_pair(table, [columns.label, *within, columns.frame])
         raise UserError(
             f"{table.form.path}: {frame_name} has a number twice in a {clip_name!r}, as {table.where(twice)} and "
             f"{table.where(again).rpartition(', ')[2]}; number the frames of each clip, or, if each row is a sample of its "
-            f"own, add --group {clip_name}"
+            f"own, add --group {quote(clip_name)}"
         )
     if len(_ids(table, within)[1]) < len(_ids(table, [columns.label, *within])[1]) and not _repeats(
         table, [*within, columns.frame]
     ):
         raise UserError(
             f"{table.form.path}: the class changes within a {clip_name!r}; name each clip of one class in it by a column "
-            f"'clip', or, if each row is a sample of its own, add --group {clip_name}"
+            f"'clip', or, if each row is a sample of its own, add --group {quote(clip_name)}"
         )
     ids, clips = _ids(table, [columns.label, *within])
     if columns.split >= 0 and len(_ids(table, [columns.label, *within, columns.split])[1]) > len(clips):

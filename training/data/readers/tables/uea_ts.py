@@ -1,4 +1,7 @@
-"""Reads UEA and aeon time series, `.ts`: channels of equal or unequal lengths, often as a TRAIN and a TEST file."""
+"""Reads UEA and aeon time series, `.ts`: channels of equal or unequal lengths, often as a TRAIN and a TEST file.
+
+The sets are those of timeseriesclassification.com; the form is that of www.aeon-toolkit.org.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ import numpy as np
 from ....common.errors import UserError
 from ...layouts.mediapipe import channels
 from ...specs import Reading
-from ...text import files_with, only_file
-from ..raw import RawClips, raw_clips
+from ...text import files_with, nfc, only_file, read_text
+from ..raw import Faults, RawClips, raw_clips
 
 NAME = "uea_ts"
 LOOKS_FOR = "*_TRAIN.ts and *_TEST.ts, or a .ts file"
@@ -39,12 +42,15 @@ def read(path: Path, reading: Reading) -> RawClips:
     The layout is one landmark per channel with one coordinate, which is not a position in space.
     """
     files = _split_files(path) if path.is_dir() else {"": path}
-    parts = {split: _read_file(file) for split, file in files.items()}
+    faults = Faults(path)
+    parts = {split: _read_file(file, reading, faults) for split, file in files.items()}
+    faults.check()
     places = [(file, line) for split, file in files.items() for line in parts[split].lines]
     clips = [clip for part in parts.values() for clip in part.clips]
     for (file, line), clip in zip(places, clips, strict=True):
         if clip.shape[1] != clips[0].shape[1]:
-            raise UserError(f"{file}, line {line}: {clip.shape[1]} channels where {clips[0].shape[1]} are expected")
+            faults.add(f"{file}, line {line}: {clip.shape[1]} channels where {clips[0].shape[1]} are expected")
+    faults.check()
     return raw_clips(
         name=next(iter(files.values())).stem.removesuffix("_TRAIN"),
         source_format=NAME,
@@ -53,6 +59,7 @@ def read(path: Path, reading: Reading) -> RawClips:
         labels=[label for part in parts.values() for label in part.labels],
         class_names=list(dict.fromkeys(name for part in parts.values() for name in part.class_names)),
         splits=[split for split, part in parts.items() for _ in part.clips],
+        files=tuple(file.name for file in files.values()),
         where=lambda index: f"{places[index][0]}, line {places[index][1]}",
     )
 
@@ -72,30 +79,33 @@ def _split_files(folder: Path) -> dict[str, Path]:
     return {"": only_file(files, folder, ".ts data set")}
 
 
-def _read_file(file: Path) -> _Series:
+def _read_file(file: Path, reading: Reading, faults: Faults) -> _Series:
     class_names: list[str] | None = None
     clips, labels, numbers = [], [], []
-    for line, (key, text) in _lines(file):
+    for line, (key, text) in _lines(file, reading):
         if key == "classlabel":
-            class_names = text.split()[1:]
+            class_names = nfc(text).split()[1:]
         elif key in ("timestamps", "targetlabel") and text.lower().startswith("true"):
             raise UserError(f"{file}, line {line}: @{key} true is not supported; only classes over even time steps are")
         elif key == "" and not class_names:
             raise UserError(f"{file}, line {line}: data without a line '@classLabel true ...' that names the classes")
         elif key == "":
             *series, label = text.split(":")
-            clips.append(_clip(series, f"{file}, line {line}"))
-            labels.append(label.strip())
-            numbers.append(line)
-    if not clips:
+            try:
+                clips.append(_clip(series))
+                labels.append(nfc(label.strip()))
+                numbers.append(line)
+            except ValueError as error:
+                faults.add(f"{file}, line {line}: {error}")
+    if not clips and not len(faults):
         raise UserError(f"{file}: no data after a line '@data'")
     return _Series(class_names=class_names or [], clips=clips, labels=labels, lines=numbers)
 
 
-def _lines(file: Path) -> Iterator[tuple[int, tuple[str, str]]]:
+def _lines(file: Path, reading: Reading) -> Iterator[tuple[int, tuple[str, str]]]:
     """Yield (line number, (directive in lower case, its text)); a row of data has the directive ""."""
     is_data = False
-    for number, raw in enumerate(file.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
+    for number, raw in enumerate(read_text(file, reading.encoding).splitlines(), start=1):
         line = raw.strip()
         if not line or line.startswith(("#", "%")):
             continue
@@ -108,13 +118,10 @@ def _lines(file: Path) -> Iterator[tuple[int, tuple[str, str]]]:
                 yield number, (key.lower().removeprefix("@").replace("_", ""), text.strip())
 
 
-def _clip(series: list[str], where: str) -> np.ndarray:
-    """Return one row's channels as [frames, channels, 1]."""
-    try:
-        values = [np.array(channel.replace("?", "nan").split(","), dtype=np.float32) for channel in series]
-    except ValueError as error:
-        raise UserError(f"{where}: {error}") from None
+def _clip(series: list[str]) -> np.ndarray:
+    """Return one row's channels as [frames, channels, 1]. Raises `ValueError` for a cell that is no number."""
+    values = [np.array(channel.replace("?", "nan").split(","), dtype=np.float32) for channel in series]
     lengths = {len(channel) for channel in values}
     if len(lengths) != 1:
-        raise UserError(f"{where}: channels of unequal length ({', '.join(map(str, sorted(lengths)))} values)")
+        raise ValueError(f"channels of unequal length ({', '.join(map(str, sorted(lengths)))} values)")
     return np.stack(values, axis=1)[:, :, None]
