@@ -96,5 +96,5 @@ def form_of(path: Path, shapes: Mapping[str, tuple[int, ...]], depth: int, readi
 def _neither(path: Path, example: str, shape: tuple[int, ...]) -> UserError:
     return UserError(
         f"{path / example}: shape {list(shape)}; a frame is a vector or [points, coords], "
-        "a clip is [frames, numbers] or [frames, points, coords]"
+        "a clip is [frames, numbers] or [frames, points, coords]; store each clip in a file of its own"
     )

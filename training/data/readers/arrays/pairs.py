@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ....common.errors import UserError
+from ...landmarks import SPLITS as SPLITS_IN_ORDER
 from ...text import SIGNER_COLUMNS, SPLIT_COLUMNS, nfc
 from ..numpy_files import StoredArray
 from ..raw import Faults
@@ -27,6 +28,7 @@ _SPLITS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
     **dict.fromkeys(("test", "testing", "te", "tst"), "test"),
 }
+_ORDER = ("", *SPLITS_IN_ORDER)
 _STRONG = {"x": X, "y": Y}
 """Names that are given to nothing else."""
 _WORDS = {
@@ -170,6 +172,7 @@ def _choose(source: object, pairs: Sequence[Pair], names: dict[str, StoredArray]
             )
         notes.append(f"{_name(whole[0].arrays[X])} is passed over: {shown} have as many clips, in splits")
         complete = splits
+    complete.sort(key=lambda pair: _ORDER.index(pair.split))
     return Found(pairs=complete, names=names, notes=notes)
 
 

@@ -18,6 +18,7 @@ from ...text import files_with, nfc
 from ..numpy_files import StoredArray, stored_arrays
 from ..raw import Faults, RawClips
 from .clip_arrays import drop_last_number
+from .folder_tree import is_numbered
 from .forms import MOST_COORDS
 from .pairs import role_of
 
@@ -36,7 +37,7 @@ def detect(path: Path) -> bool:
     if not files or any((role := role_of(file.stem)) and role.is_strong for file in files):
         return False
     named = [file for file in files if file.name.lower().startswith(_SEQ)]
-    if not named and len(files) < 2:
+    if not named and (len(files) < 2 or is_numbered([file.stem for file in files])):
         return False
     try:
         return all(_is_windows(array) for file in (named or files) for array in stored_arrays(file))

@@ -96,8 +96,6 @@ def test_arrays_of_clips_and_labels(cases: Path, name: str) -> None:
     arrays |= {} if arrays else dict(np.load(folder / "data.npz"))
     keys = [("X", "y", "")] if "X" in arrays else [(f"X_{split}", f"y_{split}", split) for split in ("train", "test")]
     raw = read(folder)
-    if raw.splits is not None and raw.splits[0] == "test":
-        keys = keys[::-1]
     values = np.concatenate([arrays[x] for x, _, _ in keys])
     np.testing.assert_array_equal(raw.values, values.reshape(-1, 63).astype(np.float32))
     assert raw.offsets.tolist() == list(range(0, 30 * len(values) + 1, 30))

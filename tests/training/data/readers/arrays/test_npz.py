@@ -109,7 +109,7 @@ def test_the_splits_of_an_archive_are_the_own_split(tmp_path: Path) -> None:
 def test_archives_named_by_splits_are_one_data_set(tmp_path: Path) -> None:
     for split, count in (("train", 3), ("test", 2)):
         np.savez(tmp_path / f"{split}.npz", X=np.full((count, 2, 63), count), y=["a"] * count)
-    assert read(tmp_path).splits == ["test"] * 2 + ["train"] * 3
+    assert read(tmp_path).splits == ["train"] * 3 + ["test"] * 2
 
 
 def test_two_arrays_without_names_are_clips_and_labels(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_folders_of_splits_are_read_as_one_data_set(tmp_path: Path) -> None:
     for split in ("train", "test"):
         save(tmp_path / split, X=X, y=range(4))
     raw = read(tmp_path)
-    assert (raw.source_format, raw.splits) == ("x_y_arrays", ["test"] * 4 + ["train"] * 4)
+    assert (raw.source_format, raw.splits) == ("x_y_arrays", ["train"] * 4 + ["test"] * 4)
 
 
 def test_the_roles_of_names() -> None:
@@ -167,7 +167,7 @@ FAULTS: dict[str, tuple[dict[str, object], str]] = {
     "no number": ({"X": X, "y": [0, 1, np.nan, 1]}, "y.npy, row 2: 'nan' is no class"),
     "other frames": (
         {"X_train": X, "y_train": range(4), "X_test": X[..., :50], "y_test": range(4)},
-        "frames of [63], where those of",
+        "frames of [50], where those of",
     ),
     "signers of another count": ({"X": X, "y": range(4), "signers": [1]}, "signers.npy: has shape [1], not [4]"),
 }
