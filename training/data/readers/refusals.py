@@ -61,7 +61,8 @@ def refusal(file: Path) -> str | None:
     if suffix in _UNPACK:
         return f"is an archive; unpack it first: {_UNPACK[suffix]} {shlex.quote(str(file))}"
     if suffix in VIDEOS:
-        return f"is a video, not landmarks; extract them first: slipway data record {shlex.quote(str(file))}"
+        line = f"slipway data record {shlex.quote(str(file))} --label CLASS --out FOLDER"
+        return f"is a video, not landmarks; extract them first, class by class: {line}"
     if suffix in IMAGES:
         return f"is an image, not landmarks; {_EXTRACT}"
     return None
