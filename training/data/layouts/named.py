@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..landmarks import LandmarkLayout
 
-_SIDE = re.compile(r"(?<![a-z])(left|right)(?![a-z])")
+_SIDE = re.compile(r"(?<![a-z])(?:left|right)|(?:left|right)(?![a-z])")
 
 
 def named_layout(names: Sequence[str], num_coords: int) -> LandmarkLayout:

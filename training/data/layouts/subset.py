@@ -11,6 +11,8 @@ from ...common.errors import UserError, nearest
 from ..landmarks import LandmarkLayout
 from .mediapipe import names_of, title_of
 
+_MOST_IN_TITLE = 4
+
 
 def tokens_of(keep: str) -> tuple[str, ...]:
     """Return the names in a text with commas between them."""
@@ -100,14 +102,14 @@ def _mirror(layout: LandmarkLayout, chosen: Sequence[int], place: dict[int, int]
 
 
 def _title(layout: LandmarkLayout, names: Sequence[str]) -> str:
-    """Return the parts of the names, with their number of points where it is not all."""
+    """Return the parts of the names, with their number of points where it is not all; a few names without parts themselves."""
     sizes: dict[str, int] = {}
     for name in layout.names:
         part = name.rpartition(".")[0]
         sizes[part] = sizes.get(part, 0) + 1
     kept = [name.rpartition(".")[0] for name in names]
     if not names or "" in kept:
-        return layout.title if len(names) == layout.num_landmarks else "points"
+        return ", ".join(names) if 0 < len(names) <= _MOST_IN_TITLE else layout.title
     whole = [part for part in dict.fromkeys(kept) if kept.count(part) == sizes[part]]
     if "face" in whole and sizes["face"] == len(names_of("lips")):
         whole[whole.index("face")] = "lips"

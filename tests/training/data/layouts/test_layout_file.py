@@ -71,6 +71,7 @@ def test_sides_may_be_given_and_coords_come_from_the_data(tmp_path: Path) -> Non
 def test_landmarks_of_a_file_may_be_kept_by_name(tmp_path: Path) -> None:
     data = understand(source(), Reading(layout=write(tmp_path), keep="head,right_hand"))
     assert data.layout.names == ("head", "right_hand")
+    assert data.layout.title == "head, right_hand"
 
 
 WRONG = {

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ....common.errors import UserError
-from ...landmarks import LandmarkLayout
+from ...layouts.named import named_layout
 from ...specs import Reading
 from ...text import (
     LABEL_COLUMNS,
@@ -98,7 +98,7 @@ def read(path: Path, reading: Reading) -> RawClips:
     return raw_clips(
         name=folder.resolve().name,
         source_format=NAME,
-        layout=_layout(names, clips[0].shape[2]),
+        layout=named_layout(names, clips[0].shape[2]),
         clips=clips,
         labels=[segment.label for segment in segments],
         groups=groups,
@@ -224,18 +224,3 @@ def _clip(
     clip = np.full((segment.last - segment.first + 1, *form), np.nan, dtype=np.float32)
     clip[frames[start:stop] - segment.first] = values[start:stop]
     return clip
-
-
-def _layout(names: list[str], num_coords: int) -> LandmarkLayout:
-    """Return the layout of named landmarks: centred on the nose or else the shoulders, left and right mirrored."""
-    swapped = [re.sub("left|right", lambda side: "right" if side[0] == "left" else "left", name) for name in names]
-    paired = swapped != names and set(swapped) == set(names)
-    shoulders = tuple(index for index, name in enumerate(names) if "shoulder" in name)
-    two_shoulders = shoulders if len(shoulders) == 2 else ()
-    return LandmarkLayout(
-        num_landmarks=len(names),
-        num_coords=num_coords,
-        center=(names.index("nose"),) if "nose" in names else two_shoulders,
-        scale=((shoulders[0], shoulders[1]),) if two_shoulders else (),
-        mirror=tuple(names.index(name) for name in swapped) if paired else (),
-    )
