@@ -134,6 +134,7 @@ class LiveConsole(ProgressConsole):
         """Print the header, start the bars."""
         super().on_run_start(event)
         self.console.print(RunHeader(event))
+        self.view.progress, self.view.activity = None, "preparing"
         self._live.start()
 
     def on_study_step(self, event: StudyStep) -> None:

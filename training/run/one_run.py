@@ -44,6 +44,7 @@ from .announce import (
 from .open_run import OpenRun, open_run, restore_run
 from .planning import make_plan
 from .provenance import make_record
+from .study.runs import name_of_test
 from .training_config import TrainingConfig
 from .world import World, hang_seconds
 
@@ -72,7 +73,8 @@ def train_once(
         base = replace(base, monitor=automatic_monitor(task))
     model = build_model(task, base)
     base = with_fingerprints(base, task.data_fingerprint(), model_fingerprint(model))
-    name = config.experiment_name or folder_name(f"{_data_name(task)}-{Path(config.stages_config).stem}")
+    parts = [_data_name(task), Path(config.stages_config).stem, *name_of_test(config)]
+    name = config.experiment_name or folder_name("-".join(parts))
     with ExitStack() as stack:
         device_settings = DeviceManager.optimize_for_device(ranks.device, allow_tf32=config.tf32)
         run = open_run(

@@ -36,6 +36,13 @@ def study_options(config: TrainingConfig) -> dict[str, Any]:
     return options
 
 
+def name_of_test(config: TrainingConfig) -> list[str]:
+    """Return what the name of a single run says of its test: `fold-2`, `signer-ann`; nothing of other runs."""
+    if config.fold is not None:
+        return [f"fold-{config.fold}"]
+    return [] if config.held_out is None else [f"{config.leave_out}-{config.held_out}"]
+
+
 def describe_study(options: Mapping[str, Any]) -> str:
     """Return what makes a study, `a study (--folds 5)`, or `a single run`."""
     flags = " ".join(f"{flag_of(name)} {value}" for name, value in options.items())

@@ -79,35 +79,15 @@ def run_study(config: TrainingConfig, settings: Level, task: Task | None, world:
             "study": study_options(config)
         }
         record = _keep_record(study, content, rows, ranks)
-        mark = LaunchMark(os.environ.get("SLIPWAY_LAUNCH_FOLDER"), study.folder) if study.folder else None
-        if mark is not None:
-            observers.add(mark)
         world = replace(
             world,
             num_processes=study.recipe.resolved.num_processes,
             mixed_precision=study.recipe.resolved.mixed_precision,
         )
-        title = ""
         try:
-            for number, run in enumerate(runs, 1):
-                if rows[number - 1]["state"] == "finished":
-                    if mark is not None:
-                        mark.count_finished(rows[number - 1]["steps"])
-                    continue
-                title = _title(number, runs)
-                observers.on_study_step(StudyStep(number=number, count=len(runs), name=run.name, reason=title))
-                rows[number - 1]["state"] = "running"
-                record.update()
-                result = _train_run(run, config, settings, task, replace(world, part=run.options), study, record)
-                rows[number - 1] = _finished_row(run, result)
-                record.update()
+            _train_runs(runs, rows, config, settings, task, world, study, record)
             result = summarise(rows, base.monitor, config.leave_out or "value")
             record.finish(result)
-        except Interrupted as stopped:
-            record.end("interrupted", f"{title}: {stopped}")
-            # Of the study, which goes on with this run.
-            told = str(stopped).replace(str(study.shared_folder / run.name), str(study.shared_folder))
-            raise Interrupted(f"{title}: {told}") from None
         except BaseException as error:
             is_refused = isinstance(error, UserError) and not study.is_resumed
             if is_refused and study.folder and not any(study.folder.glob(f"*/{RECORD}")):
@@ -117,6 +97,40 @@ def run_study(config: TrainingConfig, settings: Level, task: Task | None, world:
             raise
         observers.on_study_end(StudyEnd(result=result, folder=study.shared_folder))
         return result
+
+
+def _train_runs(
+    runs: Sequence[StudyRun],
+    rows: list[dict[str, Any]],
+    config: TrainingConfig,
+    settings: Level,
+    task: Task | None,
+    world: World,
+    study: OpenRun,
+    record: StudyRecord,
+) -> None:
+    """Train the runs that are not finished, and note each in its row. Raises `Interrupted` that names the study to resume."""
+    mark = None
+    if study.folder is not None:
+        mark = LaunchMark(os.environ.get("SLIPWAY_LAUNCH_FOLDER"), study.folder)
+        world.observers.add(mark)
+    for number, run in enumerate(runs):
+        if rows[number]["state"] == "finished":
+            if mark is not None:
+                mark.count_finished(rows[number]["steps"])
+            continue
+        title = _title(number + 1, runs)
+        step = StudyStep(number=number + 1, count=len(runs), name=run.name, reason=title)
+        world.observers.on_study_step(step)
+        rows[number]["state"] = "running"
+        record.update()
+        try:
+            result = _train_run(run, config, settings, task, replace(world, part=run.options), study, record)
+        except Interrupted as stopped:
+            told = str(stopped).replace(str(study.shared_folder / run.name), str(study.shared_folder))
+            raise Interrupted(f"{title}: {told}") from None
+        rows[number] = _finished_row(run, result)
+        record.update()
 
 
 def options_of_part(config: TrainingConfig, ranks: Ranks) -> Level:

@@ -75,7 +75,8 @@ def test_one_of_them_alone_is_the_run_of_the_study(clips: Path) -> None:
     alone = study(clips, leave_out="signer", held_out="bob", experiment_name="bob")
     assert alone["test_loss"] == result["runs"][1]["test_loss"]
     folds = study(clips, folds=3, experiment_name="folds")
-    alone = study(clips, folds=3, fold=2, experiment_name="fold")
+    alone = study(clips, folds=3, fold=2, experiment_name=None)
+    assert (clips.parent / "runs" / "clips-minimal-fold-2" / "run.json").is_file()
     assert alone["test_loss"] == folds["runs"][1]["test_loss"]
 
 
