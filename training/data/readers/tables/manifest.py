@@ -22,7 +22,7 @@ from ....common.errors import UserError
 from ...specs import Reading
 from ...text import files_with, find_column, nfc, plain_label, read_text
 from ..arrays.forms import form_of
-from ..label_names import is_label_file, with_names
+from ..label_names import with_names
 from ..raw import Faults, RawClips, cut
 from .clip_files import SUFFIXES, ClipFile, open_clip
 from .columns import KNOWN_GROUPS, columns_of, is_group, label_columns, list_of, one_label_column, split_names
@@ -305,7 +305,7 @@ def _flat_columns(file: Path) -> list[str]:
 
 
 def _tables(folder: Path) -> list[Path]:
-    return [file for file in files_with(folder, *TABLES) if not is_label_file(file) and _is_manifest(file)]
+    return [file for file in files_with(folder, *TABLES) if _is_manifest(file)]
 
 
 def _is_manifest(file: Path) -> bool:

@@ -121,6 +121,11 @@ def test_clips_may_be_archives_tables_parquet_files_or_json(tmp_path: Path) -> N
         np.testing.assert_array_equal(data.values, HAND[0], err_msg=file.name)
 
 
+def test_a_table_called_labels_with_a_path_and_a_label_is_a_table_of_clips(folder: Path) -> None:
+    pd.DataFrame({"filename": PATHS, "label": list("abab")}).to_csv(folder / "labels.csv", index=False)
+    assert_is_hand(read_landmarks(str(folder)))
+
+
 def test_all_files_that_are_not_there_are_told_at_once(folder: Path) -> None:
     table(landmark_path=[PATHS[0], "user1/gone.npy", "user2\\lost.npy", ""]).to_csv(
         folder / "manifest.csv", index=False
