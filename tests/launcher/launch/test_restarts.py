@@ -117,6 +117,17 @@ def test_the_training_s_mark_is_what_the_launcher_reads(tmp_path: Path) -> None:
     assert read_progress(tmp_path) is None
 
 
+def test_the_steps_of_a_study_s_runs_are_counted_on(tmp_path: Path) -> None:
+    mark = LaunchMark(str(tmp_path), tmp_path / "study")
+    mark.count_finished(100)
+    for step in (1, 30):
+        mark.on_step(SimpleNamespace(step=step))  # type: ignore[arg-type]
+    mark.on_run_end(SimpleNamespace())  # type: ignore[arg-type]
+    mark.on_step(SimpleNamespace(step=5))  # type: ignore[arg-type]
+    mark.close()
+    assert read_progress(tmp_path) == restarts.LaunchProgress(step=135, runs=(tmp_path / "study",))
+
+
 def test_without_a_launch_there_is_no_mark(tmp_path: Path) -> None:
     for folder in (None, str(tmp_path / "gone")):
         mark = LaunchMark(folder, tmp_path)
@@ -132,6 +143,8 @@ def test_it_goes_on_from_the_newest_checkpoint_of_the_newest_run(tmp_path: Path)
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "b" / "checkpoints" / ".000011-step-99").mkdir()
     assert newest_step([tmp_path / "a", tmp_path / "b"]) == 20  # the numbers before the step count the checkpoints
+    (tmp_path / "b" / "run.json").touch()
+    assert newest_step([tmp_path]) is None  # a study goes on with one of its runs
 
 
 @pytest.fixture

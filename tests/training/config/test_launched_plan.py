@@ -169,6 +169,18 @@ def test_a_launch_goes_on_with_its_run_in_place_of_auto_and_of_a_checkpoint_of_t
         assert str(settings["resume"]) == "launch plan: the run of this launch"
 
 
+@pytest.mark.parametrize("asked", [None, "auto", "{runs}/mine"])
+def test_a_launch_goes_on_with_one_run_of_the_study_that_its_command_names(tmp_path: Path, asked: str | None) -> None:
+    run = tmp_path / "mine" / "fold-2"
+    run.mkdir(parents=True)
+    environment = write_plan(tmp_path / "plan.json", {"resume": str(run), "choices": RESUME})
+    resume = asked and asked.format(runs=tmp_path)
+    config = TrainingConfig(resume=resume, experiment_name="mine", folds=5)
+    assert make_config(TrainingConfig, settings_of(config, launched_plan(environment))).resume == resume
+    (tmp_path / "mine" / "run.json").write_text("{}")
+    assert make_config(TrainingConfig, settings_of(config, launched_plan(environment))).resume == str(run)
+
+
 def test_a_plan_file_is_the_record_that_the_launcher_writes(tmp_path: Path) -> None:
     write_plan(tmp_path / "plan.json", num_workers=2)
     choices = json.loads((tmp_path / "plan.json").read_text())["choices"]
