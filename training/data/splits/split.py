@@ -61,8 +61,9 @@ def split(data: LandmarkData, spec: DataSpec, *, seed: int) -> Splits:
     clips, `drop` in `spec.duplicates` keeps the first (in an own split, a training copy of a test clip is dropped) and
     `keep` puts all into one split. Raises `UserError` if the data cannot be split so.
     """
-    clips, mode, drop = describe(data, spec.reading.group), _mode(data, spec), spec.duplicates == "drop"
+    mode, drop = _mode(data, spec), spec.duplicates == "drop"
     notes: list[str] = []
+    clips = describe(data, spec.reading.group or _views_of_recordings(data, mode, notes))
     rng = np.random.default_rng(seed % (1 << 63))
     ratio = spec.train_ratio or (0.8 if len(data) < _SMALL else 0.7)
     held_out = (1.0 - ratio) / 2.0
@@ -95,6 +96,18 @@ def _mode(data: LandmarkData, spec: DataSpec) -> str:
     if spec.split != "auto":
         return spec.split
     return "own" if len(set(data.own_split) - {""}) > 1 else "stratified"
+
+
+def _views_of_recordings(data: LandmarkData, mode: str, notes: list[str]) -> str | None:
+    """Return `recording` if cameras filmed it together: several views of one recording are nearly the same clip."""
+    kinds = [data.groups.get(kind) for kind in ("recording", "view")]
+    if mode not in ("stratified", "folds") or None in kinds:
+        return None
+    views = set(zip(*kinds, strict=True))
+    if len(views) == len({recording for recording, _ in views}):
+        return None
+    notes.append("the views of one recording stay in one split, as with --group recording")
+    return "recording"
 
 
 def _complete(

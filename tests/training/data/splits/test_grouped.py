@@ -129,3 +129,15 @@ def test_groups_that_are_as_many_as_classes_cannot_be_split() -> None:
     data = make_data(range(12), [0] * 4 + [1] * 4 + [2] * 4, groups={"take": ["1"] * 4 + ["2"] * 4 + ["3"] * 4})
     with pytest.raises(UserError, match="no class has clips of two groups"):
         split(data, group="take", seed=0)
+
+
+def test_views_of_one_recording_stay_in_one_split_without_being_asked() -> None:
+    recordings = [f"r{number // 5}" for number in range(200)]
+    views = list("FLRUD") * 40
+    labels = [number // 5 % 4 for number in range(200)]
+    data = make_data(range(200), labels, groups={"recording": recordings, "view": views})
+    splits = split(data, seed=0)
+    assert splits.group == "recording"
+    assert_nothing_shared(splits, np.array(recordings))
+    asked = split(data, seed=0, group="view")
+    assert_nothing_shared(asked, np.array(views))
