@@ -49,7 +49,7 @@ def _of_reading(data: LandmarkData, spec: DataSpec) -> Iterator[Hint]:
     parts = list(dict.fromkeys(name.split(".")[0] for name in layout.names if "." in name))
     if len(parts) > 1:
         yield Hint(option=f"--keep-landmarks {parts[-1]}", when=f"to keep some parts only, of {', '.join(parts)}")
-    if data.source_format in ("landmark_csv", "manifest", "coords_csv", "frame_table", "hub"):
+    if data.source_format in ("landmark_csv", "manifest", "hub"):
         yield Hint(option="--label COLUMN", when="if the classes stand in another column")
         if not any(data.signers):
             yield Hint(option="--signer COLUMN", when="to say which column names the signer: none was found")

@@ -154,3 +154,10 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, capsys
         ["data", "inspect", source, "--out", str(tmp_path / "file" / "page.html")], "cannot be written", capsys
     )
     assert (tmp_path / "file").read_text(encoding="utf-8") == "kept"
+
+
+@pytest.mark.parametrize("name", ["mp_holistic_actions/MP_Data", "japanese_vowels", "libras_movement"])
+def test_real_sets_make_pages_with_a_drawing_of_each_class(shared_data: Path, name: str, tmp_path: Path) -> None:
+    page = page_of(shared_data / name, tmp_path / "page.html")
+    drawings = [tag for tag, attributes in page.tags if tag == "svg" and attributes["class"] == "clip"]
+    assert len(drawings) == {"mp_holistic_actions/MP_Data": 3, "japanese_vowels": 9, "libras_movement": 15}[name]
