@@ -7,10 +7,13 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from encodings import aliases
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar, cast
 
 from ..common.errors import UserError, nearest
 
@@ -57,6 +60,10 @@ _SCRIPTS = (
 _STRAYS = frozenset(
     ("__pycache__", "__macosx", "logs", "thumbs.db", "desktop.ini", "@eadir", "lost+found", "$recycle.bin")
 )
+_Arguments = ParamSpec("_Arguments")
+_Found = TypeVar("_Found")
+_FOUND: ContextVar[dict[object, object] | None] = ContextVar("found", default=None)
+"""What was found out in this read, by function and arguments; None outside of one."""
 
 
 def nfc(text: str) -> str:
@@ -177,25 +184,73 @@ def is_stray(name: str) -> bool:
     return name.startswith((".", "~$")) or name.lower() in _STRAYS
 
 
-def entries(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the names of the folders and of the files in a folder as the disk has them, in natural order, without strays.
+@contextmanager
+def one_read() -> Iterator[None]:
+    """Within this block a source does not change: what `once_a_read` marks is found out once for each file and folder."""
+    token = _FOUND.set({})
+    try:
+        yield
+    finally:
+        _FOUND.reset(token)
 
-    Reads the folder once and asks for no file's size. A name as the disk has it may be NFD: `nfc` before comparing it.
-    """
+
+def once_a_read(function: Callable[_Arguments, _Found]) -> Callable[_Arguments, _Found]:
+    """Return a function that keeps what it returned for its arguments until the end of `one_read`."""
+
+    @wraps(function)
+    def kept(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Found:
+        found = _FOUND.get()
+        if found is None:
+            return function(*args, **kwargs)
+        key = (function, args, *kwargs.items())
+        if key not in found:
+            found[key] = function(*args, **kwargs)
+        return cast(_Found, found[key])
+
+    return kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """The names in a folder as the disk has them, in natural order, without strays; `nfc` before comparing them."""
+
+    folders: Sequence[str]
+    files: Sequence[str]
+    """All that are no folders."""
+    not_files: frozenset[str]
+    """Those of `files` that cannot be read: links that lead nowhere, sockets."""
+
+
+@once_a_read
+def listing_of(folder: Path) -> Listing:
+    """Return what is in a folder. Reads the folder once and asks for no file's size."""
     folders: list[str] = []
     files: list[str] = []
+    not_files: set[str] = set()
     with os.scandir(folder) as found:
         for entry in found:
-            if not is_stray(entry.name):
-                (folders if entry.is_dir() else files).append(entry.name)
-    return sorted(folders, key=natural_key), sorted(files, key=natural_key)
+            if is_stray(entry.name):
+                continue
+            if entry.is_dir():
+                folders.append(entry.name)
+            else:
+                files.append(entry.name)
+                if not entry.is_file():
+                    not_files.add(entry.name)
+    # Names first: the disk has 1 and 01 in any order.
+    ordered = [sorted(sorted(names), key=natural_key) for names in (folders, files)]
+    return Listing(folders=ordered[0], files=ordered[1], not_files=frozenset(not_files))
 
 
 def folders_in(folder: Path) -> list[Path]:
     """Return the folders in a folder in natural order, without strays."""
-    with os.scandir(folder) as found:
-        names = [entry.name for entry in found if not is_stray(entry.name) and entry.is_dir()]
-    return [folder / name for name in sorted(names, key=natural_key)]
+    return [folder / name for name in listing_of(folder).folders]
+
+
+def files_with(folder: Path, *suffixes: str) -> list[Path]:
+    """Return the files of a folder with one of the given endings, in natural order, without strays."""
+    found = listing_of(folder)
+    return [folder / name for name in found.files if name.lower().endswith(suffixes) and name not in found.not_files]
 
 
 @lru_cache(maxsize=1 << 14)
@@ -254,10 +309,3 @@ def only_file(files: Sequence[Path], folder: Path, kind: str) -> Path:
         names = ", ".join(sorted(file.name for file in files))
         raise UserError(f"{folder}: holds more than one {kind} ({names}); name one of them, as {min(files)}")
     return files[0]
-
-
-def files_with(folder: Path, *suffixes: str) -> list[Path]:
-    """Return the files of a folder with one of the given endings, in natural order, without strays."""
-    with os.scandir(folder) as found:
-        names = [entry.name for entry in found if entry.name.lower().endswith(suffixes) and entry.is_file()]
-    return [folder / name for name in sorted(names, key=natural_key) if not is_stray(name)]

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ...common.errors import UserError, nearest
 from ..specs import Reading
-from ..text import entries, files_with, folders_in
+from ..text import files_with, folders_in, listing_of, one_read
 from .arrays import frame_folders, npz, windows, x_y_arrays
 from .keypoints import aihub, islr, mediapipe_json, openpose, pose_files
 from .raw import RawClips
@@ -58,6 +58,11 @@ def read_raw(source: str, reading: Reading) -> RawClips:
     The format is recognised from the path unless `reading` names it; a folder that holds one data set in the folders below
     it stands for that. Raises `UserError` if no format or several are recognised, and for data that cannot be read.
     """
+    with one_read():
+        return _read_raw(source, reading)
+
+
+def _read_raw(source: str, reading: Reading) -> RawClips:
     data_format = reading.format
     if data_format is not None and data_format not in READERS:
         raise UserError(
@@ -123,7 +128,8 @@ def _of_several_formats(path: Path, found: list[Reader]) -> str:
     formats = " or ".join(reader.NAME for reader in found)
     message = f"{path}: holds data of several formats; choose --data-format {formats}"
     if path.is_dir():
-        inside = [path / name for names in entries(path) for name in names[:_MOST_FOLDERS]]
+        found_in = listing_of(path)
+        inside = [path / name for names in (found_in.folders, found_in.files) for name in names[:_MOST_FOLDERS]]
         named = [next((str(entry) for entry in inside if reader.detect(entry)), "") for reader in found]
         message += f", or name one of {', '.join(name for name in named if name)}" if any(named) else ""
     return message

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from ...common.errors import UserError, nearest
@@ -21,6 +23,7 @@ _MOST_KINDS = 5
 _MOST_TABLES = 2
 _MOST_COLUMNS = 6
 _PATH_WORDS = ("path", "file", "video", "clip")
+_ARRAYS, _TABLES = (".npy", ".npz"), (".csv", ".tsv")
 _DATA = frozenset((".npy", ".npz", ".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow", ".ts", ".data", ".pose"))
 _SOURCE_CODE = frozenset(("", ".py", ".ipynb", ".md", ".yml", ".yaml", ".toml", ".html", ".js", ".sh"))
 
@@ -49,8 +52,8 @@ def check_source(path: Path) -> None:
             raise UserError(f"{path}: {message}")
         return
     looked_at = set()
-    for file in first_files(path):
-        if (suffix := file.suffix.lower()) in _DATA and suffix not in looked_at and file.is_file():
+    for file in first_files(path, *_DATA):
+        if (suffix := file.suffix.lower()) not in looked_at and file.is_file():
             looked_at.add(suffix)
             if (message := placeholder(file)) is not None:
                 raise UserError(f"{file}: {message}")
@@ -84,26 +87,26 @@ def not_known(path: Path, formats: str) -> UserError:
     """Return the error for a path that no reader recognises; `formats` are the names of those there are."""
     what = f"{path}: no known data format ({formats}; docs/data.md shows each)"
     if path.is_file():
-        return UserError(f"{what}; {_advice([path])}")
+        return UserError(f"{what}; {_advice({path.suffix.lower(): (path, 1)})}")
     found = contents_of(path)
-    if not found.files:
+    if not found.names:
         return UserError(f"{path}: is an empty folder; name one with landmarks in it")
-    return UserError(f"{what}; it holds {_shown(path, found)}; {_advice(found.files)}")
+    kinds = {suffix: (path / names[0], len(names)) for suffix, names in found.names.items()}
+    return UserError(f"{what}; it holds {_shown(found)}; {_advice(kinds)}")
 
 
-def _shown(root: Path, found: Contents) -> str:
+def _shown(found: Contents) -> str:
     """Return what is in a folder: arrays with their shapes, tables with their columns, all else by count."""
-    counts = found.counts.copy()
     parts = []
-    arrays = [file for file in found.files if file.suffix.lower() in (".npy", ".npz")]
-    if arrays:
+    if arrays := found.files(*_ARRAYS):
         parts.append(describe_arrays(arrays))
-    tables = [file for file in found.files if file.suffix.lower() in (".csv", ".tsv")]
-    parts += [_table(root, file) for file in tables[:_MOST_TABLES]]
-    if rest := len(tables) - _MOST_TABLES:
-        parts += [f"{rest:,} more tables"] if rest > 0 else []
-    for described in (".npy", ".npz", ".csv", ".tsv"):
-        del counts[described]
+    tables = found.files(*_TABLES)
+    parts += [_table(found.root, file) for file in tables[:_MOST_TABLES]]
+    if (rest := len(tables) - _MOST_TABLES) > 0:
+        parts.append(f"{rest:,} more tables")
+    counts = Counter(
+        {suffix: len(names) for suffix, names in found.names.items() if suffix not in (*_ARRAYS, *_TABLES)}
+    )
     kinds = [f"{count:,} {suffix or 'files without an ending'}" for suffix, count in counts.most_common(_MOST_KINDS)]
     if others := len(counts) - len(kinds):
         kinds.append(f"files of {others} other kinds")
@@ -123,21 +126,21 @@ def _table(root: Path, file: Path) -> str:
     return f"{name}, a table of {len(header)} columns ({shown})"
 
 
-def _advice(files: list[Path]) -> str:
-    """Return what to do with files: those that hold landmarks decide, then the commonest kind of the others."""
-    kinds: dict[str, list[Path]] = {}
-    for file in files:
-        kinds.setdefault(file.suffix.lower(), []).append(file)
-    for kind in sorted(kinds, key=lambda kind: (_rank(kind), -len(kinds[kind]))):
-        of_kind = kinds[kind]
+def _advice(kinds: Mapping[str, tuple[Path, int]]) -> str:
+    """Return what to do with files, the first one and the count of each ending.
+
+    Those that hold landmarks decide, then the commonest kind of the others.
+    """
+    for kind in sorted(kinds, key=lambda kind: (_rank(kind), -kinds[kind][1])):
+        first, count = kinds[kind]
         if (advice := next((what for endings, what in _NEAREST if kind in endings), None)) is not None:
-            return advice + (_keys(of_kind[0]) if kind == ".json" else "")
-        if (message := refusal(of_kind[0])) is None:
+            return advice + (_keys(first) if kind == ".json" else "")
+        if (message := refusal(first)) is None:
             continue
-        if len(of_kind) > 1 and kind in VIDEOS | IMAGES:
-            message = message.replace("is a video", "are videos").replace("is an image", "are images")
-            return f"the {kind} {message}"
-        return f"{of_kind[0].name} {message}"
+        of_all = message.replace("is a video", "are videos").replace("is an image", "are images")
+        if count > 1 and kind in VIDEOS | IMAGES and of_all != message:
+            return f"the {kind} {of_all}"
+        return f"{first.name} {message}"
     return "name a folder or a file of landmarks"
 
 

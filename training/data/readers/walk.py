@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from ...common.errors import UserError
-from ..text import entries, is_stray
+from ..text import is_stray, listing_of, once_a_read
 
 _MOST_FOLDERS, _MOST_NAMES = 100, 5000
 """Folders, and names in each, that are looked at before data are recognised."""
@@ -32,48 +33,55 @@ def files_by_folder(root: Path, *suffixes: str) -> dict[PurePath, list[str]]:
 
 def first_file(root: Path, *suffixes: str) -> Path | None:
     """Return a file with one of the endings among the first ones below a folder, or `None`."""
-    return next((file for file in first_files(root) if file.name.lower().endswith(suffixes)), None)
+    return next(first_files(root, *suffixes), None)
 
 
-def first_files(root: Path) -> Iterator[Path]:
-    """Yield the first files below a folder, folder by folder, in no order, without strays."""
-    waiting = [root]
-    for looked_at, folder in enumerate(waiting):
-        if looked_at == _MOST_FOLDERS:
-            return
-        try:
-            with os.scandir(folder) as found:
-                for number, entry in enumerate(found):
-                    if number == _MOST_NAMES:
-                        break
-                    if is_stray(entry.name):
-                        continue
-                    if not entry.is_dir():
-                        yield folder / entry.name
-                    elif len(waiting) <= _MOST_FOLDERS:
-                        waiting.append(folder / entry.name)
-        except PermissionError:
-            continue
+def first_files(root: Path, *suffixes: str) -> Iterator[Path]:
+    """Yield files with one of the endings among the first ones below a folder, folder by folder, in no order."""
+    return (folder / name for folder, names in _first_names(root) for name in names if name.lower().endswith(suffixes))
+
+
+@once_a_read
+def _first_names(root: Path) -> list[tuple[Path, list[str]]]:
+    """Return the names of the first files of the first folders below a folder, without strays."""
+    waiting, files = [root], []
+    for folder in waiting:
+        names: list[str] = []
+        with suppress(PermissionError), os.scandir(folder) as found:
+            for entry in itertools.islice(found, _MOST_NAMES):
+                if is_stray(entry.name):
+                    continue
+                if not entry.is_dir():
+                    names.append(entry.name)
+                elif len(waiting) < _MOST_FOLDERS:
+                    waiting.append(folder / entry.name)
+        files.append((folder, names))
+    return files
 
 
 @dataclass(kw_only=True)
 class Contents:
     """What lies below a folder."""
 
-    counts: Counter[str] = field(default_factory=Counter)
-    """Files by their ending, which is empty for those without one."""
-    files: list[Path] = field(default_factory=list)
+    root: Path
+    names: dict[str, list[str]] = field(default_factory=dict)
+    """The files by their ending in small letters, which is empty for those without one, relative to `root`."""
     is_all: bool = True
     """False if there is more than was counted."""
+
+    def files(self, *suffixes: str) -> list[Path]:
+        """Return the files with one of the endings, ending by ending."""
+        return [self.root / name for suffix in suffixes for name in self.names.get(suffix, ())]
 
 
 def contents_of(root: Path) -> Contents:
     """Return the files below a folder in natural order; at most some 50,000 of them are counted."""
-    found = Contents()
+    found, count = Contents(root=root), 0
     for folder, names in _walk(root):
-        found.files += [root / folder / name for name in names]
-        found.counts.update(os.path.splitext(name)[1].lower() for name in names)
-        if len(found.files) > _MOST_COUNTED:
+        for name in names:
+            found.names.setdefault(os.path.splitext(name)[1].lower(), []).append(os.path.join(folder, name))
+        count += len(names)
+        if count > _MOST_COUNTED:
             found.is_all = False
             break
     return found
@@ -81,12 +89,12 @@ def contents_of(root: Path) -> Contents:
 
 def _walk(
     folder: Path, below: PurePath | None = None, above: frozenset[str] = frozenset()
-) -> Iterator[tuple[PurePath, list[str]]]:
+) -> Iterator[tuple[PurePath, Sequence[str]]]:
     """Yield each folder, relative to the first one, and the names of its files; links are followed, but not in circles."""
     below, real = below or PurePath(), os.path.realpath(folder)
     if real in above:
         return
-    folders, files = entries(folder)
-    yield below, files
-    for name in folders:
+    found = listing_of(folder)
+    yield below, found.files
+    for name in found.folders:
         yield from _walk(folder / name, below / name, above | {real})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....common.errors import UserError
-from ...text import entries, natural_key, nfc
+from ...text import Listing, listing_of, natural_key, nfc
 
 _MOST_DEPTH = 5
 """Levels of folders that are looked into: a split, a signer, a class, a sequence, and a folder around all of them."""
@@ -50,9 +50,9 @@ class Tree:
 
 def first_leaf(path: Path, depth: int = _MOST_DEPTH) -> Path | None:
     """Return the first folder below `path` that holds an `.npy`."""
-    for name in _entries(path)[0] if depth else []:
+    for name in _listing(path).folders if depth else []:
         folder = path / name
-        if any(file.lower().endswith(".npy") for file in _entries(folder)[1]):
+        if any(file.lower().endswith(".npy") for file in _listing(folder).files):
             return folder
         if (found := first_leaf(folder, depth - 1)) is not None:
             return found
@@ -115,17 +115,17 @@ _SIGNER = re.compile(
 
 def _leaves(path: Path, parts: tuple[str, ...]) -> Iterator[Leaf]:
     """Yield the folders with `.npy` files of their own, and those without any folder in them."""
-    folders, files = _entries(path)
-    arrays = [name for name in files if name.lower().endswith(".npy")]
-    if arrays or (parts and not folders):
+    found = _listing(path)
+    arrays = [name for name in found.files if name.lower().endswith(".npy")]
+    if arrays or (parts and not found.folders):
         yield Leaf(parts, arrays)
     if len(parts) < _MOST_DEPTH:
-        for name in folders:
+        for name in found.folders:
             yield from _leaves(path / name, (*parts, name))
 
 
-def _entries(folder: Path) -> tuple[list[str], list[str]]:
+def _listing(folder: Path) -> Listing:
     try:
-        return entries(folder)
+        return listing_of(folder)
     except OSError as error:
         raise UserError(f"{folder}: cannot be read ({error.strerror}); make it readable or move it away") from None

@@ -6,6 +6,7 @@ under a key such as `frames`, with the class as a folder, in a table beside, or 
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections import Counter
@@ -73,8 +74,7 @@ def detect(path: Path) -> bool:
     """Return whether a JSON file, or one of the first ones in a folder, holds results of MediaPipe."""
     if not path.is_dir():
         return path.suffix.lower() in _ENDINGS and _has_results(path)
-    found = (file for file in first_files(path) if file.suffix.lower() in _ENDINGS)
-    return any(_has_results(file) for _, file in zip(range(_MOST_LOOKED_AT), found, strict=False))
+    return any(map(_has_results, itertools.islice(first_files(path, *_ENDINGS), _MOST_LOOKED_AT)))
 
 
 def _has_results(file: Path) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....common.errors import UserError
-from ...text import encoding_of, find_column, marked_encoding, nfc, only_file, plain_label, split_of_file
+from ...text import encoding_of, find_column, marked_encoding, nfc, once_a_read, only_file, plain_label, split_of_file
 from ..raw import Faults
 
 MISSING = frozenset(("", "?", "nan", "na", "n/a", "null", "none"))
@@ -84,6 +84,7 @@ def header_of(path: Path) -> list[str]:
     return next(iter(first_rows(path, 1)), [])
 
 
+@once_a_read
 def first_rows(path: Path, limit: int) -> list[list[str]]:
     """Return at most `limit` rows of a file to recognise it by, without blank ones; what is no UTF-8 does not matter."""
     rows: list[list[str]] = []
