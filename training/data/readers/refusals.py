@@ -123,7 +123,9 @@ def _zip(file: Path, suffix: str) -> str | None:
     except (zipfile.BadZipFile, OSError):
         return None  # its reader tells what is wrong
     if any(name.endswith(".npy") for name in names):
-        return None if suffix == ".npz" else f"is an archive of NumPy; rename it to {file.with_suffix('.npz').name}"
+        if suffix == ".npz" or any("/" in name for name in names):  # a zip of a folder such as MP_Data
+            return None
+        return f"is an archive of NumPy; rename it to {file.with_suffix('.npz').name}"
     if any(name.startswith("xl/") for name in names):
         return f"is an Excel sheet; rename it to {file.with_suffix('.xlsx').name}"
     if suffix == ".zip":

@@ -181,8 +181,9 @@ def _candidates(
 def _named_candidates(named: NamedColumns) -> list[Candidate]:
     """Return the one thing, or the orders of parts, that named columns can be."""
     count = len(named.columns)
-    is_of_mediapipe = not named.points or any(
-        named.points == POINTS[part] for part in ("hand", "pose") if len(POINTS[part]) == count
+    plain = [name.replace("_finger_", "_") for name in named.points]  # OpenPose says index_mcp
+    is_of_mediapipe = not plain or any(
+        plain == [str(name).replace("_finger_", "_") for name in POINTS[part]] for part in ("hand", "pose")
     )
     found = known_points(count, [named.form]) if is_of_mediapipe else []
     left_out = (LeftOut(what="other number", columns=np.array(named.others)),) if named.others else ()

@@ -81,7 +81,7 @@ FILES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "excel": ("signs.xlsx", lambda file: write_zip(file, "xl/workbook.xml")),
     "feather": ("train.feather", lambda file: file.write_bytes(b"ARROW1")),
     "tar": ("data.tar.gz", lambda file: file.write_bytes(b"\x1f\x8b\x08")),
-    "zip": ("MP_Data.zip", lambda file: write_zip(file, "MP_Data/a/0/0.npz")),
+    "zip": ("MP_Data.zip", lambda file: write_zip(file, "MP_Data/a/0/0.npy")),
     "rar": ("MP_Data.rar", lambda file: file.write_bytes(b"Rar!")),
     "gzip": ("train.csv.gz", lambda file: file.write_bytes(b"\x1f\x8b\x08")),
     "video": ("hello 1.mp4", lambda file: file.write_bytes(b"\0\0\0\x18ftypmp42")),
