@@ -154,6 +154,13 @@ def unknown_points(size: int, forms: Sequence[str], names: Sequence[str] | None 
     return found
 
 
+def kind_of(parts: Sequence[str]) -> str:
+    """Return the value of `--landmarks` for some parts, or `face`."""
+    if len(parts) == 1:
+        return parts[0] if parts[0] == "pose" else "face" if parts[0].startswith("face") else "hand"
+    return "hands" if set(parts) == set(_HANDS) else "holistic"
+
+
 def chosen_by(reading: Reading, candidates: Sequence[Candidate]) -> list[Candidate]:
     """Return the candidates that the options of a reading admit."""
     is_islr = {"islr": True}.get(reading.layout or "", None if reading.landmarks == "auto" else False)

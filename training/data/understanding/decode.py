@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
-from .columns import blocks
+from .columns import Columns, blocks
 from .interpretation import Interpretation
+from .marks import frames_without, marks_of
 
 
-def decode(values: np.ndarray, read_as: Interpretation) -> np.ndarray:
-    """Return landmarks [frames, landmarks, coords], missing ones as NaN, of `values` [frames, numbers], which are written over.
+def decode(values: np.ndarray, read_as: Interpretation, columns: Columns) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return landmarks [frames, landmarks, coords], missing ones as NaN, of `values` [frames, numbers], and notes.
 
-    A landmark is missing if one of its coordinates is, if its visibility or confidence is 0, or if all of its part is 0.
+    The memory of `values` is written over. A landmark is missing if one of its coordinates is, if its visibility or
+    confidence is 0, if all of its part is 0 or such as -1, or if x and y are one of `marks_of`.
     """
+    marks = marks_of(values, read_as, columns)
+    found: Counter[float] = Counter()
     num_landmarks, num_coords = read_as.places.shape
     places = read_as.places.reshape(-1)
     is_all = len(places) == values.shape[1] and bool((places == np.arange(len(places))).all())
@@ -24,22 +30,32 @@ def decode(values: np.ndarray, read_as: Interpretation) -> np.ndarray:
     for rows in blocks(values):
         block = values[rows]
         absent = block[:, read_as.flags[flagged]] == 0
-        lost = {number: _without(block, part) for number, part in enumerate(read_as.parts) if len(part) > 1}
+        lost = {number: frames_without(block, part) for number, part in enumerate(read_as.parts) if len(part) > 1}
         taken = target[rows] if is_all else block[:, places].reshape(-1, num_landmarks, num_coords)
         if flagged.size:
             taken[:, flagged] = np.where(absent[:, :, None], np.float32(np.nan), taken[:, flagged])
         for number, frames in lost.items():
             if frames.size:
-                taken[np.ix_(frames, np.flatnonzero(read_as.part_of == number))] = np.nan
+                points = np.flatnonzero(read_as.part_of == number)
+                _count(found, block[frames, read_as.parts[number][0, 0]], len(points))
+                taken[np.ix_(frames, points)] = np.nan
+        for mark in marks:
+            at = (taken[:, :, :2] == mark).all(axis=2) & (read_as.flags < 0)
+            found[mark] += int(at.sum())
+            taken[at] = np.nan
         gaps = np.isnan(taken)
         if gaps.any():
             taken[gaps.any(axis=2)] = np.nan
         if not is_all:
             target[rows] = taken
-    return target
+    return target, tuple(
+        f"{count:,} points are missing: their {'x and y' if mark in marks else 'coordinates'} are {mark:g}"
+        for mark, count in found.items()
+        if count
+    )
 
 
-def _without(block: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """Return the frames, [found], in which all coordinates of a part are 0: trackers write a missing part so."""
-    frames = np.flatnonzero((block[:, part[0]] == 0).all(axis=1))
-    return frames[(block[frames][:, part.reshape(-1)] == 0).all(axis=1)] if frames.size else frames
+def _count(found: Counter[float], marks: np.ndarray, num_points: int) -> None:
+    """Count the points of parts that are missing by another number than 0, which needs no word."""
+    for mark, frames in zip(*np.unique(marks[marks != 0], return_counts=True), strict=True):
+        found[float(mark)] += int(frames) * num_points

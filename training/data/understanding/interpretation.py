@@ -12,7 +12,7 @@ import numpy as np
 from ...common.errors import UserError
 from ..landmarks import LandmarkLayout
 from ..layouts.layout_file import read_layout
-from ..layouts.mediapipe import POINTS, channels, compose, names_of, points, title_of
+from ..layouts.mediapipe import ORDER, POINTS, channels, compose, names_of, points, title_of
 from ..layouts.named import named_layout
 from ..layouts.subset import chosen_landmarks, subset, tokens_of
 from ..readers.raw import RawClips
@@ -25,6 +25,7 @@ from .candidates import (
     Part,
     chosen_by,
     is_time,
+    kind_of,
     known,
     known_points,
     unknown_points,
@@ -53,6 +54,8 @@ class Interpretation:
     """The places of all coordinates of each part, [points, coords], which is missing where they are all 0."""
     part_of: np.ndarray
     """int [landmarks]: the number of its part in `parts`."""
+    points_may_be_lost: bool = False
+    """Whether single points can be missing, not only whole parts as with MediaPipe."""
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -180,13 +183,16 @@ def _candidates(
 
 def _named_candidates(named: NamedColumns) -> list[Candidate]:
     """Return the one thing, or the orders of parts, that named columns can be."""
+    left_out = (LeftOut(what="other number", columns=np.array(named.others)),) if named.others else ()
+    if named.parts:
+        parts = sorted(named.parts, key=lambda part: ORDER.index(part.name))
+        return [Candidate(kind=kind_of([part.name for part in parts]), parts=tuple(parts), left_out=left_out)]
     count = len(named.columns)
     plain = [name.replace("_finger_", "_") for name in named.points]  # OpenPose says index_mcp
     is_of_mediapipe = not plain or any(
         plain == [str(name).replace("_finger_", "_") for name in POINTS[part]] for part in ("hand", "pose")
     )
     found = known_points(count, [named.form]) if is_of_mediapipe else []
-    left_out = (LeftOut(what="other number", columns=np.array(named.others)),) if named.others else ()
     if not found:
         part = Part(name=UNKNOWN, form=named.form, columns=named.columns)
         return [Candidate(kind="points", parts=(part,), left_out=left_out)]
@@ -228,6 +234,7 @@ def _interpretation(
         flags=np.array([flag for _, flag, _ in chosen]),
         parts=tuple(part.coords for part in candidate.parts),
         part_of=np.array([number for _, _, number in chosen]),
+        points_may_be_lost=candidate.kind == "points" or candidate.forms == ("xy",),
         notes=_notes(candidate, shape, columns, names, keeps_face),
     )
 

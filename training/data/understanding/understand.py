@@ -62,18 +62,19 @@ def understand(raw: RawClips, reading: Reading) -> LandmarkData:
         faults.add(f"{raw.where(index)}: holds an infinite number; a missing one is written as NaN")
     faults.check()
     read_as = interpret(raw, values, columns, reading)
+    landmarks, missing = decode(values, read_as, columns)
     data = LandmarkData(
         name=raw.name,
         source=tuple(raw.files),
         source_format=raw.source_format,
         layout=read_as.layout,
-        values=decode(values, read_as),
+        values=landmarks,
         offsets=raw.offsets,
         labels=labels,
         class_names=tuple(names),
         groups={kind: of_kind for kind, of_kind in raw.groups.items() if any(of_kind)},
         own_split=raw.splits if raw.splits is not None and any(raw.splits) else (),
-        notes=(*raw.notes, *read_as.notes),
+        notes=(*raw.notes, *read_as.notes, *missing),
         warnings=(*raw.warnings, *read_as.warnings),
         where=raw.where,
     )
