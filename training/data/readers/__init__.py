@@ -9,7 +9,7 @@ from typing import Protocol
 from ...common.errors import UserError, nearest
 from ..specs import Reading
 from ..text import files_with, folders_in, listing_of, one_read
-from .arrays import frame_folders, npz, windows, x_y_arrays
+from .arrays import class_files, frame_folders, npz, windows, x_y_arrays
 from .keypoints import aihub, islr, mediapipe_json, openpose, pose_files
 from .raw import RawClips
 from .tables import frame_table, hub, landmark_csv, libras, manifest, spoter, uea_ts
@@ -34,6 +34,7 @@ _SPECIFIC: tuple[Reader, ...] = (
     frame_folders,
     x_y_arrays,
     windows,
+    class_files,
     npz,
     landmark_csv,
     manifest,

@@ -10,6 +10,9 @@ from .interpretation import Interpretation
 _MARKS = (0.0, -1.0)
 """What programs write for a point that was not found; YOLO and OpenPose write 0."""
 
+_FEWEST_POINTS = 3
+"""The track of a lone point may pass through 0."""
+
 
 def marks_of(values: np.ndarray, read_as: Interpretation, columns: Columns) -> tuple[float, ...]:
     """Return the numbers that mean in x and y at once that a point is missing, of `values` [frames, numbers].
@@ -17,7 +20,7 @@ def marks_of(values: np.ndarray, read_as: Interpretation, columns: Columns) -> t
     A number is one if it never stands in x or y alone. 0 is none where coordinates are relative: below 0, from a point that
     is always 0. Only points that can be lost alone, and of which nothing else says that they are missing, are looked at.
     """
-    if not read_as.points_may_be_lost:
+    if not read_as.points_may_be_lost or len(read_as.places) < _FEWEST_POINTS:
         return ()
     places = read_as.places[read_as.flags < 0, :2]
     dead = columns.dead[places].all(axis=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from ...specs import Reading
 from ...text import nfc, plain_label, split_name
 from ..numpy_files import StoredArray
 from ..raw import Faults, RawClips
+from .axes import turned
 from .class_names import ClassNames, names_beside, names_of_array
 from .forms import KNOWN_POINTS, MOST_COORDS
 from .labels import decode_labels, name_labels
@@ -104,6 +105,14 @@ def _plan(pair: Pair, reading: Reading) -> _Plan:
     shape = array.shape
     if not array.header.is_numbers and array.header.dtype.hasobject:
         raise UserError(f"{array}: holds pickled objects, which are not read; store arrays of numbers")
+    if array.header.is_numbers and 0 not in shape and (other := turned(array)) is not None:
+        lengths = pair.arrays.get(LENGTHS)
+        axes = "clips, coords, frames, points" + (", bodies" if len(shape) == 5 else "")
+        note = f"{array.name or array.file.name} {list(shape)} is read as [{axes}]"
+        plan = _equal(other, other.shape[1], other.shape[2:], note)
+        return (
+            plan if lengths is None else replace(_ragged(other, lengths, is_offsets=False, reading=reading), note=note)
+        )
     if not array.header.is_numbers or len(shape) not in (2, 3, 4) or 0 in shape:
         raise UserError(f"{array}: is {array.header.dtype} {list(shape)}; expected numbers [clips, frames, ...]")
     ends = pair.arrays.get(OFFSETS) or pair.arrays.get(LENGTHS)

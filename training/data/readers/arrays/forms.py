@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from ...specs import Reading
 
 FRAME = "frame"
 CLIP = "clip"
+CLIPS = "clips"
 
 MOST_COORDS = 4
 """x, y, z and visibility."""
@@ -25,7 +28,7 @@ class Form:
     """What each file of a folder is."""
 
     kind: str
-    """`FRAME` or `CLIP`."""
+    """`FRAME`, `CLIP`, or `CLIPS` of equal length."""
     shape: tuple[int, ...]
     """The commonest shape."""
     example: str
@@ -38,14 +41,24 @@ class Form:
         """Return whether a file of this shape is of this form."""
         if self.kind == FRAME:
             return shape == self.shape
-        return len(shape) == len(self.shape) and shape[1:] == self.shape[1:]
+        first = len(self.shape) - len(self.frame_shape)
+        return len(shape) == len(self.shape) and shape[first:] == self.shape[first:]
+
+    def clips(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Return the count of clips in a file of this shape, 1 also for a frame, and the frames of each."""
+        if self.kind == CLIPS:
+            return shape[0], shape[1] if len(shape) - len(self.frame_shape) > 1 else 1
+        return 1, 1 if self.kind == FRAME else shape[0]
 
     def frames(self, shape: tuple[int, ...]) -> int:
         """Return the count of frames in a file of this shape."""
-        return 1 if self.kind == FRAME else shape[0]
+        clips, frames = self.clips(shape)
+        return clips * frames
 
 
-def form_of(path: Path, shapes: Mapping[str, tuple[int, ...]], depth: int, reading: Reading) -> Form:
+def form_of(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], depth: int, reading: Reading, *, may_hold_several: bool = False
+) -> Form:
     """Return the form of files below `path`, by their names, with `depth` folders above each.
 
     Raises `UserError` for a shape that is neither a frame nor a clip, and where it is not certain which it is.
@@ -57,6 +70,14 @@ def form_of(path: Path, shapes: Mapping[str, tuple[int, ...]], depth: int, readi
     def form(kind: str, frame_shape: tuple[int, ...], *notes: str) -> Form:
         return Form(kind=kind, shape=shape, example=example, frame_shape=frame_shape, notes=notes)
 
+    if _has_coords_first(shapes.values()):
+        raise _coords_first(path, example, shape)
+    if 0 not in shape and len(shape) == 4 and shape[1:3] == (_HANDS, 21) and shape[3] <= MOST_COORDS:
+        note = f"each frame holds both hands, as {example} {list(shape)}"
+        return form(CLIP, (_HANDS * 21, shape[3]), note)
+    if may_hold_several and _is_several(shape):
+        note = f"each file holds clips, as {example} {list(shape)}: {shape[0]} of {shape[1]} frames"
+        return form(CLIPS, shape[2:], note)
     plain = shape
     if len(plain) > 1 and plain[0] == 1 and 2 * count >= len(shapes):
         plain = plain[1:]
@@ -90,6 +111,39 @@ def form_of(path: Path, shapes: Mapping[str, tuple[int, ...]], depth: int, readi
     raise UserError(
         f"{path / example}: {list(shape)} may be {plain[0]} points of one frame or {plain[0]} frames of {plain[1]} numbers; "
         f"say --landmarks points or --landmarks channels, or store clips as [frames, points, coords]"
+    )
+
+
+def _is_several(shape: tuple[int, ...]) -> bool:
+    """Return whether a shape is [clips, frames, numbers] or [clips, frames, points, coords]."""
+    if 0 in shape or len(shape) not in (3, 4) or shape[1] < 3:
+        return False
+    return shape[2] > MOST_COORDS if len(shape) == 3 else 1 < shape[3] <= MOST_COORDS
+
+
+def _has_coords_first(shapes: Iterable[tuple[int, ...]]) -> bool:
+    """Return whether files may be [coords, frames, points] or [coords, frames, points, bodies], as of graph networks."""
+    found = set(shapes)
+    ends = {(shape[0], shape[2], *shape[3:]) if len(shape) in (3, 4) else () for shape in found}
+    end = ends.pop() if len(ends) == 1 else ()
+    return len(end) > 1 and end[0] in (2, 3) and end[1] > MOST_COORDS and end[2:] in ((), (1,), (2,))
+
+
+def _coords_first(path: Path, example: str, shape: tuple[int, ...]) -> UserError:
+    source, target = (json.dumps(str(place), ensure_ascii=False) for place in (path, f"{path}_turned"))
+    body = "[..., 0]" if len(shape) == 4 else ""
+    program = (
+        f"import numpy as np; from pathlib import Path; s, t = Path({source}), Path({target}); "
+        "[((t / f.relative_to(s)).parent.mkdir(parents=True, exist_ok=True), "
+        f'np.save(t / f.relative_to(s), np.load(f){body}.transpose(1, 2, 0))) for f in s.rglob("*.npy")]'
+    )
+    several = (
+        "" if len(shape) == 4 else f", or {shape[0]} clips of {shape[1]} frames: then store each in a file of its own"
+    )
+    return UserError(
+        f"{path / example}: {list(shape)} may be [coords, frames, points{', bodies' if len(shape) == 4 else ''}]; bring the "
+        f"axes into the order [frames, points, coords]{several}:\n  python -c {shlex.quote(program)}\n"
+        f"  slipway data inspect {shlex.quote(f'{path}_turned')}"
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from ..numpy_files import Header, header_of, read_numbers
 from ..raw import Faults, RawClips
 from . import windows, x_y_arrays
 from .folder_tree import Tree, first_leaf, read_tree
-from .forms import FRAME, Form, form_of
+from .forms import CLIP, CLIPS, FRAME, Form, form_of
 from .levels import Levels, find_levels
 
 NAME = "frame_folders"
@@ -65,15 +65,23 @@ def read(path: Path, reading: Reading) -> RawClips:
     files = [os.path.join(*leaf.parts, name) for leaf in tree.leaves for name in leaf.files]
     faults = Faults(path)
     headers = _headers(path, files, faults)
-    form = form_of(path, {file: header.shape for file, header in headers.items()}, tree.depth, reading)
+    form = form_of(
+        path, {file: header.shape for file, header in headers.items()}, tree.depth, reading, may_hold_several=True
+    )
     levels = find_levels(path, tree, reading, holds_clips=form.kind != FRAME)
     for file, header in headers.items():
         if not form.fits(header.shape):
             other = f"{path / form.example} has {_size(form.shape)}"
             faults.add(f"{path / file}: {_size(header.shape)}, where {other}; record the sequence again or remove it")
     faults.check()
+    if _are_rows(tree, levels, form):
+        form = replace(form, kind=CLIPS, notes=(*form.notes, _rows_note(form)))
     clips, notes, warnings = _clips(tree, levels, form)
     values, offsets = _read(path, files, headers, clips, form)
+    if form.kind == CLIPS:
+        counts, frames = zip(*(form.clips(headers[files[clip.files[0]]].shape) for clip in clips), strict=True)
+        offsets = np.concatenate([[0], np.cumsum(np.repeat(frames, counts))]).astype(np.int64)
+        clips = [clip for clip, count in zip(clips, counts, strict=True) for _ in range(count)]
     splits = [split_of_file(Path(clip.parts[levels.split])) for clip in clips] if levels.split is not None else None
     groups = {}
     if levels.signer is not None:
@@ -81,6 +89,8 @@ def read(path: Path, reading: Reading) -> RawClips:
     if levels.group is not None:
         groups[f"folder{levels.group + 1}"] = [nfc(clip.parts[levels.group]) for clip in clips]
     places = [clip.place for clip in clips]
+    if form.kind == CLIPS:
+        groups["recording"] = [nfc(place) for place in places]
     return RawClips(
         name=nfc(_name(path, tree, levels)),
         source_format=NAME,
@@ -92,6 +102,27 @@ def read(path: Path, reading: Reading) -> RawClips:
         notes=(*form.notes, *notes, *_passed_over(tree, levels)),
         warnings=(*_without_recordings(tree, levels), *warnings),
         where=lambda index: str(path / places[index]),
+    )
+
+
+def _are_rows(tree: Tree, levels: Levels, form: Form) -> bool:
+    """Return whether the rows of a file are clips of one frame: each class has one file, named alike or like the class."""
+    names = {leaf.files[0][: -len(".npy")] for leaf in tree.leaves}
+    classes = [nfc(leaf.parts[levels.label]) for leaf in tree.leaves]
+    is_one_each = len(set(classes)) == len(classes) == sum(len(leaf.files) for leaf in tree.leaves)
+    if form.kind != CLIP or len(classes) < 2 or not is_one_each:
+        return False
+    if len(names) == 1:
+        return not any(letter.isdigit() for letter in next(iter(names)))
+    return all(
+        nfc(leaf.files[0]).lower().startswith(name.lower()) for leaf, name in zip(tree.leaves, classes, strict=True)
+    )
+
+
+def _rows_note(form: Form) -> str:
+    return (
+        f"each class has one file, as {form.example}, whose rows are read as clips of one frame; if such a file is one clip, "
+        "add other clips of its class"
     )
 
 

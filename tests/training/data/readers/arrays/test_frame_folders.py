@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -198,8 +201,9 @@ def test_a_file_of_a_class_is_a_frame_or_a_clip_by_its_shape_or_as_told(
     [
         ((30, 3), "30 points of one frame or 30 frames of 3 numbers; say --landmarks points or --landmarks channels"),
         ((2, 21, 3), "both hands in one frame, or one hand in two frames; say --landmarks hands"),
-        ((4, 30, 63), "shape [4, 30, 63]; a frame is"),
-        ((2, 2, 21, 3), "shape [2, 2, 21, 3]; a frame is"),
+        ((3, 30, 27), "[3, 30, 27] may be [coords, frames, points]"),
+        ((3, 30, 27, 1), "[3, 30, 27, 1] may be [coords, frames, points, bodies]"),
+        ((4, 2, 30, 21, 3), "shape [4, 2, 30, 21, 3]; a frame is"),
         ((0, 63), "shape [0, 63]"),
     ],
 )
@@ -207,6 +211,54 @@ def test_a_shape_that_may_be_two_things_or_none_is_refused(tmp_path: Path, shape
     for letter in "ab":
         write(tmp_path / letter / "0.npy", 1.0, shape)
     assert part in error_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "frame"), [((4, 30, 63), (63,)), ((4, 30, 27, 3), (27, 3)), ((1, 30, 27, 3), (27, 3))]
+)
+def test_a_file_of_several_clips_is_read_as_these(
+    tmp_path: Path, shape: tuple[int, ...], frame: tuple[int, ...]
+) -> None:
+    numbers = np.random.default_rng(0).random((2, 2, *shape), dtype=np.float32)
+    for letter, files in zip("ab", numbers, strict=True):
+        for file, values in enumerate(files):
+            (tmp_path / letter).mkdir(exist_ok=True)
+            np.save(tmp_path / letter / f"take{file}.npy", values)
+    raw = read(tmp_path)
+    assert np.array_equal(raw.values, numbers.reshape(-1, *frame))
+    assert raw.offsets.tolist() == list(range(0, 4 * shape[0] * 30 + 1, 30))
+    assert raw.labels == ["a"] * 2 * shape[0] + ["b"] * 2 * shape[0]
+    assert len(set(raw.groups["recording"])) == 4
+
+
+def test_the_rows_of_one_file_in_each_class_folder_are_single_frames_and_that_is_told(tmp_path: Path) -> None:
+    for letter in "ab":
+        write(tmp_path / letter / "landmarks.npy", 1.0, (12, 63))
+    raw = read(tmp_path)
+    assert len(raw.labels) == 24
+    assert "whose rows are read as clips of one frame" in " ".join(raw.notes)
+
+
+def test_frames_of_two_hands_on_an_axis_of_their_own_are_read(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0).random((2, 5, 2, 21, 3), dtype=np.float32)
+    for letter, values in zip("ab", numbers, strict=True):
+        (tmp_path / letter).mkdir()
+        np.save(tmp_path / letter / "0.npy", values)
+        np.save(tmp_path / letter / "1.npy", values[:4])
+    raw = read(tmp_path)
+    assert raw.values.shape == (18, 42, 3)
+    assert np.array_equal(raw.values[:5], numbers[0].reshape(5, 42, 3))
+
+
+def test_the_line_for_coordinates_in_the_first_axis_makes_data_that_are_read(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0).random((2, 3, 5, 27), dtype=np.float32)
+    for letter, values in zip("ab", numbers, strict=True):
+        (tmp_path / "my data" / letter).mkdir(parents=True)
+        np.save(tmp_path / "my data" / letter / "0.npy", values)
+    command = error_of(tmp_path / "my data").splitlines()[1].strip()
+    subprocess.run(shlex.split(command.replace("python", sys.executable, 1)), check=True)
+    raw = read(tmp_path / "my data_turned")
+    assert np.array_equal(raw.values, numbers.transpose(0, 2, 3, 1).reshape(10, 27, 3))
 
 
 def test_a_class_half_in_nfd_is_one_class(tmp_path: Path) -> None:

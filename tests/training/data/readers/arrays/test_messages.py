@@ -45,7 +45,7 @@ MADE: dict[str, Callable[[Path], object]] = {
     "signers_without_class": lambda root: [frames(root / name) for name in ("user1", "user2")],
     "points_or_frames": lambda root: [frames(root / name, (30, 3)) for name in "ab"],
     "two_hands_or_frames": lambda root: [frames(root / name, (2, 21, 3)) for name in "ab"],
-    "several_clips_in_a_file": lambda root: [frames(root / name, (4, 30, 63)) for name in "ab"],
+    "coords_first_in_a_file": lambda root: [frames(root / name, (3, 30, 27)) for name in "ab"],
     "x_without_y": lambda root: save(root, X_train=X),
     "y_without_x": lambda root: save(root, X=X, y=range(4), y_test=[1]),
     "another_count": lambda root: save(root, X=X, y=range(3)),

@@ -177,8 +177,8 @@ def test_axes_are_frames_numbers_points_and_coords_as_their_sizes_say_or_as_told
     [
         ((4, 30, 3), "single frames of 30 points, or 30 frames of 3 numbers; say --landmarks points"),
         ((4, 3, 21), "3 coordinates of 21 points"),
-        ((4, 3, 30, 21), "is not [clips, frames, points, coords]"),
-        ((4, 3, 30, 21, 1), "expected numbers [clips, frames, ...]"),
+        ((4, 3, 21, 30), "is not [clips, frames, points, coords]"),
+        ((4, 9, 30, 21, 1), "expected numbers [clips, frames, ...]"),
     ],
 )
 def test_axes_of_which_it_is_not_certain_what_they_are_are_asked_for(
