@@ -6,6 +6,7 @@ The form of the files is documented by `numpy.lib.format`. Nothing is ever unpic
 from __future__ import annotations
 
 import io
+import math
 import os
 import zipfile
 import zlib
@@ -52,7 +53,7 @@ class Header:
     @property
     def size(self) -> int:
         """The count of its elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
