@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from encodings import aliases
 from functools import lru_cache, wraps
 from pathlib import Path
@@ -62,8 +62,19 @@ _STRAYS = frozenset(
 )
 _Arguments = ParamSpec("_Arguments")
 _Found = TypeVar("_Found")
-_FOUND: ContextVar[dict[object, object] | None] = ContextVar("found", default=None)
-"""What was found out in this read, by function and arguments; None outside of one."""
+
+
+@dataclass(kw_only=True)
+class OneRead:
+    """What is known while a source is read."""
+
+    found: dict[object, object] = field(default_factory=dict)
+    """What functions returned, by function and arguments."""
+    has_used_encoding: bool = False
+    """Whether a text file was opened that may have another encoding than UTF-8."""
+
+
+_THIS_READ: ContextVar[OneRead | None] = ContextVar("this_read", default=None)
 
 
 def nfc(text: str) -> str:
@@ -78,6 +89,8 @@ def encoding_of(path: Path, encoding: str | None = None) -> str:
     `UserError` for an unknown encoding, and for a file of another one, which names the likely one.
     """
     wanted = None if encoding is None else _codec(encoding)
+    if encoding is not None and (this := _THIS_READ.get()) is not None:
+        this.has_used_encoding = True
     try:
         marked = marked_encoding(path)
         first = marked or "utf-8"
@@ -185,13 +198,14 @@ def is_stray(name: str) -> bool:
 
 
 @contextmanager
-def one_read() -> Iterator[None]:
+def one_read() -> Iterator[OneRead]:
     """Within this block a source does not change: what `once_a_read` marks is found out once for each file and folder."""
-    token = _FOUND.set({})
+    this = OneRead()
+    token = _THIS_READ.set(this)
     try:
-        yield
+        yield this
     finally:
-        _FOUND.reset(token)
+        _THIS_READ.reset(token)
 
 
 def once_a_read(function: Callable[_Arguments, _Found]) -> Callable[_Arguments, _Found]:
@@ -199,13 +213,13 @@ def once_a_read(function: Callable[_Arguments, _Found]) -> Callable[_Arguments, 
 
     @wraps(function)
     def kept(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Found:
-        found = _FOUND.get()
-        if found is None:
+        this = _THIS_READ.get()
+        if this is None:
             return function(*args, **kwargs)
         key = (function, args, *kwargs.items())
-        if key not in found:
-            found[key] = function(*args, **kwargs)
-        return cast(_Found, found[key])
+        if key not in this.found:
+            this.found[key] = function(*args, **kwargs)
+        return cast(_Found, this.found[key])
 
     return kept
 

@@ -12,9 +12,9 @@ from typing import Any
 from ..common.errors import UserError
 from ..data.landmarks import LandmarkData
 from ..data.understanding.summary import summarise
+from ..data.understanding.understand import read_landmarks
 from ..observers.console import make_console
 from ..storage.files import describe_os_error, replaced
-from .findings import read_data
 from .options import read_data_options
 from .texts import count
 
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     """Convert a data set and say what was written; return 0. Raises `UserError`."""
     spec, _, _ = read_data_options(options.path, options)
     out = _out_path(options.path, options.out, force=options.force)
-    data = read_data(spec)
+    data = read_landmarks(spec.source, spec.reading)
     write_parquet(out, data.to_table())
     console = make_console(stderr=False)
     console.print(str(summarise(data)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..data.landmarks import SPLITS, LandmarkData
-from ..data.specs import SYNTHETIC, DataSpec
+from ..data.specs import DataSpec
 from ..data.splits.neighbours import near_duplicates
 from ..data.splits.split import Splits, split
 from ..data.understanding.summary import Understood, summarise
@@ -91,7 +91,7 @@ class Findings:
 
 def inspect_data(spec: DataSpec, seed: int, given: dict[str, str]) -> Findings:
     """Return what is found in a data set; `given` are the flags that it was asked with. Raises `UserError`."""
-    data = read_data(spec)
+    data = read_landmarks(spec.source, spec.reading)
     understood = summarise(data)
     splits = split(data, spec, seed=seed)
     found = SplitFound(
@@ -114,15 +114,6 @@ def inspect_data(spec: DataSpec, seed: int, given: dict[str, str]) -> Findings:
         say_otherwise=tuple(find_hints(data, spec, splits, found.dropped, given)),
     )
     return Findings(data=data, splits=splits, record=record)
-
-
-def read_data(spec: DataSpec) -> LandmarkData:
-    """Return a data set as training reads it. Raises `UserError`."""
-    if spec.source == SYNTHETIC:
-        from ..data.synthetic.fingerspelling import make_fingerspelling
-
-        return make_fingerspelling()
-    return read_landmarks(spec.source, spec.reading)
 
 
 def _near_duplicates(data: LandmarkData, splits: Splits) -> Iterator[NearDuplicate]:

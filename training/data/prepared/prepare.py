@@ -120,16 +120,9 @@ def _reason(error: NotCacheable | OSError) -> str:
 def read_data(spec: DataSpec) -> LandmarkData:
     """Return the clips of a data set, without the classes that have too few. Raises `UserError` if it cannot be read."""
     from ..splits.rare import without_rare_classes
+    from ..understanding.understand import read_landmarks
 
-    if spec.source == SYNTHETIC:
-        from ..synthetic.fingerspelling import make_fingerspelling
-
-        data = make_fingerspelling()
-    else:
-        from ..understanding.understand import read_landmarks
-
-        data = read_landmarks(spec.source, spec.reading)
-    return without_rare_classes(data, spec.min_clips)
+    return without_rare_classes(read_landmarks(spec.source, spec.reading), spec.min_clips)
 
 
 def _fingerprint(*arrays: np.ndarray) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from ...common.errors import UserError, nearest
+from ...common.errors import UserError, flag_of, nearest
 from ..specs import Reading
 from ..text import files_with, folders_in, listing_of, one_read
 from .arrays import class_files, frame_folders, npz, windows, x_y_arrays
@@ -22,6 +22,8 @@ class Reader(Protocol):
 
     NAME: str
     LOOKS_FOR: str
+    USES: tuple[str, ...]
+    """Those of `Reading.label` and `Reading.signer` that say something about its data."""
 
     def detect(self, path: Path) -> bool:
         """Return whether an existing path looks like this format."""
@@ -57,10 +59,14 @@ def read_raw(source: str, reading: Reading) -> RawClips:
     """Return the clips of a path, or of a data set of the Hugging Face Hub by its name.
 
     The format is recognised from the path unless `reading` names it; a folder that holds one data set in the folders below
-    it stands for that. Raises `UserError` if no format or several are recognised, and for data that cannot be read.
+    it stands for that. Raises `UserError` if no format or several are recognised, for data that cannot be read, and for
+    a column or an encoding that says nothing about them.
     """
-    with one_read():
-        return _read_raw(source, reading)
+    with one_read() as this:
+        raw = _read_raw(source, reading)
+        if reading.encoding is not None and not this.has_used_encoding:
+            raise _does_nothing("encoding", reading, raw.source_format)
+    return raw
 
 
 def _read_raw(source: str, reading: Reading) -> RawClips:
@@ -73,9 +79,9 @@ def _read_raw(source: str, reading: Reading) -> RawClips:
     if path.exists():
         check_source(path)
         if data_format:
-            return READERS[data_format].read(path, reading)
+            return _read(READERS[data_format], path, reading)
         reader, place = _detect(path)
-        raw = reader.read(place, reading)
+        raw = _read(reader, place, reading)
         if place == path:
             return raw
         where = place.relative_to(path).as_posix()
@@ -86,6 +92,18 @@ def _read_raw(source: str, reading: Reading) -> RawClips:
         return hub.read_name(source, reading)
     except UserError as error:
         raise UserError(f"{error}{nearest_path(path)}") from error
+
+
+def _read(reader: Reader, path: Path, reading: Reading) -> RawClips:
+    for option in ("label", "signer"):
+        if getattr(reading, option) is not None and option not in reader.USES:
+            raise _does_nothing(option, reading, reader.NAME)
+    return reader.read(path, reading)
+
+
+def _does_nothing(option: str, reading: Reading, name: str) -> UserError:
+    flag = f"{flag_of(option)} {getattr(reading, option)}"
+    return UserError(f"{flag}: does nothing for {name} data; leave it out", option=option)
 
 
 def _detect(path: Path) -> tuple[Reader, Path]:

@@ -9,7 +9,7 @@ from typing import cast
 
 import numpy as np
 
-from ...common.errors import UserError
+from ...common.errors import UserError, flag_of
 from ..landmarks import LandmarkLayout
 from ..layouts.layout_file import read_layout
 from ..layouts.mediapipe import ORDER, POINTS, channels, compose, names_of, points, title_of
@@ -95,6 +95,12 @@ def _interpret(raw: RawClips, values: np.ndarray, columns: Columns, reading: Rea
     size = values.shape[1]
     names = raw.number_names if raw.number_names is not None and len(raw.number_names) == size else None
     if reading.landmarks == "channels":
+        for option, value in (("coords", reading.coords), ("layout", reading.layout)):
+            if value not in (None, "auto"):
+                raise UserError(
+                    f"--landmarks channels: numbers without geometry have no {flag_of(option)}; leave one of them out",
+                    option=option,
+                )
         return as_they_are(channels(size, names or ()))
     if raw.layout is not None and (reading.landmarks, reading.coords, reading.layout) == ("auto", "auto", None):
         return as_they_are(raw.layout)
@@ -110,7 +116,7 @@ def _interpret(raw: RawClips, values: np.ndarray, columns: Columns, reading: Rea
     admitted = chosen_by(reading, candidates)
     fit = fitting(admitted, columns, values)
     warnings: tuple[str, ...] = ()
-    is_said = reading.landmarks != "auto" or reading.coords != "auto" or own is not None
+    is_said = (reading.landmarks, reading.coords, reading.layout) != ("auto", "auto", None)
     if not fit and is_said:
         fit = [one for one in admitted if not one.left_out]
         if len(fit) == 1:
@@ -312,6 +318,7 @@ def _question(
     remarks += [f"the first is the column {names[0]!r}"] if names and is_time(names[0]) else []
     said = [f"--landmarks {reading.landmarks}"] if reading.landmarks != "auto" else []
     said += [f"--coords {reading.coords}"] if reading.coords != "auto" else []
+    said += [f"--layout {reading.layout}"] if reading.layout is not None else []
     is_none = bool(said) and not chosen_by(reading, candidates)
     if is_none:
         what = f"are not what {' '.join(said)} says"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 
-from ...common.errors import UserError
+from ...common.errors import UserError, flag_of
 from ..landmarks import LandmarkData
 from ..readers import read_raw
 from ..readers.raw import Faults, RawClips
-from ..specs import Reading
+from ..specs import SYNTHETIC, Reading
 from ..text import natural_key
 from .columns import Columns, blocks, look_at
 from .decode import decode
@@ -20,10 +20,29 @@ from .interpretation import interpret
 
 
 def read_landmarks(source: str, reading: Reading | None = None) -> LandmarkData:
-    """Return the data set of a path, or of a name on the Hub, understood as `reading` says. Raises `UserError`."""
+    """Return the data set of a path, of a name on the Hub, or the generated one, understood as `reading` says.
+
+    Raises `UserError` if it cannot be read, and for what `reading` says of data that know it for certain.
+    """
     reading = reading or Reading()
+    if source == SYNTHETIC:
+        from ..synthetic.fingerspelling import make_fingerspelling
+
+        _check_of_synthetic(reading)
+        return make_fingerspelling()
     data = understand(read_raw(source, reading), reading)
     return data if data.source else replace(data, source=(_name_of(source),))
+
+
+def _check_of_synthetic(reading: Reading) -> None:
+    """Raise `UserError` for an option of reading: the generated data are not read. Their groups are the split's."""
+    for field in fields(Reading):
+        value = getattr(reading, field.name)
+        if value != field.default and field.name != "group":
+            option = {"format": "data_format", "keep": "keep_landmarks"}.get(field.name, field.name)
+            raise UserError(
+                f"{flag_of(option)} {value}: does nothing for {SYNTHETIC} data; leave it out", option=option
+            )
 
 
 def _name_of(source: str) -> str:

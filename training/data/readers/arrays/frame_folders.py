@@ -26,6 +26,7 @@ from .levels import Levels, find_levels
 
 NAME = "frame_folders"
 LOOKS_FOR = "<class>/<sequence>/<frame>.npy"
+USES: tuple[str, ...] = ("label", "signer")
 
 _FRAME_OF_SEQUENCE = re.compile(
     r"(?P<sequence>.*[0-9].*?)[_\-. ]*(?:frame|frm|fr|f)[_\- ]*(?P<frame>[0-9]+)"

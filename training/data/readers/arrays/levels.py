@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,9 +33,10 @@ def find_levels(path: Path, tree: Tree, reading: Reading, *, holds_clips: bool) 
     `holds_clips` tells that each file is a clip and not a frame. Options name a level as folder1, the outermost below
     `path`, folder2, and so on. Raises `UserError` where it is not certain which level is the class.
     """
-    group = _told(path, tree, reading.group, "group") if (reading.group or "").startswith("folder") else None
+    names = [tree.names(level) for level in range(tree.depth)]
+    group = told_level(path, names, reading.group, "group") if is_level(reading.group or "") else None
     label, signer = (
-        _told(path, tree, name, option) for name, option in ((reading.label, "label"), (reading.signer, "signer"))
+        told_level(path, names, name, option) for name, option in ((reading.label, "label"), (reading.signer, "signer"))
     )
     root = _first_level(tree, holds_clips=holds_clips) if label is None and signer is None else 0
     split = None
@@ -46,15 +48,23 @@ def find_levels(path: Path, tree: Tree, reading: Reading, *, holds_clips: bool) 
     return Levels(label=label, signer=signer, split=split, group=group, root=root)
 
 
-def _told(path: Path, tree: Tree, name: str | None, option: str) -> int | None:
-    """Return the level that an option names."""
+def is_level(name: str) -> bool:
+    """Return whether the value of an option names a level of folders: folder1, folder2."""
+    return re.fullmatch(r"folders?[0-9]*", name) is not None
+
+
+def told_level(path: Path, levels: Sequence[Sequence[str]], name: str | None, option: str) -> int | None:
+    """Return the level, from 0, that an option names; `levels` are the names of the folders of each.
+
+    Raises `UserError` for what names none of them.
+    """
     if name is None:
         return None
-    match = re.fullmatch(r"folder(?:s)?([0-9]*)", name)
-    level = int(match[1] or 1) if match else 0
-    if not 1 <= level <= tree.depth:
+    level = int(re.sub(r"\D", "", name) or 1) if is_level(name) else 0
+    if not 1 <= level <= len(levels):
         raise UserError(
-            f"{path}: --{option} {name}: folders of arrays have no columns; name a level of folders: {_shown(tree, 0)}"
+            f"{path}: --{option} {name}: folders have no columns; name a level of folders: {_shown(levels)}",
+            option=option,
         )
     return level - 1
 
@@ -124,15 +134,17 @@ def _share_names(below: dict[str, set[str]]) -> bool:
 
 def _ask(path: Path, tree: Tree, root: int, why: str = "") -> UserError:
     reason = why or "it is not certain which folder is the class"
-    several = tree.names(root)
+    levels = [tree.names(level) for level in range(tree.depth)]
+    several = levels[root]
     data_sets = f"; if {_few(several)} are several data sets, name one of them" if 1 < len(several) < 10 else ""
     return UserError(
-        f"{path}: {reason}; say --label folderN, and --signer folderN if one is the signer: {_shown(tree, 0)}{data_sets}"
+        f"{path}: {reason}; say --label folderN, and --signer folderN if one is the signer: {_shown(levels)}{data_sets}"
     )
 
 
-def _shown(tree: Tree, root: int) -> str:
-    return "; ".join(f"folder{level + 1}: {_few(tree.names(level))}" for level in range(root, tree.depth))
+def _shown(levels: Sequence[Sequence[str]]) -> str:
+    different = [list(dict.fromkeys(names)) for names in levels]
+    return "; ".join(f"folder{number}: {_few(names)}" for number, names in enumerate(different, start=1))
 
 
 def _few(names: list[str]) -> str:

@@ -16,6 +16,7 @@ from .pairs import find_pairs
 
 NAME = "npz"
 LOOKS_FOR = "an .npz file with X and y"
+USES: tuple[str, ...] = ()
 
 _UNNAMED = {"arr_0": "X", "arr_1": "y"}
 """The names that numpy.savez gives to two arrays without one."""

@@ -24,6 +24,7 @@ from .pairs import role_of
 
 NAME = "windows"
 LOOKS_FOR = "seq_<class>_<time>.npy [windows, frames, numbers]"
+USES: tuple[str, ...] = ()
 
 _SEQ, _RAW = "seq_", "raw_"
 _MOST_SHOWN = 3

@@ -18,6 +18,7 @@ from .pairs import Role, X, Y, find_pairs, role_of
 
 NAME = "x_y_arrays"
 LOOKS_FOR = "X_train.npy and y_train.npy"
+USES: tuple[str, ...] = ()
 
 
 def detect(path: Path) -> bool:

@@ -26,6 +26,7 @@ from .openpose_frames import SUFFIX, clips_of_folder, frame_number, only_seen
 
 NAME = "aihub"
 LOOKS_FOR = f"AI-Hub's NIA_SL_WORD1501_REAL01_F/*{SUFFIX} and *_morpheme.json"
+USES: tuple[str, ...] = ()
 
 _MORPHEME = "_morpheme.json"
 _CLIP = re.compile(r"NIA_SL_(?P<text>(?:WORD|SEN|FS)[0-9]+)_(?P<person>[A-Z]+[0-9]+)_(?P<view>[FUDLR])", re.IGNORECASE)

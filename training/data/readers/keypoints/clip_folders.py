@@ -19,6 +19,8 @@ from ...text import (
     split_name,
     split_of_file,
 )
+from ..arrays.levels import is_level, told_level
+from ..tables.columns import column_named, unknown_column
 from ..tables.csv_rows import header_of, read_table
 
 _CLIP_COLUMNS = (
@@ -49,12 +51,17 @@ def facts_of_clips(root: Path, clips: Sequence[PurePath], reading: Reading) -> C
     its class, and a folder above that a split or a signer. Raises `UserError` where that is not certain.
     """
     table = find_table(root, reading)
-    return _of_table(table, clips, reading) if table is not None else _of_folders(root, clips)
+    return _of_table(table, clips, reading) if table is not None else _of_folders(root, clips, reading)
 
 
 def find_table(root: Path, reading: Reading) -> Path | None:
     """Return the CSV file in a folder that names clips and their classes, or `None`. Raises `UserError` for several."""
-    found = [file for file in files_with(root, ".csv", ".tsv") if _columns(header_of(file), reading) is not None]
+    headers = {file: header_of(file) for file in files_with(root, ".csv", ".tsv")}
+    found = [file for file, header in headers.items() if _columns(header, reading) is not None]
+    if not found and reading.label is not None:
+        of_clips = (file for file, header in headers.items() if find_column(header, _CLIP_COLUMNS) is not None)
+        if (file := next(of_clips, None)) is not None and not is_level(reading.label):
+            raise unknown_column(headers[file], reading.label, "label", file)
     if len(found) > 1:
         names = ", ".join(file.name for file in found)
         raise UserError(f"{root}: several tables name its clips ({names}); keep one of them there")
@@ -63,8 +70,8 @@ def find_table(root: Path, reading: Reading) -> Path | None:
 
 def _columns(header: list[str], reading: Reading) -> tuple[int, int] | None:
     clip = find_column(header, _CLIP_COLUMNS)
-    label = header.index(reading.label) if reading.label in header else find_column(header, LABEL_COLUMNS)
-    return None if clip is None or label is None else (clip, label)
+    label = find_column(header, LABEL_COLUMNS) if reading.label is None else column_named(header, reading.label)
+    return None if clip is None or label in (None, -1) else (clip, label)
 
 
 def _of_table(file: Path, clips: Sequence[PurePath], reading: Reading) -> ClipFacts:
@@ -86,7 +93,12 @@ def _of_table(file: Path, clips: Sequence[PurePath], reading: Reading) -> ClipFa
         notes.append(f"{len(clips) - len(kept):,} clips without a row in {file.name} left out")
     if unused := len(rows) - len(set(chosen)):
         notes.append(f"{unused:,} rows of {file.name} name no clip that is there")
-    signers = table.column((reading.signer,) if reading.signer in table.header else SIGNER_COLUMNS, "")
+    if reading.signer is None:
+        signers = table.column(SIGNER_COLUMNS, "")
+    elif (signer_column := column_named(table.header, reading.signer)) >= 0:
+        signers = table.cells_of(signer_column)
+    else:
+        raise unknown_column(table.header, reading.signer, "signer", file)
     splits = table.column(SPLIT_COLUMNS, "")
     return ClipFacts(
         kept=kept,
@@ -103,7 +115,7 @@ def _key(path: str) -> str:
     return re.sub(r"\.(?:pose|json|jsonl|mp4|avi|mov|mkv|webm|npy)$", "", plain, flags=re.IGNORECASE)
 
 
-def _of_folders(root: Path, clips: Sequence[PurePath]) -> ClipFacts:
+def _of_folders(root: Path, clips: Sequence[PurePath], reading: Reading) -> ClipFacts:
     above = [tuple(map(nfc, clip.parts[:-1])) for clip in clips]
     depths = {len(parts) for parts in above}
     if depths == {0}:
@@ -117,17 +129,30 @@ def _of_folders(root: Path, clips: Sequence[PurePath]) -> ClipFacts:
             f"{root}: its clips are not all equally deep ({first.as_posix()} and {other.as_posix()}); put each at "
             "<class>/<clip>"
         )
-    signers, splits = [""] * len(clips), [""] * len(clips)
-    labels = [parts[-1] for parts in above]
-    for level in range(depths.pop() - 1):
-        names = {parts[level] for parts in above}
-        if all(split_of_file(Path(name)) for name in names) and len(names) > 1:
-            splits = [split_of_file(Path(parts[level])) for parts in above]
-        elif all(map(_PERSON.fullmatch, names)):
-            signers = [parts[level] for parts in above]
-        elif len(names) > 1:
-            return _of_class_first(root, above, level, splits)
-    return ClipFacts(kept=list(range(len(clips))), labels=labels, signers=signers, splits=splits)
+    levels = list(zip(*above, strict=True))
+    label, signer = (
+        told_level(root, levels, name, option)
+        for option, name in (("label", reading.label), ("signer", reading.signer))
+    )
+    last, splits = len(levels) - 1, [""] * len(clips)
+    for level, of_level in enumerate(levels):
+        names = set(of_level)
+        if level in (label, signer):
+            continue
+        if level == last and label is None:
+            label = level
+        elif all(split_of_file(Path(name)) for name in names) and len(names) > 1:
+            splits = [split_of_file(Path(name)) for name in of_level]
+        elif signer is None and all(map(_PERSON.fullmatch, names)):
+            signer = level
+        elif label is None and len(names) > 1:  # classes above people
+            if level != last - 1 or not (signer == last or all(map(_PERSON.fullmatch, levels[last]))):
+                raise _which_is_the_class(root, above[0])
+            label, signer = level, last
+    if label is None:
+        raise _which_is_the_class(root, above[0])
+    signers = levels[signer] if signer is not None else [""] * len(clips)
+    return ClipFacts(kept=list(range(len(clips))), labels=list(levels[label]), signers=list(signers), splits=splits)
 
 
 def is_above_classes(name: str) -> bool:
@@ -135,17 +160,8 @@ def is_above_classes(name: str) -> bool:
     return bool(split_of_file(Path(name))) or _PERSON.fullmatch(name) is not None
 
 
-def _of_class_first(root: Path, above: list[tuple[str, ...]], level: int, splits: list[str]) -> ClipFacts:
-    """Return the facts where people are below classes. Raises `UserError` if the lower names are not those of people."""
-    if level != len(above[0]) - 2 or not all(_PERSON.fullmatch(parts[-1]) for parts in above):
-        example = "/".join(above[0])
-        raise UserError(
-            f"{root}: which folder of {example}/ is the class? name folders of people signer1, signer2, ..., or put a "
-            f"labels.csv with the columns path, label and signer into {root}"
-        )
-    return ClipFacts(
-        kept=list(range(len(above))),
-        labels=[parts[level] for parts in above],
-        signers=[parts[-1] for parts in above],
-        splits=splits,
+def _which_is_the_class(root: Path, parts: Sequence[str]) -> UserError:
+    return UserError(
+        f"{root}: which folder of {'/'.join(parts)}/ is the class? say --label folder1 (the outermost) to folder{len(parts)}, "
+        "and --signer folderN if one is the signer, or put a labels.csv with the columns path, label and signer there"
     )

@@ -29,6 +29,7 @@ from ..tables.csv_rows import header_of, read_table
 
 NAME = "islr"
 LOOKS_FOR = "train.csv (path, participant_id, sign) with a Parquet file per clip"
+USES: tuple[str, ...] = ()
 
 _COLUMNS = (("path",), ("participantid",), ("sign",))
 _PHRASES = ("train.csv", "supplemental_metadata.csv")

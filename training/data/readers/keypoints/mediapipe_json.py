@@ -11,7 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -21,7 +21,7 @@ from ....common.errors import UserError
 from ...landmarks import LandmarkLayout
 from ...layouts.mediapipe import compose
 from ...specs import Reading
-from ...text import LABEL_COLUMNS, SIGNER_COLUMNS, nfc, plain_label
+from ...text import LABEL_COLUMNS, SIGNER_COLUMNS, nfc, plain_label, read_text
 from ..raw import Faults, RawClips
 from ..walk import files_by_folder, first_files
 from .clip_folders import facts_of_clips, is_above_classes
@@ -30,6 +30,7 @@ from .openpose_frames import SUFFIX
 
 NAME = "mediapipe_json"
 LOOKS_FOR = "MediaPipe's results in .json or .jsonl, <class>/<clip>.json or <class>/<clip>/<frame>.json"
+USES: tuple[str, ...] = ("label", "signer")
 
 _ENDINGS = (".json", ".jsonl", ".ndjson")
 _FIRST_BYTES = 1 << 16
@@ -103,8 +104,12 @@ def read(path: Path, reading: Reading) -> RawClips:
         raise UserError(f"{path}: no {LOOKS_FOR} in it")
     notes: tuple[str, ...] = ()
     splits = [""] * len(clips)
-    if not all(clip.label for clip in clips):
-        facts = facts_of_clips(root, [clip.place for clip in clips], reading)
+    has_signers = reading.signer is None or any(clip.signer for clip in clips)
+    if not (all(clip.label for clip in clips) and has_signers):
+        # What the files do not name stands in a table or in the names of folders.
+        rest = replace(reading, label=None if any(clip.label for clip in clips) else reading.label)
+        rest = replace(rest, signer=None if has_signers else reading.signer)
+        facts = facts_of_clips(root, [clip.place for clip in clips], rest)
         clips, splits, notes = [clips[index] for index in facts.kept], facts.splits, facts.notes
         for clip, label, signer in zip(clips, facts.labels, facts.signers, strict=True):
             clip.label, clip.signer = clip.label or label, clip.signer or signer
@@ -138,7 +143,7 @@ def _files(path: Path) -> list[Path]:
 def _clips_of_file(file: Path, place: PurePath, reading: Reading) -> list[Clip]:
     """Return the clips of a file; none if it holds no result at all, as a file of settings beside them."""
     try:
-        text = file.read_text(encoding=reading.encoding or "utf-8-sig")
+        text = read_text(file, reading.encoding)
         content = (
             json.loads(text)
             if file.suffix.lower() == ".json"
@@ -188,7 +193,7 @@ def _fields(content: dict[str, Any], reading: Reading) -> tuple[str, str]:
     keys = {plain(key): value for key, value in content.items()}
     found = []
     for chosen, names in ((reading.label, LABEL_COLUMNS), (reading.signer, SIGNER_COLUMNS)):
-        wanted = (plain(chosen),) if chosen and plain(chosen) in keys else names
+        wanted = (plain(chosen),) if chosen is not None else names
         value = next((keys[name] for name in wanted if isinstance(keys.get(name), str | int | float)), "")
         found.append(nfc(plain_label(value)))
     return found[0], found[1]

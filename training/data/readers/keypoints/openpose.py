@@ -20,6 +20,7 @@ from .openpose_frames import NUM_POINTS, SUFFIX, Seen, clips_of_folder, only_see
 
 NAME = "openpose"
 LOOKS_FOR = f"OpenPose's <class>/<clip>/*{SUFFIX}"
+USES: tuple[str, ...] = ("label", "signer")
 
 
 def detect(path: Path) -> bool:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 NAME = "pose"
 LOOKS_FOR = "<class>/<clip>.pose of pose-format"
+USES: tuple[str, ...] = ("label", "signer")
 
 _ENDING = ".pose"
 _SIDE = re.compile(r"^([LR])(?=[A-Z][a-z])")

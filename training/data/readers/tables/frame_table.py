@@ -31,6 +31,7 @@ from .number_table import Form, read_numbers
 
 NAME = "frame_table"
 LOOKS_FOR = "a CSV of frames (video, frame, <name>-x, <name>-y) and one of segments (video, start, end, label)"
+USES: tuple[str, ...] = ("label", "signer")
 
 _VIDEO = ("video", "videoid", "clip", "clipid", "recording", "file", "filename")
 _FRAME = ("frame", "frameid", "frameindex", "frameno", "framenumber")

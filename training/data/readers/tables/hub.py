@@ -29,6 +29,7 @@ from .nested import NestedFrames, count_numbers
 
 NAME = "hub"
 LOOKS_FOR = "a folder made by save_to_disk, Parquet, Arrow, JSON"
+USES: tuple[str, ...] = ("label", "signer")
 
 _BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl": "json"}
 _SAVED = ("dataset_dict.json", "state.json")

@@ -25,6 +25,7 @@ from .rows_of_clips import clips_of_rows
 
 NAME = "landmark_csv"
 LOOKS_FOR = "a CSV of one landmark vector per row"
+USES: tuple[str, ...] = ("label", "signer")
 
 _SUFFIXES = (".csv", ".tsv")
 _HISTORY, _HISTORY_NUMBERS = "point_history", 32

@@ -19,6 +19,7 @@ from .csv_rows import to_float
 
 NAME = "libras"
 LOOKS_FOR = "movement_libras.data"
+USES: tuple[str, ...] = ()
 
 _FRAMES = 45
 

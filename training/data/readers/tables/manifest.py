@@ -30,6 +30,7 @@ from .csv_rows import Table, by_split, first_rows, read_table
 
 NAME = "manifest"
 LOOKS_FOR = "a table of clips with a path column and a file a clip"
+USES: tuple[str, ...] = ("label", "signer")
 
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 _PATHS = (

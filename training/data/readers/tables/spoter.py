@@ -24,6 +24,7 @@ from .csv_rows import by_split, delimiter_of, first_rows
 
 NAME = "spoter"
 LOOKS_FOR = "a CSV of SPOTER, a list in each cell"
+USES: tuple[str, ...] = ("label", "signer")
 
 _SIDES = {"0": "left_hand", "left": "left_hand", "1": "right_hand", "right": "right_hand"}
 _COORDINATE = re.compile(r"(?P<point>[A-Za-z]+?)(?:_(?P<side>0|1|left|right))?_(?P<axis>[XY])", re.IGNORECASE)

@@ -19,6 +19,7 @@ from ..raw import Faults, RawClips, raw_clips
 
 NAME = "uea_ts"
 LOOKS_FOR = "*_TRAIN.ts and *_TEST.ts, or a .ts file"
+USES: tuple[str, ...] = ()
 
 _SUFFIXES = (("_train", "train"), ("_test", "test"))
 
