@@ -41,6 +41,14 @@ class Reading:
     encoding: str | None = None
     """The encoding of text files; None: UTF-8."""
 
+    def __post_init__(self) -> None:
+        for option, value in (("coords", self.coords), ("layout", self.layout)):
+            if self.landmarks == "channels" and value not in (None, "auto"):
+                raise UserError(
+                    f"{flag_of(option)} {value}: contradicts --landmarks channels, numbers without geometry; give one of them",
+                    option=option,
+                )
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:

@@ -115,6 +115,11 @@ def encoding_of(path: Path, encoding: str | None = None) -> str:
     )
 
 
+def check_encoding(encoding: str) -> None:
+    """Raise `UserError` for the name of an encoding that there is not."""
+    _codec(encoding)
+
+
 def marked_encoding(path: Path) -> str | None:
     """Return the codec that the mark at the start of a file names, or `None`. Raises `OSError`."""
     with path.open("rb") as file:

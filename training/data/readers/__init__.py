@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ...common.errors import UserError, flag_of, nearest
 from ..specs import Reading
-from ..text import files_with, folders_in, listing_of, one_read
+from ..text import check_encoding, files_with, folders_in, listing_of, one_read
 from .arrays import class_files, frame_folders, npz, windows, x_y_arrays
 from .keypoints import aihub, islr, mediapipe_json, openpose, pose_files
 from .raw import RawClips
@@ -62,6 +62,8 @@ def read_raw(source: str, reading: Reading) -> RawClips:
     it stands for that. Raises `UserError` if no format or several are recognised, for data that cannot be read, and for
     a column or an encoding that says nothing about them.
     """
+    if reading.encoding is not None:
+        check_encoding(reading.encoding)
     with one_read() as this:
         raw = _read_raw(source, reading)
         if reading.encoding is not None and not this.has_used_encoding:

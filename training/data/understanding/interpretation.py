@@ -9,7 +9,7 @@ from typing import cast
 
 import numpy as np
 
-from ...common.errors import UserError, flag_of
+from ...common.errors import UserError
 from ..landmarks import LandmarkLayout
 from ..layouts.layout_file import read_layout
 from ..layouts.mediapipe import ORDER, POINTS, channels, compose, names_of, points, title_of
@@ -95,12 +95,6 @@ def _interpret(raw: RawClips, values: np.ndarray, columns: Columns, reading: Rea
     size = values.shape[1]
     names = raw.number_names if raw.number_names is not None and len(raw.number_names) == size else None
     if reading.landmarks == "channels":
-        for option, value in (("coords", reading.coords), ("layout", reading.layout)):
-            if value not in (None, "auto"):
-                raise UserError(
-                    f"--landmarks channels: numbers without geometry have no {flag_of(option)}; leave one of them out",
-                    option=option,
-                )
         return as_they_are(channels(size, names or ()))
     if raw.layout is not None and (reading.landmarks, reading.coords, reading.layout) == ("auto", "auto", None):
         return as_they_are(raw.layout)
@@ -324,6 +318,7 @@ def _question(
         what = f"are not what {' '.join(said)} says"
     else:
         what = "may be several things" if candidates else "are of no known kind"
+        what += f", also with {' '.join(said)}" if said else ""
     remark = f" ({'; '.join(remarks)})" if remarks else ""
     return f"{name}: {_size(shape)} a frame {what}{remark}; say which: {'; '.join(answers.values())}"
 

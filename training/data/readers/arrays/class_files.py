@@ -26,6 +26,7 @@ from .pairs import role_of
 
 NAME = "class_files"
 LOOKS_FOR = "<class>.npy or <class>_<number>.npy"
+USES: tuple[str, ...] = ()
 
 _LOOKED_AT = 20
 """Files whose axes are counted before the folder is read."""
