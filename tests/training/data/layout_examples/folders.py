@@ -69,6 +69,13 @@ def class_and_clips(root: Path) -> Made:
     return made(clips)
 
 
+def clips_named_by_class(root: Path) -> Made:
+    clips = clips_of("hand")
+    for clip in clips:
+        save(root / f"{clip.label}_{clip.number:03d}.npy", flat(clip, "xyz"))
+    return made(clips)
+
+
 def frames_named_by_sequence(root: Path) -> Made:
     clips = clips_of("hand", frames=12)
     for clip in clips:
@@ -117,6 +124,7 @@ FOLDERS = [
     Example(on_disk="`<class>/<sequence>/<frame>.npy`, [21, 4]", write=points_and_flags),
     Example(on_disk="`<class>/frame_N.npy`", write=class_and_frames),
     Example(on_disk="`<class>/<seq>.npy`, [frames, 21, 3]", write=class_and_clips),
+    Example(on_disk="`<class>_001.npy` of all classes in one folder", write=clips_named_by_class),
     Example(on_disk="`<class>/video_3_frame_12.npy`", write=frames_named_by_sequence),
     Example(
         on_disk="`<signer>/<class>/<sequence>/<frame>.npy`",
