@@ -22,6 +22,7 @@ from ....common.errors import UserError
 from ...specs import Reading
 from ...text import files_with, find_column, nfc, plain_label, read_text
 from ..arrays.forms import form_of
+from ..clip_names import names_clips, table_of_names
 from ..label_names import with_names
 from ..raw import Faults, RawClips, cut
 from .clip_files import SUFFIXES, ClipFile, open_clip
@@ -32,7 +33,7 @@ NAME = "manifest"
 LOOKS_FOR = "a table of clips with a path column and a file a clip"
 USES: tuple[str, ...] = ("label", "signer")
 
-TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
+TABLES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 _PATHS = (
     *(
         "landmarkpath",
@@ -131,8 +132,9 @@ class _Row:
 
 
 def _rows_of(file: Path, file_split: str, reading: Reading, faults: Faults, notes: list[str]) -> list[_Row]:
-    table = _read(file, reading.encoding)
-    path_columns = _path_columns(table.header, table.cells)
+    named = None if _has_paths(file) else table_of_names(file, reading.encoding)
+    table = named or _read(file, reading.encoding)
+    path_columns = [0] if named else _path_columns(table.header, table.cells)
     if not path_columns:
         raise UserError(f"{file}: no column names files of clips ({', '.join(SUFFIXES)}); {list_of(table.header)}")
     at = path_columns[0]
@@ -310,6 +312,11 @@ def _tables(folder: Path) -> list[Path]:
 
 
 def _is_manifest(file: Path) -> bool:
+    """Return whether a file names clips, by their paths or by their names."""
+    return _has_paths(file) or names_clips(file)
+
+
+def _has_paths(file: Path) -> bool:
     """Return whether a path column of a file's first rows names files of clips; Google ISLR's `train.csv` has its reader."""
     suffix = file.suffix.lower()
     try:
