@@ -10,7 +10,7 @@ from ...common.errors import UserError, flag_of, nearest
 from ..specs import Reading
 from ..text import check_encoding, files_with, folders_in, listing_of, one_read
 from .arrays import class_files, frame_folders, npz, windows, x_y_arrays
-from .keypoints import aihub, islr, mediapipe_json, openpose, pose_files
+from .keypoints import aihub, islr, json_points, mediapipe_json, openpose, pose_files
 from .raw import RawClips
 from .tables import frame_table, hub, landmark_csv, libras, manifest, spoter, uea_ts
 from .tables.csv_rows import first_rows
@@ -48,6 +48,7 @@ _SPECIFIC: tuple[Reader, ...] = (
     openpose,
     aihub,
     mediapipe_json,
+    json_points,
     pose_files,
 )
 _MOST_LEVELS, _MOST_FOLDERS = 2, 50
