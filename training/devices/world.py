@@ -21,9 +21,22 @@ from ..common.errors import UserError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from accelerate.utils import InitProcessGroupKwargs
 
 logger = logging.getLogger("slipway")
 _logged: set[str] = set()
+
+
+@dataclasses.dataclass
+class _Meetings:
+    """How often this process has joined its launch, and where its processes meet."""
+
+    count: int = 0
+    store: dist.Store | None = None
+    """Of the first process group: kept, since the rank that serves it and its port stay the same for a launch."""
+
+
+_meetings = _Meetings()
 
 
 def log_once(level: int, message: str) -> None:
@@ -100,13 +113,42 @@ def start_accelerator(*, kind: str, precision: str, timeout_seconds: float) -> A
         atexit.register(leave_group)
         group.backend = "gloo"  # a torch built with MPI would take mpi, which knows nothing of torchrun's ranks
     with _environment_for(kind, world):
-        return Accelerator(
+        if world.size > 1 and _meetings.store is not None and not dist.is_initialized():
+            _meet_again(kind, world, group)
+        accelerator = Accelerator(
             mixed_precision=precision,
             cpu=kind == "cpu",  # without it each rank on a CPU host is rank 0 of a world of its own
             # The plugin, because `gradient_accumulation_steps=1` is overridden by the environment.
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
             kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False), group],
         )
+    if _meetings.store is None and dist.is_available() and dist.is_initialized():
+        _meetings.store = dist.distributed_c10d._get_default_store()
+    return accelerator
+
+
+def end_accelerator(accelerator: Accelerator) -> None:
+    """Free what the Accelerator holds and leave the process group, so that another may be started, on other devices too."""
+    accelerator.free_memory()
+    leave_group()
+    # Accelerate's state is global: the next one would get this one's precision, device and processes.
+    accelerator.state._reset_state(reset_partial_state=True)
+
+
+def _meet_again(kind: str, world: LaunchedWorld, group: InitProcessGroupKwargs) -> None:
+    """Start the process group of a further training in this launch, under names of its own in the store of the first.
+
+    All ranks agree on how often they have met: each calls `train()` as often as the others.
+    """
+    _meetings.count += 1
+    assert _meetings.store is not None
+    dist.init_process_group(
+        backend=group.backend or {"cuda": "nccl", "xpu": "xccl", "npu": "hccl", "hpu": "hccl"}.get(kind),
+        store=dist.PrefixStore(f"slipway/meeting/{_meetings.count}", _meetings.store),
+        rank=world.rank,
+        world_size=world.size,
+        timeout=group.timeout,
+    )
 
 
 def leave_group() -> None:

@@ -23,6 +23,7 @@ from ..step.train_step import PendingStep, StepFlags, StepOutcome, TrainStep
 from ..tasks.task import Batch
 from .faults import Position
 from .limit_control import LimitControl
+from .rehearsal import GradientWatch, no_gradient
 from .saver import Saver
 from .state import TrainingState
 
@@ -66,6 +67,8 @@ class StepLoop:
         self._buffers = BufferGuard(state.model)
         self._lag = int(step.queues)
         """How many steps stay unread: an accelerator computes one while the outcome of the one before is read."""
+        self._is_watched = False
+        """Whether it was noted which parameters get a gradient."""
         self._stop_agreed = False
         self._save_at: int | None = None
         """The step after which the ranks agreed to save; `None`: they did not."""
@@ -153,6 +156,7 @@ class StepLoop:
             memory_is_short=room.is_short,
             memory_is_tight=room.is_tight,
         )
+        watch = self._watch_gradients()
         pending = self.step.run(
             batches,
             num_micro_batches=len(work.micro_batches),
@@ -163,8 +167,18 @@ class StepLoop:
             overlapped=self._plan.reduction == "overlap" and self._limit_control.is_proven(work),
             flags=flags,
         )
+        if watch is not None and (names := watch.end(runtime.ranks, failed=pending.failure is not None)):
+            runtime.observer.on_decision(no_gradient(names))
         self._buffers.undo_unless(self.step.is_finite)
         return _QueuedStep(work, rate, pending, before, self._loader.take_waited_seconds())
+
+    def _watch_gradients(self) -> GradientWatch | None:
+        """Return what notes the gradients of a run's first step; None after it."""
+        parameters = self._state.parameters
+        if self._is_watched or self._state.progress.step > 0 or parameters.passes_are_collective:
+            return None
+        self._is_watched = True
+        return GradientWatch(self._state.model, parameters)
 
     def _learning_rate(self, stage: Stage, step_in_stage: int) -> float:
         """Return the rate of a step; a run that `max_steps` ends early anneals by its end."""

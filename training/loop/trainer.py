@@ -33,6 +33,7 @@ from .best import Best, Score
 from .evaluate import Evaluator
 from .faults import Position
 from .progress import Progress
+from .rehearsal import rehearse
 from .results import run_result, stage_row
 from .rewind import Rewinder
 from .saver import CheckpointSaver, JoiningSaver, SavedStep, Saver, Saving
@@ -144,6 +145,10 @@ class Trainer:
     def progress(self) -> Progress:
         """Where the run is and what it has found."""
         return self.state.progress
+
+    def rehearse(self) -> None:
+        """Raise `UserError` on every rank for what would end the run later, such as a metric that is not there."""
+        rehearse(self.step, self.loader, self.loop.sampler, self.runtime.ranks, self.recipe.stages[0])
 
     def run(self) -> dict[str, Any]:
         """Train all stages from the cursor on and test the best weights; return the result, as in `run.json`.

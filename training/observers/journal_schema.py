@@ -104,6 +104,9 @@ DECISION_FIELDS: dict[str, dict[str, str]] = {
         "epoch": "epoch of the run, from 0",
         "step_in_epoch": "step of the epoch, from 0",
     },
+    "no_gradient": {
+        "parameters": "the names of the trainable parameters that got no gradient in the first step, on any rank"
+    },
     "out_of_memory": {
         "step": "the step that is computed again in smaller micro-batches",
         "rank": "a rank on which memory ran out",

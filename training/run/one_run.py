@@ -114,6 +114,7 @@ def train_once(
                 ),
                 model=model,
             )
+            trainer.rehearse()
             announce_run(trainer, run.name)
             for decision in (
                 *prepared,

@@ -15,7 +15,7 @@ from ..config.settings import make_config, settings_of, with_place
 from ..devices.interruption import Interrupted, StopRequest
 from ..devices.rank_failure import decide_reporter
 from ..devices.ranks import Ranks
-from ..devices.world import launched_world, leave_group
+from ..devices.world import end_accelerator, launched_world
 from ..observers.console import configure_logging, make_console, make_console_observer
 from ..observers.events import Observer, Observers
 from ..tasks.task import Task
@@ -85,11 +85,7 @@ def train(
             if ranks.is_main and isinstance(stopped := sys.exception(), Interrupted):
                 with suppress(OSError):  # nobody may read stderr any more
                     print(stopped, file=sys.stderr)
-            accelerator.free_memory()
-            leave_group()
-            if ranks.size == 1:
-                # Accelerate's state is global: without this a second run could not have another precision or device.
-                accelerator.state._reset_state(reset_partial_state=True)
+            end_accelerator(accelerator)
 
 
 def make_task(config: TrainingConfig) -> Task:

@@ -12,7 +12,7 @@ from ..config.recipe import MixedPrecision
 from ..devices.interruption import StopRequest
 from ..devices.manager import DeviceManager, make_accelerator
 from ..devices.ranks import Ranks
-from ..devices.world import check_world, launched_world
+from ..devices.world import check_world, end_accelerator, launched_world
 from ..observers.events import Observers
 from .planning import accelerate_says
 from .training_config import TrainingConfig
@@ -60,7 +60,11 @@ def start_world(config: TrainingConfig) -> tuple[Accelerator, Ranks]:
         # Later than the watchdog, which leaves the stacks.
         timeout_seconds=_LONGEST_WAIT_SECONDS if hang is None else 60.0 + hang,
     )
-    check_world(accelerator, device.type)
+    try:
+        check_world(accelerator, device.type)
+    except BaseException:
+        end_accelerator(accelerator)
+        raise
     ranks = Ranks(
         rank=accelerator.process_index,
         size=accelerator.num_processes,

@@ -15,6 +15,7 @@ from torch import nn
 from ..devices.ranks import Ranks
 from .memory_format import channels_last_view
 from .parameters import ParameterStore, Reduction, trainable_parameters
+from .plain_names import own_state, plain_state
 from .reduction import GradientReduction
 
 
@@ -87,8 +88,8 @@ class FlatParameters(ParameterStore):
 
     def state_dict(self, module: nn.Module) -> dict[str, torch.Tensor]:
         """Return the model's state."""
-        return module.state_dict()
+        return plain_state(module, module.state_dict())
 
     def load_state_dict(self, module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
         """Set the model from a state. Raises `RuntimeError` if that is of another model."""
-        module.load_state_dict(dict(state))
+        module.load_state_dict(own_state(module, state))

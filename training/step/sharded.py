@@ -17,6 +17,7 @@ from torch.distributed.tensor import DTensor, Shard
 from ..common.errors import UserError
 from ..devices.ranks import Ranks
 from .parameters import FlatLayout, ParameterStore, trainable_parameters
+from .plain_names import plain_state
 
 
 class ShardedParameters(ParameterStore):
@@ -117,7 +118,7 @@ class ShardedParameters(ParameterStore):
         """Return the complete model's state on the host of rank 0, nothing elsewhere. A collective."""
         self._reshard()
         state = {}
-        for name, tensor in module.state_dict().items():
+        for name, tensor in plain_state(module, module.state_dict()).items():
             complete = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
             if self._ranks.is_main:
                 state[name] = complete.cpu()
@@ -126,7 +127,8 @@ class ShardedParameters(ParameterStore):
     def load_state_dict(self, module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
         """Set the model from the state of a complete one. Raises `RuntimeError` if that is of another model."""
         self._reshard()
-        own = module.state_dict()
+        own = plain_state(module, module.state_dict())
+        state = plain_state(module, state)
         if own.keys() != state.keys():
             raise RuntimeError(f"other tensors: {', '.join(sorted(own.keys() ^ state.keys()))}")
         with torch.no_grad():

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from ..common.errors import TrainingFailed
+from ..common.errors import TrainingFailed, UserError
 from ..config.plan import Plan
 from ..config.recipe import Recipe, Stage
 from ..devices.memory import CANNOT_TRY_AGAIN, MemoryReserve, drop_traceback, out_of_memory_message, release_memory
@@ -87,6 +87,18 @@ class StepOutcome(NamedTuple):
     def is_finite(self) -> bool:
         """Whether loss and gradient are finite; if not, the update was skipped."""
         return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
+
+
+def checked_losses(losses: Any, batch: Batch) -> torch.Tensor:
+    """Return the losses of a batch. Raises `UserError` unless there is one for each sample."""
+    samples = len(batch.indices)
+    if isinstance(losses, torch.Tensor) and losses.shape == (samples,):
+        return losses
+    found = f"a tensor of {list(losses.shape)}" if isinstance(losses, torch.Tensor) else f"a {type(losses).__name__}"
+    raise UserError(
+        f"Task.losses: it must return the loss of each sample, [{samples}], got {found}; torch's losses do "
+        'with reduction="none"; of several numbers for a sample return their sum, and their count in `weights`'
+    )
 
 
 class PendingStep:
@@ -220,7 +232,7 @@ class TrainStep:
         """Add a micro-batch's gradients, weight and losses to what is reduced; zeros if it does not count."""
         with self._sections.forward, self._autocast():
             outputs = self.forward(self.state.model, batch)
-            losses = self.task.losses(outputs, batch, stage)
+            losses = checked_losses(self.task.losses(outputs, batch, stage), batch)
         weights = self.task.weights(batch)
         if self._class_weights is not None:
             of_samples = self._class_weights[batch.tensors["labels"]]

@@ -12,6 +12,7 @@ from torch import nn
 from ..common.errors import UserError
 from .classification import ClassificationTask
 from .fingerprint import tensors_fingerprint
+from .outputs import check_scores, scores_of
 from .task import Batch, Task
 
 
@@ -50,8 +51,14 @@ class TensorTask(ClassificationTask):
         return type(self).fetch is TensorTask.fetch and is_keyed
 
     def build_model(self) -> nn.Module:
-        """Return a new model."""
-        return self._make_model()
+        """Return a new model. Raises `UserError` if `make_model` does not make one."""
+        made = self._make_model if isinstance(self._make_model, nn.Module) else self._make_model()
+        if made is self._make_model or not isinstance(made, nn.Module):
+            raise UserError(
+                f"{self.name}: make_model must be a function that returns a new torch module, got {type(made).__name__}; "
+                "write lambda: Model(...)"
+            )
+        return made
 
     def num_samples(self, split: str) -> int:
         """Return the samples of a split."""
@@ -67,8 +74,11 @@ class TensorTask(ClassificationTask):
         return {"inputs": inputs.index_select(0, indices), "labels": labels.index_select(0, indices)}
 
     def forward(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        """Return the class scores."""
-        return model(batch.tensors["inputs"])
+        """Return the class scores. Raises `UserError` if the model returns something else."""
+        scores = scores_of(model(batch.tensors["inputs"]), model, self.name)
+        if type(self).losses is ClassificationTask.losses:
+            check_scores(scores, batch.tensors["labels"], len(self.class_names), self.name)
+        return scores
 
     def data_fingerprint(self) -> str:
         """Return a hash of all tensors."""
