@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,15 @@ _BODIES: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 ISLR = ("face", "left_hand", "pose", "right_hand")
 """The order in Google's set of isolated signs."""
+
+_ORDERS: tuple[tuple[str, tuple[str, ...]], ...] = tuple(
+    (kind, order)
+    for kind, parts in _BODIES
+    if "pose" in parts and "lips" not in parts
+    for order in itertools.permutations(parts)
+    if order != parts and [part for part in order if part in _HANDS] in ([], [*_HANDS])
+)
+"""The other orders of the same parts, Google's among them: which one it is, is told by the numbers."""
 
 _ANGLES = (15, 12)
 """Angles of a hand's joints that gesture tutorials write behind its points."""
@@ -96,12 +106,17 @@ class Candidate:
         """Whether its parts stand in the order of Google's set."""
         return tuple(part.name for part in self.parts) == ISLR
 
+    @property
+    def is_usual(self) -> bool:
+        """Whether its parts stand in the order in which most programs write them."""
+        return (self.kind, tuple(part.name for part in self.parts)) not in _ORDERS
+
     def __str__(self) -> str:
         """Return what it is: `hand x, y, z, visibility and 15 angles`."""
         if self.kind == "points":
             points = f"{sum(len(part.columns) for part in self.parts)} points"
-        elif self.is_islr:
-            points = "face, left hand, pose, right hand"
+        elif not self.is_usual:
+            points = ", ".join(part.name.replace("_", " ") for part in self.parts)
         else:
             points = title_of([part.name for part in self.parts])
         return " and ".join([f"{points} {' or '.join(_WORDS[form] for form in self.forms)}", *self.others])
@@ -126,7 +141,7 @@ class Candidate:
 def known(size: int, names: Sequence[str] | None = None) -> list[Candidate]:
     """Return what is known with so many numbers in a frame; `names` of columns tell whether the first is the time."""
     found: list[Candidate] = []
-    for kind, parts in (*_BODIES, ("holistic", ISLR)):
+    for kind, parts in (*_BODIES, *_ORDERS):
         for forms in _forms_of(parts):
             for runs in _with_angles(parts, forms):
                 found += _with_others(kind, runs, size, names)
@@ -137,7 +152,7 @@ def known_points(num_points: int, forms: Sequence[str]) -> list[Candidate]:
     """Return what is known with so many points, each of one of the given forms."""
     return [
         _candidate(kind, [_Run(part, form, len(POINTS[part])) for part in parts])
-        for kind, parts in (*_BODIES, ("holistic", ISLR))
+        for kind, parts in (*_BODIES, *_ORDERS)
         if sum(len(POINTS[part]) for part in parts) == num_points
         for form in forms
     ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .candidates import Candidate, LeftOut, Part
-from .columns import Columns, blocks
+from .columns import Columns
 
 LARGEST_NORMALISED = 5.0
 """Coordinates in a picture of size 1, or in metres, are smaller; pixels are larger."""
@@ -18,8 +18,17 @@ _MOST_DEAD = 0.15
 _FAR_FEWER = 10
 """Parts that are lost in part stand in the wrong place if those of another order are lost so much more rarely."""
 
-_ALIKE, _WIDE = 1.3, 2.0
-"""How far the points of a face, and of a body, are apart where it is 1 for most of a face."""
+_FEW_POINTS = 3
+"""Fewer points may be 0 by chance."""
+
+_AT_WRIST = 1e-4
+"""MediaPipe measures the depth of a hand from its wrist, whose own is smaller."""
+
+_WIDE, _AS_WIDE = 2.0, 0.8
+"""A body lies wider apart than a hand or a face, unless each part was brought to one size."""
+
+_MOST_FRAMES = 1000
+"""Frames, from all of a set, that are looked at for parts that are lost."""
 
 
 def fitting(candidates: Sequence[Candidate], columns: Columns, values: np.ndarray) -> list[Candidate]:
@@ -28,15 +37,32 @@ def fitting(candidates: Sequence[Candidate], columns: Columns, values: np.ndarra
     # A number that is certainly the label is a coordinate of nothing.
     fit = [one for one in fit if not columns.labels[one.coords].any()] or fit
     if len(fit) > 1:
-        certain = [one for one in fit if _is_hand_with_visibility(one, columns)]
+        certain = [one for one in fit if _is_hand_with_visibility(one, columns, _some_of(values))]
         fit = certain or [one for one in fit if (one.kind, *one.forms) != ("hand", "xyzv")]
     if len(fit) > 1:
         fit = [one for one in fit if not _has_many_dead(one, columns)] or fit
-    if len(fit) > 1 and any(one.is_islr for one in fit):
-        partly = [_partly_missing(values, one, columns) for one in fit]
-        fit = [one for one, count in zip(fit, partly, strict=True) if _FAR_FEWER * count <= max(partly)] or fit
-        fit = [one for one in fit if _is_body_in_place(one, columns)] or fit
-    return fit
+    return _in_order(fit, columns, values) if any(not one.is_usual for one in fit) else fit
+
+
+def _in_order(candidates: Sequence[Candidate], columns: Columns, values: np.ndarray) -> list[Candidate]:
+    """Return the candidates whose parts stand where the numbers say; of several the usual order, but for Google's."""
+    is_lost = ~(np.nan_to_num(_some_of(values)) != 0)
+    partly = [_partly_missing(is_lost, one, columns) for one in candidates]
+    fit = [
+        one for one, count in zip(candidates, partly, strict=True) if _FAR_FEWER * count <= max(partly)
+    ] or candidates
+    wrists = [_wrists_without_depth(one, columns) for one in fit]
+    fit = [one for one, count in zip(fit, wrists, strict=True) if count == max(wrists)] if max(wrists) > 1 else fit
+    wide = [_width_of_body(one, columns) for one in fit]
+    if max(wide) > _WIDE:
+        fit = [one for one, width in zip(fit, wide, strict=True) if width >= _AS_WIDE or _WIDE * width > max(wide)]
+    usual = [one for one in fit if one.is_usual]
+    return [*usual, *(one for one in fit if one.is_islr)] if usual else list(fit)
+
+
+def _some_of(values: np.ndarray) -> np.ndarray:
+    """Return frames from all of a set."""
+    return values[np.unique(np.linspace(0, len(values) - 1, _MOST_FRAMES).astype(int))]
 
 
 def _fits(candidate: Candidate, columns: Columns) -> bool:
@@ -72,18 +98,18 @@ def _part_fits(part: Part, columns: Columns) -> bool:
 
 def _has_confidences(part: Part, columns: Columns) -> bool:
     """Return whether the third numbers are confidences: from 0 to 1 beside pixels, and 0 only where x and y are."""
+    return may_be_confidences(part, columns) and columns.largest(part.columns[:, :2]) > LARGEST_NORMALISED
+
+
+def may_be_confidences(part: Part, columns: Columns) -> bool:
+    """Return whether the third numbers are from 0 to 1 and 0 only where x and y are; depths are near 0, and below it."""
     third, dead = part.columns[:, 2], columns.dead[part.columns]
     is_centred = bool(dead[0].all())  # a wrist that was subtracted
-    return (
-        columns.are_within(third, 0.0, 1.0)
-        and columns.largest(part.columns[:, :2]) > LARGEST_NORMALISED
-        and not is_centred
-        and not (dead[:, 2] & ~dead[:, 0]).any()
-    )
+    return columns.are_within(third, 0.0, 1.0) and not is_centred and not (dead[:, 2] & ~dead[:, 0]).any()
 
 
-def _is_hand_with_visibility(candidate: Candidate, columns: Columns) -> bool:
-    """Return whether numbers are certainly x, y, z and a visibility of a hand: 0, or beside a depth that is one.
+def _is_hand_with_visibility(candidate: Candidate, columns: Columns, frames: np.ndarray) -> bool:
+    """Return whether numbers are certainly x, y, z and a visibility of a hand: one number, or beside a depth that is one.
 
     A depth is 0 at the wrist, or it is below 0 where no other number is.
     """
@@ -92,8 +118,10 @@ def _is_hand_with_visibility(candidate: Candidate, columns: Columns) -> bool:
     numbers = candidate.parts[0].columns
     dead, is_negative = columns.dead[numbers], columns.low[numbers] < 0
     others = np.delete(is_negative, 2, axis=1)
+    flags = frames[:, numbers[:, 3]]
+    found = np.unique(flags[~np.isnan(flags) & (flags != 0)])  # 0 where a hand is missing
     return (
-        bool(dead[:, 3].all())
+        len(found) <= 1
         or bool(dead[0, 2] and not dead[0, :2].any())
         or bool(is_negative[:, 2].mean() >= 0.5 and not others.any())
     )
@@ -105,28 +133,33 @@ def _has_many_dead(candidate: Candidate, columns: Columns) -> bool:
     return any(_MOST_DEAD < share < 1 for share in shares)
 
 
-def _partly_missing(values: np.ndarray, candidate: Candidate, columns: Columns) -> int:
-    """Return how often a hand or a face is missing in part: trackers lose them as a whole.
+def _partly_missing(is_lost: np.ndarray, candidate: Candidate, columns: Columns) -> int:
+    """Return how often a part is missing in part, by frames [frames, numbers]: trackers lose them as a whole.
 
-    Numbers that are 0 in the whole set tell nothing: a point from which the others are measured has them.
+    Points that are 0 in the whole set tell nothing, nor does a lone one: the others may be measured from it.
     """
     count = 0
-    live = [part.columns[~columns.dead[part.columns[:, 0]], 0] for part in candidate.parts if part.name != "pose"]
-    for rows in blocks(values):
-        for places in live:
-            missing = ~(np.nan_to_num(values[rows][:, places]) != 0)
-            count += int((missing.any(axis=1) & ~missing.all(axis=1)).sum())
+    for part in candidate.parts:
+        points = part.coords[~columns.dead[part.coords[:, :2]].all(axis=1), :2]
+        missing = is_lost[:, points].all(axis=2)
+        lost = missing.sum(axis=1)
+        count += int(((lost >= _FEW_POINTS) & (lost <= len(points) - _FEW_POINTS)).sum())
     return count
 
 
-def _is_body_in_place(candidate: Candidate, columns: Columns) -> bool:
-    """Return whether the first points, or those of Google's pose, lie wide apart, and the others as near as a face's."""
-    points = np.concatenate([part.coords[:, :2] for part in candidate.parts])
-    points = points[np.argsort(points[:, 0])]
-    middle = ((columns.low + columns.high) / 2)[points]
-    first, face, late = (
-        float(np.nanstd(part, axis=0).mean()) for part in (middle[:33], middle[33:468], middle[489:522])
-    )
-    if candidate.is_islr:
-        return first < _ALIKE * face and late > _WIDE * face
-    return first > _WIDE * face
+def _wrists_without_depth(candidate: Candidate, columns: Columns) -> int:
+    """Return how many hands have a wrist whose depth is 0 while its x and y are not."""
+    count = 0
+    for part in candidate.parts:
+        if part.name.endswith("hand") and part.coords.shape[1] == 3:
+            x, y, z = part.coords[0].tolist()
+            count += columns.largest(np.array([z])) <= _AT_WRIST and not columns.dead[[x, y]].any()
+    return count
+
+
+def _width_of_body(candidate: Candidate, columns: Columns) -> float:
+    """Return how far apart the points of a pose lie, as a multiple of those of the widest other part."""
+    middle = (columns.low + columns.high) / 2
+    width = {part.name: float(np.nanstd(middle[part.coords[:, :2]], axis=0).mean()) for part in candidate.parts}
+    others = max((size for name, size in width.items() if name != "pose" and size == size), default=0.0)
+    return width.get("pose", 0.0) / others if others > 0 else 0.0

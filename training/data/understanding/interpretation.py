@@ -32,7 +32,7 @@ from .candidates import (
 )
 from .column_names import NamedColumns, points_by_names
 from .columns import Columns
-from .evidence import fitting
+from .evidence import fitting, may_be_confidences
 
 _ALSO_OTHERS = {
     66: "22 joints x, y, z",
@@ -268,8 +268,7 @@ def _notes(
     if "lips" in kept_parts(candidate, keeps_face) and "lips" not in [part.name for part in candidate.parts]:
         gone.append(f"all of the face but {len(POINTS['lips'])} points of the lips")
     notes = [f"{_size(shape)} a frame are {candidate}; left out: {'; '.join(gone)}"] if gone else []
-    third = np.concatenate([part.columns[:, 2:3] for part in candidate.parts])
-    if candidate.forms == ("xyz",) and columns.are_within(third, 0.0, 1.0) and not columns.dead[third].all():
+    if candidate.forms == ("xyz",) and all(may_be_confidences(part, columns) for part in candidate.parts):
         notes.append("the third number of each point is read as z; if it is a confidence, give --coords xyc")
     return tuple(notes)
 
@@ -295,7 +294,10 @@ def _question(
 ) -> str:
     """Return the error that says what the numbers could be, and the options for each."""
     size = int(np.prod(shape))
-    answers = {one.options: f"{one} ({one.options})" for one in candidates if not one.left_out or _only_angles(one)}
+    told = [one for one in candidates if one.is_usual or one.is_islr]
+    answers = {one.options: f"{one} ({one.options})" for one in told if not one.left_out or _only_angles(one)}
+    if not told and candidates:
+        answers["order"] = f"{' or '.join(map(str, candidates))} (--layout FILE, which names the points in their order)"
     if size in _ALSO_OTHERS and len(shape) == 1:
         answers["other"] = f"{_ALSO_OTHERS[size]} (--landmarks points --coords xyz)"
     # A number that is the label or the time is left out.

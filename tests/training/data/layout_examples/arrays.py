@@ -220,6 +220,18 @@ def _vectors() -> list[Example]:
         (1629, "pose, face, left hand, right hand", HOLISTIC, ("xyz",), 2, {"lost": "left_hand"}),
         (1629, "Google's order: face, left hand, pose, right hand", ISLR, ("xyz",), 2, {"lost": "left_hand"}),
         (1662, "pose with visibility, face, both hands", HOLISTIC, face_xyzv, 2, {"lost": "right_hand"}),
+        (225, "left hand, right hand, pose", (*HANDS, "pose"), ("xyz",), 2, {}),
+        (225, "left hand, pose, right hand", ("left_hand", "pose", "right_hand"), ("xyz",), 2, {"lost": "left_hand"}),
+        (258, "left hand, right hand, pose with visibility", (*HANDS, "pose"), ("xyz", "xyz", "xyzv"), 2, {}),
+        (
+            1662,
+            "face, pose with visibility, both hands",
+            ("face", "pose", *HANDS),
+            ("xyz", "xyzv", "xyz", "xyz"),
+            2,
+            {},
+        ),
+        (1662, "pose with visibility, both hands, face", (*POSE_HANDS, "face"), ("xyzv", "xyz", "xyz", "xyz"), 2, {}),
         (2004, "pose and face with visibility", ("pose", "face"), ("xyzv",), 2, {}),
         (2172, "pose, face, both hands, all with visibility", HOLISTIC, ("xyzv",), 2, {"lost": "left_hand"}),
     ]
