@@ -76,6 +76,26 @@ def clips_named_by_class(root: Path) -> Made:
     return made(clips)
 
 
+def clips_in_files(ending: str) -> Callable[[Path], Made]:
+    """Return what writes `<class>/<clip>`, a table with a column of frames or an archive."""
+
+    def write(root: Path) -> Made:
+        clips = clips_of("hand", lost="hand")
+        names = ["frame", *(f"{axis}{point}" for point in range(21) for axis in "xyz")]
+        for clip in clips:
+            file = root / clip.label / f"{clip.number}{ending}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            frames = flat(clip, "xyz")
+            if ending == ".npz":
+                np.savez(file, frames)
+            else:
+                rows = [[str(number), *map(repr, frame)] for number, frame in enumerate(frames.tolist())]
+                file.write_text("\n".join(",".join(row) for row in (names, *rows)))
+        return made(clips)
+
+    return write
+
+
 def frames_named_by_sequence(root: Path) -> Made:
     clips = clips_of("hand", frames=12)
     for clip in clips:
@@ -125,6 +145,8 @@ FOLDERS = [
     Example(on_disk="`<class>/frame_N.npy`", write=class_and_frames),
     Example(on_disk="`<class>/<seq>.npy`, [frames, 21, 3]", write=class_and_clips),
     Example(on_disk="`<class>_001.npy` of all classes in one folder", write=clips_named_by_class),
+    Example(on_disk="`<class>/<clip>.csv`, a row a frame", write=clips_in_files(".csv")),
+    Example(on_disk="`<class>/<clip>.npz` of one array", write=clips_in_files(".npz")),
     Example(on_disk="`<class>/video_3_frame_12.npy`", write=frames_named_by_sequence),
     Example(
         on_disk="`<signer>/<class>/<sequence>/<frame>.npy`",

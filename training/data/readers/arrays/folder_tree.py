@@ -1,4 +1,4 @@
-"""Folders of `.npy` files: which there are, how deep they stand, and what each level of folders is named."""
+"""Folders of files that are frames or clips: which there are, how deep they stand, and what each level of folders is named."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_DEPTH = 5
 
 @dataclass(frozen=True)
 class Leaf:
-    """A folder with `.npy` files of its own."""
+    """A folder with files of its own."""
 
     parts: tuple[str, ...]
     """Its name and those of the folders above it, below the source, as the disk has them."""
@@ -31,9 +31,9 @@ class Tree:
     leaves: list[Leaf]
     """All at the depth at which most files stand."""
     empty: list[tuple[str, ...]]
-    """Folders without a folder or an `.npy` in them, at most as deep as the others."""
+    """Folders without a folder or a file in them, at most as deep as the others."""
     elsewhere: list[str]
-    """`.npy` files at other depths, relative to the source."""
+    """Files at other depths, relative to the source."""
     depth: int
 
     def names(self, level: int) -> list[str]:
@@ -48,26 +48,26 @@ class Tree:
         return found
 
 
-def first_leaf(path: Path, depth: int = _MOST_DEPTH) -> Path | None:
-    """Return the first folder below `path` that holds an `.npy`."""
+def first_leaf(path: Path, suffix: str, depth: int = _MOST_DEPTH) -> Path | None:
+    """Return the first folder below `path` that holds a file with an ending."""
     for name in _listing(path).folders if depth else []:
         folder = path / name
-        if any(file.lower().endswith(".npy") for file in _listing(folder).files):
+        if any(file.lower().endswith(suffix) for file in _listing(folder).files):
             return folder
-        if (found := first_leaf(folder, depth - 1)) is not None:
+        if (found := first_leaf(folder, suffix, depth - 1)) is not None:
             return found
     return None
 
 
-def read_tree(path: Path) -> Tree:
-    """Return the folders below `path` that hold `.npy` files. Raises `UserError` if it is not certain which are meant."""
+def read_tree(path: Path, suffix: str) -> Tree:
+    """Return the folders below `path` that hold files with an ending. Raises `UserError` where it is not certain."""
     # Sorted anew: a folder may stand twice, its name once in NFC and once in NFD.
-    leaves = sorted(_leaves(path, ()), key=lambda leaf: [natural_key(part) for part in leaf.parts])
+    leaves = sorted(_leaves(path, (), suffix), key=lambda leaf: [natural_key(part) for part in leaf.parts])
     lone = [leaf for leaf in leaves if not leaf.files]
     leaves = [leaf for leaf in leaves if leaf.files]
     below = [leaf for leaf in leaves if leaf.parts]
     if not below:
-        raise UserError(f"{path}: no .npy file in a folder in it; the folder of a class holds its recordings")
+        raise UserError(f"{path}: no {suffix} file in a folder in it; the folder of a class holds its recordings")
     by_top: dict[str, Counter[int]] = {}
     for leaf in below:
         by_top.setdefault(leaf.parts[0], Counter())[len(leaf.parts)] += len(leaf.files)
@@ -81,7 +81,9 @@ def read_tree(path: Path) -> Tree:
     depths = Counter(depth_of.values())
     if len(depths) > 1:
         shown = ", ".join(f"{top} ({depth - 1} folders deep)" for top, depth in list(depth_of.items())[:4])
-        raise UserError(f"{path}: the .npy files in its folders stand at different depths: {shown}; name one of them")
+        raise UserError(
+            f"{path}: the {suffix} files in its folders stand at different depths: {shown}; name one of them"
+        )
     depth = next(iter(depths))
     kept = [leaf for leaf in below if len(leaf.parts) == depth]
     above = {leaf.parts[:length] for leaf in kept for length in range(1, depth + 1)}
@@ -113,15 +115,15 @@ _SIGNER = re.compile(
 )
 
 
-def _leaves(path: Path, parts: tuple[str, ...]) -> Iterator[Leaf]:
-    """Yield the folders with `.npy` files of their own, and those without any folder in them."""
+def _leaves(path: Path, parts: tuple[str, ...], suffix: str) -> Iterator[Leaf]:
+    """Yield the folders with files of their own, and those without any folder in them."""
     found = _listing(path)
-    arrays = [name for name in found.files if name.lower().endswith(".npy")]
+    arrays = [name for name in found.files if name.lower().endswith(suffix)]
     if arrays or (parts and not found.folders):
         yield Leaf(parts, arrays)
     if len(parts) < _MOST_DEPTH:
         for name in found.folders:
-            yield from _leaves(path / name, (*parts, name))
+            yield from _leaves(path / name, (*parts, name), suffix)
 
 
 def _listing(folder: Path) -> Listing:

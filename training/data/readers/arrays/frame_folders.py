@@ -1,13 +1,15 @@
-"""Reads folders of `.npy` files: `<class>/<sequence>/<frame>.npy`, the most common form of MediaPipe recordings, and its kin.
+"""Reads folders of frames or clips: `<class>/<sequence>/<frame>.npy`, the commonest form of MediaPipe recordings, and its kin.
 
 `MP_Data/<class>/<sequence>/<frame>.npy` is written by nicknochnack/ActionDetectionforSignLanguage and the many that follow it;
-`<class>/video_3_frame_12.npy`, `<class>/<clip>.npy` and a folder for each signer are variants of it.
+`<class>/video_3_frame_12.npy`, `<class>/<clip>.npy` and a folder for each signer are variants of it. The files may be tables
+or archives of one array too: `<class>/<clip>.csv`, whose rows are frames, and `<class>/<clip>.npz`.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from ...specs import Reading
 from ...text import natural_key, nfc, split_of_file
 from ..numpy_files import Header, header_of, read_numbers
 from ..raw import Faults, RawClips
+from ..tables.clip_files import ClipFile, names_of, open_clip, suffix_of_clips
 from . import windows, x_y_arrays
 from .folder_tree import Tree, first_leaf, read_tree
 from .forms import CLIP, CLIPS, FRAME, Form, form_of
@@ -36,6 +39,7 @@ _FRAME_OF_SEQUENCE = re.compile(
 """seq3_frame12, video_3_frame_12, seq_3_12: the name of a frame that names its sequence too."""
 _TWO_NUMBERS = re.compile(r"(.*[0-9])[_\- ]([0-9]+)")
 _MOST_NAMED = 3
+_ARRAY = ".npy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +54,12 @@ class _Clip:
 
 def detect(path: Path) -> bool:
     """Return whether a folder holds folders with `.npy` files that are not those of another format."""
-    leaf = first_leaf(path) if path.is_dir() else None
-    return leaf is not None and not (
-        x_y_arrays.has_pair(leaf) or windows.detect(leaf) or x_y_arrays.split_folders(path)
-    )
+    if not path.is_dir():
+        return False
+    leaf = first_leaf(path, _ARRAY)
+    if leaf is None:
+        return suffix_of_clips(path) is not None
+    return not (x_y_arrays.has_pair(leaf) or windows.detect(leaf) or x_y_arrays.split_folders(path))
 
 
 def read(path: Path, reading: Reading) -> RawClips:
@@ -62,19 +68,23 @@ def read(path: Path, reading: Reading) -> RawClips:
     Frames, sequences and classes are ordered by the numbers in their names. Each file is a frame, a vector or
     [points, coords], or a clip, [frames, numbers] or [frames, points, coords]. Raises `UserError` with all faults.
     """
-    tree = read_tree(path)
+    suffix = (suffix_of_clips(path) or _ARRAY) if first_leaf(path, _ARRAY) is None else _ARRAY
+    tree = read_tree(path, suffix)
     files = [os.path.join(*leaf.parts, name) for leaf in tree.leaves for name in leaf.files]
     faults = Faults(path)
-    headers = _headers(path, files, faults)
-    form = form_of(
-        path, {file: header.shape for file, header in headers.items()}, tree.depth, reading, may_hold_several=True
-    )
+    headers = _headers(path, files, faults) if suffix == _ARRAY else _opened(path, files, reading, faults)
+    # The rows of a table are frames, however deep it stands.
+    depth = tree.depth if suffix == _ARRAY else 1
+    shapes = {file: header.shape for file, header in headers.items()}
+    form = form_of(path, shapes, depth, reading, may_hold_several=True)
     levels = find_levels(path, tree, reading, holds_clips=form.kind != FRAME)
     for file, header in headers.items():
         if not form.fits(header.shape):
             other = f"{path / form.example} has {_size(form.shape)}"
             faults.add(f"{path / file}: {_size(header.shape)}, where {other}; record the sequence again or remove it")
     faults.check()
+    if reading.label is None:
+        _check_names(path, tree, levels)
     if _are_rows(tree, levels, form):
         form = replace(form, kind=CLIPS, notes=(*form.notes, _rows_note(form)))
     clips, notes, warnings = _clips(tree, levels, form)
@@ -102,13 +112,14 @@ def read(path: Path, reading: Reading) -> RawClips:
         splits=splits,
         notes=(*form.notes, *notes, *_passed_over(tree, levels)),
         warnings=(*_without_recordings(tree, levels), *warnings),
+        number_names=names_of(next(iter(headers.values()))) or None,
         where=lambda index: str(path / places[index]),
     )
 
 
 def _are_rows(tree: Tree, levels: Levels, form: Form) -> bool:
     """Return whether the rows of a file are clips of one frame: each class has one file, named alike or like the class."""
-    names = {leaf.files[0][: -len(".npy")] for leaf in tree.leaves}
+    names = {Path(leaf.files[0]).stem for leaf in tree.leaves}
     classes = [nfc(leaf.parts[levels.label]) for leaf in tree.leaves]
     is_one_each = len(set(classes)) == len(classes) == sum(len(leaf.files) for leaf in tree.leaves)
     if form.kind != CLIP or len(classes) < 2 or not is_one_each:
@@ -118,6 +129,20 @@ def _are_rows(tree: Tree, levels: Levels, form: Form) -> bool:
     return all(
         nfc(leaf.files[0]).lower().startswith(name.lower()) for leaf, name in zip(tree.leaves, classes, strict=True)
     )
+
+
+def _check_names(path: Path, tree: Tree, levels: Levels) -> None:
+    """Raise `UserError` if files may be the classes: those of each folder have the same names, words without a number."""
+    names = {frozenset(Path(nfc(name)).stem for name in leaf.files) for leaf in tree.leaves}
+    words = sorted(next(iter(names)))
+    is_word = not any(letter.isdigit() for word in words for letter in word)
+    if len(tree.leaves) > 1 and len(names) == 1 and len(words) > 1 and is_word and levels.label == tree.depth - 1:
+        folders = ", ".join("/".join(map(nfc, leaf.parts)) for leaf in tree.leaves[:_MOST_NAMED])
+        raise UserError(
+            f"{path}: the folders {folders} hold files of the same names ({', '.join(words[:_MOST_NAMED])}): if these are the "
+            f"classes, move each file into a folder of its class; if the folders are, add --label folder{levels.label + 1}",
+            option="label",
+        )
 
 
 def _rows_note(form: Form) -> str:
@@ -132,7 +157,7 @@ def _name(path: Path, tree: Tree, levels: Levels) -> str:
     return tree.leaves[0].parts[wraps - 1] if wraps > 0 else path.resolve().name
 
 
-def _headers(path: Path, files: list[str], faults: Faults) -> dict[str, Header]:
+def _headers(path: Path, files: list[str], faults: Faults) -> Mapping[str, Header | ClipFile]:
     """Return the headers of the files that hold numbers; the others are faults."""
     found = {}
     root = os.fspath(path)
@@ -148,6 +173,26 @@ def _headers(path: Path, files: list[str], faults: Faults) -> dict[str, Header]:
             faults.add(f"{path / file}: holds {header.dtype}, not numbers; store arrays of numbers")
         else:
             found[file] = header
+    if not found:
+        faults.check()
+    return found
+
+
+def _opened(path: Path, files: list[str], reading: Reading, faults: Faults) -> dict[str, ClipFile]:
+    """Return the clips of files that are tables or archives; those of other columns than the first are faults."""
+    found: dict[str, ClipFile] = {}
+    for file in files:
+        try:
+            clip = open_clip(path / file, reading.encoding)
+        except UserError as error:
+            faults.add(str(error))
+            continue
+        first = next(iter(found.items()), (file, clip))
+        if names_of(clip) != names_of(first[1]):
+            faults.add(
+                f"{path / file}: other columns than {path / first[0]}; each clip needs the same, in the same order"
+            )
+        found[file] = clip
     if not found:
         faults.check()
     return found
@@ -169,7 +214,7 @@ def _clips(tree: Tree, levels: Levels, form: Form) -> tuple[list[_Clip], list[st
             continue
         sequences: dict[str, list[int]] = {}
         for number, name in zip(numbers, leaf.files, strict=True):
-            stem = name[: -len(".npy")]
+            stem = Path(name).stem
             match = _FRAME_OF_SEQUENCE.fullmatch(stem) if form.kind == FRAME else None
             if match:
                 sequences.setdefault(match["sequence"] or match["recording"], []).append(number)
@@ -205,7 +250,7 @@ def _clips(tree: Tree, levels: Levels, form: Form) -> tuple[list[_Clip], list[st
 
 def _number(name: str) -> int | None:
     """Return the last number in the name of a file."""
-    found = re.findall(r"[0-9]+", name[: -len(".npy")])
+    found = re.findall(r"[0-9]+", Path(name).stem)
     return int(found[-1]) if found else None
 
 
@@ -225,7 +270,7 @@ def _looks_like_frames(folder: str, names: list[str]) -> str:
     """Return an example if the files of a class may be the frames of sequences: 0_0, 0_1, ..., 1_0, 1_1."""
     groups: dict[str, list[int]] = {}
     for name in names:
-        match = _TWO_NUMBERS.fullmatch(name[: -len(".npy")])
+        match = _TWO_NUMBERS.fullmatch(Path(name).stem)
         if not match:
             return ""
         groups.setdefault(match[1], []).append(int(match[2]))
@@ -234,7 +279,7 @@ def _looks_like_frames(folder: str, names: list[str]) -> str:
 
 
 def _read(
-    path: Path, files: list[str], headers: dict[str, Header], clips: list[_Clip], form: Form
+    path: Path, files: list[str], headers: Mapping[str, Header | ClipFile], clips: list[_Clip], form: Form
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers of all clips end to end, and their offsets."""
     lengths = [form.frames(headers[files[number]].shape) for clip in clips for number in clip.files]
@@ -248,7 +293,11 @@ def _read(
         for number in clip.files:
             file = files[number]
             try:
-                read_numbers(f"{root}/{file}", headers[file], values[ends[position] : ends[position + 1]])
+                header, out = headers[file], values[ends[position] : ends[position + 1]]
+                if isinstance(header, Header):
+                    read_numbers(f"{root}/{file}", header, out)
+                else:
+                    header.read_into(out)
             except UserError as error:
                 faults.add(str(error))
             position += 1
@@ -266,7 +315,7 @@ def _passed_over(tree: Tree, levels: Levels) -> list[str]:
         shown = ", ".join(tree.elsewhere[:_MOST_NAMED])
         rest = len(tree.elsewhere) - _MOST_NAMED
         more = f" and {rest:,} more" if rest > 0 else ""
-        notes.append(f".npy files at another depth are passed over: {shown}{more}")
+        notes.append(f"files at another depth are passed over: {shown}{more}")
     return notes
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,15 +15,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ....common.errors import UserError
-from ...text import LANDMARK_COLUMNS, find_column, read_text
+from ...text import LABEL_COLUMNS, LANDMARK_COLUMNS, find_column, read_text, split_of_file
 from ..numpy_files import StoredArray, stored_arrays
+from ..walk import first_files
 from .columns import FRAME_COLUMNS, INDEX_COLUMNS, TIME_COLUMNS
+from .csv_rows import first_rows, is_number
 from .number_table import Form, read_numbers
 
 SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".json")
 
 _NAMES = (*LANDMARK_COLUMNS, "landmark", "keypoint", "coords", "coordinates", "features", "x", "arr0", "frames")
 _NOT_NUMBERS = (*FRAME_COLUMNS, *TIME_COLUMNS, *INDEX_COLUMNS)
+_MOST_LOOKED_AT, _MOST_ROWS = 40, 10
+"""Files, and rows of each, by which clips are recognised."""
 _AXES = ("x", "y", "z")
 _LONG_FORM = ("landmarkindex", "landmarkid", "landmark", "keypoint", "joint")
 
@@ -41,6 +48,7 @@ class _Loaded:
     """A clip of a file whose shape is known only when it is read."""
 
     values: np.ndarray
+    names: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -56,10 +64,65 @@ def open_clip(file: Path, encoding: str | None) -> ClipFile:
     if suffix in (".npy", ".npz"):
         return _of_arrays(file)
     if suffix == ".parquet":
-        return _Loaded(values=_of_parquet(file))
+        return _of_parquet(file)
     if suffix == ".json":
         return _Loaded(values=_of_json(file, encoding))
-    return _Loaded(values=_of_table(file, encoding))
+    return _of_table(file, encoding)
+
+
+def names_of(clip: object) -> tuple[str, ...]:
+    """Return the names of the numbers of a frame, those of a table's columns; empty if they have none."""
+    return clip.names if isinstance(clip, _Loaded) else ()
+
+
+def suffix_of_clips(path: Path) -> str | None:
+    """Return the ending of the files below a folder if they certainly are a clip each, in folders of several; else `None`.
+
+    Most of them are tables of the same columns of numbers, none of which may be the class, or archives of one array.
+    """
+    files = list(itertools.islice(first_files(path, ".csv", ".tsv", ".npz"), _MOST_LOOKED_AT))
+    folders = Counter(file.parent for file in files)
+    suffixes = {file.suffix.lower() for file in files}
+    if path in folders or len(folders) < 2 or len(suffixes) > 1:
+        return None
+    is_deep = all(folder.parent != path for folder in folders)
+    if max(folders.values()) == 1 and not is_deep:  # a data set in each folder
+        return None
+    if all(split_of_file(folder) for folder in folders):
+        return None
+    kind, count = Counter(map(_columns_of_clip, files)).most_common(1)[0]
+    return suffixes.pop() if kind is not None and 2 * count > len(files) else None
+
+
+def _columns_of_clip(file: Path) -> tuple[object, ...] | None:
+    """Return what is alike in all clips, the columns of a table or nothing of an archive; `None` for another file."""
+    if file.suffix.lower() == ".npz":
+        try:
+            arrays = stored_arrays(file)
+        except UserError:
+            return None
+        return () if len(arrays) == 1 and arrays[0].header.is_numbers and arrays[0].shape else None
+    rows = first_rows(file, _MOST_ROWS)
+    if len(rows) < 2 or len(set(map(len, rows))) > 1 or len(rows[0]) < 2:
+        return None
+    if all(map(is_number, rows[0])):
+        return None if _may_be_labels(rows) else (len(rows[0]),)
+    shown = [index for index, name in enumerate(rows[0]) if find_column([name], (*_NOT_NUMBERS, *_LONG_FORM)) is None]
+    if find_column(rows[0], LABEL_COLUMNS) is not None or not all(
+        is_number(row[index]) for row in rows[1:] for index in shown
+    ):
+        return None
+    return tuple(rows[0])
+
+
+def _may_be_labels(rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether the first or the last column may be the class: whole numbers, unlike the others, that do not count."""
+    columns = list(zip(*rows, strict=True))
+    whole = [all(cell.strip().isdecimal() for cell in column) for column in columns]
+    return not all(whole) and any(
+        whole[place] and [int(cell) - int(columns[place][0]) for cell in columns[place]] != list(range(len(rows)))
+        for place in (0, -1)
+    )
 
 
 def _of_arrays(file: Path) -> StoredArray:
@@ -82,36 +145,56 @@ def _of_arrays(file: Path) -> StoredArray:
     return numbers[index or 0]
 
 
-def _of_table(file: Path, encoding: str | None) -> np.ndarray:
-    """Return the rows of a table, a frame each: all its columns but numbers of frames and times."""
+def _of_table(file: Path, encoding: str | None) -> _Loaded:
+    """Return the rows of a table, a frame each: all its columns but numbers of frames and times; or as `_of_points`."""
     form = Form.of(file, encoding)
     first = form.rows[0]
     has_header = not all(map(form.is_number, first)) or first == [str(index) for index in range(len(first))]
+    frame, point = _frame_and_point(first)
+    if has_header and frame is not None and point is not None:
+        axes = [first.index(axis) for axis in _AXES if axis in first]
+        table = read_numbers(form, has_header=True, texts=[frame, point], numbers=axes)
+        return _of_points(file, np.array(table.texts[frame]), np.array(table.texts[point]), table.numbers)
     numbers = [
         index
         for index, name in enumerate(first)
         if not has_header or (name and find_column([name], _NOT_NUMBERS) is None)
     ]
-    return read_numbers(form, has_header=has_header, texts=[], numbers=numbers).numbers
+    values = read_numbers(form, has_header=has_header, texts=[], numbers=numbers).numbers
+    return _Loaded(values=values, names=tuple(first[index] for index in numbers) if has_header else ())
 
 
-def _of_parquet(file: Path) -> np.ndarray:
+def _frame_and_point(names: Sequence[str]) -> tuple[int | None, int | None]:
+    """Return the columns of the frame and of the landmark, if a table has a row for each point of a frame."""
+    frame, point = find_column(names, FRAME_COLUMNS), find_column(names, _LONG_FORM)
+    return (frame, point) if {"x", "y"} <= set(names) else (None, None)
+
+
+def _of_points(file: Path, frames: np.ndarray, points: np.ndarray, values: np.ndarray) -> _Loaded:
+    """Return [frames, points, coords] of rows that are a point each. Raises `UserError` for unequal frames."""
+    changes = np.flatnonzero(frames[1:] != frames[:-1]) + 1
+    sizes = np.diff([0, *changes, len(frames)])
+    if len(set(sizes.tolist())) > 1:
+        raise UserError(f"{file}: frames of {sizes.min()} to {sizes.max()} landmarks; each needs all of them")
+    order = points.reshape(len(sizes), -1)
+    if (order != order[0]).any():
+        raise UserError(
+            f"{file}: the landmarks of its frames stand in different orders; sort the rows by frame and landmark"
+        )
+    return _Loaded(values=values.astype(np.float32).reshape(len(sizes), -1, values.shape[1]))
+
+
+def _of_parquet(file: Path) -> _Loaded:
     """Return [frames, numbers], or [frames, points, coords] of a table with a row for each point of a frame."""
     try:
         table = pq.read_table(file)
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{file}: cannot be read ({str(error).splitlines()[0]})") from None
     names = table.column_names
-    frame = find_column(names, FRAME_COLUMNS)
-    if frame is not None and find_column(names, _LONG_FORM) is not None and {"x", "y"} <= set(names):
-        axes = [axis for axis in _AXES if axis in names]
-        frames = table[names[frame]].to_numpy()
-        changes = np.flatnonzero(np.diff(frames)) + 1
-        sizes = np.diff([0, *changes, len(frames)])
-        if len(set(sizes.tolist())) > 1:
-            raise UserError(f"{file}: frames of {sizes.min()} to {sizes.max()} landmarks; each needs all of them")
-        values = np.stack([table[axis].to_numpy() for axis in axes], axis=1)
-        return values.astype(np.float32).reshape(len(sizes), -1, len(axes))
+    frame, point = _frame_and_point(names)
+    if frame is not None and point is not None:
+        values = np.stack([table[axis].to_numpy() for axis in _AXES if axis in names], axis=1)
+        return _of_points(file, table[frame].to_numpy(), table[point].to_numpy(), values)
     numbers = [
         name
         for name, kind in zip(names, table.schema.types, strict=True)
@@ -119,7 +202,8 @@ def _of_parquet(file: Path) -> np.ndarray:
     ]
     if not numbers:
         raise UserError(f"{file}: no column of numbers; it has {', '.join(names)}")
-    return np.stack([table[name].to_numpy() for name in numbers], axis=1).astype(np.float32)
+    values = np.stack([table[name].to_numpy() for name in numbers], axis=1).astype(np.float32)
+    return _Loaded(values=values, names=tuple(numbers))
 
 
 def _of_json(file: Path, encoding: str | None) -> np.ndarray:

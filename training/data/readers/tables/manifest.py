@@ -25,7 +25,7 @@ from ..arrays.forms import form_of
 from ..clip_names import names_clips, table_of_names
 from ..label_names import with_names
 from ..raw import Faults, RawClips, cut
-from .clip_files import SUFFIXES, ClipFile, open_clip
+from .clip_files import SUFFIXES, ClipFile, names_of, open_clip
 from .columns import KNOWN_GROUPS, columns_of, is_group, label_columns, list_of, one_label_column, split_names
 from .csv_rows import Table, by_split, first_rows, read_table
 
@@ -91,7 +91,8 @@ def read(path: Path, reading: Reading) -> RawClips:
             clips.append(None)
             faults.add(f"{row.where}: {error}")
     faults.check()
-    values, offsets = _numbers_of(path, rows, [clip for clip in clips if clip is not None], reading, faults, notes)
+    opened = [clip for clip in clips if clip is not None]
+    values, offsets = _numbers_of(path, rows, opened, reading, faults, notes)
     kinds = dict.fromkeys(kind for row in rows for kind in row.groups)
     groups = {kind: [row.groups.get(kind, "") for row in rows] for kind in kinds}
     kept = ("signer", *KNOWN_GROUPS, reading.group)
@@ -103,6 +104,7 @@ def read(path: Path, reading: Reading) -> RawClips:
         labels=[row.label for row in rows],
         groups={kind: texts for kind, texts in groups.items() if kind in kept or is_group(texts)},
         splits=[row.split for row in rows],
+        number_names=names_of(opened[0]) or None,
         notes=tuple(dict.fromkeys(notes)),
         files=tuple(file.name for file in tables.values()),
         where=lambda index: rows[index].where,
@@ -224,6 +226,10 @@ def _numbers_of(
     for row, name, clip in zip(rows, names, clips, strict=True):
         if not form.fits(clip.shape):
             faults.add(f"{row.where}: {name} has {list(clip.shape)}, where {form.example} has {list(form.shape)}")
+        if names_of(clip) != names_of(clips[0]):
+            faults.add(
+                f"{row.where}: {name} has other columns than {names[0]}; each clip needs the same, in the same order"
+            )
     faults.check()
     offsets = np.zeros(len(clips) + 1, dtype=np.int64)
     np.cumsum([form.frames(clip.shape) for clip in clips], out=offsets[1:])
