@@ -16,7 +16,7 @@ from slipway.training.data.landmarks import LandmarkData
 from slipway.training.data.layouts.mediapipe import one_hand
 
 from ..readers.keypoints.openpose_files import as_json, expected, person, write_frame
-from .bodies import HANDS, HOLISTIC, ISLR, POSE_HANDS, SIZES, Clip, clips_of, truth
+from .bodies import HANDS, HOLISTIC, ISLR, POSE_HANDS, SIZES, Clip, clips_of, numbers, truth
 from .example import Example, Made, made
 
 
@@ -68,6 +68,24 @@ def mediapipe(
             file = root / clip.label / f"{clip.number}.json"
             file.parent.mkdir(exist_ok=True)
             file.write_text(json.dumps(results))
+        return made(clips)
+
+    return write
+
+
+def points_in_json(form: str) -> Callable[[Path], Made]:
+    """Return what writes points {x, y, z} of single frames: in a list of objects, or by class."""
+
+    def write(root: Path) -> Made:
+        clips = clips_of("hand", frames=1)
+        samples = [
+            [dict(zip("xyz", point, strict=True)) for point in numbers(clip, "xyz")[0].tolist()] for clip in clips
+        ]
+        by_class: dict[str, list[object]] = {clip.label: [] for clip in clips}
+        for clip, sample in zip(clips, samples, strict=True):
+            by_class[clip.label].append(sample)
+        of_all = [{"label": clip.label, "landmarks": sample} for clip, sample in zip(clips, samples, strict=True)]
+        (root / "data.json").write_text(json.dumps(of_all if form == "objects" else by_class))
         return made(clips)
 
     return write
@@ -222,6 +240,8 @@ KEYPOINTS = [
     Example(on_disk="MediaPipe Tasks, gestures", write=mediapipe(("right_hand",), gesture_result)),
     Example(on_disk="MediaPipe Tasks, pose", write=mediapipe(("pose",), pose_result)),
     Example(on_disk="MediaPipe Tasks, holistic", write=mediapipe(HOLISTIC, holistic_result, "left_hand")),
+    Example(on_disk="a JSON list of label and landmarks {x, y, z}", write=points_in_json("objects")),
+    Example(on_disk="JSON of frames {x, y, z} by class", write=points_in_json("by class")),
     Example(on_disk="`<class>/<clip>.pose` by pose-format", write=pose_files),
     Example(on_disk="Google ISLR: `train.csv` and a Parquet file a clip", write=islr),
     Example(on_disk="a folder by `save_to_disk` with splits", write=saved_to_disk),

@@ -30,6 +30,7 @@ from ...text import (
 )
 from ..arrays.forms import KNOWN_POINTS, MOST_COORDS
 from ..raw import Faults, RawClips, raw_clips
+from ..tables.columns import unknown_column
 from ..walk import first_file
 from . import aihub, mediapipe_json, openpose
 
@@ -112,9 +113,15 @@ def read(path: Path, reading: Reading) -> RawClips:
                 f"{sample.where}: frames of {list(clip.shape[1:])}, where {samples[0].where} has {list(clips[0].shape[1:])}"
             )
     faults.check()
+    if not clips and reading.label is not None:
+        raise UserError(
+            f"{path}: --label {reading.label}: no such key beside its landmarks; leave it out", option="label"
+        )
     if not clips:
         raise UserError(f"{path}: no {LOOKS_FOR} in it")
     kinds = list(dict.fromkeys(kind for sample in samples for kind in sample.others))
+    if reading.signer is not None and reading.signer not in kinds:
+        raise unknown_column(kinds, reading.signer, "signer", path)
     signer = find_column(kinds, SIGNER_COLUMNS) if reading.signer is None else None
     signer_kind = reading.signer or (kinds[signer] if signer is not None else None)
     return raw_clips(
@@ -154,7 +161,7 @@ def _samples(file: Path, content: Any, label: str | None, label_key: str | None)
     def sample(value: Any, of: object, place: object, others: Mapping[str, str] | None = None) -> _Sample:
         return _Sample(value=value, label=plain_label(of), others=others or {}, where=f"{file}, {place}")
 
-    if label is not None:
+    if label is not None and label_key is None:
         # A file of a class holds its samples; one in the folder of a class is a clip.
         several = _samples_of_class(content) if nfc(file.stem) == label else [content]
         yield from (sample(value, label, f"sample {number}") for number, value in enumerate(several))
@@ -170,7 +177,7 @@ def _samples(file: Path, content: Any, label: str | None, label_key: str | None)
         return
     if not isinstance(content, dict):
         return
-    data, labels = _key(list(content), _LANDMARKS), _key(list(content), _LABELS)
+    data, labels = _key(list(content), _LANDMARKS), _key(list(content), (label_key,) if label_key else _LABELS)
     if data is not None and labels is not None:
         if isinstance(content[data], list) and isinstance(content[labels], list):
             if len(content[data]) != len(content[labels]):
@@ -180,7 +187,7 @@ def _samples(file: Path, content: Any, label: str | None, label_key: str | None)
             for number, (value, of) in enumerate(zip(content[data], content[labels], strict=True)):
                 yield sample(value, of, f"sample {number}")
         return
-    if all(isinstance(value, list) for value in content.values()) and data is None:
+    if all(isinstance(value, list) for value in content.values()) and data is None and label_key is None:
         for of, values in content.items():
             yield from (sample(value, of, f"{of}, sample {number}") for number, value in enumerate(values))
 
