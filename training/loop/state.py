@@ -104,6 +104,7 @@ def restore(state: TrainingState, values: Mapping[str, Any], tensors: Tensors) -
         message = " ".join(str(error).split())
         raise UserError(f"the checkpoint is of another model: {message[:300]}") from None
     parameters.check_attached()
+    state.optimizer.reset()
     for name, moment in state.optimizer.moments.items():
         if name in optimizer:
             moment.copy_(parameters.from_checkpoint(optimizer[name]))

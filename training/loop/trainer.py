@@ -76,7 +76,10 @@ class Trainer:
         self.plan = plan = settle_plan(plan, task, self.model, recipe, ranks)
         if plan.gradient_checkpointing:
             task.checkpoint_gradients(self.model)
-        self.parameters = place_model(self.model, plan, ranks, LEDGER_SIZE)
+        self._as_built = [(one, one.requires_grad) for one in self.model.parameters()]
+        task.begin_stage(self.model, recipe.stages[0])
+        unfreezes = getattr(task.begin_stage, "__func__", None) is not Task.begin_stage and len(recipe.stages) > 1
+        self.parameters = place_model(self.model, plan, ranks, LEDGER_SIZE, with_frozen=unfreezes)
         for buffer in self.model.buffers():
             if buffer.numel():
                 ranks.broadcast_(buffer)
@@ -235,6 +238,7 @@ class Trainer:
         progress = self.progress
         self._stage_started = time.perf_counter() - progress.stage_seconds
         self.task.begin_stage(self.model, stage)
+        self.parameters.check_trained(self.model, stage.name)
         if not self._is_restored:
             self.step.begin_stage()
             # Losses of another stage, whose task has other settings, say nothing about this one's.
@@ -319,6 +323,11 @@ class Trainer:
 
     def restore(self, values: Mapping[str, Any], tensors: Tensors) -> None:
         """Set the run from a checkpoint. Raises `UserError` if that is of another model."""
+        # What a stage freezes may follow from those before it, and from what the model was built with.
+        for parameter, is_trained in self._as_built:
+            parameter.requires_grad_(is_trained)
+        for stage in self.recipe.stages[: int(values["progress"]["stage"]) + 1]:
+            self.task.begin_stage(self.model, stage)
         restore(self.state, values, tensors)
         self.step.resume()
         self._is_restored = True

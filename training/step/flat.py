@@ -20,14 +20,19 @@ from .reduction import GradientReduction
 
 
 class FlatParameters(ParameterStore):
-    """All trainable parameters of a module on this process's device: the module's own are views of `values`."""
+    """All trainable parameters of a module on this process's device: the module's own are views of `values`.
+
+    `with_frozen`: those too that are frozen and may be trained in a later stage.
+    """
 
     passes_are_collective = False
     can_retry_after_out_of_memory = True
     checkpoints_are_collective = False
 
-    def __init__(self, module: nn.Module, ledger_size: int, *, channels_last: bool = False) -> None:
-        parameters = trainable_parameters(module)
+    def __init__(
+        self, module: nn.Module, ledger_size: int, *, channels_last: bool = False, with_frozen: bool = False
+    ) -> None:
+        parameters = trainable_parameters(module, with_frozen=with_frozen)
         super().__init__(parameters, [parameter.shape for parameter in parameters], ledger_size)
         self._images = [
             (slice(start, start + parameter.numel()), parameter.shape)

@@ -36,28 +36,40 @@ class FlatOptimizer:
         self._decays_in_kernel = (
             self._fused and spec.name == "adamw" and parameters.values.numel() >= _DECAYED_APART_ELEMENTS
         )
-        self._places = self._chunks()
-        self._counts = [torch.zeros((), device=parameters.device if self._fused else "cpu") for _ in self._places]
-        """Updates of each chunk, as the kernels need them; SGD does not use them."""
-        self._parts = [self._part(place) for place in self._places]
-        """Values, gradients and moments of each chunk, each as a list of one tensor, as torch's functions take them."""
-        largest = 0 if self._fused else max(place.stop - place.start for place in self._places)
+        self.follow_frozen()
+        largest = 0 if self._fused else min(parameters.values.numel(), _CHUNK_ELEMENTS)
         self._kept = [parameters.values.new_empty(largest) for _ in (parameters.values, *self.moments.values())]
         """Copy of a chunk before its update, allocated at the start: keeping it must not run out of memory."""
 
-    def _chunks(self) -> list[slice]:
-        size, boundary = self._parameters.values.numel(), self._parameters.decayed_values.numel()
+    def follow_frozen(self) -> None:
+        """Update from now on the parameters that are not frozen: the others have no decay and no state."""
+        boundary = self._parameters.decayed_values.numel()
+        trained = self._parameters.trained_places()
+        self._decayed = [slice(one.start, min(one.stop, boundary)) for one in trained if one.start < boundary]
+        """The places whose weights decay."""
+        self._places = [chunk for place in trained for chunk in self._chunks(place)]
+        self._counts = [torch.zeros((), device=self._parameters.device if self._fused else "cpu") for _ in self._places]
+        """Updates of each chunk, as the kernels need them; SGD does not use them."""
+        self._parts = [self._part(place) for place in self._places]
+        """Values, gradients and moments of each chunk, each as a list of one tensor, as torch's functions take them."""
+
+    def _chunks(self, place: slice) -> list[slice]:
         if self._decays_in_kernel:
-            return [place for place in (slice(0, boundary), slice(boundary, size)) if place.start < place.stop]
-        length = size if self._fused else _CHUNK_ELEMENTS
-        return [slice(start, min(size, start + length)) for start in range(0, size, length)]
+            boundary = min(max(self._parameters.decayed_values.numel(), place.start), place.stop)
+            parts = (slice(place.start, boundary), slice(boundary, place.stop))
+            return [part for part in parts if part.start < part.stop]
+        length = place.stop - place.start if self._fused else _CHUNK_ELEMENTS
+        return [
+            slice(start, min(place.stop, start + length)) for start in range(place.start, place.stop, max(1, length))
+        ]
 
     def _part(self, place: slice) -> tuple[list[torch.Tensor], ...]:
         tensors = (self._parameters.values, self._parameters.gradients, *self.moments.values())
         return tuple([tensor[place]] for tensor in tensors)
 
     def reset(self) -> None:
-        """Set the moments to zero, in place: a new stage needs no new memory."""
+        """Set the moments to zero, in place: a new stage needs no new memory. What it freezes is left as it is."""
+        self.follow_frozen()
         for moment in self.moments.values():
             moment.zero_()
         self.set_updates(0)
@@ -136,9 +148,11 @@ class FlatOptimizer:
         with torch.no_grad():
             if self._spec.name == "adamw":
                 applies = 1.0 if is_finite is None else is_finite.to(self._parameters.dtype)
-                self._parameters.decayed_values.mul_(1.0 - learning_rate * weight_decay * applies)
+                for place in self._decayed:
+                    self._parameters.values[place].mul_(1.0 - learning_rate * weight_decay * applies)
             else:
-                self._parameters.decayed_gradients.add_(self._parameters.decayed_values, alpha=weight_decay)
+                for place in self._decayed:
+                    self._parameters.gradients[place].add_(self._parameters.values[place], alpha=weight_decay)
 
     def _update_in_chunks(self, learning_rate: float, weight_decay: float) -> None:
         self._decay(learning_rate, weight_decay, None)

@@ -68,7 +68,7 @@ class ParameterStore(ABC):
         self.dtype, self.device = parameters[0].dtype, parameters[0].device
         self.tensors = list(parameters)
         """The model's parameters, in their order in the vectors."""
-        self.num_parameters = sum(parameter.numel() for parameter in parameters)
+        self.num_parameters = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
         self.starts = [place.start for place in layout.places]
         # Of parameters with few rows a rank may hold none: kernels and loops need something all the same.
         size = max(layout.size, _ALIGNMENT)
@@ -118,6 +118,35 @@ class ParameterStore(ABC):
     def load_state_dict(self, module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
         """Set the model from the state of a complete one. Raises `RuntimeError` if that is of another model."""
 
+    def trained_places(self) -> list[slice]:
+        """Return the places of the parameters that are not frozen, as few slices as possible."""
+        ends = [*self.starts[1:], self.values.numel()]
+        places: list[slice] = []
+        for one, start, end in zip(self.tensors, self.starts, ends, strict=True):
+            if not one.requires_grad:
+                continue
+            if places and places[-1].stop == start:
+                places[-1] = slice(places[-1].start, end)
+            else:
+                places.append(slice(start, end))
+        return places
+
+    def check_trained(self, module: nn.Module, stage: str) -> None:
+        """Raise `UserError` unless each parameter that a stage trains is held here, and there is one."""
+        if self.passes_are_collective and any(not one.requires_grad for one in self.tensors):
+            raise UserError(
+                f"stage {stage}: begin_stage freezes parameters, which --sharding fsdp cannot; use replicate"
+            )
+        held = set(map(id, self.tensors))
+        trained = [(name, one) for name, one in module.named_parameters() if one.requires_grad]
+        if not trained:
+            raise UserError(f"stage {stage}: it freezes every parameter; leave some to train")
+        if left := [name for name, one in trained if id(one) not in held]:
+            raise UserError(
+                f"stage {stage}: begin_stage makes {left[0]} trainable, which is new, or of another dtype than what was trained "
+                "before; make all parts of a model in build_model, in one dtype"
+            )
+
     def set_values(self, values: torch.Tensor) -> None:
         """Set all parameters from a snapshot of `values`."""
         with torch.no_grad():
@@ -138,10 +167,11 @@ class ParameterStore(ABC):
             self.set_values(own)
 
 
-def trainable_parameters(module: nn.Module) -> list[nn.Parameter]:
+def trainable_parameters(module: nn.Module, *, with_frozen: bool = False) -> list[nn.Parameter]:
     """Return a module's trainable parameters, weight-decayed ones first.
 
-    Raises `UserError` if there is none, or if they differ in dtype or device.
+    `with_frozen`: also those frozen ones that a later stage can train, which have the same dtype and device. Raises `UserError`
+    if none is trainable, or if they differ in dtype or device.
     """
     trained = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
     if not trained:
@@ -153,4 +183,6 @@ def trainable_parameters(module: nn.Module) -> list[nn.Parameter]:
                 f"the model's parameter {name} is {parameter.dtype} on {parameter.device}, others are {dtype} "
                 f"on {device}: give them one dtype and device before training"
             )
+    if with_frozen:
+        trained = [(name, one) for name, one in module.named_parameters() if (one.dtype, one.device) == (dtype, device)]
     return sorted((parameter for _, parameter in trained), key=lambda parameter: parameter.ndim < 2)

@@ -25,13 +25,22 @@ def settle_plan(plan: Plan, task: Task, model: nn.Module, recipe: Recipe, ranks:
     return settle_bucket_bytes(settle_memory_format(plan, task, model, recipe, ranks), model)
 
 
-def place_model(model: nn.Module, plan: Plan, ranks: Ranks, ledger_size: int) -> ParameterStore:
+def place_model(
+    model: nn.Module, plan: Plan, ranks: Ranks, ledger_size: int, *, with_frozen: bool = False
+) -> ParameterStore:
     """Move a new model from the host to the ranks' devices as the plan says, with the weights of rank 0.
+
+    `with_frozen`: frozen parameters may be trained later, which sharded ones cannot.
 
     Raises `UserError` if its parameters differ in dtype, or if torch cannot shard them.
     """
     if plan.sharding == "replicate":
-        flat = FlatParameters(model.to(ranks.device), ledger_size, channels_last=plan.memory_format == "channels_last")
+        flat = FlatParameters(
+            model.to(ranks.device),
+            ledger_size,
+            channels_last=plan.memory_format == "channels_last",
+            with_frozen=with_frozen,
+        )
         lay_out_model(model, plan.memory_format)  # what is not trained too
         ranks.broadcast_(flat.values)
         return flat

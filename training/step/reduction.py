@@ -31,7 +31,10 @@ class GradientReduction:
         self._missing: list[int] = []
         if ranks.size > 1:
             for parameter, bucket in zip(parameters.tensors, owners, strict=True):
+                trained = parameter.requires_grad
+                parameter.requires_grad_(True)  # a frozen one, which a later stage may train, takes no hook
                 parameter.register_post_accumulate_grad_hook(partial(self._on_gradient, bucket))
+                parameter.requires_grad_(trained)
 
     def overlap(self) -> None:
         """Reduce during the next backward pass, which is the step's last."""

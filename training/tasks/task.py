@@ -112,7 +112,10 @@ class Task(abc.ABC):
         return [{name: parts[name][number] for name in parts} for number in range(len(sizes))]
 
     def begin_stage(self, model: nn.Module, stage: Stage) -> None:  # noqa: B027 - most tasks have nothing to change
-        """Set what a stage changes in the model, such as its dropout."""
+        """Set what a stage changes in the model, such as its dropout, or which parameters are frozen (`requires_grad_`).
+
+        It may be called several times for a stage, and is called for the stages before it when a run is resumed.
+        """
 
     def checkpoint_gradients(self, model: nn.Module) -> None:
         """Have a model compute activations again in its backward pass. Raises `UserError` where it cannot.

@@ -23,6 +23,6 @@ def test_each_way_to_hold_parameters_answers_what_a_step_asks(
 
 def test_neither_way_overrides_what_both_share() -> None:
     shared = {name for name in vars(ParameterStore) if not name.startswith("_")} - ParameterStore.__abstractmethods__
-    assert shared == {"set_values", "temporarily"}
+    assert shared == {"set_values", "temporarily", "trained_places", "check_trained"}
     for store in (FlatParameters, ShardedParameters):
         assert not shared & vars(store).keys()
