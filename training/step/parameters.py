@@ -143,8 +143,8 @@ class ParameterStore(ABC):
             raise UserError(f"stage {stage}: it freezes every parameter; leave some to train")
         if left := [name for name, one in trained if id(one) not in held]:
             raise UserError(
-                f"stage {stage}: begin_stage makes {left[0]} trainable, which is new, or of another dtype than what was trained "
-                "before; make all parts of a model in build_model, in one dtype"
+                f"stage {stage}: begin_stage makes {left[0]} trainable, which is new, or of another dtype than what was "
+                "trained before; make all parts of a model in build_model, in one dtype"
             )
 
     def set_values(self, values: torch.Tensor) -> None:
