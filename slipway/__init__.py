@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from slipway.training.run.train import train
     from slipway.training.run.training_config import AdvancedTrainingConfig, TrainingConfig
     from slipway.training.tasks.classification import ClassificationTask
+    from slipway.training.tasks.dataset_task import DatasetTask
     from slipway.training.tasks.predict import SignPredictor
     from slipway.training.tasks.task import Batch, Task
     from slipway.training.tasks.tensors import TensorTask
@@ -74,6 +75,7 @@ _HOMES = {
     "training.run.train": ("train",),
     "training.run.training_config": ("AdvancedTrainingConfig", "TrainingConfig"),
     "training.tasks.classification": ("ClassificationTask",),
+    "training.tasks.dataset_task": ("DatasetTask",),
     "training.tasks.predict": ("SignPredictor",),
     "training.tasks.task": ("Batch", "Task"),
     "training.tasks.tensors": ("TensorTask",),
@@ -86,6 +88,7 @@ __all__ = [
     "Batch",
     "CheckpointSaved",
     "ClassificationTask",
+    "DatasetTask",
     "Decision",
     "DeviceManager",
     "EpochEnd",

@@ -40,7 +40,7 @@ class BatchMaker:
         draws = parts[0] if len(parts) == 1 else np.concatenate(parts)
         chosen = torch.from_numpy(draws % self._num_samples)
         keys = sample_keys(self._seed, epoch, draws)
-        tensors = self._task.augment(self._task.fetch("train", chosen), keys, stage)
+        tensors = self._task.augment(self._task.fetch_training(chosen, keys), keys, stage)
         if len(parts) == 1:
             return [self._finish(Batch(chosen, keys, tensors))]
         sizes = [len(part) for part in parts]

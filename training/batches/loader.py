@@ -41,11 +41,16 @@ class Loader:
         self._clock = WaitClock(sections.data_wait)
         self._workers = WorkerCount(num_workers, most_workers, observer.on_decision)
         self._prefetcher = Prefetcher(self._maker, self._clock)
-        self._prefetcher.start_threads(self._workers.count)
+        self._task, self._most_workers = task, max(num_workers, most_workers or 0)
+        self._start_threads()
+
+    def _start_threads(self) -> None:
+        self._prefetcher.start_threads(self._task.start_workers(self._workers.count, self._most_workers))
 
     def close(self) -> None:
         """Stop the threads; what they have not begun is dropped."""
         self._prefetcher.close()
+        self._task.stop_workers()
 
     def take_waited_seconds(self) -> float:
         """Return how long the training thread has waited for batches, or made them, since the last call."""
@@ -67,4 +72,4 @@ class Loader:
             for step in steps:
                 yield step
                 if not self._workers.is_settled and self._workers.note(*self._clock.lap()):
-                    self._prefetcher.start_threads(self._workers.count)
+                    self._start_threads()

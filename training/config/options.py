@@ -22,6 +22,7 @@ from .recipe import (
     Schedule,
     Stage,
     TaskSpec,
+    split_monitor,
 )
 from .stages import shorten
 
@@ -115,11 +116,12 @@ class GeneralOptions:
         RECIPE,
         "weight of each class in the training loss: balanced, samples / (classes x samples of the class); sqrt, its root",
     )
-    monitor: Literal["auto", "accuracy", "macro_f1", "loss"] = option(
+    monitor: str = option(
         "auto",
         RECIPE,
         "validation metric that decides which weights are best, and when a stage ends early; auto: macro_f1 if one class is "
-        "most of the training samples, else accuracy; decided once for a run",
+        "most of the training samples, else accuracy, or loss where there is none; decided once for a run; of a task's own "
+        "metric with the better end where its name does not say it: r2:max",
     )
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = option(
         "auto", RECIPE, "auto: bf16 if the device has it, else fp16 on GPUs, else no; decided once for a run"
@@ -246,6 +248,7 @@ class GeneralOptions:
         is_share = weights is None or (min(weights, default=-1) >= 0 and sum(weights) > 0)
         _check("share_weights", is_share, f"must be at least 0 and not all 0, got {weights}")
         _check("ema_decay", decay is None or 0 < decay < 1, f"must be between 0 and 1, got {decay}")
+        split_monitor(self.monitor)
         Interval.parse(self.save_every, "save_every")
         hang = Interval.parse(self.hang_timeout, "hang_timeout")
         is_time = hang is None or hang.unit == "second"
@@ -269,6 +272,7 @@ class GeneralOptions:
 
         Its monitor is accuracy where that is to be decided by the samples.
         """
+        monitor, direction = split_monitor(self.monitor)
         return Recipe(
             task=task,
             optimizer=OptimizerSpec(
@@ -283,7 +287,8 @@ class GeneralOptions:
             learning_rate_rule=self.learning_rate_rule,
             sampling=self.sampling,
             class_weights=self.class_weights,
-            monitor=Recipe.monitor if self.monitor == "auto" else self.monitor,
+            monitor=Recipe.monitor if monitor == "auto" else monitor,
+            monitor_direction=direction,
             bad_steps=self.bad_steps,
             loss_spike_score=self.loss_spike_score,
             precision=self.precision,

@@ -20,9 +20,22 @@ Precision = Literal["float32", "float64"]
 MixedPrecision = Literal["no", "fp16", "bf16"]
 Sampling = Literal["natural", "balanced", "sqrt"]
 ClassWeights = Literal["none", "balanced", "sqrt"]
+MonitorDirection = Literal["auto", "max", "min"]
 
-LATER_FIELDS = {"sampling": "natural", "class_weights": "none"}
+LATER_FIELDS = {"sampling": "natural", "class_weights": "none", "monitor_direction": "auto"}
 """Fields that recipes did not always have, as the ones without them mean it. At these values they are not hashed."""
+
+
+def split_monitor(text: str) -> tuple[str, MonitorDirection]:
+    """Return the metric and the direction of `r2`, `r2:max` or `mae:min`. Raises `UserError` for anything else."""
+    name, _, direction = text.partition(":")
+    if not name.isidentifier() or (direction not in ("max", "min") and ":" in text):
+        raise UserError(
+            f"--monitor: {text!r} is no metric; give its name, and max or min where its name does not say which is better, "
+            "such as r2:max",
+            option="monitor",
+        )
+    return name, "max" if direction == "max" else "min" if direction == "min" else "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +125,8 @@ class Recipe:
     """The weight of each class in the training loss: balanced is samples / (classes x samples of the class)."""
     monitor: str = "accuracy"
     """The validation metric that early stopping and `best` follow; ties go to the lower loss."""
+    monitor_direction: MonitorDirection = "auto"
+    """Whether the highest or the lowest value of the monitor is best; auto: the lowest loss, the highest of any other."""
     precision: Precision = "float32"
     tf32: bool = False
     """Whether NVIDIA GPUs may round the factors of float32 products to TF32: 10 bits of 23. It changes what is computed and

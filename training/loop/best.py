@@ -11,6 +11,7 @@ import torch
 
 from ..common.conversion import plain_values
 from ..common.errors import UserError
+from ..config.recipe import MonitorDirection
 
 _LOSS_DIGITS = 6
 """Digits to which losses are compared: below, plans differ by the order of their sums."""
@@ -25,7 +26,7 @@ class Score:
     loss: float
 
     @classmethod
-    def of(cls, validation: Mapping[str, Any], monitor: str) -> Score:
+    def of(cls, validation: Mapping[str, Any], monitor: str, direction: MonitorDirection = "auto") -> Score:
         """Return the score of an evaluation; a metric that is not finite is worse than any other.
 
         Raises `UserError` if the evaluation lacks the monitored metric or the loss.
@@ -35,7 +36,7 @@ class Score:
                 what = f"--monitor {monitor}: the task" if name == monitor else "the task"
                 found = ", ".join(validation) or "nothing"
                 raise UserError(f"{what} has no metric {name!r}, only {found}; its `metrics` must return it")
-        sign = -1.0 if monitor == "loss" else 1.0
+        sign = -1.0 if direction == "min" or (direction == "auto" and monitor == "loss") else 1.0
         value = sign * float(validation[monitor])
         loss = round(float(validation["loss"]), _LOSS_DIGITS)
         return cls(

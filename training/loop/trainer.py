@@ -294,7 +294,7 @@ class Trainer:
         validation = self.evaluate("validation")
         improved, best = False, progress.stage_best
         if validation:
-            score = Score.of(validation, self.recipe.monitor)
+            score = Score.of(validation, self.recipe.monitor, self.recipe.monitor_direction)
             improved = best.offer(score, self.state.take_snapshot, epoch_in_stage, validation)
         self.runtime.observer.on_epoch_end(
             EpochEnd(

@@ -45,7 +45,7 @@ from .open_run import OpenRun, open_run, restore_run
 from .planning import make_plan
 from .provenance import make_record
 from .study.runs import name_of_test
-from .training_config import TrainingConfig
+from .training_config import TrainingConfig, check_monitor
 from .world import World, hang_seconds
 
 
@@ -71,6 +71,7 @@ def train_once(
     check_classes(base, task)
     if config.monitor == "auto":
         base = replace(base, monitor=automatic_monitor(task))
+        base = check_monitor(base, task.metric_names, task.direction_of)
     model = build_model(task, base)
     base = with_fingerprints(base, task.data_fingerprint(), model_fingerprint(model))
     parts = [_data_name(task), Path(config.stages_config).stem, *name_of_test(config)]

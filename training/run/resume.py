@@ -106,7 +106,11 @@ def continued_recipe(
     except (KeyError, TypeError):
         raise UserError(f"{where}: its recipe was written by another version; start another run") from None
     if keeps_monitor:
-        recipe = dataclasses.replace(recipe, monitor=str(saved.get("monitor", recipe.monitor)))
+        recipe = dataclasses.replace(
+            recipe,
+            monitor=str(saved.get("monitor", recipe.monitor)),
+            monitor_direction=saved.get("monitor_direction", "auto"),
+        )
     resolved = dataclasses.replace(recipe, resolution=resolution)
     differences = differences_of(saved, resolved.as_dict())
     if mixed_precision not in ("auto", resolution.mixed_precision):

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..common.conversion import field_types, plain_values
-from ..common.errors import UserError, flag_of
+from ..common.errors import UserError, flag_of, nearest
 from ..config.options import GeneralOptions, describe_options
-from ..config.recipe import Recipe, TaskSpec
+from ..config.recipe import MonitorDirection, Recipe, TaskSpec
 from ..config.stages import load_stages
 from ..tasks.presets import PRESETS
-from ..tasks.sign_options import STAGE_OPTIONS, SignOptions, SignStage
+from ..tasks.sign_options import CLASSIFICATION_METRICS, STAGE_OPTIONS, SignOptions, SignStage
 
 if TYPE_CHECKING:
     from ..tasks.task import Task
@@ -36,7 +36,12 @@ class TrainingConfig(GeneralOptions, SignOptions):
             dataclasses.replace(stage, options=self.change_stage_options(stage.options))
             for stage in load_stages(self.stages_config, PRESETS, stage_options)
         )
-        return self.recipe_of(spec, stages)
+        recipe = self.recipe_of(spec, stages)
+        if self.monitor == "auto":
+            return recipe
+        return check_monitor(
+            recipe, *((CLASSIFICATION_METRICS, None) if task is None else (task.metric_names, task.direction_of))
+        )
 
     def values_for(self, task: Task | None) -> dict[str, Any]:
         """Return the options by name as they stand in `run.json`: those that the task, sign recognition if None, has."""
@@ -60,6 +65,31 @@ class TrainingConfig(GeneralOptions, SignOptions):
                     f"{task.name!r}; leave it out",
                     option=field.name,
                 )
+
+
+def check_monitor(
+    recipe: Recipe, names: Sequence[str] | None, direction_of: Callable[[str], MonitorDirection | None] | None
+) -> Recipe:
+    """Return the recipe with the direction of its monitor, of a task with these metrics; None: they are not known yet.
+
+    Raises `UserError` for a metric that there is not, or whose better end nobody told.
+    """
+    metric, direction = recipe.monitor, recipe.monitor_direction
+    if names is not None and metric not in names:
+        known = ", ".join(names)
+        raise UserError(f"--monitor: {metric!r} is none of {known}{nearest(metric, names)}", option="monitor")
+    usual: MonitorDirection = "min" if metric == "loss" else "max"
+    if direction == "auto":
+        found = usual if direction_of is None else direction_of(metric)
+        if found is None:
+            raise UserError(
+                f"--monitor {metric}: say whether more or less of it is better, {metric}:max or {metric}:min, or "
+                f"metrics={{{metric!r}: ('max', function)}}",
+                option="monitor",
+            )
+        direction = found
+    # As recipes without the field mean it, so that they keep their hash.
+    return dataclasses.replace(recipe, monitor_direction="auto" if direction == usual else direction)
 
 
 def _sign_only(task: Task) -> set[str]:

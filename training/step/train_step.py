@@ -89,10 +89,10 @@ class StepOutcome(NamedTuple):
         return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
 
 
-def checked_losses(losses: Any, batch: Batch) -> torch.Tensor:
-    """Return the losses of a batch. Raises `UserError` unless there is one for each sample."""
+def checked_losses(losses: Any, batch: Batch, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the losses of a batch. Raises `UserError` unless there is one for each sample, or for each weight."""
     samples = len(batch.indices)
-    if isinstance(losses, torch.Tensor) and losses.shape == (samples,):
+    if isinstance(losses, torch.Tensor) and losses.ndim == 1 and len(losses) == (samples if weights is None else len(weights)):
         return losses
     found = f"a tensor of {list(losses.shape)}" if isinstance(losses, torch.Tensor) else f"a {type(losses).__name__}"
     raise UserError(
@@ -232,8 +232,8 @@ class TrainStep:
         """Add a micro-batch's gradients, weight and losses to what is reduced; zeros if it does not count."""
         with self._sections.forward, self._autocast():
             outputs = self.forward(self.state.model, batch)
-            losses = checked_losses(self.task.losses(outputs, batch, stage), batch)
-        weights = self.task.weights(batch)
+            losses, weights = self.task.weighted_losses(outputs, batch, stage)
+        losses = checked_losses(losses, batch, weights)
         if self._class_weights is not None:
             of_samples = self._class_weights[batch.tensors["labels"]]
             losses = losses * of_samples

@@ -80,6 +80,6 @@ def find_majority(task: Task) -> Majority | None:
 
 
 def automatic_monitor(task: Task) -> str:
-    """Return the metric that `--monitor auto` means: macro-F1 if one class is most of the data, else accuracy."""
+    """Return the metric that `--monitor auto` means: macro-F1 if one class is most of the data, else what the task says."""
     has_macro_f1 = isinstance(task, ClassificationTask) and type(task).metrics is ClassificationTask.metrics
-    return "macro_f1" if has_macro_f1 and find_majority(task) is not None else "accuracy"
+    return "macro_f1" if has_macro_f1 and find_majority(task) is not None else task.default_monitor

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ..config.recipe import Stage
-from .sign_options import ClassificationStage
+from .sign_options import CLASSIFICATION_METRICS, ClassificationStage
 from .task import Batch, Task
 
 
@@ -36,6 +36,11 @@ class ClassificationTask(Task):
     def labels(self, split: str) -> np.ndarray:
         """Return the labels of a split, int64 [samples]: those that its batches carry."""
         raise NotImplementedError
+
+    @property
+    def metric_names(self) -> Sequence[str] | None:
+        """The metrics of `metrics`, if it is this one."""
+        return CLASSIFICATION_METRICS if type(self).metrics is ClassificationTask.metrics else None
 
     def metrics(self, rows: np.ndarray, split: str) -> dict[str, Any]:
         """Return loss, top-1 and top-5 accuracy, macro-F1 over the classes present, and the confusion matrix."""

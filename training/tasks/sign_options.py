@@ -47,6 +47,10 @@ class ModelSpec:
         check(self.blocks >= 1, "model", "blocks", self.blocks, "at least 1")
 
 
+CLASSIFICATION_METRICS = ("accuracy", "macro_f1", "loss", "top5_accuracy", "confusion_matrix")
+"""What a `ClassificationTask` measures."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClassificationStage:
     """The settings of a classification task in a stage."""

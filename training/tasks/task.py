@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..common.errors import UserError
-from ..config.recipe import Stage
+from ..config.recipe import MonitorDirection, Stage
 from .fingerprint import samples_fingerprint
 
 
@@ -83,6 +83,17 @@ class Task(abc.ABC):
     def fetch(self, split: str, indices: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the samples at `indices`, int64 [samples], collated on the host in one vectorised call."""
 
+    def fetch_training(self, indices: torch.Tensor, keys: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return training samples, which may draw by their keys, int64 [samples]; here what `fetch` returns."""
+        return self.fetch("train", indices)
+
+    def start_workers(self, count: int, most: int) -> int:
+        """Prepare for `count` threads that fetch training samples at once, later up to `most`; return how many there may be."""
+        return count
+
+    def stop_workers(self) -> None:  # noqa: B027 - most tasks have started nothing
+        """End what `start_workers` started."""
+
     @abc.abstractmethod
     def forward(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the model's outputs for a batch, [samples, ...]."""
@@ -94,6 +105,12 @@ class Task(abc.ABC):
     def weights(self, batch: Batch) -> torch.Tensor | None:
         """Return how much each sample counts in the mean, such as its tokens, [samples]; None: 1 each."""
         return None
+
+    def weighted_losses(
+        self, outputs: Any, batch: Batch, stage: Stage | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return `losses` and `weights`; a task that counts while it computes its loss overrides this."""
+        return self.losses(outputs, batch, stage), self.weights(batch)
 
     def costs(self, split: str) -> np.ndarray | None:
         """Return the length of each sample, by which a global batch is sorted; None: all have the same."""
@@ -133,6 +150,20 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def measure(self, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return what the metrics need of each sample, float [samples, columns]; column 0 is its loss."""
+
+    @property
+    def metric_names(self) -> Sequence[str] | None:
+        """The metrics that `metrics` returns, where they are known before: a `--monitor` of another name is refused."""
+        return None
+
+    @property
+    def default_monitor(self) -> str:
+        """The metric that is followed unless another one is named."""
+        return "accuracy"
+
+    def direction_of(self, metric: str) -> MonitorDirection | None:
+        """Return whether the highest value of a metric is best, "max", or the lowest, "min"; None: `--monitor` has to say."""
+        return "min" if metric == "loss" else "max"
 
     @abc.abstractmethod
     def metrics(self, rows: np.ndarray, split: str) -> dict[str, Any]:

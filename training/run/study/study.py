@@ -275,6 +275,7 @@ def _row_of(folder: Path, run: StudyRun, config: TrainingConfig, task: Task | No
     asked["task"] |= {name: saved["task"].get(name) for name in found}
     if config.monitor == "auto":
         asked["monitor"] = saved["monitor"]
+        asked["monitor_direction"] = saved.get("monitor_direction", "auto")
     if differences := differences_of(saved, {**asked, "resolution": saved["resolution"]}):
         raise UserError(
             f"{folder}: it was trained by another recipe than the study's: {', '.join(differences)}; remove this folder, and "

@@ -1,0 +1,287 @@
+"""Any module and any data set: what people would give to a training loop and a `DataLoader`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..common.errors import UserError, nearest
+from ..common.keyed_random import fold, sample_keys
+from ..config.recipe import MonitorDirection, Stage
+from .samples.calls import ModelCall, inputs_and_targets
+from .samples.loss import Loss, SampleLoss, Weighted, main_output
+from .samples.metrics import Metrics, MetricSpec, class_scores, known_direction
+from .samples.processes import SampleProcesses, why_no_processes
+from .samples.sources import ArraySource, Collate, Source, make_source
+from .samples.structure import Structure, sizes_of
+from .task import Batch, Task
+
+logger = logging.getLogger("slipway")
+
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "dev": "validation",
+    "eval": "validation",
+    "test": "test",
+}
+"""What people call a split, and what it is here."""
+
+_EVALUATION_STREAM = 0xE7A1
+
+
+class DatasetTask(Task):
+    """Train `make_model()` on data sets: the class for a module and what a `DataLoader` would take.
+
+    `make_model` returns a new module. `train`, `validation` (or `val`, `valid`, `dev`, `eval`) and `test` are map-style data
+    sets (torch's, `datasets.Dataset`, a list of samples) or tuples of arrays or tensors, `(inputs, targets)`. `collate_fn`
+    makes a batch of a list of samples; without it torch's `default_collate` does, which also takes dataclasses here.
+
+    *Inputs and target.* Of a batch `(a, b)` a is the input and b the target; of `(a, b, c)` c is the target; of a dictionary
+    the target is the first of `labels`, `label`, `targets`, `target`, `y`. *The call.* A tensor or tuple is given to the
+    model by position, a dictionary by name: what `forward` has no parameter for is left out, with a warning; a single input
+    may have any name. `forward(model, batch)` replaces this: it gets the batch as it was collated, tuples and dictionaries.
+
+    *Loss.* A module of torch, or a function of outputs and targets that returns one number for each sample, `(sum, weight)`,
+    or their mean, which is then taken as the mean over the samples of a micro-batch. A module with `reduction` is computed for
+    each sample on a copy, which is exact, with class weights too. None: the model returns its `loss`. A module gets a tensor:
+    what the model returned, its `logits`, or the only one in it; a function gets what the model returned.
+
+    *Metrics.* `{"r2": ("max", function)}`, functions of the outputs and targets of a complete split on the host; without a
+    direction the name says it (accuracy, f1, r2; mae, perplexity), and a metric of another name cannot be monitored. With
+    `CrossEntropyLoss` and none given they are accuracy and macro-F1. The metric that is monitored unless one is named is
+    accuracy, or the loss.
+
+    *Randomness.* What a sample draws from torch, numpy or `random` follows from (seed, epoch, sample), so it is the same for
+    any number of workers, on any plan and after a resume. Generators that a data set has of its own are not reseeded.
+    """
+
+    keyed_randomness = False
+    stage_options = None
+
+    def __init__(
+        self,
+        make_model: Callable[[], nn.Module],
+        train: Any = None,
+        validation: Any = None,
+        test: Any = None,
+        *,
+        collate_fn: Collate | None = None,
+        loss: Loss | None = nn.CrossEntropyLoss(),  # noqa: B008 - it has no state
+        metrics: Mapping[str, MetricSpec] | None = None,
+        forward: Callable[[nn.Module, Any], Any] | None = None,
+        name: str = "dataset",
+        options: Mapping[str, Any] | None = None,
+        **splits: Any,
+    ) -> None:
+        if isinstance(make_model, nn.Module):
+            raise UserError(
+                f"{name}: make_model is a module; give a function that returns a new one, lambda: "
+                f"{type(make_model).__name__}(...), so that its first weights follow from the seed"
+            )
+        if not callable(make_model):
+            raise UserError(f"{name}: make_model must be a function that returns a module, got {make_model!r:.60}")
+        self.name, self._make_model, self._forward = name, make_model, forward
+        self.options = dict(options or {})
+        self._loss = SampleLoss(loss)
+        self._metrics = Metrics(metrics or {})
+        self._sources: dict[str, Source] = {}
+        for word, data in {"train": train, "validation": validation, "test": test, **splits}.items():
+            if data is not None:
+                split = _split_of(word, name)
+                if split in self._sources:
+                    raise UserError(f"{name}: two data sets for {split}; give it once")
+                self._sources[split] = make_source(data, collate_fn, f"{name}: {word}")
+        if "train" not in self._sources:
+            raise UserError(f"{name}: no data to train on; give train=")
+        self._structure = Structure()
+        self._has_default_metrics = metrics is None and self._loss.is_cross_entropy and self._has_class_numbers()
+        self._call: ModelCall | None = None
+        self._processes: SampleProcesses | None = None
+        self._kept: list[tuple[torch.Size, torch.dtype]] = []
+        """Shape and type of a sample's output and target, as they stand in the rows of `measure`."""
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The metrics that a validation returns."""
+        return ("loss", *(("accuracy", "macro_f1") if self._has_default_metrics else self._metrics.names))
+
+    @property
+    def default_monitor(self) -> str:
+        """The metric that is followed unless another one is named."""
+        return "accuracy" if "accuracy" in self.metric_names else "loss"
+
+    def direction_of(self, metric: str) -> MonitorDirection | None:
+        """Return whether the highest ("max") or the lowest ("min") value of a metric is best; None: nobody said."""
+        return self._metrics.directions.get(metric) or known_direction(metric)
+
+    @property
+    def can_split_batches(self) -> bool:
+        """Whether the training samples are arrays, of which several batches may be taken at once."""
+        is_own = type(self).fetch is not DatasetTask.fetch or type(self).augment is not Task.augment
+        return isinstance(self._sources["train"], ArraySource) and not is_own
+
+    def build_model(self) -> nn.Module:
+        """Return a new model."""
+        model = self._make_model()
+        if not isinstance(model, nn.Module):
+            raise UserError(f"{self.name}: make_model must return a module, but returned {sizes_of(model)}")
+        self._call = ModelCall(model)
+        return model
+
+    def num_samples(self, split: str) -> int:
+        """Return the samples of a split."""
+        return self._sources[split].size if split in self._sources else 0
+
+    def start_workers(self, count: int, most: int) -> int:
+        """Prepare for `count` threads that fetch at once, later up to `most`: data sets are read in processes."""
+        if count == 0 or isinstance(self._sources["train"], ArraySource):
+            self.stop_workers()
+            return count
+        if self._processes is None:
+            if why := why_no_processes(self._sources):
+                logger.warning(
+                    "samples are read in the process that trains, as the data set cannot be sent to another: %s", why
+                )
+                return 0
+            self._processes = SampleProcesses(self._sources, most)
+        return count
+
+    def stop_workers(self) -> None:
+        """End the processes that read samples, if there are any."""
+        if self._processes is not None:
+            self._processes.close()
+            self._processes = None
+
+    def fetch_training(self, indices: torch.Tensor, keys: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return training samples, each drawing from generators that its key has set."""
+        if type(self).fetch is not DatasetTask.fetch:
+            return self.fetch("train", indices)
+        return self._fetch("train", indices, keys, self._processes)
+
+    def fetch(self, split: str, indices: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return samples of a split as they are evaluated: what one draws is the same each time."""
+        return self._fetch(split, indices, sample_keys(0, fold(_EVALUATION_STREAM), indices.numpy()), None)
+
+    def _fetch(
+        self, split: str, indices: torch.Tensor, keys: torch.Tensor, processes: SampleProcesses | None
+    ) -> dict[str, torch.Tensor]:
+        source, chosen, seeds = self._sources[split], indices.tolist(), keys.tolist()
+        if isinstance(source, ArraySource) or processes is None:
+            batch = source.fetch(chosen, seeds)
+        else:
+            batch = processes.fetch(split, chosen, seeds)
+        tensors = self._structure.flatten(batch)
+        if not tensors:
+            raise UserError(
+                f"{self.name}: a batch of {split} has no tensor: {sizes_of(batch)}; let collate_fn make tensors"
+            )
+        return tensors
+
+    def forward(self, model: nn.Module, batch: Batch) -> Any:
+        """Return what the model returns for a batch."""
+        whole = self._structure.rebuild(batch.tensors)
+        if self._forward is not None:
+            return self._forward(model, whole)
+        inputs, _ = inputs_and_targets(whole)
+        if self._loss.is_of_model and isinstance(whole, Mapping):
+            inputs = whole
+        assert self._call is not None
+        return self._call(model, inputs)
+
+    def weighted_losses(self, outputs: Any, batch: Batch, stage: Stage | None) -> Weighted:
+        """Return the loss of each sample, or the sum of all, and the weights."""
+        _, targets = inputs_and_targets(self._structure.rebuild(batch.tensors))
+        losses, weights = self._loss(outputs, targets, len(batch.indices))
+        if torch.is_grad_enabled() and not losses.requires_grad:
+            raise UserError(
+                f"{self._loss.name} does not depend on the model's weights; leave out detach(), .item() and no_grad() in "
+                "the model and the loss, and let some parameter be trainable"
+            )
+        return losses, weights
+
+    def losses(self, outputs: Any, batch: Batch, stage: Stage | None) -> torch.Tensor:
+        """Return the losses without their weights."""
+        return self.weighted_losses(outputs, batch, stage)[0]
+
+    def measure(self, outputs: Any, batch: Batch) -> torch.Tensor:
+        """Return a row for each sample: the sum of its losses, its weight, then what the metrics need of it."""
+        count = len(batch.indices)
+        losses, weights = self.weighted_losses(outputs, batch, None)
+        if weights is None:
+            weights = torch.ones_like(losses)
+        dtype = torch.float32 if losses.device.type == "mps" else torch.float64
+        columns = [(part / count).expand(count) if len(part) != count else part for part in (losses, weights)]
+        rows = torch.stack(columns, dim=1).to(dtype)
+        if not self._has_default_metrics and not self._metrics.names:
+            return rows
+        _, targets = inputs_and_targets(self._structure.rebuild(batch.tensors))
+        kept = [main_output(outputs), targets]
+        if self._has_default_metrics:
+            kept[0] = kept[0].argmax(dim=1)
+        for part, what in zip(kept, ("outputs", "target"), strict=True):
+            if not isinstance(part, torch.Tensor) or part.ndim == 0 or len(part) != count:
+                raise UserError(
+                    f"{self.name}: metrics need {what} of {count} samples, [samples, ...], got {sizes_of(part)}; metrics={{}} "
+                    "measures the loss alone"
+                )
+        shapes = [(part.shape[1:], part.dtype) for part in kept]
+        if self._kept and [shape for shape, _ in shapes] != [shape for shape, _ in self._kept]:
+            raise UserError(
+                f"{self.name}: metrics get the outputs and targets of a complete split, which differ in size between batches: "
+                f"{sizes_of(kept)}; pad all batches to one length, or leave the loss as the only metric with metrics={{}}"
+            )
+        self._kept = shapes
+        return torch.cat([rows, *(part.reshape(count, -1).to(rows.device, dtype) for part in kept)], dim=1)
+
+    def metrics(self, rows: np.ndarray, split: str) -> dict[str, Any]:
+        """Return the loss, a mean over all weights, and the metrics of a complete split."""
+        found = {"loss": float(rows[:, 0].sum() / rows[:, 1].sum())}
+        if rows.shape[1] == 2:
+            return found
+        outputs, targets = self._whole(rows[:, 2:])
+        if self._has_default_metrics:
+            return found | class_scores(outputs.numpy(), targets.numpy())
+        return found | self._metrics.compute(outputs, targets)
+
+    def _whole(self, columns: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the outputs and targets of all samples, as the model and the data set gave them."""
+        parts, first = [], 0
+        for shape, dtype in self._kept:
+            size = shape.numel()
+            part = torch.from_numpy(columns[:, first : first + size].copy())
+            parts.append(part.to(dtype).reshape(-1, *shape))
+            first += size
+        return parts[0], parts[1]
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return the sizes of the splits."""
+        return {
+            "task": self.name,
+            "data": self.name,
+            "samples": {name: one.size for name, one in self._sources.items()},
+        }
+
+    def _has_class_numbers(self) -> bool:
+        """Return whether a training sample's target is the number of a class."""
+        if self._sources["train"].size == 0:
+            return False
+        tensors = self.fetch("train", torch.tensor([0]))
+        _, target = inputs_and_targets(self._structure.rebuild(tensors))
+        return isinstance(target, torch.Tensor) and target.ndim == 1 and not target.is_floating_point()
+
+
+def _split_of(word: str, name: str) -> str:
+    if word not in SPLITS:
+        raise UserError(
+            f"{name}: unknown argument or split {word!r}{nearest(word, [*SPLITS, 'collate_fn', 'loss', 'metrics'])}"
+        )
+    return SPLITS[word]
