@@ -92,7 +92,11 @@ class StepOutcome(NamedTuple):
 def checked_losses(losses: Any, batch: Batch, weights: torch.Tensor | None = None) -> torch.Tensor:
     """Return the losses of a batch. Raises `UserError` unless there is one for each sample, or for each weight."""
     samples = len(batch.indices)
-    if isinstance(losses, torch.Tensor) and losses.ndim == 1 and len(losses) == (samples if weights is None else len(weights)):
+    if (
+        isinstance(losses, torch.Tensor)
+        and losses.ndim == 1
+        and len(losses) == (samples if weights is None else len(weights))
+    ):
         return losses
     found = f"a tensor of {list(losses.shape)}" if isinstance(losses, torch.Tensor) else f"a {type(losses).__name__}"
     raise UserError(
