@@ -108,63 +108,6 @@ def test_a_csv_that_is_no_text_says_so(tmp_path: Path) -> None:
     assert_says(error_of(tmp_path / "d.csv"), tmp_path / "d.csv", "cannot be read", "UTF-8")
 
 
-def test_a_libras_row_of_another_width_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "movement_libras.data"
-    good = " ".join(["0.5"] * 90) + " 1\n"
-    file.write_text(good + "0.5 0.5 1\n")
-    assert_says(error_of(tmp_path), file, "line 2", "3 columns, not 91")
-    file.write_text(good + good.replace("0.5", "half", 1))
-    assert_says(error_of(tmp_path), "line 2", "'half' is not a number")
-    file.write_text("")
-    assert_says(error_of(tmp_path), "empty")
-
-
-BAD_SEGMENTS = {
-    "an unknown video": ("v9,0,1,GO", ("line 2", "video 'v9' is not in hands.csv")),
-    "frames the video has not": ("v1,0,7,GO", ("line 2", "frames 0 to 7", "which has frames 0 to 1")),
-    "an end before its start": ("v1,1,0,GO", ("line 2", "frames 1 to 0")),
-    "a word as a frame": ("v1,0,last,GO", ("line 2", "'last' is not a frame number")),
-    "no label": ("v1,0,1,", ("line 2", "no label")),
-}
-
-
-@pytest.mark.parametrize("fault", BAD_SEGMENTS)
-def test_a_bad_segment_names_its_line(tmp_path: Path, fault: str) -> None:
-    (tmp_path / "hands.csv").write_text("video,frame,left-x,left-y\nv1,0,1,2\nv1,1,3,4\n")
-    row, parts = BAD_SEGMENTS[fault]
-    (tmp_path / "words.csv").write_text(f"video,start,end,word\n{row}\n")
-    assert_says(error_of(tmp_path), tmp_path / "words.csv", *parts)
-
-
-def test_bad_tables_of_frames_and_unclear_splits_are_named(tmp_path: Path) -> None:
-    (tmp_path / "hands.csv").write_text("video,frame,left-x,left-y\nv1,0,1,2\n")
-    assert_says(error_of(tmp_path / "hands.csv"), "no table of segments", "hands.csv")
-    for name in ("train_words", "words"):
-        (tmp_path / f"{name}.csv").write_text("video,start,end,word\nv1,0,0,GO\n")
-    assert_says(error_of(tmp_path), tmp_path / "words.csv", "name its split", "train_words.csv")
-    (tmp_path / "words.csv").unlink()
-    (tmp_path / "hands.csv").write_text("video,frame,left-x\nv1,0,1\n")
-    assert_says(error_of(tmp_path), "hands.csv", "without both an x and a y column")
-
-
-BAD_TS = {
-    "no class line": ("@data\n1,2:a\n", ("line 2", "@classLabel")),
-    "unequal channels": ("@classLabel true a\n@data\n1,2:3:a\n", ("line 3", "channels of unequal length", "1, 2")),
-    "a word": ("@classLabel true a\n@data\n1,two:a\n", ("line 3", "two")),
-    "an unknown class": ("@classLabel true a\n@data\n1,2:b\n", ("line 3", "class 'b'")),
-    "other channels": ("@classLabel true a\n@data\n1:2:a\n1:a\n", ("line 4", "1 channels where 2")),
-    "time stamps": ("@timeStamps true\n@classLabel true a\n@data\n", ("line 1", "@timestamps true is not supported")),
-    "no data": ("@classLabel true a\n", ("no data",)),
-}
-
-
-@pytest.mark.parametrize("fault", BAD_TS)
-def test_a_bad_time_series_names_the_line(tmp_path: Path, fault: str) -> None:
-    text, parts = BAD_TS[fault]
-    (tmp_path / "toy.ts").write_text(text)
-    assert_says(error_of(tmp_path), tmp_path / "toy.ts", *parts)
-
-
 # data sets that `datasets` opens
 
 

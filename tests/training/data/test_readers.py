@@ -114,58 +114,6 @@ def test_a_header_names_the_label_signer_and_split_columns(tmp_path: Path) -> No
     assert np.isnan(clips_of(data)[0][0, :, 0]).tolist() == [False, True]
 
 
-def test_libras_rows_may_be_separated_by_commas_and_need_no_names_file(tmp_path: Path) -> None:
-    rows = [",".join([str(number / 90) for number in range(90)] + [label]) for label in ("2", "10", "2")]
-    (tmp_path / "movement_libras.data").write_text("\n".join(rows))
-    data = read_landmarks(str(tmp_path))
-    assert (data.source_format, data.class_names) == ("libras", ("2", "10"))
-    assert clips_of(data)[0].shape == (45, 1, 2)
-
-
-def test_a_frame_table_is_split_into_segments_with_end_frames_included(tmp_path: Path) -> None:
-    rows = [f"v{video},{frame},{frame},1,{10 * frame},2,0,0" for video in (1, 2) for frame in (5, 6, 7, 9)]
-    header = "video,frame,left-x,left-y,right-x,right-y,nose-x,nose-y"
-    (tmp_path / "hands.csv").write_text("\n".join([header, *reversed(rows)]))
-    (tmp_path / "train_words.csv").write_text("video,speaker,word,startframe,endframe\nv1,ann,GO,5,7\n")
-    (tmp_path / "test_words.csv").write_text("video,speaker,word,startframe,endframe\nv2,bob,MUST,7,9\n")
-    data = read_landmarks(str(tmp_path))
-    test, train = clips_of(data)
-    assert train[:, 0, 0].tolist() == [5.0, 6.0, 7.0]
-    assert np.isnan(train[:, 2]).all(), "a landmark at (0, 0) is missing"
-    assert np.isnan(test[:, 0, 0]).tolist() == [False, True, False], "frame 8 is not in the table"
-    assert labels_of(data) == ["MUST", "GO"]
-    assert list(data.signers) == ["bob", "ann"]
-    assert list(data.own_split) == ["test", "train"]
-    assert (data.layout.center, data.layout.mirror) == ((2,), (1, 0, 2))
-
-
-def test_a_landmark_of_confidence_zero_is_missing(tmp_path: Path) -> None:
-    (tmp_path / "f.csv").write_text("clip,frame,wrist_x,wrist_y,wrist_confidence\na,0,1,1,0.9\na,1,1,1,0\n")
-    (tmp_path / "s.csv").write_text("clip,start,end,gloss\na,0,1,hi\n")
-    assert np.isnan(clips_of(read_landmarks(str(tmp_path)))[0][:, 0, 0]).tolist() == [False, True]
-
-
-TS = "@problemName toy\n@dimensions 2\n@missing true\n@classLabel true left right\n@data\n"
-
-
-def test_a_time_series_keeps_unequal_lengths_and_missing_values(tmp_path: Path) -> None:
-    (tmp_path / "toy.ts").write_text(TS + "1,2,3:4,?,6:right\n7:8:left\n")
-    data = read_landmarks(str(tmp_path))
-    first, second = clips_of(data)
-    np.testing.assert_array_equal(first[:, :, 0], [[1, 4], [2, np.nan], [3, 6]])
-    assert second.shape == (1, 2, 1)
-    assert labels_of(data) == ["right", "left"]
-    assert not data.layout.spatial
-
-
-def test_train_and_test_files_are_the_own_split(tmp_path: Path) -> None:
-    (tmp_path / "Toy_TRAIN.ts").write_text(TS + "1:2:left\n1:3:right\n")
-    (tmp_path / "Toy_TEST.ts").write_text(TS + "1:2:left\n")
-    data = read_landmarks(str(tmp_path))
-    assert data.name == "Toy"
-    assert list(data.own_split) == ["train", "train", "test"]
-
-
 # data sets that `datasets` opens
 
 ROWS = {

@@ -76,7 +76,9 @@ def read(path: Path, reading: Reading) -> RawClips:
     frames_file = only_file(_files(path, _is_frame_table), path, "frame table") if path.is_dir() else path
     tables = [read_table(file, reading.encoding) for file in _files(folder, _is_segment_table)]
     if not tables:
-        raise UserError(f"{folder}: no table of segments (video, start, end, label) beside {frames_file.name}")
+        raise UserError(
+            f"{folder}: no table of segments (video, start, end, label) beside {frames_file.name}; write one with these columns"
+        )
     file_splits = [split_of_file(table.path) for table in tables]
     if any(file_splits) and not all(file_splits):
         unnamed = tables[file_splits.index("")].path
@@ -149,7 +151,7 @@ def _read_segments(table: Table, file_split: str, reading: Reading, faults: Faul
             continue
         wrong = [cell for cell in (first, last) if not cell.isdecimal()]
         for cell in wrong:
-            faults.add(f"{where}: {cut(cell)} is not a frame number")
+            faults.add(f"{where}: {cut(cell)} is not the number of a frame; write one")
         if not wrong:
             segments.append(
                 _Segment(
@@ -178,7 +180,9 @@ def _read_frames(file: Path, reading: Reading) -> tuple[list[str], dict[str, tup
             columns.setdefault(match["name"].lower(), {})[kind if kind in "xyz" else "confidence"] = index
     axes = [axis for axis in "xyz" if all(axis in column for column in columns.values())]
     if not columns or axes[:2] != ["x", "y"]:
-        raise UserError(f"{file}: a landmark without both an x and a y column; landmarks: {', '.join(columns)}")
+        raise UserError(
+            f"{file}: a landmark without x or y; name both columns as left-x, left-y; landmarks: {', '.join(columns)}"
+        )
     video, frame = find_column(header, _VIDEO), find_column(header, _FRAME)
     if video is None or frame is None:
         raise UserError(f"{file}: no column {(_VIDEO if video is None else _FRAME)[0]!r} in its header")
@@ -212,13 +216,15 @@ def _clip(
     """Return a segment's frames [frames, landmarks, coords]; a frame that the table skips is missing."""
     form = next(iter(videos.values()))[1].shape[1:]
     if segment.video not in videos:
-        faults.add(f"{segment.where}: video {cut(segment.video)} is not in {frames_file.name}")
+        faults.add(
+            f"{segment.where}: video {cut(segment.video)} is not in {frames_file.name}; correct its name, or remove the row"
+        )
         return np.empty((0, *form), dtype=np.float32)
     frames, values = videos[segment.video]
     if not frames[0] <= segment.first <= segment.last <= frames[-1]:
         faults.add(
             f"{segment.where}: frames {segment.first} to {segment.last} of video {cut(segment.video)}, "
-            f"which has frames {frames[0]} to {frames[-1]}"
+            f"which has frames {frames[0]} to {frames[-1]}; correct start and end"
         )
         return np.empty((0, *form), dtype=np.float32)
     start, stop = np.searchsorted(frames, (segment.first, segment.last + 1))

@@ -40,7 +40,7 @@ def read(path: Path, reading: Reading) -> RawClips:
     lines = [number for number, row in enumerate(rows, start=1) if row]
     rows = [row for row in rows if row]
     if not rows:
-        raise UserError(f"{file}: is empty")
+        raise UserError(f"{file}: is empty; download it again")
 
     def where(index: int) -> str:
         return f"{file}, line {lines[index]}"
@@ -49,13 +49,15 @@ def read(path: Path, reading: Reading) -> RawClips:
     values = np.full((len(rows), 2 * _FRAMES), np.nan, dtype=np.float32)
     for index, row in enumerate(rows):
         if len(row) != 2 * _FRAMES + 1:
-            faults.add(f"{where(index)}: {len(row)} columns, not {2 * _FRAMES + 1} (45 points and the class)")
+            faults.add(
+                f"{where(index)}: {len(row)} columns, not {2 * _FRAMES + 1} (45 points and the class); correct the row"
+            )
             continue
         for place, cell in enumerate(row[:-1]):
             try:
                 values[index, place] = to_float(cell)
             except ValueError:
-                faults.add(f"{where(index)}: {cut(cell)} is not a number")
+                faults.add(f"{where(index)}: {cut(cell)} is not a number; correct it, or write ? for a missing one")
     faults.check()
     labels = [plain_label(row[-1]) for row in rows]
     names = _class_names(file.with_name("movement_libras.names"))

@@ -15,7 +15,8 @@ from ....common.errors import UserError
 from ...layouts.mediapipe import channels
 from ...specs import Reading
 from ...text import files_with, nfc, only_file, read_text
-from ..raw import Faults, RawClips, raw_clips
+from ..raw import Faults, RawClips, cut, raw_clips
+from .csv_rows import is_number
 
 NAME = "uea_ts"
 LOOKS_FOR = "*_TRAIN.ts and *_TEST.ts, or a .ts file"
@@ -50,7 +51,9 @@ def read(path: Path, reading: Reading) -> RawClips:
     clips = [clip for part in parts.values() for clip in part.clips]
     for (file, line), clip in zip(places, clips, strict=True):
         if clip.shape[1] != clips[0].shape[1]:
-            faults.add(f"{file}, line {line}: {clip.shape[1]} channels where {clips[0].shape[1]} are expected")
+            faults.add(
+                f"{file}, line {line}: {clip.shape[1]} channels, where the first row has {clips[0].shape[1]}; give each all"
+            )
     faults.check()
     return raw_clips(
         name=next(iter(files.values())).stem.removesuffix("_TRAIN"),
@@ -87,9 +90,13 @@ def _read_file(file: Path, reading: Reading, faults: Faults) -> _Series:
         if key == "classlabel":
             class_names = nfc(text).split()[1:]
         elif key in ("timestamps", "targetlabel") and text.lower().startswith("true"):
-            raise UserError(f"{file}, line {line}: @{key} true is not supported; only classes over even time steps are")
+            raise UserError(
+                f"{file}, line {line}: @{key} true is not read; write series of classes at even time steps, without it"
+            )
         elif key == "" and not class_names:
-            raise UserError(f"{file}, line {line}: data without a line '@classLabel true ...' that names the classes")
+            raise UserError(
+                f"{file}, line {line}: data without a line '@classLabel true ...' that names the classes; add it above @data"
+            )
         elif key == "":
             *series, label = text.split(":")
             try:
@@ -99,7 +106,7 @@ def _read_file(file: Path, reading: Reading, faults: Faults) -> _Series:
             except ValueError as error:
                 faults.add(f"{file}, line {line}: {error}")
     if not clips and not len(faults):
-        raise UserError(f"{file}: no data after a line '@data'")
+        raise UserError(f"{file}: no data after a line '@data'; write a row for each series there")
     return _Series(class_names=class_names or [], clips=clips, labels=labels, lines=numbers)
 
 
@@ -121,8 +128,15 @@ def _lines(file: Path, reading: Reading) -> Iterator[tuple[int, tuple[str, str]]
 
 def _clip(series: list[str]) -> np.ndarray:
     """Return one row's channels as [frames, channels, 1]. Raises `ValueError` for a cell that is no number."""
-    values = [np.array(channel.replace("?", "nan").split(","), dtype=np.float32) for channel in series]
+    cells = [channel.replace("?", "nan").split(",") for channel in series]
+    try:
+        values = [np.array(channel, dtype=np.float32) for channel in cells]
+    except ValueError:
+        bad = next(cell.strip() for channel in cells for cell in channel if not is_number(cell))
+        raise ValueError(f"{cut(bad)} is not a number; a missing one is written as ?") from None
     lengths = {len(channel) for channel in values}
     if len(lengths) != 1:
-        raise ValueError(f"channels of unequal length ({', '.join(map(str, sorted(lengths)))} values)")
+        raise ValueError(
+            f"channels of unequal length ({', '.join(map(str, sorted(lengths)))} values); write ? for those that are missing"
+        )
     return np.stack(values, axis=1)[:, :, None]
