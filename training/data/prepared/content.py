@@ -21,8 +21,7 @@ import numpy as np
 
 from ...common.errors import UserError
 from ...storage.files import sha256_of, write_durably
-from ..readers.arrays.class_names import is_names_file
-from ..readers.label_names import is_label_file
+from ..readers.label_names import is_label_file, is_names_file
 from ..readers.tables import manifest
 from ..specs import DataSpec, Reading
 from ..text import files_with

@@ -12,10 +12,10 @@ from ....common.errors import UserError
 from ...landmarks import SIGNER
 from ...specs import Reading
 from ...text import nfc, plain_label, split_name
+from ..label_names import ClassNames, names_beside_arrays, names_of_array
 from ..numpy_files import StoredArray
 from ..raw import Faults, RawClips
 from .axes import turned
-from .class_names import ClassNames, names_beside, names_of_array
 from .forms import KNOWN_POINTS, MOST_COORDS
 from .labels import decode_labels, name_labels
 from .pairs import GROUPS, LENGTHS, OFFSETS, SIGNERS, SPLITS, Found, Pair, X, Y
@@ -228,7 +228,7 @@ def _class_names(
     for name, array in arrays.items():
         if len(array.shape) == 1 and array.header.dtype.kind in "US":
             return names_of_array(name, array.load().tolist()), []
-    return names_beside(folder, reading.encoding, taken)
+    return names_beside_arrays(folder, reading.encoding, taken)
 
 
 def _groups(pairs: Sequence[Pair], plans: Sequence[_Plan]) -> dict[str, list[str]]:

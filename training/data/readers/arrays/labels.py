@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...text import plain_label
+from ..label_names import ClassNames
 from ..raw import Faults, cut
-from .class_names import ClassNames
 
 _MOST_ROWS = 3
 
