@@ -203,6 +203,11 @@ def _line(program: str, file: Path, out: Path) -> str:
     return f"python -c {shlex.quote(filled)}"
 
 
+def lines(program: str, file: Path, out: Path) -> str:
+    """Return the two lines, to be put behind an error, that convert a file by a program of one line, and look at the result."""
+    return f"\n  {_line(program, file, out)}\n  {_inspect(out)}"
+
+
 def _inspect(path: Path) -> str:
     return f"slipway data inspect {shlex.quote(str(path))}"
 

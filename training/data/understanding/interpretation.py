@@ -321,8 +321,19 @@ def _question(
     else:
         what = "may be several things" if candidates else "are of no known kind"
         what += f", also with {' '.join(said)}" if said else ""
+    for others in (1, 2) if len(shape) == 1 and all(one.left_out for one in candidates) and not said else ():
+        if nearly := _whole_bodies(size - others):
+            remarks.append(
+                f"{size - others} would be {' or '.join(nearly)}: if {others} of the columns "
+                f"{'is no coordinate, remove it' if others == 1 else 'are no coordinates, remove them'}"
+            )
     remark = f" ({'; '.join(remarks)})" if remarks else ""
     return f"{name}: {_size(shape)} a frame {what}{remark}; say which: {'; '.join(answers.values())}"
+
+
+def _whole_bodies(size: int) -> list[str]:
+    """Return what so many numbers would be, without anything beside the points."""
+    return list(dict.fromkeys(str(one) for one in known(size) if not one.left_out))
 
 
 def _only_angles(candidate: Candidate) -> bool:

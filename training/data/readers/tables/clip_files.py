@@ -152,7 +152,7 @@ def _of_table(file: Path, encoding: str | None) -> _Loaded:
     has_header = not all(map(form.is_number, first)) or first == [str(index) for index in range(len(first))]
     frame, point = _frame_and_point(first)
     if has_header and frame is not None and point is not None:
-        axes = [first.index(axis) for axis in _AXES if axis in first]
+        axes = [place for axis in _AXES if (place := find_column(first, (axis,))) is not None]
         table = read_numbers(form, has_header=True, texts=[frame, point], numbers=axes)
         return _of_points(file, np.array(table.texts[frame]), np.array(table.texts[point]), table.numbers)
     numbers = [
@@ -167,7 +167,7 @@ def _of_table(file: Path, encoding: str | None) -> _Loaded:
 def _frame_and_point(names: Sequence[str]) -> tuple[int | None, int | None]:
     """Return the columns of the frame and of the landmark, if a table has a row for each point of a frame."""
     frame, point = find_column(names, FRAME_COLUMNS), find_column(names, _LONG_FORM)
-    return (frame, point) if {"x", "y"} <= set(names) else (None, None)
+    return (frame, point) if {"x", "y"} <= {name.lower() for name in names} else (None, None)
 
 
 def _of_points(file: Path, frames: np.ndarray, points: np.ndarray, values: np.ndarray) -> _Loaded:
@@ -193,7 +193,8 @@ def _of_parquet(file: Path) -> _Loaded:
     names = table.column_names
     frame, point = _frame_and_point(names)
     if frame is not None and point is not None:
-        values = np.stack([table[axis].to_numpy() for axis in _AXES if axis in names], axis=1)
+        axes = [place for axis in _AXES if (place := find_column(names, (axis,))) is not None]
+        values = np.stack([table[place].to_numpy() for place in axes], axis=1)
         return _of_points(file, table[frame].to_numpy(), table[point].to_numpy(), values)
     numbers = [
         name

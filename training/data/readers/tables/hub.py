@@ -24,12 +24,16 @@ from ...landmarks import LAYOUT_KEY, LandmarkLayout
 from ...specs import Reading
 from ...text import LANDMARK_COLUMNS, files_with, find_column, plain_label, split_name
 from ..raw import Faults, RawClips
+from ..refusals import lines
 from .columns import columns_of
 from .nested import NestedFrames, count_numbers
 
 NAME = "hub"
 LOOKS_FOR = "a folder made by save_to_disk, Parquet, Arrow, JSON"
 USES: tuple[str, ...] = ("label", "signer")
+
+_LEAST_NUMBERS = 8
+"""Columns of numbers in a table of landmarks without lists."""
 
 _BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl": "json"}
 _SAVED = ("dataset_dict.json", "state.json")
@@ -222,10 +226,30 @@ def _clips_of(parts: list[_Part], name: str, origin: str, reading: Reading) -> R
 
 def _frames_of(part: _Part, faults: Faults) -> NestedFrames:
     column = part.column(LANDMARK_COLUMNS)
+    if (column is None or not _is_nested(part.features[column])) and (error := _a_number_a_column(part)):
+        raise error
     if column is None:
         raise _not_there(part)
     arrays = (batch[column] for batch in part.batches([column]))
     return NestedFrames.of(arrays, part.most_numbers(column), part.place, column, faults)
+
+
+def _is_nested(feature: Any) -> bool:
+    return not isinstance(feature, datasets.Value | datasets.ClassLabel)
+
+
+def _a_number_a_column(part: _Part) -> UserError | None:
+    """Return the error for a Parquet file with a column for each number, which is to be a CSV; `None` for another one."""
+    numbers = [
+        name for name, of in part.features.items() if not _is_nested(of) and of.dtype.startswith(("float", "int"))
+    ]
+    file = Path(part.place)
+    if len(numbers) < _LEAST_NUMBERS or file.suffix != ".parquet":
+        return None
+    program = "import pandas; pandas.read_parquet({file}).to_csv({out}, index=False)"
+    return UserError(
+        f"{file}: has a column for each of {len(numbers)} numbers; convert it:{lines(program, file, file.with_suffix('.csv'))}"
+    )
 
 
 def _columns(part: _Part, reading: Reading) -> tuple[str, dict[str, str]]:

@@ -6,6 +6,8 @@ github.com/kinivi/hand-gesture-recognition-mediapipe (a class number and the num
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +16,10 @@ import numpy as np
 from ....common.errors import UserError
 from ...layouts.mediapipe import points
 from ...specs import Reading
-from ...text import LABEL_COLUMNS, files_with, find_column, only_file
+from ...text import LABEL_COLUMNS, files_with, find_column, only_file, split_of_file
 from ..label_names import is_label_file, with_names
 from ..raw import Faults, RawClips
+from ..refusals import lines
 from . import frame_table, manifest, spoter
 from .columns import INDEX_COLUMNS, Columns, columns_of, label_columns, list_of, one_label_column, split_names
 from .csv_rows import by_split, first_rows, is_number
@@ -68,7 +71,9 @@ def _read_file(file: Path, file_split: str, reading: Reading) -> RawClips:
     not_numbers = {*columns.named, *texts, *labels, *(index for index in blank if not has_header)}
     numbers = [index for index in range(len(header)) if index not in not_numbers]
     if not numbers:
-        raise UserError(f"{file}: no column of numbers beside the class; {list_of(header)}")
+        raise UserError(
+            f"{file}: no column of numbers beside the class; {list_of(header)}{_of_lists(file, header, samples)}"
+        )
     text_columns = sorted({*labels, *texts, *columns.named} - set(columns.left_out))
     table = read_numbers(form, has_header=has_header, texts=text_columns, numbers=numbers)
     if not len(table.numbers):
@@ -130,11 +135,53 @@ def _label_columns(
             if index:
                 notes.append("the class is the last column")
             return [index]
+    if hot := _one_hot(form, header, samples) if has_header else []:
+        shown = ", ".join(map(repr, hot))
+        program = (
+            f"import pandas as pd; d = pd.read_csv({{file}}); c = {_as_list(hot)}; "
+            'd["label"] = d[c].idxmax(axis=1); d.drop(columns=c).to_csv({out}, index=False)'
+        )
+        out = form.path.with_name(f"{form.path.stem}_labelled.csv")
+        raise UserError(
+            f"{form.path}: the class is one-hot in the columns {shown}; write it into one column label:"
+            f"{lines(program, form.path, out)}",
+            option="label",
+        )
     is_time = has_header and columns.frame == 0
     reason = f"; the first, {header[0]!r}, numbers the rows or their times" if is_time else ""
     ask = "no column is named as the class" if has_header else "it is not certain which column is the class"
     count = "" if has_header else " (columns count from 0, -1 is the last)"
     raise UserError(f"{form.path}: {ask}{reason}; add --label COLUMN{count}; {list_of(header)}", option="label")
+
+
+def _one_hot(form: Form, header: list[str], samples: list[list[str]]) -> list[str]:
+    """Return the last columns of which one is 1 in each row and the others 0, and which hold no coordinates by their names."""
+    first = len(header)
+    while first and all(form.is_number(row[first - 1]) and float(row[first - 1] or 2) in (0, 1) for row in samples):
+        first -= 1
+    hot = [[float(cell) for cell in row[first:]] for row in samples]
+    return header[first:] if len(header) - first > 1 and all(sum(row) == 1 for row in hot) else []
+
+
+def _as_list(names: list[str]) -> str:
+    """Return names as a list in a program that is still to be filled in."""
+    return json.dumps(names, ensure_ascii=False).replace("{", "{{").replace("}", "}}")
+
+
+def _of_lists(file: Path, header: list[str], samples: list[list[str]]) -> str:
+    """Return the lines that convert a table whose cells are lists of numbers; an empty text for another table."""
+    lists = [
+        name for place, name in enumerate(header) if re.fullmatch(r"\s*[\[(].*[\])]\s*", samples[0][place], re.DOTALL)
+    ]
+    if not lists:
+        return ""
+    cells = "r[0]" if len(lists) == 1 else "[n for c in r for n in c]"
+    program = (
+        f"import ast, pandas as pd; d = pd.read_csv({{file}}); c = {_as_list(lists)}; "
+        f'd["landmarks"] = [{cells} for r in d[c].map(ast.literal_eval).values.tolist()]; '
+        'd.drop(columns=[n for n in c if n != "landmarks"]).to_parquet({out})'
+    )
+    return f"; its cells are lists; convert it:{lines(program, file, file.with_suffix('.parquet'))}"
 
 
 def _class_by_values(form: Form, samples: list[list[str]]) -> int | None:
@@ -182,9 +229,16 @@ def _refuse_long_form(header: list[str], columns: Columns, file: Path) -> None:
     index = find_column(header, _LONG_FORM)
     axes = [name.lower() for place, name in enumerate(header) if place not in columns.named]
     if index is not None and {"x", "y"} <= set(axes):
+        names = {axis: name for name in header if (axis := name.lower()) in ("x", "y", "z")}
+        others = [name for name in header if name and name not in names.values() and name != header[index]]
+        program = (
+            f"import pandas as pd; d = pd.read_csv({{file}}); w = d.pivot(index={_as_list(others)}, "
+            f'columns="{header[index]}", values={_as_list(list(names.values()))}); '
+            "w.columns = [a.lower() + str(p) for a, p in w.columns]; w.reset_index().to_csv({out}, index=False)"
+        )
         raise UserError(
-            f"{file}: a row is one landmark of a frame (columns {header[index]!r}, x, y); "
-            "write a row a frame: a class, then x1, y1, z1, x2, ... of all landmarks"
+            f"{file}: a row is one landmark of a frame (columns {header[index]!r}, x, y); write a row a frame:"
+            f"{lines(program, file, file.with_name(f'{file.stem}_frames.csv'))}"
         )
 
 
@@ -213,7 +267,26 @@ def _split_files(folder: Path) -> dict[str, Path]:
     widths = {len(row) for file in files for row in first_rows(file, 1)}
     if len(widths) > 1:
         return {"": only_file(files, folder, "CSV of landmark vectors")}
+    if len(files) > 1 and not any(map(split_of_file, files)) and not any(map(_says_class, files)):
+        header = "" if all(not is_number(cell) for cell in first_rows(files[0], 1)[0]) else ", header=None"
+        program = (
+            "import pandas as pd; from pathlib import Path; "
+            f'pd.concat([pd.read_csv(f{header}).assign(label=f.stem) for f in sorted(Path({{file}}).glob("*.csv"))])'
+            ".to_csv({out}, index=False)"
+        )
+        raise UserError(
+            f"{folder}: {len(files)} tables without a column of the class; if each is of the class that its name says, join "
+            f"them:{lines(program, folder, folder.with_name(f'{folder.name}_joined.csv'))}"
+        )
     return by_split(files, folder, "CSV of landmark vectors")
+
+
+def _says_class(file: Path) -> bool:
+    """Return whether a table has a column with a usual name of the class, or one that may be it without a name."""
+    header, *rows = first_rows(file, 2)
+    if find_column(header, LABEL_COLUMNS) is not None or not rows:
+        return True
+    return any(not is_number(cell) for cell in rows[0]) or any(cell.isdecimal() for cell in (rows[0][0], rows[0][-1]))
 
 
 def _joined(parts: list[RawClips], folder: Path) -> RawClips:
