@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from slipway.training.run.training_config import AdvancedTrainingConfig, TrainingConfig
     from slipway.training.tasks.classification import ClassificationTask
     from slipway.training.tasks.dataset_task import DatasetTask
+    from slipway.training.tasks.methods import ParameterGroup
     from slipway.training.tasks.predict import SignPredictor
     from slipway.training.tasks.task import Batch, Task
     from slipway.training.tasks.tensors import TensorTask
@@ -76,6 +77,7 @@ _HOMES = {
     "training.run.training_config": ("AdvancedTrainingConfig", "TrainingConfig"),
     "training.tasks.classification": ("ClassificationTask",),
     "training.tasks.dataset_task": ("DatasetTask",),
+    "training.tasks.methods": ("ParameterGroup",),
     "training.tasks.predict": ("SignPredictor",),
     "training.tasks.task": ("Batch", "Task"),
     "training.tasks.tensors": ("TensorTask",),
@@ -95,6 +97,7 @@ __all__ = [
     "Interrupted",
     "ModelFlops",
     "Observer",
+    "ParameterGroup",
     "ProfileEnd",
     "Recipe",
     "RunEnd",

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
+
+import yaml
 
 from ..common.conversion import choices_of, convert, field_types
 from ..common.errors import UserError, flag_of
@@ -16,6 +20,7 @@ from .recipe import (
     LearningRateRule,
     OptimizerName,
     OptimizerSpec,
+    OwnOptimizer,
     Precision,
     Recipe,
     Sampling,
@@ -89,7 +94,21 @@ class GeneralOptions:
     learning_rate_rule: LearningRateRule = option(
         Recipe.learning_rate_rule, RECIPE, "how the learning rate grows with the global batch"
     )
-    optimizer: OptimizerName = option(OptimizerSpec.name, RECIPE, "algorithm that updates the weights")
+    optimizer: OptimizerName = option(
+        "adamw", RECIPE, "algorithm that updates the weights: adamw, sgd, or a class of torch.optim"
+    )
+    betas: tuple[float, float] | None = option(
+        None,
+        RECIPE,
+        "decays of the two moments of adamw and its kin, such as 0.9 0.95; for adamw 0.9 0.99 unless given",
+    )
+    eps: float | None = option(
+        None, RECIPE, "what is added to the denominator of adamw and its kin; for adamw 1e-6 unless given"
+    )
+    momentum: float | None = option(None, RECIPE, "momentum of sgd and its kin; for sgd 0.9 unless given")
+    optimizer_options: tuple[str, ...] | None = option(
+        None, RECIPE, "other arguments of the class of torch.optim, such as nesterov=true alpha=0.95"
+    )
     weight_decay: float | None = option(None, RECIPE, "weight decay of every stage; each stage's own unless given")
     clip_norm: float = option(OptimizerSpec.clip_norm, RECIPE, "clip the global gradient to this norm; 0: do not clip")
     ema_decay: float | None = option(
@@ -257,6 +276,55 @@ class GeneralOptions:
         problem = "there are buckets with --reduction overlap only, and without --sharding fsdp"
         _check("bucket_bytes", self.bucket_bytes is None or has_buckets, problem)
         _check("clip_norm", self.clip_norm >= 0, f"must be at least 0, got {self.clip_norm}")
+        self._check_optimizer()
+
+    def _check_optimizer(self) -> None:
+        betas, eps, momentum = self.betas, self.eps, self.momentum
+        _check(
+            "betas", betas is None or (min(betas) >= 0 and max(betas) < 1), f"must be from 0 up to below 1, got {betas}"
+        )
+        _check("eps", eps is None or eps > 0, f"must be above 0, got {eps}")
+        _check("momentum", momentum is None or 0 <= momentum < 1, f"must be from 0 up to below 1, got {momentum}")
+        has = {"adamw": ("betas", "eps"), "sgd": ("momentum",)}.get(self.optimizer)
+        for name in ("betas", "eps", "momentum"):
+            is_unknown = has is not None and name not in has and getattr(self, name) is not None
+            # A class from Python may take what the default, adamw, does not.
+            if is_unknown and self.optimizer != OptimizerSpec.name:
+                _check(name, False, f"{self.optimizer} has none; it has {' and '.join(has or ())}")
+        _ = self.optimizer_arguments
+        is_cycle = self.schedule == "one_cycle" and self.warmup_epochs is not None
+        problem = "the schedule one_cycle has a warm-up of its own: leave one of them out"
+        _check("warmup_epochs", not is_cycle, problem)
+
+    @property
+    def optimizer_arguments(self) -> dict[str, Any]:
+        """Return the arguments of an optimizer's class that are given, by name. Raises `UserError`."""
+        named = {"betas": self.betas, "eps": self.eps, "momentum": self.momentum}
+        arguments = {name: value for name, value in named.items() if value is not None}
+        for text in self.optimizer_options or ():
+            name, is_given, value = text.partition("=")
+            _check("optimizer_options", bool(is_given), f"{text!r} is not NAME=VALUE, such as nesterov=true")
+            has_option = name in ("lr", "weight_decay", *named)
+            flag = flag_of("learning_rate" if name == "lr" else name)
+            _check("optimizer_options", not has_option, f"{name} has an option of its own: {flag}")
+            try:
+                arguments[name] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                _check("optimizer_options", False, f"{value!r} is no value")
+            if isinstance(arguments[name], str):
+                with suppress(ValueError):  # YAML takes 1e-3 for text
+                    arguments[name] = float(value)
+        return arguments
+
+    @property
+    def own_optimizer(self) -> OwnOptimizer:
+        """Return what the options say of an optimizer that is not the flat one."""
+        return OwnOptimizer(arguments=self.optimizer_arguments, stage_decay=self.gives_weight_decay)
+
+    @property
+    def gives_weight_decay(self) -> bool:
+        """Return whether the user says what the weight decay is, by the option or in a file of stages."""
+        return self.weight_decay is not None or Path(self.stages_config).is_file()
 
     @property
     def effective_batch_rule(self) -> BatchRule:
@@ -273,6 +341,10 @@ class GeneralOptions:
         Its monitor is accuracy where that is to be decided by the samples.
         """
         monitor, direction = split_monitor(self.monitor)
+        given = {"eps": self.eps, "momentum": self.momentum}
+        if self.betas is not None:
+            given |= {"beta1": self.betas[0], "beta2": self.betas[1]}
+        is_flat = self.optimizer in ("adamw", "sgd") and not self.optimizer_options
         return Recipe(
             task=task,
             optimizer=OptimizerSpec(
@@ -280,7 +352,9 @@ class GeneralOptions:
                 learning_rate=self.learning_rate,
                 clip_norm=self.clip_norm or None,
                 ema_decay=self.ema_decay,
+                **{name: value for name, value in given.items() if value is not None},
             ),
+            own_optimizer=None if is_flat else self.own_optimizer,
             stages=self._change_stages(stages),
             batch_size=self.batch_size,
             batch_rule=self.effective_batch_rule,

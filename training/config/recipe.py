@@ -13,16 +13,36 @@ from ..common.errors import UserError
 from .schedule import batch_size_factor
 
 BatchRule = Literal["scale", "fixed"]
-OptimizerName = Literal["adamw", "sgd"]
+OptimizerName = Literal[
+    "adamw",
+    "sgd",
+    "adadelta",
+    "adafactor",
+    "adagrad",
+    "adam",
+    "adamax",
+    "asgd",
+    "nadam",
+    "radam",
+    "rmsprop",
+    "rprop",
+]
+"""The first two are Slipway's own over flat parameters, the others the classes of `torch.optim` that are called so."""
 LearningRateRule = Literal["linear", "sqrt", "none"]
-Schedule = Literal["constant", "cosine", "linear", "step"]
+Schedule = Literal["constant", "cosine", "linear", "step", "one_cycle", "warmup_stable_decay"]
 Precision = Literal["float32", "float64"]
 MixedPrecision = Literal["no", "fp16", "bf16"]
 Sampling = Literal["natural", "balanced", "sqrt"]
 ClassWeights = Literal["none", "balanced", "sqrt"]
 MonitorDirection = Literal["auto", "max", "min"]
 
-LATER_FIELDS = {"sampling": "natural", "class_weights": "none", "monitor_direction": "auto"}
+LATER_FIELDS = {
+    "sampling": "natural",
+    "class_weights": "none",
+    "monitor_direction": "auto",
+    "own_optimizer": None,
+    "own_schedule": None,
+}
 """Fields that recipes did not always have, as the ones without them mean it. At these values they are not hashed."""
 
 
@@ -86,7 +106,8 @@ class TaskSpec:
 class OptimizerSpec:
     """The optimizer and its constants. AdamW's eps is 1e-6: at 1e-8 it turns rounding into steps (docs/exactness.md)."""
 
-    name: OptimizerName = "adamw"
+    name: str = "adamw"
+    """An `OptimizerName`, or what makes an optimizer of the user's: a class or function by its module and name."""
     learning_rate: float = 2e-3
     """At the base batch size."""
     beta1: float = 0.9
@@ -95,6 +116,30 @@ class OptimizerSpec:
     momentum: float = 0.9
     clip_norm: float | None = 1.0
     ema_decay: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnOptimizer:
+    """What a recipe says of an optimizer that updates each parameter, not the flat ones."""
+
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """What the options give the optimizer's class."""
+    stage_decay: bool = True
+    """Whether its weight decay is that of the stages; False: it has its own."""
+    class_name: str | None = None
+    """Its class, by module and name; None until it is made."""
+    groups: tuple[Mapping[str, Any], ...] = ()
+    """Settings of its groups of parameters, at the base learning rate in the first stage; none until it is made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnSchedule:
+    """What a recipe says of a learning rate that follows a function of the user's."""
+
+    function: str
+    """Its module and name."""
+    factors: str
+    """Hash of its values over a stage of 1000 steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +184,10 @@ class Recipe:
     """Robust standard deviations above the recent losses that make a loss a spike, from which training goes back too;
     None: no loss does."""
     seed: int = 0
+    own_optimizer: OwnOptimizer | None = None
+    """None: AdamW or SGD over flat parameters."""
+    own_schedule: OwnSchedule | None = None
+    """None: the named schedule of each stage."""
     resolution: Resolution | None = None
 
     def __post_init__(self) -> None:

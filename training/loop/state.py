@@ -16,7 +16,7 @@ from ..devices.ranks import Ranks
 from ..step.buffers import model_buffers
 from ..step.loss_scale import LossScale
 from ..step.micro_batch.limit import MicroBatchLimit
-from ..step.optimizer import FlatOptimizer
+from ..step.optimizer import StepOptimizer
 from ..step.parameters import ParameterStore
 from ..step.train_step import StepState
 from ..storage.checkpoint import Content, Manifest, read_state, read_tensors
@@ -37,12 +37,19 @@ class TrainingState(StepState):
     limit: MicroBatchLimit
 
     @classmethod
-    def of(cls, model: nn.Module, parameters: ParameterStore, recipe: Recipe, limit: MicroBatchLimit) -> TrainingState:
+    def of(
+        cls,
+        model: nn.Module,
+        parameters: ParameterStore,
+        optimizer: StepOptimizer,
+        recipe: Recipe,
+        limit: MicroBatchLimit,
+    ) -> TrainingState:
         """Return the state in which a resolved recipe starts."""
         return cls(
             model=model,
             parameters=parameters,
-            optimizer=FlatOptimizer(recipe.optimizer, parameters),
+            optimizer=optimizer,
             loss_scale=LossScale.of(recipe, parameters.device),
             progress=Progress(),
             faults=FaultDetector(patience=recipe.bad_steps, spike_score=recipe.loss_spike_score),
@@ -69,8 +76,7 @@ def capture(state: TrainingState, description: Mapping[str, Any]) -> Content:
     """
     parameters, progress = state.parameters, state.progress
     optimizer = {
-        **{name: parameters.to_checkpoint(moment) for name, moment in state.optimizer.moments.items()},
-        "updates": torch.tensor(state.optimizer.updates),
+        **state.optimizer.tensors(),
         "loss_scale": state.loss_scale.scale,
         "quiet_updates": state.loss_scale.quiet_updates,
     }
@@ -95,7 +101,7 @@ def capture(state: TrainingState, description: Mapping[str, Any]) -> Content:
     )
 
 
-def restore(state: TrainingState, values: Mapping[str, Any], tensors: Tensors) -> None:
+def restore(state: TrainingState, recipe: Recipe, values: Mapping[str, Any], tensors: Tensors) -> None:
     """Set the state from a checkpoint. Raises `UserError` if that is of another model."""
     parameters, optimizer = state.parameters, tensors["optimizer"]
     try:
@@ -104,17 +110,13 @@ def restore(state: TrainingState, values: Mapping[str, Any], tensors: Tensors) -
         message = " ".join(str(error).split())
         raise UserError(f"the checkpoint is of another model: {message[:300]}") from None
     parameters.check_attached()
-    state.optimizer.reset()
-    for name, moment in state.optimizer.moments.items():
-        if name in optimizer:
-            moment.copy_(parameters.from_checkpoint(optimizer[name]))
-        else:
-            moment.zero_()
-    state.optimizer.set_updates(int(optimizer["updates"]))
+    progress = state.progress = Progress.from_state(values["progress"])
+    if progress.stage < len(recipe.stages):
+        state.optimizer.begin_stage(recipe.stages[progress.stage])
+    state.optimizer.load(optimizer)
     state.loss_scale.scale.copy_(optimizer["loss_scale"])
     state.loss_scale.quiet_updates.copy_(optimizer["quiet_updates"])
     state.average = parameters.from_checkpoint(optimizer["average"]) if "average" in optimizer else None
-    progress = state.progress = Progress.from_state(values["progress"])
     progress.best.snapshot = _to_snapshot(tensors.get("best", {}), parameters)
     progress.stage_best.snapshot = _to_snapshot(tensors.get("stage_best", {}), parameters)
     state.faults.forget(values["recent_losses"])

@@ -20,6 +20,7 @@ from ..observers.events import Decision, StepEnd
 from ..observers.runtime import Runtime
 from ..step.buffers import BufferGuard
 from ..step.train_step import PendingStep, StepFlags, StepOutcome, TrainStep
+from ..tasks.methods import OwnRate
 from ..tasks.task import Batch
 from .faults import Position
 from .limit_control import LimitControl
@@ -58,7 +59,10 @@ class StepLoop:
         loader: Loader,
         saver: Saver,
         runtime: Runtime,
+        own_rate: OwnRate | None = None,
     ) -> None:
+        self._own_rate = own_rate
+        """The schedule of the caller or the task; `None`: the named one of each stage."""
         self.step, self.sampler = step, sampler
         self._state, self._loader, self._saver, self._runtime = state, loader, saver, runtime
         self._recipe, self._plan = step.recipe, step.plan
@@ -186,9 +190,12 @@ class StepLoop:
         num_steps = stage.epochs * steps_per_epoch
         if self._recipe.max_steps is not None:
             num_steps = min(num_steps, self._recipe.max_steps - self._state.progress.stage_first_step)
+        peak = self._recipe.peak_learning_rate * stage.learning_rate_factor
+        if self._own_rate is not None:
+            return peak * self._own_rate(step_in_stage, num_steps)
         return learning_rate(
             step_in_stage,
-            peak=self._recipe.peak_learning_rate * stage.learning_rate_factor,
+            peak=peak,
             num_steps=num_steps,
             warmup_steps=min(round(stage.warmup_epochs * steps_per_epoch), num_steps // 2),
             schedule=stage.schedule,

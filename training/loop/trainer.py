@@ -25,9 +25,11 @@ from ..observers.events import Decision, EpochEnd, Observers, RunEnd, StageEnd, 
 from ..observers.runtime import Runtime
 from ..step.micro_batch.limit import MicroBatchLimit
 from ..step.micro_batch.search import SizeSearch, size_key
+from ..step.own_optimizer.update import make_optimizer
 from ..step.placement import place_model, settle_plan
 from ..step.train_step import LEDGER_SIZE, TrainStep
 from ..storage.checkpoint import Content
+from ..tasks.methods import Methods, own_rate
 from ..tasks.task import Task
 from .best import Best, Score
 from .evaluate import Evaluator
@@ -45,6 +47,7 @@ from .weight_files import WeightFiles
 MODEL_STREAM = 0x1417
 
 _NOT_SAVED = Saving()
+_NO_METHODS = Methods()
 
 
 def build_model(task: Task, recipe: Recipe) -> nn.Module:
@@ -69,6 +72,7 @@ class Trainer:
         runtime: Runtime,
         saving: Saving = _NOT_SAVED,
         model: nn.Module | None = None,
+        methods: Methods = _NO_METHODS,
     ) -> None:
         self.task, self.recipe, self.runtime, self.saving = task, recipe, runtime, saving
         ranks = runtime.ranks
@@ -88,7 +92,8 @@ class Trainer:
         # Rank 0's key stands for all: a state is restored on every rank or on none.
         key = ranks.broadcast_text(size_key(task, self.model, recipe, plan, ceiling) if ranks.is_main else "")
         limit = MicroBatchLimit(limit=ceiling, ceiling=ceiling, key=key)
-        self.state = TrainingState.of(self.model, self.parameters, recipe, limit)
+        optimizer = make_optimizer(recipe, task, self.model, self.parameters, methods)
+        self.state = TrainingState.of(self.model, self.parameters, optimizer, recipe, limit)
         self.step = TrainStep(self.state, task, recipe, plan, runtime)
         self.loader = self.make_loader(_dtype_of(recipe))
         sampler = EpochSampler(
@@ -102,7 +107,7 @@ class Trainer:
         )
         self._saved = SavedStep()
         self.saver = self.make_saver()
-        self.loop = StepLoop(self.state, self.step, sampler, self.loader, self.saver, runtime)
+        self.loop = StepLoop(self.state, self.step, sampler, self.loader, self.saver, runtime, own_rate(task, methods))
         self.search = SizeSearch(key, self.step, self.loader, sampler, ranks, largest_share=ceiling)
         self._evaluator = Evaluator(self.state, self.step, self.loader, runtime)
         self._rewinder = Rewinder(saving.folder, self.state, sampler, runtime)
@@ -240,7 +245,7 @@ class Trainer:
         self.task.begin_stage(self.model, stage)
         self.parameters.check_trained(self.model, stage.name)
         if not self._is_restored:
-            self.step.begin_stage()
+            self.step.begin_stage(stage)
             # Losses of another stage, whose task has other settings, say nothing about this one's.
             self.state.faults.forget()
         if progress.step == 0:
@@ -328,7 +333,7 @@ class Trainer:
             parameter.requires_grad_(is_trained)
         for stage in self.recipe.stages[: int(values["progress"]["stage"]) + 1]:
             self.task.begin_stage(self.model, stage)
-        restore(self.state, values, tensors)
+        restore(self.state, self.recipe, values, tensors)
         self.step.resume()
         self._is_restored = True
         self._saved.step = self.progress.step

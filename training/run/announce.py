@@ -97,6 +97,23 @@ def report_decisions(
         observer.on_decision(decision)
 
 
+def describe_methods(recipe: Recipe) -> Iterator[Decision]:
+    """Yield the groups of an optimizer that is not the flat one, and the name of a schedule of the user's."""
+    if (own := recipe.own_optimizer) is not None:
+        factor = recipe.resolved.batch_size_factor
+        groups = [
+            f"{group.get('name', number)} ({group['parameters']} parameters, peak learning rate {group['lr'] * factor:.4g}"
+            + (f", weight decay {group['weight_decay']:.4g})" if "weight_decay" in group else ")")
+            for number, group in enumerate(own.groups, 1)
+        ]
+        shown = groups if len(groups) <= 4 else [*groups[:2], f"{len(groups) - 3} more", groups[-1]]
+        fields = {"optimizer": own.class_name, "groups": [dict(group) for group in own.groups]}
+        yield Decision(kind="optimizer", reason=f"{own.class_name}: {'; '.join(shown)}", fields=fields)
+    if (schedule := recipe.own_schedule) is not None:
+        reason = f"the peak learning rate is multiplied by {schedule.function} at each step, without another warm-up"
+        yield Decision(kind="schedule", reason=reason, fields={"function": schedule.function})
+
+
 def compare_batches(planned: int | None, recipe: Recipe) -> Iterator[Decision]:
     """Yield a warning if the launcher planned for another global batch than the recipe's, which is the one that counts."""
     size = recipe.resolved.global_batch_size

@@ -63,7 +63,10 @@ def build_parser() -> argparse.ArgumentParser:
             continue
         choices = choices_of(types[field.name])
         metavar = "{" + ",".join(choices) + "}" if choices else field.name.rsplit("_", 1)[-1].upper()
-        group.add_argument(flag, dest=field.name, metavar=metavar, help=help_text)
+        kinds = (types[field.name], *typing.get_args(types[field.name]))
+        is_list = any(typing.get_origin(kind) is tuple for kind in kinds)
+        more: dict[str, Any] = {"nargs": "+"} if is_list else {}
+        group.add_argument(flag, dest=field.name, metavar=metavar, help=help_text, **more)
     return parser
 
 
@@ -83,7 +86,11 @@ def parse_config(
 
 
 def _read_settings(flags: dict[str, Any], environment: Mapping[str, str], folder: Path | None = None) -> Level:
-    options = {name: value for name, value in flags.items() if name not in ("config", "explain")}
+    options = {
+        name: ",".join(value) if isinstance(value, list) else value  # a list may be words or one word with commas
+        for name, value in flags.items()
+        if name not in ("config", "explain")
+    }
     return read_settings(TrainingConfig, options, flags.get("config"), environment, folder)
 
 

@@ -28,9 +28,11 @@ from ..observers.launch_mark import LaunchMark
 from ..observers.profiling.sections import UNMARKED, Sections
 from ..observers.record import RunRecord
 from ..observers.runtime import Runtime
+from ..step.own_optimizer.maker import settle_optimizer
 from ..storage.run_folder import folder_name
 from ..tasks.classes import automatic_monitor, check_classes
 from ..tasks.fingerprint import model_fingerprint
+from ..tasks.methods import settle_schedule
 from ..tasks.sign import SignTask
 from ..tasks.task import Task
 from .announce import (
@@ -38,6 +40,7 @@ from .announce import (
     compare_batches,
     compare_classes,
     describe_data,
+    describe_methods,
     describe_preparation,
     report_decisions,
 )
@@ -73,6 +76,8 @@ def train_once(
         base = replace(base, monitor=automatic_monitor(task))
         base = check_monitor(base, task.metric_names, task.direction_of)
     model = build_model(task, base)
+    base = settle_optimizer(base, task, model, world.methods, config.own_optimizer)
+    base = settle_schedule(base, task, world.methods, config.schedule, config.warmup_epochs)
     base = with_fingerprints(base, task.data_fingerprint(), model_fingerprint(model))
     parts = [_data_name(task), Path(config.stages_config).stem, *name_of_test(config)]
     name = config.experiment_name or folder_name("-".join(parts))
@@ -114,6 +119,7 @@ def train_once(
                     folder=run.folder, every=Interval.parse(config.save_every, "save_every"), keep=config.keep
                 ),
                 model=model,
+                methods=world.methods,
             )
             trainer.rehearse()
             announce_run(trainer, run.name)
@@ -121,6 +127,7 @@ def train_once(
                 *prepared,
                 *compare_batches(world.planned_batch, run.recipe),
                 *compare_classes(run.recipe, task),
+                *describe_methods(run.recipe),
             ):
                 observers.on_decision(decision)
             report_decisions(observers, config, run.recipe, plan, device_settings)

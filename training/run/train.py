@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..common.errors import UserError
 from ..common.settings import Level
@@ -18,6 +18,7 @@ from ..devices.ranks import Ranks
 from ..devices.world import end_accelerator, launched_world
 from ..observers.console import configure_logging, make_console, make_console_observer
 from ..observers.events import Observer, Observers
+from ..tasks.methods import Methods
 from ..tasks.task import Task
 from .one_run import make_sign_task, train_once
 from .study.runs import describe_study, study_options
@@ -25,12 +26,17 @@ from .study.study import options_of_part, run_study
 from .training_config import TrainingConfig
 from .world import World, start_world
 
+if TYPE_CHECKING:
+    import torch
+
 
 def train(
     config: TrainingConfig,
     task: Task | None = None,
     observers: Sequence[Observer] = (),
     *,
+    optimizer: Callable[..., torch.optim.Optimizer] | None = None,
+    schedule: Callable[..., float] | None = None,
     settings: Level | None = None,
 ) -> dict[str, Any]:
     """Train as `config` says and return the result, as it stands in `run.json`; of a study (`folds`, `leave_out`, `seeds`)
@@ -38,10 +44,16 @@ def train(
 
     `task` is what is trained; without one it is sign recognition on `config.data`. `observers` receive the events of the
     run after Slipway's own (screen, journal, `run.json`): those of rank 0, in the thread that trains; on other ranks they
-    are not called. What an observer raises ends the run, with a note that names the observer. `settings` are the
-    origins of the config's options, as `read_settings` returns them; without them the options are the caller's own, and the
-    launch plan decides what they leave open. Call it in every process of a launch. Raises `UserError` for input that cannot be
-    used, `Interrupted` where a signal asked to stop and the run was saved, and `TrainingFailed` where it cannot go on.
+    are not called. What an observer raises ends the run, with a note that names the observer.
+
+    `optimizer` is a class such as `torch.optim.NAdam`, or a function of groups of parameters that returns an optimizer;
+    `schedule` is a function of the step that returns a factor of the peak learning rate. They take the place of what config
+    and task say.
+
+    `settings` are the origins of the config's options, as `read_settings` returns them; without them the options are the
+    caller's own, and the launch plan decides what they leave open. Call it in every process of a launch. Raises `UserError`
+    for input that cannot be used, `Interrupted` where a signal asked to stop and the run was saved, and `TrainingFailed`
+    where it cannot go on.
     """
     for one in observers:
         if not isinstance(one, Observer):
@@ -72,6 +84,7 @@ def train(
                 planned_batch=None if planned is None else planned.plan.global_batch_size,
                 observers=watching,
                 stop=stop,
+                methods=Methods(optimizer=optimizer, schedule=schedule),
             )
             if part := options_of_part(config, ranks):
                 settings = {**settings, **part}

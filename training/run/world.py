@@ -14,6 +14,7 @@ from ..devices.manager import DeviceManager, make_accelerator
 from ..devices.ranks import Ranks
 from ..devices.world import check_world, end_accelerator, launched_world
 from ..observers.events import Observers
+from ..tasks.methods import Methods
 from .planning import accelerate_says
 from .training_config import TrainingConfig
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _LONGEST_WAIT_SECONDS = 7 * 24 * 3600.0
 """Longest wait of a collective with `--hang-timeout never`."""
+
+_NO_METHODS = Methods()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,8 @@ class World:
     stop: StopRequest
     part: Mapping[str, Any] | None = None
     """The options by which the next run differs from the study that it is a part of; None: it is none."""
+    methods: Methods = _NO_METHODS
+    """The optimizer and the schedule that the caller gives."""
 
 
 def start_world(config: TrainingConfig) -> tuple[Accelerator, Ranks]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
 import torch
 from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
-from ..config.recipe import OptimizerSpec
+from ..config.recipe import OptimizerSpec, Stage
 from ..devices.memory import is_out_of_memory, release_memory
 from .parameters import ParameterStore
 
@@ -21,7 +24,27 @@ _DECAYED_APART_ELEMENTS = 1 << 18
 """From this size on AdamW's kernel decays the matrices itself, in a second call; below, the call costs more than it saves."""
 
 
-class FlatOptimizer:
+class StepOptimizer(ABC):
+    """Updates the parameters of a model by their gradients, once in a step."""
+
+    @abstractmethod
+    def begin_stage(self, stage: Stage) -> None:
+        """Start a stage with a new state."""
+
+    @abstractmethod
+    def update(self, learning_rate: float, weight_decay: float, is_finite: torch.Tensor | None = None) -> None:
+        """Update the parameters by their gradients; not if `is_finite`, a boolean scalar on the device, is false."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return the state as checkpoints hold it. A collective if those of the parameters are."""
+
+    @abstractmethod
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Set the state of a new stage from what `tensors` returned, in which other entries may stand."""
+
+
+class FlatOptimizer(StepOptimizer):
     """AdamW or SGD with momentum over flat parameters. Its state is allocated at the start, so that no step runs out of memory.
 
     Weight decay is for matrices only: for AdamW apart from the gradient (Loshchilov and Hutter, 2019), for SGD in it.
@@ -67,6 +90,10 @@ class FlatOptimizer:
         tensors = (self._parameters.values, self._parameters.gradients, *self.moments.values())
         return tuple([tensor[place]] for tensor in tensors)
 
+    def begin_stage(self, stage: Stage) -> None:
+        """Set the moments to zero."""
+        self.reset()
+
     def reset(self) -> None:
         """Set the moments to zero, in place: a new stage needs no new memory. What it freezes is left as it is."""
         self.follow_frozen()
@@ -83,6 +110,20 @@ class FlatOptimizer:
         """Set `updates`, as from a checkpoint."""
         for updates in self._counts:
             updates.fill_(count)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return the moments as checkpoints hold vectors, and the number of updates."""
+        moments = {name: self._parameters.to_checkpoint(moment) for name, moment in self.moments.items()}
+        return {**moments, "updates": torch.tensor(self.updates)}
+
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Set moments and updates; a moment that another optimizer left out is zero."""
+        for name, moment in self.moments.items():
+            if name in tensors:
+                moment.copy_(self._parameters.from_checkpoint(tensors[name]))
+            else:
+                moment.zero_()
+        self.set_updates(int(tensors.get("updates", 0)))
 
     def update(self, learning_rate: float, weight_decay: float, is_finite: torch.Tensor | None = None) -> None:
         """Update the parameters by their gradients; not if `is_finite`, a boolean scalar on the device, is false."""

@@ -25,7 +25,7 @@ from ..tasks.classes import class_weights, training_labels
 from ..tasks.task import Batch, Task
 from .compilation import make_forward
 from .loss_scale import LossScale
-from .optimizer import FlatOptimizer
+from .optimizer import StepOptimizer
 from .parameters import ParameterStore
 
 
@@ -35,7 +35,7 @@ class StepState:
 
     model: nn.Module
     parameters: ParameterStore
-    optimizer: FlatOptimizer
+    optimizer: StepOptimizer
     loss_scale: LossScale
     average: torch.Tensor | None = None
     """Moving average of `parameters.values`; `None` if the recipe asks for none, and between two stages."""
@@ -173,9 +173,9 @@ class TrainStep:
         weights = torch.from_numpy(class_weights(self.recipe.class_weights, labels))
         return weights.to(self._device, self.state.parameters.dtype)
 
-    def begin_stage(self) -> None:
-        """Start a stage: reset the optimizer, and start the moving average from the weights as they are."""
-        self.state.optimizer.reset()
+    def begin_stage(self, stage: Stage) -> None:
+        """Start a stage: with a new optimizer, and start the moving average from the weights as they are."""
+        self.state.optimizer.begin_stage(stage)
         if self._spec.ema_decay is not None:
             self.state.average = self.state.parameters.values.clone()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +15,7 @@ from torch import nn
 from ..common.errors import UserError
 from ..config.recipe import MonitorDirection, Stage
 from .fingerprint import samples_fingerprint
+from .methods import Groups, ParameterGroup
 
 
 @dataclass(slots=True)
@@ -59,6 +60,9 @@ class Task(abc.ABC):
     keyed_randomness: bool = True
     options: Mapping[str, Any] = MappingProxyType({})
     """What decides what is learned beside model and samples, as plain values: part of the recipe and its hash."""
+    schedule: Callable[..., float] | None = None
+    """A function of the step, from 0 in each stage, or of the step and the number of steps, whose value times the peak is the
+    learning rate; a method too. None: the schedule that the stage names."""
     stage_options: type | None = None
     """A dataclass of the settings that a stage has for this task, such as a dropout; `Stage.options` is one of them."""
 
@@ -133,6 +137,21 @@ class Task(abc.ABC):
 
         It may be called several times for a stage, and is called for the stages before it when a run is resumed.
         """
+
+    def parameter_groups(self, model: nn.Module) -> Sequence[ParameterGroup] | None:
+        """Return groups of parameters with a rate and a weight decay of their own; what they leave out is one more group.
+
+        Called at the start and for each stage. None: all parameters alike.
+        """
+        return None
+
+    def make_optimizer(self, groups: Groups) -> torch.optim.Optimizer | None:
+        """Return the optimizer of groups of parameters, if that is not the one of `--optimizer`.
+
+        Each group has its `lr`, at the base batch, which the schedule and the batch multiply. Called at the start and for each
+        stage.
+        """
+        return None
 
     def checkpoint_gradients(self, model: nn.Module) -> None:
         """Have a model compute activations again in its backward pass. Raises `UserError` where it cannot.

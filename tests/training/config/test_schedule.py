@@ -6,6 +6,7 @@ import math
 from typing import get_args
 
 import pytest
+import torch
 
 from slipway.training.config.recipe import Schedule
 from slipway.training.config.schedule import batch_size_factor, ema_decay, learning_rate
@@ -44,7 +45,25 @@ def test_step_divides_by_ten_at_half_and_at_three_quarters() -> None:
     assert values == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
-@pytest.mark.parametrize("schedule", get_args(Schedule))
+def test_warm_up_stable_decay_falls_in_its_last_fifth() -> None:
+    assert rates("warmup_stable_decay", 10, 2) == pytest.approx([0.5, 1, 1, 1, 1, 1, 1, 1, 0.5, 0])
+    assert rates("warmup_stable_decay", 2, 1, final_fraction=0.1) == pytest.approx([1, 0.1])
+
+
+@pytest.mark.parametrize("num_steps", [2, 3, 4, 10, 33])
+def test_one_cycle_is_that_of_torch(num_steps: int) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=num_steps)
+    expected = []
+    for step in range(num_steps):
+        expected.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        if step + 1 < num_steps:
+            scheduler.step()
+    assert rates("one_cycle", num_steps, 7) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("schedule", [one for one in get_args(Schedule) if one != "one_cycle"])
 def test_the_peak_is_reached_at_the_last_step_of_warm_up_and_never_passed(schedule: str) -> None:
     values = rates(schedule, 50, 10)
     assert max(values) == values[9] == pytest.approx(1.0)
