@@ -15,6 +15,7 @@ from ...common.errors import UserError, flag_of, nearest
 from ...config.recipe import OptimizerSpec, OwnOptimizer, Recipe, Stage
 from ...tasks.methods import Groups, Methods, name_of
 from ...tasks.task import Task
+from ..plain_names import plain_state
 from .groups import HOW_COMPUTED, assign, describe_group, some_names
 
 _FLAT = ("adamw", "sgd")
@@ -41,7 +42,7 @@ def settle_optimizer(recipe: Recipe, task: Task, model: nn.Module, methods: Meth
     if maker.is_flat(model):
         return recipe
     stage = recipe.stages[0]
-    named = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    named = plain_state(model, {name: one for name, one in model.named_parameters() if one.requires_grad})
     optimizer = maker.make(model, named, stage)
     groups = tuple(describe_group(group, named) for group in optimizer.param_groups)
     own = replace(maker.own, class_name=name_of(type(optimizer)), groups=groups)

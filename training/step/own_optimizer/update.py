@@ -15,6 +15,7 @@ from ...tasks.methods import Methods
 from ...tasks.task import Task
 from ..optimizer import FlatOptimizer, StepOptimizer
 from ..parameters import ParameterStore
+from ..plain_names import plain_state
 from .maker import OptimizerMaker
 
 
@@ -34,7 +35,7 @@ def make_optimizer(
             "replicate, or adamw or sgd without groups and --optimizer-options"
         )
     known = set(map(id, parameters.tensors))
-    named = {name: one for name, one in model.named_parameters() if id(one) in known}
+    named = plain_state(model, {name: one for name, one in model.named_parameters() if id(one) in known})
     return TorchOptimizer(maker, model, named, recipe, parameters)
 
 
