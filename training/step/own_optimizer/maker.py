@@ -41,13 +41,21 @@ def settle_optimizer(recipe: Recipe, task: Task, model: nn.Module, methods: Meth
         raise UserError("--momentum: adamw has none; it has --betas", option="momentum")
     if maker.is_flat(model):
         return recipe
-    stage = recipe.stages[0]
-    named = plain_state(model, {name: one for name, one in model.named_parameters() if one.requires_grad})
-    optimizer = maker.make(model, named, stage)
+    as_built = [(one, one.requires_grad) for one in model.parameters()]
+    task.begin_stage(model, recipe.stages[0])
+    named = trained_parameters(model)
+    optimizer = maker.make(model, named, recipe.stages[0])
+    for parameter, is_trained in as_built:
+        parameter.requires_grad_(is_trained)
     groups = tuple(describe_group(group, named) for group in optimizer.param_groups)
     own = replace(maker.own, class_name=name_of(type(optimizer)), groups=groups)
     spec = recipe.optimizer if maker.function is None else replace(recipe.optimizer, name=maker.name)
     return replace(recipe, optimizer=spec, own_optimizer=own)
+
+
+def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters of a model that are not frozen, by the names that they have where nothing is compiled."""
+    return plain_state(model, {name: one for name, one in model.named_parameters() if one.requires_grad})
 
 
 @dataclass(frozen=True, kw_only=True)

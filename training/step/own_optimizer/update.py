@@ -15,8 +15,7 @@ from ...tasks.methods import Methods
 from ...tasks.task import Task
 from ..optimizer import FlatOptimizer, StepOptimizer
 from ..parameters import ParameterStore
-from ..plain_names import plain_state
-from .maker import OptimizerMaker
+from .maker import OptimizerMaker, trained_parameters
 
 
 def make_optimizer(
@@ -34,9 +33,7 @@ def make_optimizer(
             f"--sharding fsdp: {maker.name} with its groups of parameters updates complete parameters; use --sharding "
             "replicate, or adamw or sgd without groups and --optimizer-options"
         )
-    known = set(map(id, parameters.tensors))
-    named = plain_state(model, {name: one for name, one in model.named_parameters() if id(one) in known})
-    return TorchOptimizer(maker, model, named, recipe, parameters)
+    return TorchOptimizer(maker, model, recipe, parameters)
 
 
 class TorchOptimizer(StepOptimizer):
@@ -46,15 +43,15 @@ class TorchOptimizer(StepOptimizer):
         self,
         maker: OptimizerMaker,
         model: nn.Module,
-        named: Mapping[str, nn.Parameter],
         recipe: Recipe,
         parameters: ParameterStore,
     ) -> None:
-        self._maker, self._model, self._named, self._recipe, self._parameters = maker, model, named, recipe, parameters
+        self._maker, self._model, self._recipe, self._parameters = maker, model, recipe, parameters
         self.begin_stage(recipe.stages[0])
 
     def begin_stage(self, stage: Stage) -> None:
-        """Make the optimizer anew for a stage."""
+        """Make the optimizer anew for a stage, of the parameters that it trains."""
+        self._named = trained_parameters(self._model)
         self.optimizer = self._maker.make(self._model, self._named, stage)
         groups = self.optimizer.param_groups
         self._rates = [float(group["lr"]) for group in groups]

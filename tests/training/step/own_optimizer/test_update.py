@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from slipway import TrainingConfig, train
 from slipway.training.common.errors import UserError
 from slipway.training.config.intervals import Interval
+from slipway.training.config.recipe import Stage
 from slipway.training.devices.ranks import Ranks
 from slipway.training.loop.saver import CheckpointWriter, Saving
 from slipway.training.loop.state import broadcast_checkpoint
@@ -46,11 +47,13 @@ ALL = {
 }
 
 
-def trainer_of(own: Own, folder: Path | None = None, stages: int = 1, **runtime: Any) -> Trainer:
+def trainer_of(
+    own: Own, folder: Path | None = None, stages: int = 1, kind: type[BlobTask] = BlobTask, **runtime: Any
+) -> Trainer:
     recipe = recipe_of(own)
     recipe = replace(recipe, stages=tuple(replace(recipe.stages[0], name=f"s{number}") for number in range(stages)))
     return Trainer(
-        task=BlobTask(own.groups),
+        task=kind(own.groups),
         recipe=recipe,
         plan=replace(PLAN, micro_batch_size=5),
         runtime=Runtime(ranks=Ranks.alone(), **runtime),
@@ -193,6 +196,24 @@ def test_each_stage_has_a_new_optimizer_with_its_own_decay() -> None:
     assert isinstance(optimizer, TorchOptimizer)
     assert optimizer.optimizer.param_groups[0]["weight_decay"] == 0.7
     assert {int(one["step"]) for one in optimizer.optimizer.state.values()} == {16}
+
+
+class UnfreezingTask(BlobTask):
+    """Trains its head, then all of it."""
+
+    def begin_stage(self, model: Any, stage: Stage) -> None:
+        model[0].requires_grad_(stage.name == "s1")
+
+
+@pytest.mark.parametrize("name", ["Lion in layers", "NAdam, a class"])
+def test_what_a_stage_freezes_is_left_alone_and_what_it_unfreezes_learns(name: str) -> None:
+    trainer = trainer_of(OWN[name], stages=2, kind=UnfreezingTask)
+    before = trainer.model[0].weight.detach().clone()  # type: ignore[index]
+    ends = []
+    trainer.runtime.observer.on_stage_end = lambda event: ends.append(trainer.model[0].weight.detach().clone())  # type: ignore[method-assign, index]
+    trainer.run()
+    assert torch.equal(ends[0], before)
+    assert not torch.equal(ends[1], before)
 
 
 SCRIPT = """
