@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from slipway.training.common.errors import TrainingFailed, UserError
+    from slipway.training.config.methods import ParameterGroup
     from slipway.training.config.recipe import Recipe, Stage
     from slipway.training.data.specs import Augmentation
     from slipway.training.devices.interruption import Interrupted
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from slipway.training.run.training_config import AdvancedTrainingConfig, TrainingConfig
     from slipway.training.tasks.classification import ClassificationTask
     from slipway.training.tasks.dataset_task import DatasetTask
-    from slipway.training.tasks.methods import ParameterGroup
     from slipway.training.tasks.predict import SignPredictor
     from slipway.training.tasks.task import Batch, Task
     from slipway.training.tasks.tensors import TensorTask
@@ -77,7 +77,7 @@ _HOMES = {
     "training.run.training_config": ("AdvancedTrainingConfig", "TrainingConfig"),
     "training.tasks.classification": ("ClassificationTask",),
     "training.tasks.dataset_task": ("DatasetTask",),
-    "training.tasks.methods": ("ParameterGroup",),
+    "training.config.methods": ("ParameterGroup",),
     "training.tasks.predict": ("SignPredictor",),
     "training.tasks.task": ("Batch", "Task"),
     "training.tasks.tensors": ("TensorTask",),

@@ -18,6 +18,7 @@ from torch import nn
 
 from slipway.training.batches.order import permute
 from slipway.training.common.keyed_random import fold
+from slipway.training.config.methods import Methods, ParameterGroup
 from slipway.training.config.plan import Plan
 from slipway.training.config.recipe import Recipe, Stage
 from slipway.training.devices.manager import make_accelerator
@@ -26,7 +27,6 @@ from slipway.training.devices.world import leave_group
 from slipway.training.loop.trainer import Trainer, build_model
 from slipway.training.observers.runtime import Runtime
 from slipway.training.run.training_config import TrainingConfig
-from slipway.training.tasks.methods import Methods, ParameterGroup
 from slipway.training.tasks.tensors import TensorTask
 
 SAMPLES, BATCH, EPOCHS, RATE = 57, 16, 4, 0.01

@@ -12,6 +12,7 @@ import torch
 from ..batches.loader import Loader
 from ..batches.sampler import EpochSampler, StepWork
 from ..common.keyed_random import fold
+from ..config.methods import OwnRate
 from ..config.recipe import Stage
 from ..config.schedule import ema_decay, learning_rate
 from ..devices.interruption import Interrupted
@@ -20,7 +21,6 @@ from ..observers.events import Decision, StepEnd
 from ..observers.runtime import Runtime
 from ..step.buffers import BufferGuard
 from ..step.train_step import PendingStep, StepFlags, StepOutcome, TrainStep
-from ..tasks.methods import OwnRate
 from ..tasks.task import Batch
 from .faults import Position
 from .limit_control import LimitControl

@@ -18,6 +18,7 @@ from ..common.apportion import apportion
 from ..common.conversion import plain_values
 from ..common.errors import TrainingFailed
 from ..common.keyed_random import fold
+from ..config.methods import Methods, own_rate
 from ..config.plan import Plan
 from ..config.recipe import Recipe, Stage
 from ..devices.interruption import Interrupted
@@ -29,7 +30,6 @@ from ..step.own_optimizer.update import make_optimizer
 from ..step.placement import place_model, settle_plan
 from ..step.train_step import LEDGER_SIZE, TrainStep
 from ..storage.checkpoint import Content
-from ..tasks.methods import Methods, own_rate
 from ..tasks.task import Task
 from .best import Best, Score
 from .evaluate import Evaluator
@@ -107,7 +107,9 @@ class Trainer:
         )
         self._saved = SavedStep()
         self.saver = self.make_saver()
-        self.loop = StepLoop(self.state, self.step, sampler, self.loader, self.saver, runtime, own_rate(task, methods))
+        self.loop = StepLoop(
+            self.state, self.step, sampler, self.loader, self.saver, runtime, own_rate(methods, task.schedule)
+        )
         self.search = SizeSearch(key, self.step, self.loader, sampler, ranks, largest_share=ceiling)
         self._evaluator = Evaluator(self.state, self.step, self.loader, runtime)
         self._rewinder = Rewinder(saving.folder, self.state, sampler, runtime)

@@ -12,6 +12,7 @@ from typing import Any
 from ..common.errors import UserError
 from ..common.settings import Level
 from ..config.intervals import Interval
+from ..config.methods import own_rate, settle_schedule
 from ..config.recipe import Recipe
 from ..config.settings import make_config, what_was_asked
 from ..data.prepared.shared_data import prepare_data_once
@@ -32,7 +33,6 @@ from ..step.own_optimizer.maker import settle_optimizer
 from ..storage.run_folder import folder_name
 from ..tasks.classes import automatic_monitor, check_classes
 from ..tasks.fingerprint import model_fingerprint
-from ..tasks.methods import settle_schedule
 from ..tasks.sign import SignTask
 from ..tasks.task import Task
 from .announce import (
@@ -77,7 +77,7 @@ def train_once(
         base = check_monitor(base, task.metric_names, task.direction_of)
     model = build_model(task, base)
     base = settle_optimizer(base, task, model, world.methods, config.own_optimizer)
-    base = settle_schedule(base, task, world.methods, config.schedule, config.warmup_epochs)
+    base = settle_schedule(base, own_rate(world.methods, task.schedule), config.schedule, config.warmup_epochs)
     base = with_fingerprints(base, task.data_fingerprint(), model_fingerprint(model))
     parts = [_data_name(task), Path(config.stages_config).stem, *name_of_test(config)]
     name = config.experiment_name or folder_name("-".join(parts))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..common.errors import UserError
 from ..common.settings import Level
 from ..config.launched_plan import launched_plan
+from ..config.methods import Methods
 from ..config.settings import make_config, settings_of, with_place
 from ..devices.interruption import Interrupted, StopRequest
 from ..devices.rank_failure import decide_reporter
@@ -18,7 +19,6 @@ from ..devices.ranks import Ranks
 from ..devices.world import end_accelerator, launched_world
 from ..observers.console import configure_logging, make_console, make_console_observer
 from ..observers.events import Observer, Observers
-from ..tasks.methods import Methods
 from ..tasks.task import Task
 from .one_run import make_sign_task, train_once
 from .study.runs import describe_study, study_options

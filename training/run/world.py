@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..common.errors import UserError
 from ..config.intervals import Interval
+from ..config.methods import Methods
 from ..config.recipe import MixedPrecision
 from ..devices.interruption import StopRequest
 from ..devices.manager import DeviceManager, make_accelerator
 from ..devices.ranks import Ranks
 from ..devices.world import check_world, end_accelerator, launched_world
 from ..observers.events import Observers
-from ..tasks.methods import Methods
 from .planning import accelerate_says
 from .training_config import TrainingConfig
 

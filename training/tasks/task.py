@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from ..common.errors import UserError
+from ..config.methods import Groups, ParameterGroup
 from ..config.recipe import MonitorDirection, Stage
 from .fingerprint import samples_fingerprint
-from .methods import Groups, ParameterGroup
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from torch import nn
 
 from ...common.conversion import plain_values
 from ...common.errors import UserError
-from ...tasks.methods import ParameterGroup
+from ...config.methods import ParameterGroup
 
 HOW_COMPUTED = ("foreach", "fused", "capturable", "differentiable")
 """Settings of torch's optimizers that change how an update is computed, not what."""

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from ...common.errors import UserError, flag_of, nearest
+from ...config.methods import Groups, Methods, name_of
 from ...config.recipe import OptimizerSpec, OwnOptimizer, Recipe, Stage
-from ...tasks.methods import Groups, Methods, name_of
 from ...tasks.task import Task
 from ..plain_names import plain_state
 from .groups import HOW_COMPUTED, assign, describe_group, some_names

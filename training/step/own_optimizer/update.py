@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from ...common.errors import TrainingFailed, UserError
+from ...config.methods import Methods
 from ...config.recipe import Recipe, Stage
 from ...devices.memory import is_out_of_memory
-from ...tasks.methods import Methods
 from ...tasks.task import Task
 from ..optimizer import FlatOptimizer, StepOptimizer
 from ..parameters import ParameterStore

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from slipway.training.config.methods import Methods, ParameterGroup
 from slipway.training.config.recipe import OptimizerName, OwnOptimizer, Recipe
 from slipway.training.run.training_config import TrainingConfig
 from slipway.training.step.own_optimizer.maker import settle_optimizer
-from slipway.training.tasks.methods import Methods, ParameterGroup
 from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import catch
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from slipway import TrainingConfig, train
 from slipway.training.common.errors import UserError
 from slipway.training.config.intervals import Interval
+from slipway.training.config.methods import Methods
 from slipway.training.config.recipe import Stage
 from slipway.training.devices.ranks import Ranks
 from slipway.training.loop.saver import CheckpointWriter, Saving
@@ -24,7 +25,6 @@ from slipway.training.loop.trainer import Trainer
 from slipway.training.observers.runtime import Runtime
 from slipway.training.step.own_optimizer.update import TorchOptimizer
 from slipway.training.storage.checkpoint import newest_checkpoint
-from slipway.training.tasks.methods import Methods
 from tests.exactness.own_optimizers import OWN, BlobTask, Lion, Own, flatten, recipe_of, triangle
 from tests.training.helpers import PLAN, catch
 

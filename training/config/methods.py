@@ -9,14 +9,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
 from ..common.errors import UserError, flag_of
-from ..config.recipe import OwnSchedule, Recipe
+from .recipe import OwnSchedule, Recipe
 
 if TYPE_CHECKING:
-    from .task import Task
+    import torch
+    from torch import nn
 
 Groups = list[dict[str, Any]]
 """Groups of parameters as `torch.optim` takes them: `params`, `lr`, ..."""
@@ -83,8 +81,7 @@ class OwnRate:
     def __call__(self, step: int, num_steps: int) -> float:
         """Return the factor of a step of a stage. Raises `UserError` for what is no factor."""
         value = self._function(step, num_steps) if self._takes_num_steps else self._function(step)
-        if isinstance(value, torch.Tensor) and value.numel() == 1:
-            value = value.item()
+        value = value.item() if hasattr(value, "item") else value  # of NumPy and torch
         if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
             raise UserError(
                 f"schedule: {self.name} returned {str(value)[:60]} at step {step} of {num_steps}; a factor of the peak "
@@ -121,14 +118,11 @@ class OwnRate:
         return factors
 
 
-def settle_schedule(
-    recipe: Recipe, task: Task, methods: Methods, named: str | None, warmup_epochs: float | None
-) -> Recipe:
-    """Return the recipe with what it has to say of a schedule of the user's.
+def settle_schedule(recipe: Recipe, rate: OwnRate | None, named: str | None, warmup_epochs: float | None) -> Recipe:
+    """Return the recipe with what it has to say of a schedule of the user's, if there is one.
 
     `named` and `warmup_epochs` are what the options give for every stage. Raises `UserError` if they contradict it.
     """
-    rate = own_rate(task, methods)
     if rate is None:
         return recipe
     for option, value in (("schedule", named), ("warmup_epochs", warmup_epochs)):
@@ -141,7 +135,7 @@ def settle_schedule(
     return replace(recipe, own_schedule=rate.record())
 
 
-def own_rate(task: Task, methods: Methods) -> OwnRate | None:
+def own_rate(methods: Methods, of_task: Callable[..., float] | None) -> OwnRate | None:
     """Return the schedule of the caller or of the task; None where neither has one. Raises `UserError`."""
-    function = methods.schedule if methods.schedule is not None else task.schedule
+    function = methods.schedule if methods.schedule is not None else of_task
     return None if function is None else OwnRate(function)
