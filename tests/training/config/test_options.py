@@ -291,4 +291,4 @@ def test_help_in_python_has_a_line_for_each_option_with_its_default_and_choices(
     for name, field in TrainingConfig.__dataclass_fields__.items():
         (line,) = [line for line in lines if line.startswith(f"{name} = {field.default!r}")]
         assert line.endswith(f": {field.metadata['help']}")
-    assert any(line.startswith("optimizer = 'adamw' (adamw, sgd): ") for line in lines)
+    assert any(line.startswith("optimizer = 'adamw' (adamw, sgd, adadelta, ") for line in lines)
