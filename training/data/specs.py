@@ -74,7 +74,7 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         ratio, folds = self.train_ratio, self.folds
-        check(ratio is None or 0 < ratio < 1, "data", "train_ratio", ratio, "between 0 and 1")
+        check(ratio is None or 0 < ratio < 1, "", "--train-ratio", ratio, "between 0 and 1")
         check(folds is None or folds >= 2, "data", "folds", folds, "at least 2")
         in_folds = self.fold is None or (folds is not None and 0 <= self.fold < folds)
         check(in_folds, "data", "fold", self.fold, "one of the folds, from 0")

@@ -154,7 +154,7 @@ def test_flags_beat_the_file_which_beats_the_environment(tmp_path: Path) -> None
         (["--batch-rule", "fixed", "--auto-adjust-batch-size"], r"contradicts"),
         (["--stages-config", "agressive"], r"'agressive' .*'aggressive'"),
         (["--share-weights", "0,0"], r"--share-weights"),
-        (["--train-ratio", "1.5"], r"train_ratio must be between 0 and 1"),
+        (["--train-ratio", "1.5"], r"--train-ratio must be between 0 and 1"),
         (["--dropout", "1"], r"dropout must be in \[0, 1\)"),
     ],
 )

@@ -176,6 +176,10 @@ def _readable(file: str | Path) -> Iterator[None]:
         if isinstance(error, UserError):
             raise
         suffix = os.path.splitext(file)[1]
+        if suffix.lower() not in (".npy", ".npz"):
+            raise UserError(
+                f"{file}: is no .npy or .npz of NumPy; leave out --data-format, so that its format is recognised"
+            ) from None
         raise UserError(f"{file}: is not a complete {suffix} file of NumPy; write it again with numpy.save") from None
 
 

@@ -20,7 +20,9 @@ def fold_values(data: LandmarkData, spec: DataSpec) -> tuple[int, ...] | tuple[s
     """
     if spec.folds is not None:
         if spec.folds > len(data):
-            raise UserError(f"--folds {spec.folds}: {data.name} has {len(data)} clips only")
+            raise UserError(
+                f"--folds {spec.folds}: {data.name} has {len(data)} clips only; give a smaller number, such as 5"
+            )
         return tuple(range(spec.folds))
     if spec.leave_out is None:
         return ()

@@ -113,8 +113,11 @@ def _interpret(raw: RawClips, values: np.ndarray, columns: Columns, reading: Rea
     is_said = (reading.landmarks, reading.coords, reading.layout) != ("auto", "auto", None)
     if not fit and is_said:
         fit = [one for one in admitted if not one.left_out]
-        if len(fit) == 1:
-            warnings = (f"the numbers do not look like {fit[0]}, as which they are read: {_why_not(fit[0], columns)}",)
+        if len(fit) == 1 and not (fit[0].forms == ("xyc",) and _may_have_confidences(fit[0], columns)):
+            warnings = (
+                f"the numbers do not look like {fit[0]}, as which they are read: {_why_not(fit[0], columns)}; "
+                "check --landmarks and --coords",
+            )
     if len(fit) != 1 or (size in _ALSO_OTHERS and len(shape) == 1 and not is_said and named is None):
         raise UserError(_question(raw.name, shape, fit or candidates, columns, names, reading))
     keeps_face = any(token.split(".")[0] == "face" for token in tokens_of(reading.keep or ""))
@@ -268,9 +271,13 @@ def _notes(
     if "lips" in kept_parts(candidate, keeps_face) and "lips" not in [part.name for part in candidate.parts]:
         gone.append(f"all of the face but {len(POINTS['lips'])} points of the lips")
     notes = [f"{_size(shape)} a frame are {candidate}; left out: {'; '.join(gone)}"] if gone else []
-    if candidate.forms == ("xyz",) and all(may_be_confidences(part, columns) for part in candidate.parts):
+    if candidate.forms == ("xyz",) and _may_have_confidences(candidate, columns):
         notes.append("the third number of each point is read as z; if it is a confidence, give --coords xyc")
     return tuple(notes)
+
+
+def _may_have_confidences(candidate: Candidate, columns: Columns) -> bool:
+    return all(may_be_confidences(part, columns) for part in candidate.parts)
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -53,7 +53,7 @@ def read_pairs(found: Found, reading: Reading, *, name: str, source_format: str,
         y = pair.arrays[Y]
         if y.shape[:1] != plan.lengths.shape:
             faults.add(
-                f"{plan.array} has {len(plan.lengths):,} clips, but {y} has {list(y.shape)} labels; one for each clip"
+                f"{plan.array} has {len(plan.lengths):,} clips, but {y} has {list(y.shape)} labels; store one for each clip"
             )
             continue
         decoded = decode_labels(y.load(), str(y), faults)
