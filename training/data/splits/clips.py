@@ -72,12 +72,9 @@ def check_kind(data: LandmarkData, kind: str, option: str, others: tuple[str, ..
     """Raise `UserError` with the kinds that the data have, unless they have this one."""
     if kind in data.groups:
         return
+    hint = "" if option == "--group" else f"; for a column of this name add --group {kind}"
     if kind == SIGNER:
         hint = "; --signer COLUMN names the column of the signers"
-    elif option == "--group":
-        hint = f"; a column {kind!r} in the data would give them"
-    else:
-        hint = f"; for a column of this name add --group {kind}"
     known = (*data.groups, *others)
     has = f"it has: {', '.join(known)}" if known else "it has none"
     raise UserError(f"{option} {kind}: {data.name} has no such groups; {has}{hint}")
