@@ -16,6 +16,9 @@ import zipfile
 from contextlib import suppress
 from pathlib import Path
 
+from ...common.errors import UserError
+from .numpy_files import header_of
+
 _FIRST_BYTES = 4096
 _FIRST_BYTES_OF_HDF5 = 1 << 20
 _MOST_OPCODES = 40
@@ -48,6 +51,9 @@ def refusal(file: Path) -> str | None:
     suffix = next((ending for ending in _UNPACK if name.endswith(ending)), file.suffix.lower())
     if start.startswith(b"\x89HDF\r\n\x1a\n") or suffix in (".h5", ".hdf5"):
         return _hdf5(file, suffix)
+    if suffix == ".npy" and _is_pickled_object(file):
+        out = file.with_suffix("")
+        return f"{_PICKLED_OBJECT} it holds a list of clips for each class, convert it:{lines(_BY_CLASS, file, out)}"
     if suffix == ".mat":
         return _converted(file, "a MATLAB file", ".npz", _MATLAB, "numpy and scipy")
     if suffix in (".xlsx", ".xls"):
@@ -68,6 +74,20 @@ def refusal(file: Path) -> str | None:
     return None
 
 
+def _is_pickled_object(file: Path) -> bool:
+    """Return whether an `.npy` holds one object, as `np.save` writes a dict."""
+    with suppress(UserError):
+        header = header_of(file)
+        return header.dtype.hasobject and header.shape == ()
+    return False
+
+
+_PICKLED_OBJECT = "holds a pickled object, which is not loaded: a pickle can run any code; if you trust it and"
+_BY_CLASS = (
+    "import numpy as np; from pathlib import Path; d = np.load({file}, allow_pickle=True).item(); "
+    "[(Path({out}, str(k)).mkdir(parents=True, exist_ok=True), "
+    "[np.save(Path({out}, str(k), str(i)), c) for i, c in enumerate(v)]) for k, v in d.items()]"
+)
 _MODEL = "is a trained model, not data; name the landmarks that it was trained on"
 _EXTRACT = (
     "extract them first with MediaPipe's hand landmarker and save them as a CSV: label, then x and y of each point"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from ...text import nfc, plain_label, split_name
 from ..label_names import ClassNames, names_beside_arrays, names_of_array
 from ..numpy_files import StoredArray
 from ..raw import Faults, RawClips
+from ..refusals import lines
 from .axes import turned
 from .forms import KNOWN_POINTS, MOST_COORDS
 from .labels import decode_labels, name_labels
@@ -104,7 +106,7 @@ def _plan(pair: Pair, reading: Reading) -> _Plan:
     array = pair.arrays[X]
     shape = array.shape
     if not array.header.is_numbers and array.header.dtype.hasobject:
-        raise UserError(f"{array}: holds pickled objects, which are not read; store arrays of numbers")
+        raise _pickled(array, pair)
     if array.header.is_numbers and 0 not in shape and (other := turned(array)) is not None:
         lengths = pair.arrays.get(LENGTHS)
         axes = "clips, coords, frames, points" + (", bodies" if len(shape) == 5 else "")
@@ -128,6 +130,22 @@ def _plan(pair: Pair, reading: Reading) -> _Plan:
             )
         return _equal(array, shape[1], shape[2:])
     return _three_axes(array, reading)
+
+
+def _pickled(array: StoredArray, pair: Pair) -> UserError:
+    """Return the error for clips that are objects, as `np.save` writes those of unequal lengths."""
+    labels = pair.arrays[Y]
+    if array.name or labels.name or len(array.shape) != 1:
+        return UserError(f"{array}: holds pickled objects, which are not read; store arrays of numbers")
+    y = json.dumps(str(labels.file), ensure_ascii=False).replace("{", "{{").replace("}", "}}")
+    program = (
+        "import numpy as np; x = np.load({file}, allow_pickle=True); "
+        f'np.savez({{out}}, X=np.concatenate([np.array(c, "f4") for c in x]), lengths=[len(c) for c in x], y=np.load({y}))'
+    )
+    return UserError(
+        f"{array}: holds pickled objects, which are not read: a pickle can run any code; if you trust it and they are clips, "
+        f"convert it:{lines(program, array.file, array.file.with_suffix('.npz'))}"
+    )
 
 
 def _equal(array: StoredArray, frames: int, frame_shape: tuple[int, ...], note: str = "") -> _Plan:
