@@ -126,6 +126,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that the command line answers before torch is loaded."""
+    if name == "nn":  # not in `__all__`: a star import must not take the place of torch's
+        return importlib.import_module("slipway.nn")
     for module, names in _HOMES.items():
         if name in names:
             value = globals()[name] = getattr(importlib.import_module(f"slipway.{module}"), name)

@@ -29,9 +29,10 @@ def blocks(name: str, language: str) -> list[str]:
 
 
 def test_the_task_of_the_documentation_learns_to_double_and_its_observer_watches() -> None:
-    task_code, observer_code = blocks("docs/tasks.md", "python")
+    task_code, stages_code, observer_code = blocks("docs/tasks.md", "python")
     names: dict[str, Any] = {}
     exec(task_code.split("result = train")[0], names)
+    exec(stages_code, names)
     exec(observer_code.split("result = train")[0], names)
     recipe = make_recipe(Stage(name="only", epochs=20, weight_decay=0.0), monitor="loss", learning_rate=0.05)
     trainer, _ = make_trainer(names["Doubling"](), recipe, observer=names["losses"])

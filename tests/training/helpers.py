@@ -98,6 +98,19 @@ def make_trainer(
     return trainer, recorder
 
 
+def stop_after(trainer: Trainer, steps: int) -> None:
+    """Let a trainer save itself and stop, as if it was killed, when it begins the step after so many."""
+    run, left = trainer.step.run, iter(range(steps))
+
+    def stopped(*arguments: Any, **options: Any) -> Any:
+        if next(left, None) is None:
+            trainer.saver.save(wait=True)
+            raise KeyboardInterrupt
+        return run(*arguments, **options)
+
+    trainer.step.run = stopped  # type: ignore[method-assign]
+
+
 def launched(monkeypatch: pytest.MonkeyPatch, size: int, rank: int = 0, **more: str) -> None:
     """Set the environment of one rank of a launch."""
     values = {

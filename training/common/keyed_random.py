@@ -20,6 +20,7 @@ _GOLDEN_32, _FIRST_32, _SECOND_32 = 0x9E3779B1, 0x7FEB352D, 0x846CA68B
 _ELEMENTS = 0x5EED
 """Folded into the streams whose elements have words of 32 bits."""
 _RING_BITS = 17
+_MOST_KEPT_WORDS = 1 << 15
 
 
 def _signed(word: int, bits: int = 64) -> int:
@@ -135,7 +136,10 @@ def keep_masks(keys: torch.Tensor, layers: tuple[int, ...], channels: int, drop_
     hashed word, 16 bits each, so the probability is a multiple of 2**-16.
     """
     stream_keys = mix64_tensor(keys + _element_streams(layers, keys.device)[:, None]).to(torch.int32)
-    words = _channel_words((channels + 1) // 2, keys.device) ^ stream_keys[..., None]
+    count = (channels + 1) // 2
+    # Those of large activations are not kept.
+    words_of = _channel_words if count <= _MOST_KEPT_WORDS else _channel_words.__wrapped__
+    words = words_of(count, keys.device) ^ stream_keys[..., None]
     halves = _mix32(words).view(torch.int16)[..., :channels]
     return halves >= round(drop_probability * 2**16) - 2**15
 

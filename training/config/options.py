@@ -82,7 +82,9 @@ class GeneralOptions:
     """The options of any training: what is learned apart from the task, how it is computed, where the run is kept."""
 
     stages_config: str = option(
-        "default", RECIPE, "stages to train: default, conservative, aggressive, minimal, or a YAML file"
+        "default",
+        RECIPE,
+        "stages to train: default (one plain stage for a task of your own), conservative, aggressive, minimal, or a YAML file",
     )
     quick_test: bool = option(False, RECIPE, "try out: the first two stages, at most 3 epochs each")
     batch_size: int = option(Recipe.batch_size, RECIPE, "base batch: samples of an optimizer step with one process")

@@ -147,8 +147,7 @@ class StepLoop:
         progress, limit, runtime = self._state.progress, self._state.limit, self._runtime
         step_in_stage = self.sampler.num_steps * progress.epoch_in_stage + work.step_in_epoch
         step = progress.stage_first_step + step_in_stage
-        if not self.step.task.keyed_randomness:
-            # The model draws its own randomness: make it repeatable for this plan.
+        if self.step.draws:
             torch.manual_seed(fold(self._recipe.seed, step, runtime.ranks.rank) % 2**63)
         before = self._buffers.keep()
         rate = self._learning_rate(stage, step_in_stage)

@@ -12,7 +12,7 @@ from ..common.errors import UserError, flag_of, nearest
 from ..config.options import GeneralOptions, describe_options
 from ..config.recipe import MonitorDirection, Recipe, TaskSpec
 from ..config.stages import load_stages
-from ..tasks.presets import PRESETS
+from ..tasks.presets import OWN_PRESETS, PRESETS
 from ..tasks.sign_options import CLASSIFICATION_METRICS, STAGE_OPTIONS, SignOptions, SignStage
 
 if TYPE_CHECKING:
@@ -32,9 +32,10 @@ class TrainingConfig(GeneralOptions, SignOptions):
             self._check_options_of(task)
         spec = self.sign_task if task is None else _spec_of(task)
         stage_options = SignStage if task is None else task.stage_options
+        presets = PRESETS if stage_options is SignStage else OWN_PRESETS
         stages = tuple(
             dataclasses.replace(stage, options=self.change_stage_options(stage.options))
-            for stage in load_stages(self.stages_config, PRESETS, stage_options)
+            for stage in load_stages(self.stages_config, presets, stage_options)
         )
         recipe = self.recipe_of(spec, stages)
         if self.monitor == "auto":

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from ..common.errors import TrainingFailed, UserError
+from ..common.keyed_dropout import may_draw, number_dropouts
 from ..config.plan import Plan
 from ..config.recipe import Recipe, Stage
 from ..devices.memory import CANNOT_TRY_AGAIN, MemoryReserve, drop_traceback, out_of_memory_message, release_memory
@@ -150,6 +151,9 @@ class TrainStep:
         """Whether steps are queued: their outcome is known only when the device has computed them. If not, the host updates."""
         self._sections = runtime.sections
         self._device, self._rank = ranks.device, ranks.rank
+        self.draws = task.keyed_randomness is False or may_draw(state.model, is_keyed=task.keyed_randomness is True)
+        """Whether the model draws its own randomness, and is to be made repeatable for this plan."""
+        self._dropouts = number_dropouts(state.model)
         self._weight, self._loss_sum, self._out_of_memory, *self._flags = parameters.ledger.unbind()
         self._reserve = MemoryReserve(ranks.device)
         self._spec = recipe.optimizer
@@ -234,6 +238,8 @@ class TrainStep:
 
     def accumulate(self, batch: Batch, stage: Stage, *, overlapped: bool = False, counts: bool = True) -> None:
         """Add a micro-batch's gradients, weight and losses to what is reduced; zeros if it does not count."""
+        for dropout in self._dropouts:
+            dropout.keys = batch.keys
         with self._sections.forward, self._autocast():
             outputs = self.forward(self.state.model, batch)
             losses, weights = self.task.weighted_losses(outputs, batch, stage)
@@ -255,6 +261,8 @@ class TrainStep:
             self.reduction.overlap()
         with self._sections.backward:
             self.state.loss_scale.scaled(loss_sum).backward()
+        for dropout in self._dropouts:
+            dropout.keys = None
 
     def _update(self, learning_rate: float, weight_decay: float, ema_decay: float) -> torch.Tensor:
         """Queue the update on the device, which decides whether it is skipped; return the ledger and the norm, there."""

@@ -79,4 +79,11 @@ def _minimal() -> tuple[Stage, ...]:
     return (Stage(name="training", epochs=60, options=options),)
 
 
+def _plain() -> tuple[Stage, ...]:
+    return (Stage(name="training", epochs=20),)
+
+
 PRESETS = {"default": _default, "conservative": _conservative, "aggressive": _aggressive, "minimal": _minimal}
+
+OWN_PRESETS = {**PRESETS, "default": _plain}
+"""For any other task: what is trained where nothing is said is one plain stage."""

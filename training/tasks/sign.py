@@ -29,6 +29,7 @@ class SignTask(ClassificationTask):
     """Recognise signs with the bundled encoder, or with another model that takes padded clips, their lengths and keys."""
 
     name = "sign"
+    keyed_randomness = True
     stage_options = SignStage
 
     def __init__(self, data: PreparedData, spec: ModelSpec) -> None:

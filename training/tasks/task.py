@@ -52,12 +52,14 @@ class Task(abc.ABC):
     """A model, data sets, a loss for each sample and metrics.
 
     Everything random in training is drawn from `batch.keys`; then every plan reaches the same weights. A model with
-    randomness of its own (`nn.Dropout`) sets `keyed_randomness = False`: it is reseeded for each (seed, step, rank),
-    repeatable for one plan. A model with batch statistics (`nn.BatchNorm1d`) is outside the exactness contract.
+    randomness of its own (`nn.Dropout`) is found by its modules and reseeded for each (seed, step, rank), repeatable for one
+    plan; `slipway.nn.Dropout` draws the same under any plan. A model with batch statistics (`nn.BatchNorm1d`) is outside the
+    exactness contract.
     """
 
     name: str = "task"
-    keyed_randomness: bool = True
+    keyed_randomness: bool | None = None
+    """Whether the model draws by keys only, so that it need not be reseeded; None: as its modules say."""
     options: Mapping[str, Any] = MappingProxyType({})
     """What decides what is learned beside model and samples, as plain values: part of the recipe and its hash."""
     schedule: Callable[..., float] | None = None

@@ -26,7 +26,7 @@ class TensorTask(ClassificationTask):
         *,
         name: str = "tensors",
         class_names: Sequence[str] | None = None,
-        keyed_randomness: bool = False,
+        keyed_randomness: bool | None = None,
     ) -> None:
         if "train" not in splits:
             raise UserError(f"{name}: no 'train' among the splits {', '.join(splits) or '(none)'}")
@@ -47,7 +47,7 @@ class TensorTask(ClassificationTask):
     @property
     def can_split_batches(self) -> bool:
         """Whether `fetch` is this one, and nothing is drawn but by keys."""
-        is_keyed = self.keyed_randomness or type(self).augment is Task.augment
+        is_keyed = self.keyed_randomness is True or type(self).augment is Task.augment
         return type(self).fetch is TensorTask.fetch and is_keyed
 
     def build_model(self) -> nn.Module:

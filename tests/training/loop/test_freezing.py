@@ -22,7 +22,7 @@ from slipway.training.loop.trainer import Trainer
 from slipway.training.storage.checkpoint import newest_checkpoint
 from slipway.training.tasks.tensors import TensorTask
 from tests.conftest import ROOT
-from tests.training.helpers import make_recipe, make_task, make_trainer
+from tests.training.helpers import make_recipe, make_task, make_trainer, stop_after
 
 TRAINED = {"head": ("2",), "body": ("0",), "all": ("0", "2")}
 
@@ -109,22 +109,15 @@ def test_a_run_that_is_resumed_in_a_stage_goes_on_with_what_it_freezes(tmp_path:
     for steps in (3, 8, 11, 18):
         folder = tmp_path / str(steps)
         folder.mkdir()
-        cut, _ = make_trainer(task(), asked, folder=folder, save_every=Interval.parse("1step", "save_every"))
-        run, left = cut.step.run, iter(range(steps))
-
-        def stopped(*arguments: Any, run: Any = run, left: Any = left, **options: Any) -> Any:
-            if next(left, None) is None:
-                raise KeyboardInterrupt
-            return run(*arguments, **options)
-
-        cut.step.run = stopped  # type: ignore[method-assign]
+        cut, _ = make_trainer(task(), asked, folder=folder, save_every=Interval.parse("9999step", "save_every"))
+        stop_after(cut, steps)
         with pytest.raises(KeyboardInterrupt):
             cut.run()
-        cut.saver.settle()
         found = broadcast_checkpoint(newest_checkpoint(folder)[0], Ranks.alone())
         assert found is not None
         resumed, _ = make_trainer(task(), asked)
         resumed.restore(*found)
+        assert resumed.progress.step == steps
         resumed.run()
         assert torch.equal(whole.parameters.values, resumed.parameters.values)
 
