@@ -136,7 +136,8 @@ def _check_split(step: TrainStep, loader: Loader, split: str) -> None:
     if not isinstance(metrics, Mapping):
         raise UserError(f"Task.metrics: it must return names and numbers, got {type(metrics).__name__}")
     if split == "validation":
-        Score.of(metrics, step.recipe.monitor)
+        with _told(f"--monitor {step.recipe.monitor}"):
+            Score.of(metrics, step.recipe.monitor)
 
 
 def _checked_rows(rows: Any, samples: int) -> torch.Tensor:
