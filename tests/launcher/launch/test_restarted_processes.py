@@ -143,9 +143,20 @@ def test_a_training_whose_rank_is_killed_ends_with_the_weights_it_would_have_had
     lengths = random.integers(4, 8, 64)
     values = random.normal(size=(lengths.sum(), 21, 3)).astype(np.float32)
     np.savez(launches.folder / "clips.npz", X=values, y=np.arange(64) % 2, lengths=lengths)
-    options = ["--data", "clips.npz", "--stages-config", "minimal", "--epochs", "12", "--patience", "1000"]
-    options += ["--batch-size", "4", "--micro-batch-size", "4", "--model-width", "16", "--model-blocks", "1"]
-    options += ["--save-every", "10step"]
+    options = ["--data", "clips.npz", "--train-ratio", "0.7", "--stages-config", "minimal", "--epochs", "12"]
+    options += [
+        "--patience",
+        "1000",
+        "--batch-size",
+        "4",
+        "--micro-batch-size",
+        "4",
+        "--model-width",
+        "16",
+        "--model-blocks",
+        "1",
+    ]
+    options += ["--model-blocks", "1", "--save-every", "10step"]
     launch = ["--device", "cpu", "--num-processes", "2", "--main-process-port", "0", "--max-restarts", "2"]
     command = [*launch, ROOT / "bin" / "train.py", *options, "--runs-dir"]
     disturbed = launches.start(*command, "killed")

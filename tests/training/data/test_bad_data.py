@@ -11,7 +11,8 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from slipway.training.common.errors import UserError
-from slipway.training.data.readers import READERS, hub
+from slipway.training.data.readers.read import READERS
+from slipway.training.data.readers.tables import hub
 from slipway.training.data.specs import Reading
 from slipway.training.data.understanding.understand import read_landmarks
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from slipway.training.common.errors import UserError
-from slipway.training.data.readers import READERS
+from slipway.training.data.readers.read import READERS
 from slipway.training.data.specs import Reading
 from slipway.training.data.understanding.summary import summarise
 from slipway.training.data.understanding.understand import read_landmarks

@@ -12,7 +12,7 @@ from datasets import Array2D, ClassLabel, Dataset, DatasetDict, Features, List, 
 
 from slipway.training.data.landmarks import LandmarkData
 from slipway.training.data.layouts import mediapipe as layouts
-from slipway.training.data.readers import hub
+from slipway.training.data.readers.tables import hub
 from slipway.training.data.specs import Reading
 from slipway.training.data.understanding.understand import read_landmarks
 

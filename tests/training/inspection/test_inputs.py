@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from slipway.launcher import cli
-from slipway.training.data.readers import READERS
+from slipway.training.data.readers.read import READERS
 from slipway.training.run.cli import main
 from tests.training.data.golden import assert_golden
 

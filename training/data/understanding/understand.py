@@ -9,8 +9,8 @@ import numpy as np
 
 from ...common.errors import UserError, flag_of
 from ..landmarks import LandmarkData
-from ..readers import read_raw
 from ..readers.raw import Faults, RawClips
+from ..readers.read import read_raw
 from ..specs import SYNTHETIC, Reading
 from ..text import natural_key
 from .columns import Columns, blocks, look_at

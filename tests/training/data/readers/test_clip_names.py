@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slipway.training.data.readers import read_raw
 from slipway.training.data.readers.clip_names import names_clips
 from slipway.training.data.readers.raw import RawClips
+from slipway.training.data.readers.read import read_raw
 from slipway.training.data.specs import Reading
 
 NAMES = ("v00", "v01", "v02", "v03")

@@ -9,7 +9,7 @@ import pytest
 
 from slipway.training.common.errors import UserError
 from slipway.training.data.landmarks import LandmarkData
-from slipway.training.data.readers import READERS
+from slipway.training.data.readers.read import READERS
 from slipway.training.data.specs import SYNTHETIC, DataSpec, Reading
 from slipway.training.data.splits.split import split
 from slipway.training.data.understanding.understand import read_landmarks

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from slipway.training.common.errors import UserError
-from slipway.training.data.readers import READERS
+from slipway.training.data.readers.read import READERS
 from slipway.training.data.specs import Reading
 from slipway.training.data.understanding.understand import read_landmarks
 from tests.training.data.golden import assert_golden, assert_refused

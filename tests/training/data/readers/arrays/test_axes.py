@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from slipway.training.common.errors import UserError
-from slipway.training.data.readers import read_raw
+from slipway.training.data.readers.read import read_raw
 from slipway.training.data.specs import Reading
 
 NUMBERS = np.random.default_rng(0).random((4, 9, 27, 3), dtype=np.float32)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from slipway.training.common.errors import UserError
-from slipway.training.data.readers import read_raw
 from slipway.training.data.readers.raw import RawClips
+from slipway.training.data.readers.read import read_raw
 from slipway.training.data.specs import Reading
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from slipway.training.common.errors import UserError
-from slipway.training.data.readers import read_raw
+from slipway.training.data.readers.read import read_raw
 from slipway.training.data.specs import Reading
 
 CLIPS = [np.random.default_rng(n).random((frames, 63), dtype=np.float32) for n, frames in enumerate((5, 7, 6, 8))]

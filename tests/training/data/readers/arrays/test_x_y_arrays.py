@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from slipway.training.common.errors import UserError
-from slipway.training.data.readers import read_raw
 from slipway.training.data.readers.arrays.pairs import Role, role_of
 from slipway.training.data.readers.raw import RawClips
+from slipway.training.data.readers.read import read_raw
 from slipway.training.data.specs import Reading
 
 

@@ -102,7 +102,7 @@ def test_the_set_of_phrases_is_named_and_refused(tmp_path: Path) -> None:
 
 
 def test_a_face_that_is_asked_for_is_not_left_out_by_the_reader(tmp_path: Path) -> None:
-    from slipway.training.data.readers import read_raw
+    from slipway.training.data.readers.read import read_raw
 
     table, values = long_form([0, 1])
     write_set(tmp_path, table, table)

@@ -11,9 +11,9 @@ import pytest
 
 from slipway.training.common.errors import UserError
 from slipway.training.data.layouts.mediapipe import POINTS
-from slipway.training.data.readers import read_raw
 from slipway.training.data.readers.keypoints.json_points import detect
 from slipway.training.data.readers.raw import RawClips
+from slipway.training.data.readers.read import read_raw
 from slipway.training.data.specs import Reading
 from slipway.training.data.understanding.understand import read_landmarks
 

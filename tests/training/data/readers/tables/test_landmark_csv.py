@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from slipway.training.data.layouts import mediapipe as layouts
-from slipway.training.data.readers import read_raw
 from slipway.training.data.readers.raw import RawClips
+from slipway.training.data.readers.read import read_raw
 from slipway.training.data.specs import Reading
 from slipway.training.data.understanding.understand import read_landmarks
 from tests.training.data.golden import assert_refused
