@@ -9,6 +9,7 @@ from ..config.recipe import Recipe, Stage
 from .progress import Progress
 
 _STAGE_METRICS = ("accuracy", "macro_f1", "loss")
+_NOT_OF_STAGES = (*_STAGE_METRICS, "top5_accuracy", "confusion_matrix")
 
 
 def stage_row(stage: Stage, progress: Progress, stopped: str, seconds: float) -> dict[str, Any]:
@@ -21,6 +22,7 @@ def stage_row(stage: Stage, progress: Progress, stopped: str, seconds: float) ->
         "stopped": stopped,
         "best_epoch": None if best.epoch is None else best.epoch + 1,
         **{f"validation_{key}": best.validation.get(key) for key in _STAGE_METRICS},
+        **{f"validation_{key}": value for key, value in best.validation.items() if key not in _NOT_OF_STAGES},
         "seconds": round(seconds, 3),
     }
 

@@ -176,8 +176,10 @@ class LiveConsole(ProgressConsole):
         """Print a line for the stage."""
         row = event.row
         parts = [f"  {plural(int(row['epochs']), 'epoch')}"] if "epochs" in row else ["  done"]
-        if row.get("validation_accuracy") is not None:
-            parts.append(f"validation accuracy {format_metric('accuracy', row['validation_accuracy'])}")
+        monitor = self._run.recipe.monitor if self._run else "accuracy"
+        name = "accuracy" if row.get("validation_accuracy") is not None else monitor
+        if row.get(f"validation_{name}") is not None:
+            parts.append(f"validation {name.replace('_', ' ')} {format_metric(name, row[f'validation_{name}'])}")
         if row.get("best_epoch") is not None:
             parts.append(f"best epoch {row['best_epoch']}")
         if row.get("stopped"):

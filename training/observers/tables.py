@@ -206,13 +206,38 @@ class ResultTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         result = self.event.result
         wide = options.max_width >= WIDE_COLUMNS
-        yield _table([column for column in _STAGE_COLUMNS if wide or not column.wide_only], result.get("stages", ()))
+        stages = result.get("stages", ())
+        columns = _columns_of_task(_STAGE_COLUMNS, stages, "validation_")
+        yield _table([column for column in columns if wide or not column.wide_only], stages)
         yield Text()
-        if all(result.get(column.key) is None for column in _TEST_COLUMNS):
+        columns = _columns_of_task(_TEST_COLUMNS, [result], "test_")
+        if all(result.get(column.key) is None for column in columns):
             yield Text("no test split")
             return
         label = _Column("test (synthetic data)" if self.synthetic else "test", "label", number=False)
-        yield _table((label, *_TEST_COLUMNS), [{**result, "label": "best weights"}])
+        yield _table((label, *columns), [{**result, "label": "best weights"}])
+
+
+def _columns_of_task(columns: Sequence[_Column], rows: Sequence[Mapping[str, Any]], prefix: str) -> list[_Column]:
+    """Return columns with those of a task's own metrics before the loss, and without those of classes if it has none."""
+    usual = {column.key for column in (*columns, *_TEST_COLUMNS, *_STAGE_COLUMNS)}
+    own = dict.fromkeys(
+        key
+        for row in rows
+        for key, value in row.items()
+        if key.startswith(prefix) and key not in usual | {f"{prefix}top5_accuracy"} and isinstance(value, (int, float))
+    )
+    loss = f"{prefix}loss"
+    if any(row.get(loss) is not None for row in rows):
+        measured = {key for row in rows for key, value in row.items() if value is not None}
+        columns = [one for one in columns if one.key in measured or not one.key.startswith(prefix)]
+    place = next((number for number, one in enumerate(columns) if one.key == loss), len(columns))
+    names = [(key, key.removeprefix(prefix)) for key in own]
+    return [
+        *columns[:place],
+        *(_Column(name.replace("_", " "), key, _metric(name)) for key, name in names),
+        *columns[place:],
+    ]
 
 
 def _table(columns: Sequence[_Column], rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -47,6 +47,7 @@ from .announce import (
 from .open_run import OpenRun, open_run, restore_run
 from .planning import make_plan
 from .provenance import make_record
+from .result import RunResult, with_best_weights
 from .study.runs import name_of_test
 from .training_config import TrainingConfig, check_monitor
 from .world import World, hang_seconds
@@ -58,7 +59,7 @@ def train_once(
     task: Task | None,
     world: World,
     made: tuple[Task, tuple[Decision, ...]] | None = None,
-) -> dict[str, Any]:
+) -> RunResult:
     """Train one run from its data to its test in a world that stands; return its result. All ranks must call it.
 
     `made` is what `make_sign_task` returned for the config, where it was called before.
@@ -96,7 +97,7 @@ def train_once(
             reason = f"{run.name} is finished: nothing is left to train"
             observers.on_decision(Decision(kind="finished", reason=reason, fields={}))
             observers.on_run_end(RunEnd(result=run.result, folder=run.shared_folder))
-            return run.result
+            return RunResult(run.result, folder=run.shared_folder, model=with_best_weights(model, run.shared_folder))
         plan = run.plan
         content = make_record(run, options, settings, task.describe())
         if part := world.part or run.record.get("part"):
@@ -132,7 +133,7 @@ def train_once(
                 observers.on_decision(decision)
             report_decisions(observers, config, run.recipe, plan, device_settings)
             restore_run(run, trainer, observers, ranks)
-            return trainer.run()
+            return RunResult(trainer.run(), folder=run.shared_folder, model=trainer.model)
         except BaseException as error:
             if record:
                 state, reason = failure_of(error)

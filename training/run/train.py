@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..common.errors import UserError
 from ..common.settings import Level
@@ -21,6 +21,7 @@ from ..observers.console import configure_logging, make_console, make_console_ob
 from ..observers.events import Observer, Observers
 from ..tasks.task import Task
 from .one_run import make_sign_task, train_once
+from .result import RunResult
 from .study.runs import describe_study, study_options
 from .study.study import options_of_part, run_study
 from .training_config import TrainingConfig
@@ -38,9 +39,9 @@ def train(
     optimizer: Callable[..., torch.optim.Optimizer] | None = None,
     schedule: Callable[..., float] | None = None,
     settings: Level | None = None,
-) -> dict[str, Any]:
+) -> RunResult:
     """Train as `config` says and return the result, as it stands in `run.json`; of a study (`folds`, `leave_out`, `seeds`)
-    that of all its runs.
+    that of all its runs. The result is a dictionary that also has the `folder`, the trained `model` and the `metrics`.
 
     `task` is what is trained; without one it is sign recognition on `config.data`. `observers` receive the events of the
     run after Slipway's own (screen, journal, `run.json`): those of rank 0, in the thread that trains; on other ranks they

@@ -10,32 +10,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..common.errors import UserError, nearest
+from ..common.errors import UserError
 from ..common.keyed_random import fold, sample_keys
 from ..config.recipe import MonitorDirection, Stage
 from .samples.calls import ModelCall, inputs_and_targets
 from .samples.loss import Loss, SampleLoss, Weighted, main_output
 from .samples.metrics import Metrics, MetricSpec, class_scores, known_direction
 from .samples.processes import SampleProcesses, why_no_processes
-from .samples.sources import ArraySource, Collate, Source, make_source
+from .samples.sources import ArraySource, Collate, Source, make_source, split_named
 from .samples.structure import Structure, sizes_of
 from .task import Batch, Task
 
 logger = logging.getLogger("slipway")
 
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "val": "validation",
-    "valid": "validation",
-    "dev": "validation",
-    "eval": "validation",
-    "test": "test",
-}
-"""What people call a split, and what it is here."""
-
 _EVALUATION_STREAM = 0xE7A1
+
+_ARGUMENTS = ("collate_fn", "loss", "metrics", "forward", "name", "options")
 
 
 class DatasetTask(Task):
@@ -96,7 +86,7 @@ class DatasetTask(Task):
         self._sources: dict[str, Source] = {}
         for word, data in {"train": train, "validation": validation, "test": test, **splits}.items():
             if data is not None:
-                split = _split_of(word, name)
+                split = split_named(word, f"{name}: unknown argument or split", _ARGUMENTS)
                 if split in self._sources:
                     raise UserError(f"{name}: two data sets for {split}; give it once")
                 self._sources[split] = make_source(data, collate_fn, f"{name}: {word}")
@@ -104,6 +94,9 @@ class DatasetTask(Task):
             raise UserError(f"{name}: no data to train on; give train=")
         self._structure = Structure()
         self._has_default_metrics = metrics is None and self._loss.is_cross_entropy and self._has_class_numbers()
+        self._targets_to_check = {
+            name: one.everything() for name, one in self._sources.items() if isinstance(one, ArraySource)
+        }
         self._call: ModelCall | None = None
         self._processes: SampleProcesses | None = None
         self._kept: list[tuple[torch.Size, torch.dtype]] = []
@@ -200,6 +193,8 @@ class DatasetTask(Task):
     def weighted_losses(self, outputs: Any, batch: Batch, stage: Stage | None) -> Weighted:
         """Return the loss of each sample, or the sum of all, and the weights."""
         _, targets = inputs_and_targets(self._structure.rebuild(batch.tensors))
+        if self._targets_to_check and self._loss.is_cross_entropy:
+            self._check_class_numbers(main_output(outputs))
         losses, weights = self._loss(outputs, targets, len(batch.indices))
         if torch.is_grad_enabled() and not losses.requires_grad:
             raise UserError(
@@ -207,6 +202,22 @@ class DatasetTask(Task):
                 "the model and the loss, and let some parameter be trainable"
             )
         return losses, weights
+
+    def _check_class_numbers(self, scores: torch.Tensor) -> None:
+        """Raise `UserError` for a target, of all that stand in arrays, that is none of the classes of the first scores."""
+        classes = scores.shape[1] if scores.ndim > 1 else 0
+        for split, batch in self._targets_to_check.items():
+            _, target = inputs_and_targets(batch)
+            if not isinstance(target, torch.Tensor) or target.is_floating_point() or classes == 0 or not target.numel():
+                continue
+            wrong = ((target < 0) | (target >= classes)) & (target != self._loss.ignore_index)
+            if wrong.any():
+                number = int(wrong.reshape(len(target), -1).any(dim=1).nonzero()[0])
+                raise UserError(
+                    f"{self.name}: the target of sample {number} of {split} is {int(target[wrong][0])}, but the model scores "
+                    f"{classes} classes, 0 to {classes - 1}; number the classes from 0, or give the model more outputs"
+                )
+        self._targets_to_check = {}
 
     def losses(self, outputs: Any, batch: Batch, stage: Stage | None) -> torch.Tensor:
         """Return the losses without their weights."""
@@ -277,11 +288,3 @@ class DatasetTask(Task):
         tensors = self.fetch("train", torch.tensor([0]))
         _, target = inputs_and_targets(self._structure.rebuild(tensors))
         return isinstance(target, torch.Tensor) and target.ndim == 1 and not target.is_floating_point()
-
-
-def _split_of(word: str, name: str) -> str:
-    if word not in SPLITS:
-        raise UserError(
-            f"{name}: unknown argument or split {word!r}{nearest(word, [*SPLITS, 'collate_fn', 'loss', 'metrics'])}"
-        )
-    return SPLITS[word]

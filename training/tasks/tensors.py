@@ -13,24 +13,36 @@ from ..common.errors import UserError
 from .classification import ClassificationTask
 from .fingerprint import tensors_fingerprint
 from .outputs import check_scores, scores_of
+from .samples.sources import split_named
+from .samples.structure import array_as_tensor
 from .task import Batch, Task
 
 
 class TensorTask(ClassificationTask):
-    """Train `make_model()`, a module from [samples, ...] to class scores, on `splits`: name to (inputs, labels)."""
+    """Train `make_model()`, a module from [samples, ...] to class scores, on `splits`: name to (inputs, labels).
+
+    Both are tensors or arrays. `val`, `valid`, `dev` and `eval` are other names of the split `validation`.
+    """
 
     def __init__(
         self,
         make_model: Callable[[], nn.Module],
-        splits: Mapping[str, tuple[torch.Tensor, torch.Tensor]],
+        splits: Mapping[str, tuple[torch.Tensor | np.ndarray, torch.Tensor | np.ndarray]],
         *,
         name: str = "tensors",
         class_names: Sequence[str] | None = None,
         keyed_randomness: bool | None = None,
     ) -> None:
-        if "train" not in splits:
+        named = {word: split_named(word, f"{name}: unknown split") for word in splits}
+        if "train" not in named.values():
             raise UserError(f"{name}: no 'train' among the splits {', '.join(splits) or '(none)'}")
-        for split, (inputs, labels) in splits.items():
+        if len(set(named.values())) < len(named):
+            raise UserError(f"{name}: two of {', '.join(splits)} are one split; give it once")
+        self._splits = {
+            named[word]: (_tensor(inputs, f"{name}: {word}"), _tensor(labels, f"{name}: labels of {word}"))
+            for word, (inputs, labels) in splits.items()
+        }
+        for split, (inputs, labels) in self._splits.items():
             if len(inputs) != len(labels):
                 raise UserError(f"{name}: {split} has {len(inputs)} inputs and {len(labels)} labels")
             if len(labels) and (labels.ndim != 1 or labels.is_floating_point() or int(labels.min()) < 0):
@@ -38,8 +50,7 @@ class TensorTask(ClassificationTask):
         self.name = name
         self.keyed_randomness = keyed_randomness
         self._make_model = make_model
-        self._splits = dict(splits)
-        num_classes = 1 + max((int(labels.max()) for _, labels in splits.values() if len(labels)), default=-1)
+        num_classes = 1 + max((int(labels.max()) for _, labels in self._splits.values() if len(labels)), default=-1)
         if class_names and len(class_names) < num_classes:
             raise UserError(f"{name}: {len(class_names)} class names, but a label of {num_classes - 1}")
         self.class_names = list(class_names) if class_names else [str(number) for number in range(num_classes)]
@@ -91,3 +102,8 @@ class TensorTask(ClassificationTask):
         """Return the sizes of the splits and the number of classes."""
         sizes = {split: self.num_samples(split) for split in self._splits}
         return {"task": self.name, "data": self.name, "classes": len(self.class_names), "samples": sizes}
+
+
+def _tensor(values: torch.Tensor | np.ndarray, where: str) -> torch.Tensor:
+    tensor = values if isinstance(values, torch.Tensor) else array_as_tensor(np.asarray(values), where)
+    return tensor.long() if tensor.ndim == 1 and tensor.dtype in (torch.int32, torch.int16, torch.uint8) else tensor

@@ -29,6 +29,7 @@ from ..one_run import failure_of, make_sign_task, train_once, with_fingerprints
 from ..open_run import OpenRun, open_run
 from ..planning import make_plan
 from ..provenance import make_record
+from ..result import RunResult
 from ..resume import differences_of, is_finished
 from ..training_config import TrainingConfig
 from ..world import World
@@ -40,7 +41,7 @@ _OF_A_SPLIT = ("samples", "split", "fingerprint")
 """What a task says of its data that differs from run to run."""
 
 
-def run_study(config: TrainingConfig, settings: Level, task: Task | None, world: World) -> dict[str, Any]:
+def run_study(config: TrainingConfig, settings: Level, task: Task | None, world: World) -> RunResult:
     """Train the runs of a study that are not finished; return its result. All ranks must call it.
 
     A study is resumed as a run is: with the same options, from what its runs have saved. Raises as a run does.
@@ -67,7 +68,7 @@ def run_study(config: TrainingConfig, settings: Level, task: Task | None, world:
             reason = f"{study.name} is finished: nothing is left to train"
             observers.on_decision(Decision(kind="finished", reason=reason, fields={}))
             observers.on_study_end(StudyEnd(result=study.result, folder=study.shared_folder))
-            return study.result
+            return RunResult(study.result, folder=study.shared_folder)
         if study.differences:
             raise UserError(
                 f"{study.name}: the recipe is not the study's any more: {', '.join(study.differences)}; its runs would not "
@@ -96,7 +97,7 @@ def run_study(config: TrainingConfig, settings: Level, task: Task | None, world:
                 record.end(*failure_of(error))
             raise
         observers.on_study_end(StudyEnd(result=result, folder=study.shared_folder))
-        return result
+        return RunResult(result, folder=study.shared_folder)
 
 
 def _train_runs(

@@ -39,7 +39,8 @@ class SampleLoss:
         self.name = "the model's own loss" if loss is None else f"the loss {_name_of(loss)}"
         self._reduction = "mean"
         self._class_weights: torch.Tensor | None = None
-        self._ignore_index = -100
+        self.ignore_index = -100
+        """The target of what does not count, where targets are numbers of classes."""
         self._takes_what_the_model_returned = False
         self._is_exact = self._needs_one_shape = self._is_cross_entropy = False
         self._has_told = False
@@ -71,7 +72,7 @@ class SampleLoss:
         self._is_cross_entropy = type(loss) in (nn.CrossEntropyLoss, nn.NLLLoss)
         if self._is_cross_entropy:
             self._class_weights = loss.weight  # type: ignore[assignment]
-            self._ignore_index = int(loss.ignore_index)  # type: ignore[arg-type]
+            self.ignore_index = int(loss.ignore_index)  # type: ignore[arg-type]
 
     def _prepare_function(self, loss: Loss) -> None:
         given = loss.keywords if isinstance(loss, functools.partial) else {}
@@ -88,7 +89,7 @@ class SampleLoss:
         self._is_cross_entropy = base in (F.cross_entropy, F.nll_loss)
         if self._is_cross_entropy:
             self._class_weights = given.get("weight")
-            self._ignore_index = int(given.get("ignore_index", -100))
+            self.ignore_index = int(given.get("ignore_index", -100))
 
     def _check_reduction(self, reduction: Any) -> None:
         if reduction == "sum":
@@ -117,6 +118,8 @@ class SampleLoss:
             )
         if isinstance(self._loss, nn.Module) and isinstance(outputs, torch.Tensor):
             self._move(outputs)
+        if self._is_cross_entropy and _is_integer(targets):
+            targets = targets.long()  # NumPy's numbers of classes are often of fewer bits
         try:
             loss = self._loss(outputs, targets)
         except (RuntimeError, ValueError, IndexError) as error:
@@ -141,8 +144,8 @@ class SampleLoss:
 
     def _per_sample(self, loss: torch.Tensor, targets: Any) -> Weighted:
         """Return the sum of each sample over its elements, and what torch's mean divides by."""
-        if self._is_cross_entropy and isinstance(targets, torch.Tensor) and not targets.is_floating_point():
-            counted = targets != self._ignore_index
+        if self._is_cross_entropy and _is_integer(targets):
+            counted = targets != self.ignore_index
             weights = counted.to(loss.dtype)
             if self._class_weights is not None:
                 known = self._class_weights.to(loss.device, loss.dtype)
@@ -172,6 +175,10 @@ class SampleLoss:
 
 
 _EXPECTED = "one number for each sample, [samples], or their mean, or (sum, weight)"
+
+
+def _is_integer(targets: Any) -> bool:
+    return isinstance(targets, torch.Tensor) and not targets.is_floating_point()
 
 
 def _sums(values: torch.Tensor) -> torch.Tensor:

@@ -31,11 +31,16 @@ class SampleProcesses:
 
     def __init__(self, sources: Mapping[str, Source], count: int) -> None:
         context = multiprocessing.get_context()
-        self._pool = ProcessPoolExecutor(
-            count, mp_context=context, initializer=_begin, initargs=(dict(sources), os.getpid())
-        )
+        self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(dict(sources),))
         # Started here and not when first wanted: a process must not be forked from a thread.
-        self._pool.submit(os.getpid).result()
+        try:
+            self._pool.submit(os.getpid).result()
+        except BrokenProcessPool:
+            method = context.get_start_method()
+            raise TrainingFailed(
+                f"processes that read samples cannot be started ({method}); a script that is imported again in each of them "
+                "calls train() below if __name__ == '__main__':, or --num-workers 0 reads in the process that trains"
+            ) from None
 
     def fetch(self, split: str, indices: Sequence[int], keys: Sequence[int]) -> Any:
         """Return collated samples, made in one of the processes. What a sample raises is raised here."""
@@ -63,14 +68,14 @@ def why_no_processes(sources: Mapping[str, Source]) -> str | None:
     return None
 
 
-def _begin(sources: Mapping[str, Source], parent: int) -> None:
+def _begin(sources: Mapping[str, Source]) -> None:
     global _sources
     _sources = sources
     # The process that trains decides when to stop.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, TensorDataset, default_collate
 
-from ...common.errors import UserError
+from ...common.errors import UserError, nearest
 from ...common.keyed_random import fold
 from .random_state import are_equal, generator_states, kept_generators, seed_generators, set_generators
 from .structure import array_as_tensor, as_mapping, one_line, plain_sample
@@ -17,6 +17,26 @@ from .structure import array_as_tensor, as_mapping, one_line, plain_sample
 Collate = Callable[[list[Any]], Any]
 
 _COLLATE_STREAM = 0xC011
+
+
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "dev": "validation",
+    "eval": "validation",
+    "test": "test",
+}
+"""What people call a split, and what it is here."""
+
+
+def split_named(word: str, where: str, others: Sequence[str] = ()) -> str:
+    """Return the split that people call `word`. Raises `UserError` with the nearest name for any other word."""
+    if word not in SPLITS:
+        raise UserError(f"{where} {word!r}{nearest(word, [*SPLITS, *others])}; splits are train, validation and test")
+    return SPLITS[word]
 
 
 class ArraySource:

@@ -1,0 +1,193 @@
+"""A data set of one's own through `train`: killed and resumed, on another plan, in other processes; what comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.utils.data import Dataset
+
+from slipway.training.common.errors import EXIT_BAD_INPUT, UserError
+from slipway.training.observers.events import Observer, StepEnd
+from slipway.training.run.result import RunResult
+from slipway.training.run.train import train
+from slipway.training.run.training_config import TrainingConfig
+from slipway.training.tasks.dataset_task import DatasetTask
+from slipway.training.tasks.tensors import TensorTask
+from tests.training.helpers import catch
+from tests.training.processes import run_group, started
+
+STAGES = "- {name: only, epochs: 3, schedule: constant, warmup_epochs: 0, weight_decay: 0}\n"
+
+
+class Jittered(Dataset[Any]):
+    """Draws from all three generators."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Any:
+        x = torch.randn(4, generator=torch.Generator().manual_seed(index), dtype=torch.float64)
+        noise = torch.randn(4, dtype=torch.float64) + np.random.rand() + random.random()
+        return {"x": x + 0.1 * noise, "target": x.sum()[None]}
+
+
+def r2(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return 1 - (outputs - targets).square().sum() / (targets - targets.mean()).square().sum()
+
+
+def make_task(**options: Any) -> DatasetTask:
+    values = {"loss": nn.MSELoss(), "metrics": {"r2": r2, "worst": ("min", lambda o, t: (o - t).abs().max())}}
+    return DatasetTask(
+        lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)),
+        Jittered(50),
+        val=Jittered(20),
+        test=Jittered(17),
+        **{**values, **options},
+    )
+
+
+class Killer(Observer):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step(self, event: StepEnd) -> None:
+        if event.step == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(folder: Path, kill_at: int, name: str, **options: Any) -> int:
+    stages = folder / f"stages-{os.environ.get('RANK', '0')}.yaml"
+    stages.write_text(STAGES)
+    values = {
+        "stages_config": str(stages),
+        "batch_size": 8,
+        "batch_rule": "fixed",
+        "precision": "float64",
+        "runs_dir": str(folder),
+        "experiment_name": name,
+        "device": "cpu",
+        "monitor": "r2",
+        "save_every": "1step",
+        "log_level": "error",
+        "micro_batch_size": 3,
+    }
+    try:
+        train(TrainingConfig(**{**values, **options}), make_task(), [Killer(kill_at)] if kill_at else [])
+    except UserError as error:
+        print(error)
+        return EXIT_BAD_INPUT
+    return 0
+
+
+def weights(folder: Path) -> torch.Tensor:
+    return torch.cat([one.flatten() for _, one in sorted(load_file(folder / "last" / "model.safetensors").items())])
+
+
+def test_samples_that_draw_are_the_same_after_a_kill_with_processes_on_any_plan(tmp_path: Path) -> None:
+    assert run_group(1, tmp_path / "out", partial(run, num_workers=0), tmp_path, 0, "whole") == [0]
+    for size, workers in ((1, 2), (2, 1)):
+        name = f"killed-{size}"
+        killed = partial(run, num_workers=workers)
+        with started(size, tmp_path / f"out-{name}", killed, tmp_path, 9, name) as group:
+            group.processes[0].join(60)
+            assert group.processes[0].exitcode == -signal.SIGKILL
+        resumed = partial(run, num_workers=0, resume=str(tmp_path / name))
+        assert run_group(3 - size, tmp_path / f"again-{name}", resumed, tmp_path, 0, name) == [0] * (3 - size)
+        expected = weights(tmp_path / "whole")
+        assert (weights(tmp_path / name) - expected).abs().max() < 1e-10 * expected.abs().max()
+    record = json.loads((tmp_path / "whole" / "run.json").read_text())
+    assert record["result"]["test_r2"] == pytest.approx(record["result"]["test_r2"])
+    assert record["result"]["stages"][0]["validation_worst"] > 0
+
+
+@pytest.fixture
+def go(training_in_this_process: None, tmp_path: Path) -> Any:
+    def start(task: Any, **options: Any) -> RunResult:
+        values = {"epochs": 2, "stages_config": "minimal", "runs_dir": str(tmp_path), "device": "cpu"}
+        return train(TrainingConfig(**{**values, "experiment_name": "own", **options}), task)
+
+    return start
+
+
+def test_the_result_has_the_folder_the_best_model_and_the_metrics(go: Any, tmp_path: Path) -> None:
+    result = go(make_task(), monitor="r2")
+    assert result.folder == tmp_path / "own"
+    assert result["test_r2"] == result.metrics["test_r2"]
+    assert set(result.metrics) == {
+        f"{split}_{name}" for split in ("test", "validation") for name in ("loss", "r2", "worst")
+    }
+    assert not result.model.training
+    saved = load_file(result.folder / "best" / "model.safetensors")
+    assert all(torch.equal(value, saved[name]) for name, value in result.model.state_dict().items())
+    again = go(make_task(), monitor="r2", resume=str(result.folder))
+    assert all(torch.equal(value, saved[name]) for name, value in again.model.state_dict().items())
+    assert again == result
+
+
+def test_own_metrics_stand_in_the_tables_in_place_of_those_of_classes(
+    go: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    go(make_task(), monitor="worst:min")
+    told = capfd.readouterr().out + capfd.readouterr().err
+    table = told[told.index("by stage") :]
+    assert " r2" in table
+    assert " worst" in table
+    assert "accuracy" not in table
+
+
+def test_the_monitor_is_what_the_task_has_unless_one_is_named(go: Any, tmp_path: Path) -> None:
+    def recipe() -> Any:
+        return json.loads((tmp_path / "own" / "run.json").read_text())["recipe"]
+
+    go(make_task())
+    assert (recipe()["monitor"], recipe()["monitor_direction"]) == ("loss", "auto")
+    go(make_task(), monitor="worst", overwrite=True)
+    assert (recipe()["monitor"], recipe()["monitor_direction"]) == ("worst", "min")
+    x, y = torch.randn(30, 4), torch.arange(30) % 3
+    result = go(DatasetTask(lambda: nn.Linear(4, 3), (x, y), dev=(x, y)), overwrite=True)
+    assert recipe()["monitor"] == "accuracy"
+    assert set(result.metrics) == {"validation_loss", "validation_accuracy", "validation_macro_f1"}
+
+
+@pytest.mark.parametrize(
+    ("monitor", "message"),
+    [
+        ("r3", "--monitor: 'r3' is none of loss, r2, odd (did you mean 'r2'?)"),
+        ("odd", "--monitor odd: say whether more or less of it is better, odd:max or odd:min"),
+        ("r2:best", "--monitor: 'r2:best' is no metric"),
+    ],
+)
+def test_a_monitor_that_cannot_be_followed_is_told(go: Any, tmp_path: Path, monitor: str, message: str) -> None:
+    task = make_task(metrics={"r2": r2, "odd": lambda o, t: 0.5})
+    assert message in str(catch(go, task, monitor=monitor))
+    assert not (tmp_path / "own").exists()
+
+
+def test_a_target_that_is_no_class_is_found_before_the_first_step_wherever_it_stands(go: Any) -> None:
+    x, y = np.random.default_rng(0).normal(size=(300, 4)), (np.arange(300) % 3).astype(np.int32)
+    late = y.copy()
+    late[290] = 7
+    error = catch(go, DatasetTask(lambda: nn.Linear(4, 3), (x, y), val=(x, late)))
+    assert "the target of sample 290 of validation is 7, but the model scores 3 classes, 0 to 2" in str(error)
+
+
+def test_tensor_task_takes_arrays_and_other_names_of_splits(go: Any) -> None:
+    x, y = np.random.default_rng(0).normal(size=(30, 4)), (np.arange(30) % 3).astype(np.int32)
+    result = go(TensorTask(lambda: nn.Linear(4, 3), {"train": (x, y), "val": (x, y)}))
+    assert "validation_accuracy" in result.metrics
+    error = catch(TensorTask, lambda: nn.Linear(4, 3), {"train": (x, y), "tset": (x, y)})
+    assert "unknown split 'tset' (did you mean 'test'?)" in str(error)
