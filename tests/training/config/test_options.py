@@ -139,6 +139,28 @@ def test_flags_beat_the_file_which_beats_the_environment(tmp_path: Path) -> None
     assert config.epochs is None
 
 
+@pytest.mark.parametrize("betas", [["0.9", "0.95"], ["0.9,0.95"]])
+def test_arguments_of_the_optimizer_come_from_the_command_line(betas: list[str]) -> None:
+    arguments = [
+        "--optimizer",
+        "nadam",
+        "--betas",
+        *betas,
+        "--optimizer-options",
+        "momentum_decay=1e-3",
+        "maximize=true",
+    ]
+    config = parse_config(arguments, {"SLIPWAY_EPS": "1e-7"})
+    assert config.optimizer_arguments == {
+        "betas": (0.9, 0.95),
+        "eps": 1e-7,
+        "momentum_decay": 0.001,
+        "maximize": True,
+    }
+    spec = parse_config(["--betas", *betas, "--eps", "1e-8"], {}).make_recipe().optimizer
+    assert (spec.name, spec.beta1, spec.beta2, spec.eps) == ("adamw", 0.9, 0.95, 1e-8)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -154,6 +176,15 @@ def test_flags_beat_the_file_which_beats_the_environment(tmp_path: Path) -> None
         (["--batch-rule", "fixed", "--auto-adjust-batch-size"], r"contradicts"),
         (["--stages-config", "agressive"], r"'agressive' .*'aggressive'"),
         (["--share-weights", "0,0"], r"--share-weights"),
+        (["--optimizer", "adm"], r"--optimizer: 'adm' .*'adam'"),
+        (["--optimizer", "sgd", "--betas", "0.9", "0.95"], r"--betas: sgd has none; it has momentum"),
+        (["--betas", "0.9", "1.5"], r"--betas: must be from 0 up to below 1"),
+        (["--eps", "0"], r"--eps: must be above 0"),
+        (["--optimizer", "sgd", "--momentum", "1"], r"--momentum: must be from 0 up to below 1"),
+        (["--optimizer-options", "nesterov"], r"--optimizer-options: 'nesterov' is not NAME=VALUE"),
+        (["--optimizer-options", "lr=1"], r"lr has an option of its own: --learning-rate"),
+        (["--schedule", "onecycle"], r"--schedule: 'onecycle' .*'one_cycle'"),
+        (["--schedule", "one_cycle", "--warmup-epochs", "1"], r"a warm-up of its own"),
         (["--train-ratio", "1.5"], r"--train-ratio must be between 0 and 1"),
         (["--dropout", "1"], r"dropout must be in \[0, 1\)"),
     ],

@@ -17,6 +17,9 @@ from ..optimizer import FlatOptimizer, StepOptimizer
 from ..parameters import ParameterStore
 from .maker import OptimizerMaker, trained_parameters
 
+_OF_TORCH = ("defaults", "state", "param_groups")
+"""Attributes that every optimizer has."""
+
 
 def make_optimizer(
     recipe: Recipe, task: Task, model: nn.Module, parameters: ParameterStore, methods: Methods
@@ -53,10 +56,12 @@ class TorchOptimizer(StepOptimizer):
         """Make the optimizer anew for a stage, of the parameters that it trains."""
         self._named = trained_parameters(self._model)
         self.optimizer = self._maker.make(self._model, self._named, stage)
-        groups = self.optimizer.param_groups
-        self._rates = [float(group["lr"]) for group in groups]
-        self._settings = [{name: value for name, value in group.items() if _is_number(value)} for group in groups]
-        """What groups hold at first: an optimizer may change it, and that is state too."""
+        self._rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self._settings = {
+            place: {name: value for name, value in holder.items() if _is_number(value)}
+            for place, holder in self._holders().items()
+        }
+        """What groups and optimizer hold at first: an optimizer may change it, and that is state too."""
         self._is_proven = type(self.optimizer).__module__.startswith("torch.optim")
 
     def update(self, learning_rate: float, weight_decay: float, is_finite: torch.Tensor | None = None) -> None:
@@ -90,13 +95,13 @@ class TorchOptimizer(StepOptimizer):
         """Do the first update of an optimizer of the user's. Raises `UserError` if a run could not be repeated with it."""
         what, optimizer = f"optimizer {self._maker.name}", self.optimizer
         drawn = self._random_state()
-        before = {name: _version(value) for name, value in vars(optimizer).items()}
+        before = self._collections()
         optimizer.step()
-        for name, value in vars(optimizer).items():
-            if before.get(name) != _version(value):
+        for name, content in self._collections().items():
+            if before.get(name) != content:
                 raise UserError(
-                    f"{what}: it keeps {name!r} outside of its state, where no checkpoint sees it; keep it in "
-                    "self.state[parameter], or in a group"
+                    f"{what}: it keeps {name!r} outside of its state, where no checkpoint sees it; keep tensors and numbers, "
+                    "or keep it in self.state[parameter]"
                 )
         if any(not torch.equal(one, two) for one, two in zip(drawn, self._random_state(), strict=True)):
             raise UserError(f"{what}: it draws random numbers in its step, which differ from rank to rank")
@@ -108,6 +113,14 @@ class TorchOptimizer(StepOptimizer):
             ) from None
         self.tensors()
         self._is_proven = True
+
+    def _collections(self) -> dict[str, str]:
+        """Return the content of the optimizer's own lists and dictionaries, by name, as text."""
+        return {
+            name: repr(value)
+            for name, value in vars(self.optimizer).items()
+            if name not in _OF_TORCH and isinstance(value, list | dict | set | tuple)
+        }
 
     def _random_state(self) -> list[torch.Tensor]:
         device = self._parameters.device
@@ -129,11 +142,19 @@ class TorchOptimizer(StepOptimizer):
             for key, value in values.items():
                 kind, tensor = self._encode(key, value)
                 found[f"{kind}/{names[id(parameter)]}/{key}"] = tensor
-        for number, (group, settings) in enumerate(zip(self.optimizer.param_groups, self._settings, strict=True)):
-            for key, value in group.items():
-                if key != "lr" and _is_number(value) and (key not in settings or settings[key] != value):
-                    found[f"group/{number}/{key}"] = _to_tensor(value)
+        for place, holder in self._holders().items():
+            before = self._settings[place]
+            for key, value in holder.items():
+                is_changed = _is_number(value) and (key not in before or before[key] != value)
+                if key != "lr" and (is_changed or isinstance(value, torch.Tensor)):
+                    kind, tensor = self._encode(key, value)
+                    found[f"{kind}@{place}/{key}"] = tensor
         return found
+
+    def _holders(self) -> dict[str, dict[str, Any]]:
+        """Return what holds numbers and tensors beside the state: the groups, and the optimizer itself."""
+        groups = {f"group/{number}": group for number, group in enumerate(self.optimizer.param_groups)}
+        return {**groups, "optimizer": vars(self.optimizer)}
 
     def _encode(self, key: str, value: Any) -> tuple[str, torch.Tensor]:
         if isinstance(value, torch.Tensor):
@@ -149,20 +170,20 @@ class TorchOptimizer(StepOptimizer):
 
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Set the state of a new optimizer from what `tensors` returned."""
-        settings = {id(one): group for group in self.optimizer.param_groups for one in group["params"]}
+        groups = {id(one): group for group in self.optimizer.param_groups for one in group["params"]}
+        holders = self._holders()
         for place, tensor in tensors.items():
-            kind, _, rest = place.partition("/")
-            name, _, key = rest.rpartition("/")
-            if kind == "group":
-                self.optimizer.param_groups[int(name)][key] = tensor.item()
-            elif kind in ("tensor", "number", "none") and name in self._named:
-                parameter = self._named[name]
-                value: Any = None
-                if kind == "number":
-                    value = tensor.item()
-                elif kind == "tensor":
-                    value = _placed(tensor, parameter, key, settings[id(parameter)])
-                self.optimizer.state[parameter][key] = value
+            name, _, key = place.partition("/")[2].rpartition("/")
+            kind, _, holder = place.rpartition("/")[0].partition("@")
+            if holder in holders:
+                device = self._parameters.device
+                holders[holder][key] = tensor.item() if kind == "number" else tensor.to(device, copy=True)
+            elif (parameter := self._named.get(name)) is not None:
+                values = self.optimizer.state[parameter]
+                if place.startswith("tensor/"):
+                    values[key] = _placed(tensor, parameter, key, groups[id(parameter)])
+                else:
+                    values[key] = tensor.item() if place.startswith("number/") else None
 
 
 def _placed(tensor: torch.Tensor, parameter: nn.Parameter, key: str, group: Mapping[str, Any]) -> torch.Tensor:
@@ -179,10 +200,3 @@ def _to_tensor(value: float) -> torch.Tensor:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, bool | int | float)
-
-
-def _version(value: Any) -> Any:
-    """Return what differs after a change of a number or tensor; nothing for other values."""
-    if isinstance(value, torch.Tensor):
-        return id(value), value._version
-    return value if _is_number(value) else None

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +24,22 @@ from slipway.training.loop.saver import CheckpointWriter, Saving
 from slipway.training.loop.state import broadcast_checkpoint
 from slipway.training.loop.trainer import Trainer
 from slipway.training.observers.runtime import Runtime
-from slipway.training.step.own_optimizer.update import TorchOptimizer
+from slipway.training.step.own_optimizer.update import TorchOptimizer, make_optimizer
 from slipway.training.storage.checkpoint import newest_checkpoint
 from tests.exactness.own_optimizers import OWN, BlobTask, Lion, Own, flatten, recipe_of, triangle
 from tests.training.helpers import PLAN, catch
 
 
 class Prodigal(Lion):
-    """Changes a number of its group at each step, as optimizers do that find their rate themselves."""
+    """Changes numbers of its group and its own at each step, as optimizers do that find their rate themselves."""
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             group["scale"] = 1.1 * group.get("scale", 1.0)
+            group["sum"] = group.get("sum", torch.zeros(())) + 0.1
+            self.count = getattr(self, "count", 0) + 1
             for parameter in group["params"]:
-                parameter.grad.mul_(group["scale"])
+                parameter.grad.mul_(group["scale"] + group["sum"] + self.count)
         super().step()
 
 
@@ -97,7 +100,9 @@ def test_the_state_stands_in_the_checkpoint_by_the_names_of_parameters(tmp_path:
     assert saved["number/4.bias/updates"].item() == 15
     trainer_of(ALL["Prodigal"], tmp_path / "other").run()
     saved = load_file(sorted(tmp_path.glob("other/checkpoints/*/optimizer.safetensors"))[-1])
-    assert saved["group/0/scale"].item() == pytest.approx(1.1**15)
+    assert saved["number@group/0/scale"].item() == pytest.approx(1.1**15)
+    assert saved["tensor@group/0/sum"].item() == pytest.approx(1.5)
+    assert saved["number@optimizer/count"].item() == 15
 
 
 @pytest.mark.parametrize("queues_steps", [False, True])
@@ -130,18 +135,18 @@ def test_an_update_of_bad_numbers_leaves_weights_and_state_as_they_were(name: st
     assert not torch.equal(weights, flatten(trainer.model.parameters()))
 
 
-class Counting(torch.optim.Optimizer):
-    """Counts in itself."""
+class Noting(torch.optim.Optimizer):
+    """Has a list of its own."""
 
     def __init__(self, params: Any, lr: float) -> None:
         super().__init__(params, {"lr": lr})
-        self.count = 0
+        self.history: list[float] = []
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        self.count += 1
+        self.history.append(1.0)
 
 
-class Replacing(Counting):
+class Replacing(Noting):
     """Puts new tensors in the place of the parameters."""
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -149,21 +154,21 @@ class Replacing(Counting):
             parameter.data = parameter.data - parameter.grad
 
 
-class Listing(Counting):
+class Listing(Noting):
     """Has a list in its state."""
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         self.state[self.param_groups[0]["params"][0]]["history"] = [1.0]
 
 
-class Common(Counting):
+class Common(Noting):
     """Has state of no parameter."""
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         self.state["all"]["count"] = 1
 
 
-class Drawing(Counting):
+class Drawing(Noting):
     """Draws random numbers."""
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -173,7 +178,7 @@ class Drawing(Counting):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (Counting, "keeps 'count' outside of its state"),
+        (Noting, "keeps 'history' outside of its state"),
         (Replacing, "change them in place"),
         (Listing, "its state 'history' is a list"),
         (Common, "which is no parameter"),
@@ -196,6 +201,14 @@ def test_each_stage_has_a_new_optimizer_with_its_own_decay() -> None:
     assert isinstance(optimizer, TorchOptimizer)
     assert optimizer.optimizer.param_groups[0]["weight_decay"] == 0.7
     assert {int(one["step"]) for one in optimizer.optimizer.state.values()} == {16}
+
+
+def test_sharded_parameters_are_refused() -> None:
+    own = OWN["Lion"]
+    parameters = trainer_of(own).parameters
+    parameters.passes_are_collective = True  # type: ignore[misc]
+    made = partial(make_optimizer, recipe_of(own), BlobTask(), trainer_of(own).model, parameters, own.methods)
+    assert "use --sharding replicate" in str(catch(made))
 
 
 class UnfreezingTask(BlobTask):
