@@ -103,8 +103,8 @@ class Candidate:
 
     @property
     def is_islr(self) -> bool:
-        """Whether its parts stand in the order of Google's set."""
-        return tuple(part.name for part in self.parts) == ISLR
+        """Whether its parts stand in the order of Google's set, which has no visibilities."""
+        return tuple(part.name for part in self.parts) == ISLR and len(self.forms) == 1
 
     @property
     def is_usual(self) -> bool:
@@ -202,7 +202,7 @@ class _Run(NamedTuple):
 def _forms_of(parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     for form in FORMS:
         yield (form,) * len(parts)
-    if "pose" in parts and len(parts) > 1 and parts != ISLR:
+    if "pose" in parts and len(parts) > 1:
         # Only a pose has visibilities, and most programs write them for it alone.
         yield tuple("xyzv" if part == "pose" else "xyz" for part in parts)
 

@@ -37,8 +37,10 @@ ORDERS = [
 @pytest.mark.parametrize("lost", ["", "left_hand"])
 def test_each_order_of_the_parts_is_told_by_the_numbers(order: tuple[str, ...], pixels: bool, lost: str) -> None:
     clips = clips_of(*order, pixels=pixels, lost=lost)
-    data = understand(raw(clips, [flat(clip, "xyz") for clip in clips]), Reading())
-    np.testing.assert_array_equal(data.values, np.concatenate([truth(clip) for clip in clips]))
+    for of_pose in ("xyz", "xyzv"):
+        forms = [of_pose if part == "pose" else "xyz" for part in order]
+        data = understand(raw(clips, [flat(clip, *forms) for clip in clips]), Reading())
+        np.testing.assert_array_equal(data.values, np.concatenate([truth(clip) for clip in clips]))
 
 
 def test_parts_that_were_brought_to_one_size_are_read_in_the_usual_order() -> None:
