@@ -122,6 +122,7 @@ def train_once(
                 model=model,
                 methods=world.methods,
             )
+            stack.callback(trainer.loader.close)
             trainer.rehearse()
             announce_run(trainer, run.name)
             for decision in (

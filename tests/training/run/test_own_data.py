@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -183,6 +184,25 @@ def test_a_target_that_is_no_class_is_found_before_the_first_step_wherever_it_st
     late[290] = 7
     error = catch(go, DatasetTask(lambda: nn.Linear(4, 3), (x, y), val=(x, late)))
     assert "the target of sample 290 of validation is 7, but the model scores 3 classes, 0 to 2" in str(error)
+
+
+def test_a_run_that_is_refused_leaves_no_process_that_reads_samples(go: Any) -> None:
+    before = {child.pid for child in multiprocessing.active_children()}
+    catch(go, make_task(loss=lambda outputs, targets: (outputs - targets).abs()), num_workers=2)
+    assert {child.pid for child in multiprocessing.active_children()} == before
+
+
+def test_what_a_sample_raises_in_another_process_is_raised_in_the_training(go: Any) -> None:
+    class Broken(Jittered):
+        def __getitem__(self, index: int) -> Any:
+            if index >= 40:
+                raise KeyError(f"no file {index}")
+            return super().__getitem__(index)
+
+    task = DatasetTask(lambda: nn.Linear(4, 1), Broken(40), loss=nn.MSELoss())
+    task._sources["train"].size = 50
+    with pytest.raises(KeyError, match="no file 4"):
+        go(task, num_workers=2)
 
 
 def test_tensor_task_takes_arrays_and_other_names_of_splits(go: Any) -> None:
