@@ -27,10 +27,14 @@ def flag_of(option: str) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return `` (did you mean 'x'?)`` for the known word nearest to `word`, or an empty string."""
-    import difflib  # only an error needs it
+    """Return `` (did you mean 'x'?)`` for what other tools call `word`, or the nearest known word; or an empty string."""
+    import difflib  # only an error needs these
 
-    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    from .synonyms import right_name
+
+    known = list(known)
+    right = right_name(word, known)
+    matches = difflib.get_close_matches(word, known, n=1, cutoff=0.5) if right is None else [right]
     return f" (did you mean {matches[0]!r}?)" if matches else ""
 
 

@@ -22,6 +22,7 @@ from ..common.errors import (
     nearest,
 )
 from ..common.settings import Level
+from ..common.synonyms import right_name
 from ..config.settings import explain, make_config, read_settings
 from ..devices.interruption import Interrupted
 from .training_config import TrainingConfig
@@ -102,7 +103,13 @@ def _parse_flags(arguments: Sequence[str]) -> dict[str, Any]:
         known = [option for action in parser._actions for option in action.option_strings]
         if not word.startswith("-"):
             raise UserError(f"unexpected argument {word!r}: every option starts with --")
-        raise UserError(f"unknown option {word.split('=')[0]}{nearest(word.split('=')[0], known)}")
+        name = word.split("=")[0]
+        if right_name(name, ["num_processes"]):
+            raise UserError(
+                f"unknown option {name}: processes are started by `slipway launch --num-processes 2 ...`, and --multi-gpu "
+                "takes all devices"
+            )
+        raise UserError(f"unknown option {name}{nearest(name, known)}")
     return vars(parsed)
 
 

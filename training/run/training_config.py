@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -113,6 +114,21 @@ def _spec_of(task: Task) -> TaskSpec:
             )
     return TaskSpec(name=task.name, options=options)
 
+
+_init = TrainingConfig.__init__
+
+
+@functools.wraps(_init)
+def _checked_init(self: TrainingConfig, **options: Any) -> None:
+    """Raise `UserError` for a keyword that is no option, with the right one."""
+    known = field_types(type(self))
+    for name in options:
+        if name not in known:
+            raise UserError(f"{type(self).__name__}: unknown option {name!r}{nearest(name, known)}")
+    _init(self, **options)
+
+
+TrainingConfig.__init__ = _checked_init  # type: ignore[method-assign]
 
 # What `help()` shows, and what tools read that make an argument of each option: the options come from several modules.
 TrainingConfig.__init__.__annotations__.update(field_types(TrainingConfig))
