@@ -92,7 +92,7 @@ class DatasetTask(Task):
                 self._sources[split] = make_source(data, collate_fn, f"{name}: {word}")
         if "train" not in self._sources:
             raise UserError(f"{name}: no data to train on; give train=")
-        self._structure = Structure()
+        self._structure, self._has_told = Structure(), False
         self._has_default_metrics = metrics is None and self._loss.is_cross_entropy and self._has_class_numbers()
         self._targets_to_check = {
             name: one.everything() for name, one in self._sources.items() if isinstance(one, ArraySource)
@@ -140,12 +140,13 @@ class DatasetTask(Task):
             self.stop_workers()
             return count
         if self._processes is None:
-            if why := why_no_processes(self._sources):
+            sources = {name: one for name, one in self._sources.items() if not isinstance(one, ArraySource)}
+            if why := why_no_processes(sources):
                 logger.warning(
                     "samples are read in the process that trains, as the data set cannot be sent to another: %s", why
                 )
                 return 0
-            self._processes = SampleProcesses(self._sources, most)
+            self._processes = SampleProcesses(sources, most)
         return count
 
     def stop_workers(self) -> None:
@@ -167,16 +168,22 @@ class DatasetTask(Task):
     def _fetch(
         self, split: str, indices: torch.Tensor, keys: torch.Tensor, processes: SampleProcesses | None
     ) -> dict[str, torch.Tensor]:
-        source, chosen, seeds = self._sources[split], indices.tolist(), keys.tolist()
-        if isinstance(source, ArraySource) or processes is None:
-            batch = source.fetch(chosen, seeds)
+        source = self._sources[split]
+        if isinstance(source, ArraySource):
+            batch = source.take(indices)
+        elif processes is None:
+            batch = source.fetch(indices.tolist(), keys.tolist())
         else:
-            batch = processes.fetch(split, chosen, seeds)
+            batch = processes.fetch(split, indices.tolist(), keys.tolist())
         tensors = self._structure.flatten(batch)
         if not tensors:
             raise UserError(
                 f"{self.name}: a batch of {split} has no tensor: {sizes_of(batch)}; let collate_fn make tensors"
             )
+        if self._structure.left_out and not self._has_told:
+            self._has_told = True
+            found = ", ".join(f"{name or 'a batch'} ({kind})" for name, kind in self._structure.left_out.items())
+            logger.info("%s: no tensors, so the model does not get them: %s", self.name, found)
         return tensors
 
     def forward(self, model: nn.Module, batch: Batch) -> Any:

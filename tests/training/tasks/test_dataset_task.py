@@ -372,3 +372,38 @@ def test_what_is_wrong_is_told_in_one_sentence(kind: str) -> None:
         act()
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 420
+
+
+def test_what_is_left_out_and_how_one_number_is_taken_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    data = Items(lambda index: {"x": X[index], "label": Y[index], "name": f"sample {index}"})
+    with caplog.at_level("INFO", logger="slipway"):
+        trained(DatasetTask(make_net, data, loss=lambda outputs, targets: F.cross_entropy(outputs, targets)))
+    told = [record.getMessage() for record in caplog.records]
+    assert sum("no tensors, so the model does not get them: name (text)" in one for one in told) == 1
+    assert sum("returns one number, taken as the mean over the samples of a micro-batch" in one for one in told) == 1
+
+
+@pytest.mark.parametrize("loss", [None, nn.CrossEntropyLoss()])
+def test_a_model_of_transformers_trains_on_padded_batches(loss: nn.Module | None) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_labels=3
+    )
+
+    def collate(samples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        ids = nn.utils.rnn.pad_sequence([one["input_ids"] for one in samples], batch_first=True)
+        return {
+            "input_ids": ids,
+            "attention_mask": (ids > 0).long(),
+            "labels": torch.tensor([one["y"] for one in samples]),
+        }
+
+    data = Items(lambda index: {"input_ids": torch.arange(1, 3 + index % 5), "y": index % 3})
+    task = DatasetTask(
+        lambda: transformers.BertForSequenceClassification(config), data, dev=data, collate_fn=collate, loss=loss
+    )
+    trainer, recorder = make_trainer(task, make_recipe(STAGE, batch_size=10, monitor="loss"))
+    trainer.rehearse()
+    trainer.run()
+    assert set(recorder.epochs[-1].validation) == set(task.metric_names)
+    assert len(task.metric_names) == (1 if loss is None else 3)

@@ -17,19 +17,19 @@ import torch
 import torch.multiprocessing as multiprocessing
 
 from ...common.errors import TrainingFailed
-from .sources import Source
+from .sources import ItemSource
 
 _PARENT_SECONDS = 0.5
 """How often a process looks whether the one that trains is still there: a killed one cannot tell."""
 
-_sources: Mapping[str, Source] = {}
+_sources: Mapping[str, ItemSource] = {}
 """In a process of the pool: what it reads."""
 
 
 class SampleProcesses:
     """Processes, started as those of torch's `DataLoader` are: forked on Linux, which needs no data set that can be pickled."""
 
-    def __init__(self, sources: Mapping[str, Source], count: int) -> None:
+    def __init__(self, sources: Mapping[str, ItemSource], count: int) -> None:
         context = multiprocessing.get_context()
         self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(dict(sources),))
         # Started here and not when first wanted: a process must not be forked from a thread.
@@ -57,7 +57,7 @@ class SampleProcesses:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def why_no_processes(sources: Mapping[str, Source]) -> str | None:
+def why_no_processes(sources: Mapping[str, ItemSource]) -> str | None:
     """Return why the sources cannot be read in other processes; None: they can."""
     if multiprocessing.get_context().get_start_method() == "fork":
         return None
@@ -68,7 +68,7 @@ def why_no_processes(sources: Mapping[str, Source]) -> str | None:
     return None
 
 
-def _begin(sources: Mapping[str, Source]) -> None:
+def _begin(sources: Mapping[str, ItemSource]) -> None:
     global _sources
     _sources = sources
     # The process that trains decides when to stop.

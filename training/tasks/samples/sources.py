@@ -49,10 +49,9 @@ class ArraySource:
             raise UserError(f"{where}: arrays of {' and '.join(map(str, sizes))} samples; give each the same number")
         self.size = sizes[0]
 
-    def fetch(self, indices: Sequence[int], keys: Sequence[int]) -> Any:
+    def take(self, indices: torch.Tensor) -> Any:
         """Return the samples at the indices, collated."""
-        chosen = torch.as_tensor(indices)
-        return _map(self._arrays, lambda tensor: tensor.index_select(0, chosen))
+        return _map(self._arrays, lambda tensor: tensor.index_select(0, indices))
 
     def everything(self) -> Any:
         """Return all samples, collated."""
