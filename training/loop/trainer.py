@@ -244,6 +244,7 @@ class Trainer:
         """Prepare the state for a stage, or for the rest of one that was restored."""
         progress = self.progress
         self._stage_started = time.perf_counter() - progress.stage_seconds
+        self.parameters.sync_model()  # a pass outside of a step leaves gathered parameters, which are none of the model's own
         self.task.begin_stage(self.model, stage)
         self.parameters.check_trained(self.model, stage.name)
         if not self._is_restored:
