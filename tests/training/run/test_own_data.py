@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import signal
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,13 +35,15 @@ STAGES = "- {name: only, epochs: 3, schedule: constant, warmup_epochs: 0, weight
 class Jittered(Dataset[Any]):
     """Draws from all three generators."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, count: int, seen_by: Path | None = None) -> None:
+        self.count, self.seen_by = count, seen_by
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> Any:
+        if self.seen_by is not None:
+            (self.seen_by / str(os.getpid())).touch()
         x = torch.randn(4, generator=torch.Generator().manual_seed(index), dtype=torch.float64)
         noise = torch.randn(4, dtype=torch.float64) + np.random.rand() + random.random()
         return {"x": x + 0.1 * noise, "target": x.sum()[None]}
@@ -50,11 +53,11 @@ def r2(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return 1 - (outputs - targets).square().sum() / (targets - targets.mean()).square().sum()
 
 
-def make_task(**options: Any) -> DatasetTask:
+def make_task(seen_by: Path | None = None, **options: Any) -> DatasetTask:
     values = {"loss": nn.MSELoss(), "metrics": {"r2": r2, "worst": ("min", lambda o, t: (o - t).abs().max())}}
     return DatasetTask(
         lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)),
-        Jittered(50),
+        Jittered(50, seen_by),
         val=Jittered(20),
         test=Jittered(17),
         **{**values, **options},
@@ -87,11 +90,22 @@ def run(folder: Path, kill_at: int, name: str, **options: Any) -> int:
         "micro_batch_size": 3,
     }
     try:
-        train(TrainingConfig(**{**values, **options}), make_task(), [Killer(kill_at)] if kill_at else [])
+        train(
+            TrainingConfig(**{**values, **options}), make_task(folder / "readers"), [Killer(kill_at)] if kill_at else []
+        )
     except UserError as error:
         print(error)
         return EXIT_BAD_INPUT
     return 0
+
+
+def readers_end(folder: Path) -> bool:
+    """Return whether the processes that read samples are gone, at last."""
+    for _ in range(100):
+        if not any(Path(f"/proc/{one.name}").exists() for one in folder.iterdir()):
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def weights(folder: Path) -> torch.Tensor:
@@ -99,6 +113,7 @@ def weights(folder: Path) -> torch.Tensor:
 
 
 def test_samples_that_draw_are_the_same_after_a_kill_with_processes_on_any_plan(tmp_path: Path) -> None:
+    (tmp_path / "readers").mkdir()
     assert run_group(1, tmp_path / "out", partial(run, num_workers=0), tmp_path, 0, "whole") == [0]
     for size, workers in ((1, 2), (2, 1)):
         name = f"killed-{size}"
@@ -106,6 +121,7 @@ def test_samples_that_draw_are_the_same_after_a_kill_with_processes_on_any_plan(
         with started(size, tmp_path / f"out-{name}", killed, tmp_path, 9, name) as group:
             group.processes[0].join(60)
             assert group.processes[0].exitcode == -signal.SIGKILL
+        assert readers_end(tmp_path / "readers")
         resumed = partial(run, num_workers=0, resume=str(tmp_path / name))
         assert run_group(3 - size, tmp_path / f"again-{name}", resumed, tmp_path, 0, name) == [0] * (3 - size)
         expected = weights(tmp_path / "whole")

@@ -79,7 +79,9 @@ def _begin(sources: Mapping[str, ItemSource]) -> None:
 
 
 def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
+    """End when the process that trains does. With a fork server the parent is the server, which outlives it."""
+    trains = multiprocessing.parent_process()
+    while os.getppid() == parent and (trains is None or trains.is_alive()):
         time.sleep(_PARENT_SECONDS)
     os._exit(1)
 
