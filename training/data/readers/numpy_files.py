@@ -23,7 +23,7 @@ from numpy.lib import format as npy
 
 from ...common.errors import UserError
 
-_BLOCK_NUMBERS = 1 << 21
+_BLOCK_NUMBERS = 1 << 20
 """Numbers that are read at once where they have to be converted."""
 _FIRST_BYTES = 128
 """The header of nearly every `.npy`."""

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from .columns import Columns, blocks
+from .columns import Columns, blocks, may_hold_gaps
 from .interpretation import Interpretation
 from .marks import frames_without, marks_of
 
@@ -43,9 +43,8 @@ def decode(values: np.ndarray, read_as: Interpretation, columns: Columns) -> tup
             at = (taken[:, :, :2] == mark).all(axis=2) & (read_as.flags < 0)
             found[mark] += int(at.sum())
             taken[at] = np.nan
-        gaps = np.isnan(taken)
-        if gaps.any():
-            taken[gaps.any(axis=2)] = np.nan
+        if may_hold_gaps(taken):
+            taken[np.isnan(taken).any(axis=2)] = np.nan
         if not is_all:
             target[rows] = taken
     return target, tuple(

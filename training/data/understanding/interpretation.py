@@ -120,6 +120,11 @@ def _interpret(raw: RawClips, values: np.ndarray, columns: Columns, reading: Rea
             )
     if len(fit) != 1 or (size in _ALSO_OTHERS and len(shape) == 1 and not is_said and named is None):
         raise UserError(_question(raw.name, shape, fit or candidates, columns, names, reading))
+    if (fit[0].forms, reading.coords, named) == (("xyz",), "auto", None) and _may_have_confidences(fit[0], columns):
+        warnings += (
+            "the third number of each point is read as z, but it is never below 0 or above 1: if it is a confidence, give "
+            "--coords xyc; if it is z, --coords xyz",
+        )
     keeps_face = any(token.split(".")[0] == "face" for token in tokens_of(reading.keep or ""))
     read_as = _interpretation(fit[0], shape, columns, names, named, keeps_face)
     if own is not None:
@@ -270,10 +275,7 @@ def _notes(
         gone.append("depth (the parts have different origins)")
     if "lips" in kept_parts(candidate, keeps_face) and "lips" not in [part.name for part in candidate.parts]:
         gone.append(f"all of the face but {len(POINTS['lips'])} points of the lips")
-    notes = [f"{_size(shape)} a frame are {candidate}; left out: {'; '.join(gone)}"] if gone else []
-    if candidate.forms == ("xyz",) and _may_have_confidences(candidate, columns):
-        notes.append("the third number of each point is read as z; if it is a confidence, give --coords xyc")
-    return tuple(notes)
+    return (f"{_size(shape)} a frame are {candidate}; left out: {'; '.join(gone)}",) if gone else ()
 
 
 def _may_have_confidences(candidate: Candidate, columns: Columns) -> bool:

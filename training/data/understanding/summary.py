@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..landmarks import SIGNER, SPLITS, LandmarkData, LandmarkLayout
+from .columns import may_hold_gaps
 
 _BLOCK_NUMBERS = 1 << 22
 """Numbers that are looked at at once, so that little memory is needed beside the data."""
@@ -109,7 +110,9 @@ def missing_by_landmark(values: np.ndarray) -> np.ndarray:
     rows = max(1, _BLOCK_NUMBERS // max(1, values[0].size)) if len(values) else 1
     counts = np.zeros(values.shape[1], dtype=np.int64)
     for start in range(0, len(values), rows):
-        counts += np.isnan(values[start : start + rows, :, 0]).sum(axis=0)
+        block = values[start : start + rows]
+        if may_hold_gaps(block):
+            counts += np.isnan(block[:, :, 0]).sum(axis=0)
     return counts / max(1, len(values))
 
 

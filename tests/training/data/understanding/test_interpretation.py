@@ -282,3 +282,12 @@ def test_understanding_writes_over_the_numbers_of_the_reader_and_needs_no_second
     source = raw(make("hand and angles", 0)[0])
     data: LandmarkData = understand(source, Reading())
     assert np.shares_memory(data.values, source.values)
+
+
+def test_depths_that_may_be_confidences_are_warned_of_until_it_is_said() -> None:
+    values = np.random.default_rng(3).uniform(0.1, 0.9, (6, 63)).astype(np.float32)
+    (warning,) = understand(raw(values.copy()), Reading()).warnings
+    assert "never below 0 or above 1" in warning
+    assert "--coords xyc" in warning
+    assert understand(raw(values.copy()), Reading(coords="xyz")).warnings == ()
+    assert understand(raw(values - 0.5), Reading()).warnings == ()
