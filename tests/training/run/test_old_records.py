@@ -49,11 +49,12 @@ def draw(seed: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def train_blobs(num_train: int = 16, **options: Any) -> dict[str, Any]:
-    """Go on with the task of its user's own, as its script would."""
+    """Go on with the task of its user's own, as its script would with the stages that were the default then."""
+    Path("stages.yaml").write_text("stages:\n- {name: baseline, epochs: 8}\n- {name: augmentation, epochs: 8}\n")
     splits = {"train": draw(0, num_train), "validation": draw(1, 8), "test": draw(2, 8)}
     config = TrainingConfig(
-        quick_test=True, batch_size=8, micro_batch_size=8, device="cpu", experiment_name="blobs", resume="auto",
-        log_level="error", **options,
+        quick_test=True, stages_config="stages.yaml", batch_size=8, micro_batch_size=8, device="cpu", experiment_name="blobs",
+        resume="auto", log_level="error", **options,
     )  # fmt: skip
     return train(config, TensorTask(lambda: nn.Linear(3, 2), splits, name="blobs"))
 
