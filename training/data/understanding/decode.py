@@ -29,11 +29,12 @@ def decode(values: np.ndarray, read_as: Interpretation, columns: Columns) -> tup
     flagged = np.flatnonzero(read_as.flags >= 0)
     for rows in blocks(values):
         block = values[rows]
-        absent = block[:, read_as.flags[flagged]] == 0
+        absent = np.take(block, read_as.flags[flagged], axis=1) == 0
         lost = {number: frames_without(block, part) for number, part in enumerate(read_as.parts) if len(part) > 1}
-        taken = target[rows] if is_all else block[:, places].reshape(-1, num_landmarks, num_coords)
+        taken = target[rows] if is_all else np.take(block, places, axis=1).reshape(-1, num_landmarks, num_coords)
         if flagged.size:
-            taken[:, flagged] = np.where(absent[:, :, None], np.float32(np.nan), taken[:, flagged])
+            frames, points = np.nonzero(absent)
+            taken[frames, flagged[points]] = np.nan
         for number, frames in lost.items():
             if frames.size:
                 points = np.flatnonzero(read_as.part_of == number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import mmap
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from ..raw import Faults, cut
 from .csv_rows import MISSING, delimiter_of, to_float
 
 _SAMPLE_ROWS = 20
-_BLOCK_BYTES = 4 << 20
+_BLOCK_BYTES = 1 << 20
+_BYTES_IN_THREADS = 1 << 22
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?\s*")
 _NULLS = sorted({form for text in MISSING for form in (text, text.upper(), text.capitalize(), "NaN", "N/A")})
 
@@ -106,27 +108,17 @@ def _by_arrow(
 ) -> tuple[dict[int, list[str]], np.ndarray]:
     most_rows, has_quotes = _measure(form.path)
     of_texts, of_numbers = [str(index) for index in texts], [str(index) for index in numbers]
-    reader = arrow_csv.open_csv(
-        form.path,
-        read_options=arrow_csv.ReadOptions(
-            block_size=max(_BLOCK_BYTES, 4 * max(sum(map(len, row)) + len(row) for row in form.rows)),
-            column_names=[str(index) for index in range(len(form.rows[0]))],
-            skip_rows=form.first_line - 1 + int(has_header),
-            encoding=form.codec.removesuffix("-sig"),
-        ),
-        parse_options=arrow_csv.ParseOptions(delimiter=form.delimiter, newlines_in_values=has_quotes),
-        convert_options=arrow_csv.ConvertOptions(
-            column_types={**dict.fromkeys(of_texts, pa.string()), **dict.fromkeys(of_numbers, pa.float64())},
-            include_columns=[*of_texts, *of_numbers],
-            null_values=_NULLS,
-            decimal_point="," if form.decimal_comma else ".",
-        ),
+    conversion = arrow_csv.ConvertOptions(
+        column_types={**dict.fromkeys(of_texts, pa.string()), **dict.fromkeys(of_numbers, pa.float64())},
+        include_columns=[*of_texts, *of_numbers],
+        null_values=_NULLS,
+        decimal_point="," if form.decimal_comma else ".",
     )
     cells: dict[int, list[str]] = {index: [] for index in texts}
     values = np.empty((most_rows, len(numbers)), dtype=np.float32)  # pages that are not written take no memory
     count = 0
-    with reader, np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, which is reported
-        for batch in reader:
+    with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, which is reported
+        for batch in _batches(form, form.first_line - 1 + int(has_header), has_quotes, conversion):
             block = values[count : count + batch.num_rows]
             if numbers:
                 block[...] = batch.select(of_numbers).to_tensor(null_to_nan=True).to_numpy()
@@ -139,6 +131,40 @@ def _by_arrow(
                 cells[index] += columns[index]
             count += batch.num_rows if kept is None else len(kept)
     return cells, values[:count]
+
+
+def _batches(
+    form: Form, num_skipped: int, has_quotes: bool, conversion: arrow_csv.ConvertOptions
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a table in order, from a block of the file after the other, whose parts are read in threads.
+
+    A file with quoted cells, which may hold ends of lines, or in UTF-16 is read in one thread.
+    """
+    options = {
+        "block_size": max(_BLOCK_BYTES, 4 * max(sum(map(len, row)) + len(row) for row in form.rows)),
+        "column_names": [str(index) for index in range(len(form.rows[0]))],
+        "encoding": form.codec.removesuffix("-sig"),
+    }
+    parsing = arrow_csv.ParseOptions(delimiter=form.delimiter, newlines_in_values=has_quotes)
+    if has_quotes or form.codec.startswith(("utf-16", "utf-32")):
+        reading = arrow_csv.ReadOptions(skip_rows=num_skipped, **options)
+        with arrow_csv.open_csv(form.path, reading, parsing, conversion) as reader:
+            yield from reader
+        return
+    with form.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for _ in range(num_skipped):
+            content.readline()
+        start = content.tell()
+        while start < len(content):
+            stop = content.find(b"\n", min(start + _BYTES_IN_THREADS, len(content))) + 1 or len(content)
+            # A copy: what is mapped could not be closed while pyarrow holds it.
+            block = content[start:stop]
+            if not block.isspace():
+                table = arrow_csv.read_csv(
+                    pa.BufferReader(block), arrow_csv.ReadOptions(**options), parsing, conversion
+                )
+                yield from table.to_batches()
+            start = stop
 
 
 def _labels(column: pa.Array) -> list[str]:
