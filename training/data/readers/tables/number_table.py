@@ -6,7 +6,9 @@ import csv
 import itertools
 import mmap
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +25,7 @@ from .csv_rows import MISSING, delimiter_of, to_float
 
 _SAMPLE_ROWS = 20
 _BLOCK_BYTES = 1 << 20
-_BYTES_IN_THREADS = 1 << 22
+_THREADS = 2
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?\s*")
 _NULLS = sorted({form for text in MISSING for form in (text, text.upper(), text.capitalize(), "NaN", "N/A")})
 
@@ -117,26 +119,23 @@ def _by_arrow(
     cells: dict[int, list[str]] = {index: [] for index in texts}
     values = np.empty((most_rows, len(numbers)), dtype=np.float32)  # pages that are not written take no memory
     count = 0
-    with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, which is reported
-        for batch in _batches(form, form.first_line - 1 + int(has_header), has_quotes, conversion):
-            block = values[count : count + batch.num_rows]
-            if numbers:
-                block[...] = batch.select(of_numbers).to_tensor(null_to_nan=True).to_numpy()
-            columns = {index: _labels(batch.column(str(index))) for index in texts}
-            kept = _not_blank(columns, block)
-            if kept is not None:
-                block[: len(kept)] = block[kept]
-                columns = {index: [column[row] for row in kept] for index, column in columns.items()}
-            for index in texts:
-                cells[index] += columns[index]
-            count += batch.num_rows if kept is None else len(kept)
+    for batch, block in _batches(form, form.first_line - 1 + int(has_header), has_quotes, conversion, of_numbers):
+        columns = {index: _labels(batch.column(str(index))) for index in texts}
+        kept = _not_blank(columns, block)
+        if kept is not None:
+            block = block[kept]
+            columns = {index: [column[row] for row in kept] for index, column in columns.items()}
+        for index in texts:
+            cells[index] += columns[index]
+        values[count : count + len(block)] = block
+        count += len(block)
     return cells, values[:count]
 
 
 def _batches(
-    form: Form, num_skipped: int, has_quotes: bool, conversion: arrow_csv.ConvertOptions
-) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a table in order, from a block of the file after the other, whose parts are read in threads.
+    form: Form, num_skipped: int, has_quotes: bool, conversion: arrow_csv.ConvertOptions, numbers: Sequence[str]
+) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
+    """Yield the rows of a table in order, and their numbers as float32 [rows, numbers], from blocks read in threads.
 
     A file with quoted cells, which may hold ends of lines, or in UTF-16 is read in one thread.
     """
@@ -149,22 +148,45 @@ def _batches(
     if has_quotes or form.codec.startswith(("utf-16", "utf-32")):
         reading = arrow_csv.ReadOptions(skip_rows=num_skipped, **options)
         with arrow_csv.open_csv(form.path, reading, parsing, conversion) as reader:
-            yield from reader
+            yield from ((batch, _as_float32(batch, numbers)) for batch in reader)
         return
     with form.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for _ in range(num_skipped):
             content.readline()
-        start = content.tell()
-        while start < len(content):
-            stop = content.find(b"\n", min(start + _BYTES_IN_THREADS, len(content))) + 1 or len(content)
-            # A copy: what is mapped could not be closed while pyarrow holds it.
-            block = content[start:stop]
-            if not block.isspace():
-                table = arrow_csv.read_csv(
-                    pa.BufferReader(block), arrow_csv.ReadOptions(**options), parsing, conversion
-                )
-                yield from table.to_batches()
-            start = stop
+        options["use_threads"] = False
+
+        def parse(block: bytes) -> list[tuple[pa.RecordBatch, np.ndarray]]:
+            reading = arrow_csv.ReadOptions(**options)
+            batches = arrow_csv.read_csv(pa.BufferReader(block), reading, parsing, conversion).to_batches()
+            return [(batch, _as_float32(batch, numbers)) for batch in batches]
+
+        waiting: deque[Future[list[tuple[pa.RecordBatch, np.ndarray]]]] = deque()
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for block in _blocks(content):
+                waiting.append(pool.submit(parse, block))
+                if len(waiting) > _THREADS:
+                    yield from waiting.popleft().result()
+            for parsed in waiting:
+                yield from parsed.result()
+
+
+def _blocks(content: mmap.mmap) -> Iterator[bytes]:
+    """Yield the rest of a file in blocks that end with a line, without those that are blank."""
+    start = content.tell()
+    while start < len(content):
+        stop = content.find(b"\n", min(start + _BLOCK_BYTES, len(content))) + 1 or len(content)
+        block = content[start:stop]
+        if not block.isspace():
+            yield block
+        start = stop
+
+
+def _as_float32(batch: pa.RecordBatch, columns: Sequence[str]) -> np.ndarray:
+    """Return columns of numbers as float32 [rows, columns]; one too large for float32 becomes infinite, which is reported."""
+    if not columns:
+        return np.empty((batch.num_rows, 0), dtype=np.float32)
+    with np.errstate(over="ignore"):
+        return batch.select(columns).to_tensor(null_to_nan=True).to_numpy().astype(np.float32)
 
 
 def _labels(column: pa.Array) -> list[str]:
