@@ -117,7 +117,7 @@ def test_zsh_completes_also_after_another_command(folder: Path) -> None:
             ("slipway plan --dev\tcu\t", "plan --device cuda"),
             ("slipway schema h\t", "schema hardware"),
             ("cd . && slipway resume gp\t", "resume gpu-run"),
-            ("slipway train --opt\tsg\t", "train --optimizer sgd"),
+            ("slipway train --optimizer sg\t", "train --optimizer sgd"),
         ):
             shell.sendline(typed)
             shell.expect_exact(f"got: {completed}")

@@ -149,7 +149,7 @@ def test_a_finished_run_exits_0_and_stays_as_it_is(runs_dir: Path, capfd: pytest
         (["--learning-rate", "0.01"], "optimizer.learning_rate 0.02 -> 0.01"),
         (["--seed", "1", "--max-steps", "9"], "max_steps None -> 9, seed 0 -> 1"),
         (["--epochs", "4"], "stages[0].epochs 3 -> 4"),
-        (["--quick-test", "--stages-config", "default"], "1 stages -> 2"),
+        (["--quick-test", "--stages-config", "aggressive"], "1 stages -> 2"),
         (["--mixed-precision", "bf16"], "mixed_precision no -> bf16"),
     ],
 )
