@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..common.errors import UserError
+from .samples.structure import as_mapping
 
 _NAMES = ("logits", "scores")
 """Under which models return their class scores; the first is the name in `transformers`."""
@@ -20,15 +19,10 @@ def scores_of(outputs: Any, model: nn.Module, task: str) -> torch.Tensor:
 
     Raises `UserError` that says what the model returns if it does not say which of its tensors the scores are.
     """
-    if isinstance(outputs, torch.Tensor):
-        return outputs
+    scores = main_tensor(outputs)
+    if scores is not None:
+        return scores
     named = _named(outputs)
-    for name in _NAMES:
-        if isinstance(named.get(name), torch.Tensor):
-            return named[name]
-    tensors = [value for value in named.values() if isinstance(value, torch.Tensor)]
-    if len(tensors) == 1:
-        return tensors[0]
     found = ", ".join(f"{name}: {_describe(value)}" for name, value in named.items()) or _describe(outputs)
     raise UserError(
         f"{task}: the model {type(model).__name__} returns a {type(outputs).__name__} ({found}), which does not say what the "
@@ -36,12 +30,23 @@ def scores_of(outputs: Any, model: nn.Module, task: str) -> torch.Tensor:
     )
 
 
+def main_tensor(outputs: Any) -> torch.Tensor | None:
+    """Return what a model returns, or what that names `logits` or `scores`, or its only tensor; None if that is not certain."""
+    if isinstance(outputs, torch.Tensor):
+        return outputs
+    named = _named(outputs)
+    for name in _NAMES:
+        if isinstance(named.get(name), torch.Tensor):
+            return named[name]
+    tensors = [value for value in named.values() if isinstance(value, torch.Tensor)]
+    return tensors[0] if len(tensors) == 1 else None
+
+
 def _named(outputs: Any) -> dict[str, Any]:
     """Return what an output holds, by name or by place."""
-    if isinstance(outputs, Mapping):
-        return {str(name): value for name, value in outputs.items()}
-    if dataclasses.is_dataclass(outputs):
-        return {field.name: getattr(outputs, field.name) for field in dataclasses.fields(outputs)}
+    mapping = as_mapping(outputs)
+    if mapping is not None:
+        return {str(name): value for name, value in mapping.items()}
     if isinstance(outputs, tuple | list):
         names = getattr(outputs, "_fields", range(len(outputs)))
         return {str(name): value for name, value in zip(names, outputs, strict=True)}

@@ -15,6 +15,7 @@ from torch import nn
 
 from ...common.errors import UserError
 from ...devices.memory import out_of_memory_message
+from ..outputs import main_tensor
 from .structure import as_mapping, one_line, sizes_of
 
 logger = logging.getLogger("slipway")
@@ -198,17 +199,9 @@ def _sum_and_weight(name: str, total: Any, weight: Any) -> Weighted:
 
 def main_output(returned: Any) -> torch.Tensor:
     """Return the tensor that losses and metrics take: what was returned, its `logits`, or the only one in it."""
-    if isinstance(returned, torch.Tensor):
-        return returned
-    mapping = as_mapping(returned)
-    named = mapping or {}
-    for name in ("logits", "scores"):
-        if isinstance(named.get(name), torch.Tensor):
-            return named[name]
-    parts = list(mapping.values()) if mapping is not None else returned if isinstance(returned, (tuple, list)) else []
-    tensors = [part for part in parts if isinstance(part, torch.Tensor)]
-    if len(tensors) == 1:
-        return tensors[0]
+    output = main_tensor(returned)
+    if output is not None:
+        return output
     raise UserError(
         f"the model returned {sizes_of(returned)}, of which no tensor is named logits; give forward=, a function of model and "
         "batch that returns the one that is meant, or a loss= function that takes what the model returns"
