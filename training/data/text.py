@@ -27,6 +27,8 @@ SIGNER_COLUMNS = (
     *("personid", "user", "userid", "username", "performer", "actor"),
 )
 SPLIT_COLUMNS = ("split", "subset", "partition")
+TABLES_OF_CLIPS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+"""Endings of tables that may name a file for each clip."""
 
 _SPLIT_NAMES = {
     "train": "train",

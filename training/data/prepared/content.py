@@ -23,7 +23,7 @@ from ...common.errors import UserError
 from ...storage.files import sha256_of, write_durably
 from ..readers.label_names import is_label_file, is_names_file
 from ..specs import DataSpec, Reading
-from ..text import files_with
+from ..text import TABLES_OF_CLIPS, files_with
 
 INDEX_SCHEMA_VERSION = 1
 
@@ -34,7 +34,6 @@ _RACY_SECONDS = 2.0
 """A file that changed so shortly before it was hashed may change again with the same times: file systems round them."""
 
 _MOST_HEADER_BYTES = 1 << 20
-_TABLES_OF_CLIPS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 _MOST_TABLES = 20
 """Tables of a folder that are looked into."""
 
@@ -239,7 +238,7 @@ def _digest_of_source(path: Path, data_format: str | None, digests: FileDigests)
 def _check_clips(path: Path, reading: Reading) -> None:
     """Raise `NotCacheable` for a table of clips whose files lie in other folders than its own."""
     folder = path if path.is_dir() else path.parent
-    tables = files_with(path, *_TABLES_OF_CLIPS)[:_MOST_TABLES] if path.is_dir() else [path]
+    tables = files_with(path, *TABLES_OF_CLIPS)[:_MOST_TABLES] if path.is_dir() else [path]
     if not any(_NAMES_FILES.search(_header(table)) for table in tables):
         return
     # Imported here: what it imports takes time, and few data name files.

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from ....common.errors import UserError
 from ...specs import Reading
-from ...text import files_with, find_column, nfc, plain_label, read_text
+from ...text import TABLES_OF_CLIPS, files_with, find_column, nfc, plain_label, read_text
 from ..arrays.forms import form_of
 from ..clip_names import names_clips, table_of_names
 from ..label_names import with_names
@@ -33,7 +33,6 @@ NAME = "manifest"
 LOOKS_FOR = "a table of clips with a path column and a file a clip"
 USES: tuple[str, ...] = ("label", "signer")
 
-TABLES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 _PATHS = (
     *(
         "landmarkpath",
@@ -314,7 +313,7 @@ def _flat_columns(file: Path) -> list[str]:
 
 
 def _tables(folder: Path) -> list[Path]:
-    return [file for file in files_with(folder, *TABLES) if _is_manifest(file)]
+    return [file for file in files_with(folder, *TABLES_OF_CLIPS) if _is_manifest(file)]
 
 
 def _is_manifest(file: Path) -> bool:
