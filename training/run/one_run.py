@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from ..common.errors import UserError
 from ..common.settings import Level
 from ..config.intervals import Interval
@@ -72,14 +74,7 @@ def train_once(
         task, prepared = made or make_sign_task(config, ranks)
     if task.num_samples("train") == 0:
         raise UserError(f"{_data_name(task)}: no sample to train on")
-    check_classes(base, task)
-    if config.monitor == "auto":
-        base = replace(base, monitor=automatic_monitor(task))
-        base = check_monitor(base, task.metric_names, task.direction_of)
-    model = build_model(task, base)
-    base = settle_optimizer(base, task, model, world.methods, config.own_optimizer)
-    base = settle_schedule(base, own_rate(world.methods, task.schedule), config.schedule, config.warmup_epochs)
-    base = with_fingerprints(base, task.data_fingerprint(), model_fingerprint(model))
+    base, model = _settle(base, config, task, world)
     parts = [_data_name(task), Path(config.stages_config).stem, *name_of_test(config)]
     name = config.experiment_name or folder_name("-".join(parts))
     with ExitStack() as stack:
@@ -140,6 +135,18 @@ def train_once(
                 state, reason = failure_of(error)
                 record.end(state, error=reason)
             raise
+
+
+def _settle(recipe: Recipe, config: TrainingConfig, task: Task, world: World) -> tuple[Recipe, nn.Module]:
+    """Return the recipe with what the task, its samples and its model decide in it, and the model."""
+    check_classes(recipe, task)
+    if config.monitor == "auto":
+        recipe = replace(recipe, monitor=automatic_monitor(task))
+        recipe = check_monitor(recipe, task.metric_names, task.direction_of)
+    model = build_model(task, recipe)
+    recipe = settle_optimizer(recipe, task, model, world.methods, config.own_optimizer)
+    recipe = settle_schedule(recipe, own_rate(world.methods, task.schedule), config.schedule, config.warmup_epochs)
+    return with_fingerprints(recipe, task.data_fingerprint(), model_fingerprint(model)), model
 
 
 def failure_of(error: BaseException) -> tuple[str, str]:
