@@ -259,8 +259,8 @@ def run_case(case: Case, epochs: int, ranks: Ranks) -> tuple[torch.Tensor, list[
     return flatten(trainer.model), ranks.sum_(computed).tolist()
 
 
-def work(rank: int, world_size: int, port: int, cases: list[Case], epochs: int, output: str) -> None:
-    """Run a grid as one rank of a group; rank 0 writes what was found."""
+def start_rank(rank: int, world_size: int, port: int) -> Ranks:
+    """Return this process as one rank of a group on the CPUs of this host, with one thread."""
     torch.set_num_threads(1)
     if world_size > 1:
         os.environ.update(
@@ -274,6 +274,12 @@ def work(rank: int, world_size: int, port: int, cases: list[Case], epochs: int, 
     accelerator = make_accelerator(device="cpu", mixed_precision="no")
     ranks = Ranks(rank=rank, size=accelerator.num_processes, local_rank=rank, device=accelerator.device)
     assert ranks.size == world_size
+    return ranks
+
+
+def work(rank: int, world_size: int, port: int, cases: list[Case], epochs: int, output: str) -> None:
+    """Run a grid as one rank of a group; rank 0 writes what was found."""
+    ranks = start_rank(rank, world_size, port)
     references: dict[tuple[str, str], tuple[torch.Tensor, torch.Tensor]] = {}
     found = []
     for case in cases:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterable
@@ -16,12 +15,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.exactness import start_rank
 from slipway.training.batches.order import permute
 from slipway.training.common.keyed_random import fold
 from slipway.training.config.methods import Methods, ParameterGroup
 from slipway.training.config.plan import Plan
 from slipway.training.config.recipe import Recipe, Stage
-from slipway.training.devices.manager import make_accelerator
 from slipway.training.devices.ranks import Ranks
 from slipway.training.devices.world import leave_group
 from slipway.training.loop.trainer import Trainer, build_model
@@ -231,18 +230,7 @@ def train_here(own: Own, ranks: Ranks, micro_batch_size: int, shares: tuple[floa
 
 def work(rank: int, world_size: int, port: int, output: str) -> None:
     """Train with every optimizer as one rank of a group; rank 0 writes how far it is from a plain loop."""
-    torch.set_num_threads(1)
-    if world_size > 1:
-        os.environ.update(
-            RANK=str(rank),
-            LOCAL_RANK=str(rank),
-            WORLD_SIZE=str(world_size),
-            LOCAL_WORLD_SIZE=str(world_size),
-            MASTER_ADDR="127.0.0.1",
-            MASTER_PORT=str(port),
-        )
-    accelerator = make_accelerator(device="cpu", mixed_precision="no")
-    ranks = Ranks(rank=rank, size=accelerator.num_processes, local_rank=rank, device=accelerator.device)
+    ranks = start_rank(rank, world_size, port)
     found = {}
     for name, own in OWN.items():
         expected = train_plain(own)
