@@ -230,14 +230,16 @@ def test_what_a_stage_freezes_is_left_alone_and_what_it_unfreezes_learns(name: s
 
 
 SCRIPT = """
-import os, signal, sys
+import os, signal, sys, time
+from pathlib import Path
 from slipway import Observer, TrainingConfig, train
-from slipway import TrainingConfig, train
 from tests.exactness.own_optimizers import BlobTask, Lion, triangle
 
 class Killed(Observer):
     def on_step(self, event):
         if event.step == 9:
+            while not list(Path(sys.argv[1]).glob("run/checkpoints/*-step-*")):  # they are written beside the training
+                time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
 
 config = TrainingConfig(
