@@ -42,8 +42,8 @@ from slipway.training.devices.world import leave_group
 from slipway.training.loop.trainer import MODEL_STREAM, Trainer
 from slipway.training.observers.runtime import Runtime
 from slipway.training.run.training_config import TrainingConfig
-from slipway.training.tasks.sign import SignTask
-from slipway.training.tasks.sign_options import AUGMENTATION, ModelSpec
+from slipway.training.tasks.sign.options import AUGMENTATION, ModelSpec
+from slipway.training.tasks.sign.task import SignTask
 from slipway.training.tasks.task import Batch
 
 BOUNDS = {"float64": 1e-10, "float32": 1e-5}

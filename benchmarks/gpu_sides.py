@@ -40,8 +40,8 @@ from slipway.training.observers.journal import Journal
 from slipway.training.observers.profiling.sections import UNMARKED, Sections
 from slipway.training.observers.runtime import Runtime
 from slipway.training.run.announce import announce_run
-from slipway.training.tasks.sign import SignTask
-from slipway.training.tasks.sign_options import ModelSpec
+from slipway.training.tasks.sign.options import ModelSpec
+from slipway.training.tasks.sign.task import SignTask
 from slipway.training.tasks.task import Batch, Task
 from slipway.training.tasks.tensors import TensorTask
 

@@ -61,8 +61,8 @@ def train(side: str, case: Case) -> None:
     from slipway.training.devices.ranks import Ranks
     from slipway.training.run.train import train
     from slipway.training.run.training_config import TrainingConfig
-    from slipway.training.tasks.sign import SignTask
-    from slipway.training.tasks.sign_options import ModelSpec
+    from slipway.training.tasks.sign.options import ModelSpec
+    from slipway.training.tasks.sign.task import SignTask
 
     makers: dict[str, Callable[[], sign_loops.Clips]] = {
         "real": sign_loops.real_clips,

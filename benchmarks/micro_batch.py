@@ -34,8 +34,8 @@ from slipway.training.observers.events import Observer, StepEnd
 from slipway.training.observers.runtime import Runtime
 from slipway.training.run.training_config import TrainingConfig
 from slipway.training.step.micro_batch.search import SizeSearch
-from slipway.training.tasks.sign import SignTask
-from slipway.training.tasks.sign_options import ModelSpec
+from slipway.training.tasks.sign.options import ModelSpec
+from slipway.training.tasks.sign.task import SignTask
 
 TARGET = 0.95
 """Samples a second of auto over those of the best fixed size."""

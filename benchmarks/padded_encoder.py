@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from slipway.training.data.landmarks import LandmarkLayout
-from slipway.training.tasks.sign_encoder import SignEncoder
-from slipway.training.tasks.sign_layers import ConvolutionBlock, TransformerBlock, dropout_factors
+from slipway.training.tasks.sign.encoder import SignEncoder
+from slipway.training.tasks.sign.layers import ConvolutionBlock, TransformerBlock, dropout_factors
 
 
 class PaddedEncoder(nn.Module):

@@ -38,9 +38,9 @@ from slipway.training.data.specs import DataSpec
 from slipway.training.devices.ranks import Ranks
 from slipway.training.loop.trainer import MODEL_STREAM
 from slipway.training.run.training_config import TrainingConfig
-from slipway.training.tasks.sign import SignTask
-from slipway.training.tasks.sign_encoder import SignEncoder
-from slipway.training.tasks.sign_options import AUGMENTATION, ModelSpec
+from slipway.training.tasks.sign.encoder import SignEncoder
+from slipway.training.tasks.sign.options import AUGMENTATION, ModelSpec
+from slipway.training.tasks.sign.task import SignTask
 
 _REAL_DATA = "asl_boston104_hands"
 _SHORTEST, _MEDIAN, _LONGEST, _SPREAD = 3, 10.0, 30, 0.5

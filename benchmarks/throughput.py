@@ -34,8 +34,8 @@ from slipway.training.config.recipe import Stage
 from slipway.training.devices.host import usable_cores
 from slipway.training.devices.ranks import Ranks
 from slipway.training.run.training_config import TrainingConfig
-from slipway.training.tasks.sign import SignTask
-from slipway.training.tasks.sign_options import ModelSpec
+from slipway.training.tasks.sign.options import ModelSpec
+from slipway.training.tasks.sign.task import SignTask
 from slipway.training.tasks.task import Batch
 
 TARGETS = {1: 1.3, 2: 1.2}

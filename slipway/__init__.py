@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from slipway.training.run.training_config import AdvancedTrainingConfig, TrainingConfig
     from slipway.training.tasks.classification import ClassificationTask
     from slipway.training.tasks.dataset_task import DatasetTask
-    from slipway.training.tasks.predict import SignPredictor
+    from slipway.training.tasks.sign.predict import SignPredictor
     from slipway.training.tasks.task import Batch, Task
     from slipway.training.tasks.tensors import TensorTask
 
@@ -78,7 +78,7 @@ _HOMES = {
     "training.tasks.classification": ("ClassificationTask",),
     "training.tasks.dataset_task": ("DatasetTask",),
     "training.config.methods": ("ParameterGroup",),
-    "training.tasks.predict": ("SignPredictor",),
+    "training.tasks.sign.predict": ("SignPredictor",),
     "training.tasks.task": ("Batch", "Task"),
     "training.tasks.tensors": ("TensorTask",),
 }

@@ -17,7 +17,7 @@ import yaml
 import slipway
 from slipway.training.config.recipe import Stage
 from slipway.training.config.stages import read_stage
-from slipway.training.tasks.sign_options import SignStage
+from slipway.training.tasks.sign.options import SignStage
 from tests.conftest import ROOT
 from tests.training.helpers import make_recipe, make_trainer
 

@@ -27,8 +27,8 @@ from slipway.training.data.prepared.prepared import DataFacts, PreparedData
 from slipway.training.data.prepared.store import RaggedStore
 from slipway.training.devices.interruption import Interrupted
 from slipway.training.tasks.classification import ClassificationTask
-from slipway.training.tasks.sign import SignTask
-from slipway.training.tasks.sign_options import ModelSpec
+from slipway.training.tasks.sign.options import ModelSpec
+from slipway.training.tasks.sign.task import SignTask
 from slipway.training.tasks.tensors import TensorTask
 
 NUM_SAMPLES = {"train": 300, "validation": 60, "test": 60}

@@ -11,7 +11,7 @@ from ..common.errors import UserError, flag_of
 from ..common.parser import Parser
 from ..config.options import GeneralOptions
 from ..data.specs import SYNTHETIC, DataSpec
-from ..tasks.sign_options import DATA, SignOptions
+from ..tasks.sign.options import DATA, SignOptions
 
 
 def add_data_options(parser: Parser, *, split: bool = True) -> None:

@@ -35,7 +35,7 @@ from ..step.own_optimizer.maker import settle_optimizer
 from ..storage.run_folder import folder_name
 from ..tasks.classes import automatic_monitor, check_classes
 from ..tasks.fingerprint import model_fingerprint
-from ..tasks.sign import SignTask
+from ..tasks.sign.task import SignTask
 from ..tasks.task import Task
 from .announce import (
     announce_run,

@@ -13,8 +13,8 @@ from ..common.errors import UserError, flag_of, nearest
 from ..config.options import GeneralOptions, describe_options
 from ..config.recipe import MonitorDirection, Recipe, TaskSpec
 from ..config.stages import load_stages
-from ..tasks.presets import OWN_PRESETS, PRESETS
-from ..tasks.sign_options import CLASSIFICATION_METRICS, STAGE_OPTIONS, SignOptions, SignStage
+from ..tasks.sign.options import CLASSIFICATION_METRICS, STAGE_OPTIONS, SignOptions, SignStage
+from ..tasks.sign.presets import OWN_PRESETS, PRESETS
 
 if TYPE_CHECKING:
     from ..tasks.task import Task

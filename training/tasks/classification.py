@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ..config.recipe import Stage
-from .sign_options import CLASSIFICATION_METRICS, ClassificationStage
+from .sign.options import CLASSIFICATION_METRICS, ClassificationStage
 from .task import Batch, Task
 
 

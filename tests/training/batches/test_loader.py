@@ -16,7 +16,7 @@ from slipway.training.batches import prefetcher, wait_clock
 from slipway.training.batches.loader import Loader
 from slipway.training.batches.sampler import StepWork
 from slipway.training.config.recipe import Stage
-from slipway.training.tasks.sign_options import SignStage
+from slipway.training.tasks.sign.options import SignStage
 from slipway.training.tasks.task import Batch, Task
 from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import make_task as make_blobs

@@ -18,8 +18,8 @@ from slipway.training.devices.ranks import Ranks
 from slipway.training.run.cli import build_parser, main, parse_config
 from slipway.training.run.planning import make_plan
 from slipway.training.run.training_config import TrainingConfig
-from slipway.training.tasks.presets import PRESETS
-from slipway.training.tasks.sign_options import SignStage
+from slipway.training.tasks.sign.options import SignStage
+from slipway.training.tasks.sign.presets import PRESETS
 from tests.training.helpers import catch
 
 FLAGS = [

@@ -27,7 +27,7 @@ from slipway.training.devices.memory import (
 from slipway.training.devices.world import leave_group
 from slipway.training.loop.trainer import Trainer
 from slipway.training.step.micro_batch.limit import MicroBatchLimit
-from slipway.training.tasks.sign import SignTask
+from slipway.training.tasks.sign.task import SignTask
 from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import PLAN, catch, make_recipe, make_task, make_trainer
 from tests.training.processes import run_group

@@ -18,7 +18,7 @@ from slipway.training.devices.ranks import Ranks
 from slipway.training.loop.state import broadcast_checkpoint
 from slipway.training.run.training_config import TrainingConfig
 from slipway.training.storage.checkpoint import newest_checkpoint
-from slipway.training.tasks.sign_options import ClassificationStage
+from slipway.training.tasks.sign.options import ClassificationStage
 from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import PLAN, make_recipe, make_task, make_trainer, stop_after
 

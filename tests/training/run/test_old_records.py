@@ -21,7 +21,7 @@ from slipway.training.observers.journal import lineage, read_journal
 from slipway.training.run.cli import main, parse_config
 from slipway.training.run.train import train
 from slipway.training.run.training_config import TrainingConfig
-from slipway.training.tasks.predict import SignPredictor
+from slipway.training.tasks.sign.predict import SignPredictor
 from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import catch
 from tests.training.misbehaviour import difference, error_of, read_weights

@@ -44,7 +44,7 @@ def clips_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     """Send a signal when the sign task has computed that many losses of training."""
-    from slipway.training.tasks.sign import SignTask
+    from slipway.training.tasks.sign.task import SignTask
 
     losses, count = SignTask.losses, [0]
 

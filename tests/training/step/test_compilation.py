@@ -23,8 +23,8 @@ from slipway.training.devices.ranks import Ranks
 from slipway.training.run.planning import _compile_backend, make_plan
 from slipway.training.run.training_config import TrainingConfig
 from slipway.training.step.compilation import CompiledForward, make_forward, uncompiled
-from slipway.training.tasks.sign_layers import ConvolutionBlock
-from slipway.training.tasks.sign_options import SignStage
+from slipway.training.tasks.sign.layers import ConvolutionBlock
+from slipway.training.tasks.sign.options import SignStage
 from slipway.training.tasks.task import Batch, Task
 from tests.training.helpers import PLAN, Recorder, catch, make_recipe, make_task, make_trainer
 from tests.training.tasks.test_sign_encoder import EVERYTHING

@@ -12,7 +12,7 @@ import pytest
 from slipway.training.common.errors import UserError
 from slipway.training.run.train import make_task, train
 from slipway.training.run.training_config import TrainingConfig
-from slipway.training.tasks.predict import SignPredictor
+from slipway.training.tasks.sign.predict import SignPredictor
 from tests.training.helpers import catch
 
 SIGNERS = ("ann", "bob", "eve")

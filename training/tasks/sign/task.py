@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..config.recipe import Stage
-from ..data.augment import augment_clips
-from ..data.features import landmark_features
-from ..data.landmarks import SPLITS
-from ..data.packing import Rows, pad_with_last, real_frames
-from ..data.prepared.prepared import PreparedData
-from .classification import ClassificationTask
-from .sign_encoder import SignEncoder
-from .sign_options import ModelSpec, SignStage
-from .task import Batch
+from ...config.recipe import Stage
+from ...data.augment import augment_clips
+from ...data.features import landmark_features
+from ...data.landmarks import SPLITS
+from ...data.packing import Rows, pad_with_last, real_frames
+from ...data.prepared.prepared import PreparedData
+from ..classification import ClassificationTask
+from ..task import Batch
+from .encoder import SignEncoder
+from .options import ModelSpec, SignStage
 
 _STATISTICS_CLIPS = 2048
 """Training clips from which the features' mean and spread are taken, evenly spaced over the split."""

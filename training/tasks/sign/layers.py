@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..common.keyed_random import keep_masks
-from ..data.packing import Packing
+from ...common.keyed_random import keep_masks
+from ...data.packing import Packing
 
 
 class KeyedDropout(nn.Module):

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ..data.features import landmark_features, num_features
-from ..data.landmarks import LandmarkLayout
-from ..data.packing import Packing
-from .sign_layers import ConvolutionBlock, KeyedDropout, TransformerBlock, dropout_factors, soft_maximum
-from .sign_options import ModelSpec
+from ...data.features import landmark_features, num_features
+from ...data.landmarks import LandmarkLayout
+from ...data.packing import Packing
+from .layers import ConvolutionBlock, KeyedDropout, TransformerBlock, dropout_factors, soft_maximum
+from .options import ModelSpec
 
 
 class SignEncoder(nn.Module):

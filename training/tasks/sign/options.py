@@ -6,10 +6,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from ..common.errors import UserError
-from ..config.options import OptionGroup, option
-from ..config.recipe import TaskSpec, check
-from ..data.specs import Augmentation, CoordsKind, DataSpec, Duplicates, LandmarkKind, Reading, SplitMode
+from ...common.errors import UserError
+from ...config.options import OptionGroup, option
+from ...config.recipe import TaskSpec, check
+from ...data.specs import Augmentation, CoordsKind, DataSpec, Duplicates, LandmarkKind, Reading, SplitMode
 
 DATA = OptionGroup(title="sign recognition: its data", decides_weights=True)
 SIGN = OptionGroup(title="sign recognition: its model", decides_weights=True)

@@ -11,14 +11,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ..common.conversion import from_mapping
-from ..common.errors import UserError
-from ..data.landmarks import LandmarkLayout
-from ..data.normalise import normalise_clips
-from ..data.packing import real_frames
-from ..data.prepared.store import RaggedStore
-from .sign_encoder import SignEncoder
-from .sign_options import ModelSpec
+from ...common.conversion import from_mapping
+from ...common.errors import UserError
+from ...data.landmarks import LandmarkLayout
+from ...data.normalise import normalise_clips
+from ...data.packing import real_frames
+from ...data.prepared.store import RaggedStore
+from .encoder import SignEncoder
+from .options import ModelSpec
 
 
 class SignPredictor:

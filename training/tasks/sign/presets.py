@@ -5,8 +5,8 @@ They hold all settings of a sign stage; another task takes those that its own st
 
 from __future__ import annotations
 
-from ..config.recipe import Stage
-from .sign_options import AUGMENTATION, SignStage
+from ...config.recipe import Stage
+from .options import AUGMENTATION, SignStage
 
 
 def _default() -> tuple[Stage, ...]:

@@ -19,10 +19,10 @@ from slipway.training.data.packing import Rows, real_frames
 from slipway.training.data.prepared.prepared import DataFacts, PreparedData
 from slipway.training.data.prepared.store import RaggedStore
 from slipway.training.data.specs import Augmentation
-from slipway.training.tasks.sign import SignTask
-from slipway.training.tasks.sign_encoder import SignEncoder
-from slipway.training.tasks.sign_layers import soft_maximum
-from slipway.training.tasks.sign_options import AUGMENTATION, ModelSpec, SignStage
+from slipway.training.tasks.sign.encoder import SignEncoder
+from slipway.training.tasks.sign.layers import soft_maximum
+from slipway.training.tasks.sign.options import AUGMENTATION, ModelSpec, SignStage
+from slipway.training.tasks.sign.task import SignTask
 from slipway.training.tasks.task import Batch
 
 LAYOUT = LandmarkLayout(

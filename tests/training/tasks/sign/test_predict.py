@@ -13,9 +13,9 @@ from slipway.training.config.recipe import Stage
 from slipway.training.data.prepared.prepare import prepare_data
 from slipway.training.data.specs import DataSpec
 from slipway.training.data.understanding.understand import read_landmarks
-from slipway.training.tasks.predict import SignPredictor
-from slipway.training.tasks.sign import SignTask
-from slipway.training.tasks.sign_options import ModelSpec
+from slipway.training.tasks.sign.options import ModelSpec
+from slipway.training.tasks.sign.predict import SignPredictor
+from slipway.training.tasks.sign.task import SignTask
 from tests.training.helpers import make_recipe, make_trainer
 
 

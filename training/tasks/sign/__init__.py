@@ -1,0 +1,1 @@
+"""Sign recognition from landmark sequences: its options, stages, encoder, and the use of a trained one."""
