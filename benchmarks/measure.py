@@ -148,7 +148,7 @@ def cpu(costs: Sequence[Cost]) -> list[float]:
 def machine() -> dict[str, Any]:
     """Return what is measured on and with what, and when; neither names nor paths of the machine."""
     from slipway.launcher.hardware.detect import detect
-    from slipway.training.run.provenance import slipway_commit, versions
+    from slipway.training.run.opening.provenance import slipway_commit, versions
 
     hardware = detect()
     return {

@@ -46,9 +46,9 @@ from .announce import (
     describe_preparation,
     report_decisions,
 )
-from .open_run import OpenRun, open_run, restore_run
+from .opening.open_run import OpenRun, open_run, restore_run
+from .opening.provenance import make_record
 from .planning import make_plan
-from .provenance import make_record
 from .result import RunResult, with_best_weights
 from .study.runs import name_of_test
 from .training_config import TrainingConfig, check_monitor

@@ -24,13 +24,13 @@ from ...observers.events import Decision, StudyEnd, StudyStep
 from ...observers.launch_mark import LaunchMark
 from ...storage.run_folder import folder_name
 from ...tasks.task import Task
-from ..old_records import recipe_of_record
 from ..one_run import failure_of, make_sign_task, train_once, with_fingerprints
-from ..open_run import OpenRun, open_run
+from ..opening.old_records import recipe_of_record
+from ..opening.open_run import OpenRun, open_run
+from ..opening.provenance import make_record
+from ..opening.resume import differences_of, is_finished
 from ..planning import make_plan
-from ..provenance import make_record
 from ..result import RunResult
-from ..resume import differences_of, is_finished
 from ..training_config import TrainingConfig
 from ..world import World
 from .record import StudyRecord

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..common.errors import UserError
-from ..common.run_names import newest_run, read_record, resolve_name
-from ..config.recipe import Recipe, Resolution
-from ..storage.checkpoint import DamagedCheckpoint, Manifest, newest_checkpoint, read_manifest, verify
+from ...common.errors import UserError
+from ...common.run_names import newest_run, read_record, resolve_name
+from ...config.recipe import Recipe, Resolution
+from ...storage.checkpoint import DamagedCheckpoint, Manifest, newest_checkpoint, read_manifest, verify
 
 AUTO = "auto"
 

@@ -11,9 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ... import __version__
-from ..common.settings import Level
-from ..storage.run_folder import RUN_SCHEMA_VERSION
+from .... import __version__
+from ...common.settings import Level
+from ...storage.run_folder import RUN_SCHEMA_VERSION
 from .open_run import OpenRun
 
 _PACKAGES = ("torch", "accelerate", "datasets", "numpy", "safetensors")
@@ -43,7 +43,7 @@ def script_commit(script: str | None) -> str | None:
     If the script is Slipway's own command, or None, it is the commit of the repository around the working folder. None
     outside git.
     """
-    if script is None or Path(script).is_relative_to(Path(__file__).resolve().parents[2] / "bin"):
+    if script is None or Path(script).is_relative_to(Path(__file__).resolve().parents[3] / "bin"):
         return _commit_of(Path.cwd())
     path = Path(script)
     if _is_tracked(path):

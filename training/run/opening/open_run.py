@@ -10,23 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..common.errors import UserError
-from ..common.run_names import read_record
-from ..config.plan import Plan
-from ..config.recipe import Recipe
-from ..devices.ranks import Ranks
-from ..loop.state import broadcast_checkpoint
-from ..loop.trainer import Trainer
-from ..observers.events import Decision, Observer, RunResumed
-from ..storage.checkpoint import Manifest
-from ..storage.run_folder import create_run_folder
-from ..storage.run_lock import lock_run
-from ..tasks.task import Task
+from ...common.errors import UserError
+from ...common.run_names import read_record
+from ...config.plan import Plan
+from ...config.recipe import Recipe
+from ...devices.ranks import Ranks
+from ...loop.state import broadcast_checkpoint
+from ...loop.trainer import Trainer
+from ...observers.events import Decision, Observer, RunResumed
+from ...storage.checkpoint import Manifest
+from ...storage.run_folder import create_run_folder
+from ...storage.run_lock import lock_run
+from ...tasks.task import Task
+from ..study.runs import describe_study
+from ..training_config import TrainingConfig
+from ..world import World
 from .old_records import recipe_of_record
 from .resume import Found, continued_recipe, differences_of, find_run, folder_to_resume, is_finished
-from .study.runs import describe_study
-from .training_config import TrainingConfig
-from .world import World
 
 _LOCK_WAIT_SECONDS = 15.0
 """Time for a killed process of this run to end."""

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import slipway
-from slipway.training.run import provenance
-from slipway.training.run.provenance import script_commit, slipway_commit, versions
+from slipway.training.run.opening import provenance
+from slipway.training.run.opening.provenance import script_commit, slipway_commit, versions
 from tests.conftest import ROOT
 
 

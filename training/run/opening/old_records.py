@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..common.conversion import field_types
-from ..common.errors import UserError
-from ..config.recipe import LATER_FIELDS
-from ..storage.run_folder import RUN_SCHEMA_VERSION
-from ..tasks.task import Task
+from ...common.conversion import field_types
+from ...common.errors import UserError
+from ...config.recipe import LATER_FIELDS
+from ...storage.run_folder import RUN_SCHEMA_VERSION
+from ...tasks.task import Task
 
 
 def recipe_of_record(record: Mapping[str, Any], task: Task | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import torch
 
 from slipway.training.common.run_names import newest_run, resolve_name
 from slipway.training.observers.journal import lineage
-from slipway.training.run.resume import differences_of, find_run
+from slipway.training.run.opening.resume import differences_of, find_run
 from tests.training.helpers import catch
 from tests.training.misbehaviour import NAME, error_of, events_of, record_of, run, send, slowly, steps_of, weights_of
 from tests.training.processes import run_group, started
@@ -220,7 +220,7 @@ def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_is_used(
 
 
 def test_a_run_that_another_process_trains_is_refused(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slipway.training.run.open_run._LOCK_WAIT_SECONDS", 0.3)
+    monkeypatch.setattr("slipway.training.run.opening.open_run._LOCK_WAIT_SECONDS", 0.3)
     arguments = ["--runs-dir", str(runs_dir), "--resume", "auto"]
 
     def meanwhile(step: int, *_: object) -> None:
@@ -235,7 +235,7 @@ def test_a_run_that_another_process_trains_is_refused(runs_dir: Path, monkeypatc
 
 def second_writer(arguments: list[str]) -> int:
     """Try to train a run that is being trained, without waiting long."""
-    from slipway.training.run import open_run
+    from slipway.training.run.opening import open_run
 
     open_run._LOCK_WAIT_SECONDS = 0.3
     return run(arguments)
