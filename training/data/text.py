@@ -41,7 +41,7 @@ _SPLIT_NAMES = {
     "testing": "test",
     "": "",
 }
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 16
 _MOST_CELL = 40
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),

@@ -25,6 +25,8 @@ from .csv_rows import MISSING, delimiter_of, to_float
 
 _SAMPLE_ROWS = 20
 _BLOCK_BYTES = 1 << 20
+_SCAN_BYTES = 1 << 16
+"""Of a file that is only looked through: more costs the system new memory for each block."""
 _THREADS = 2
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?\s*")
 _NULLS = sorted({form for text in MISSING for form in (text, text.upper(), text.capitalize(), "NaN", "N/A")})
@@ -150,34 +152,34 @@ def _batches(
         with arrow_csv.open_csv(form.path, reading, parsing, conversion) as reader:
             yield from ((batch, _as_float32(batch, numbers)) for batch in reader)
         return
-    with form.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        for _ in range(num_skipped):
-            content.readline()
-        options["use_threads"] = False
+    with form.path.open("rb") as file:
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # ends with the last of its blocks
+    for _ in range(num_skipped):
+        content.readline()
+    options["use_threads"] = False
 
-        def parse(block: bytes) -> list[tuple[pa.RecordBatch, np.ndarray]]:
-            reading = arrow_csv.ReadOptions(**options)
-            batches = arrow_csv.read_csv(pa.BufferReader(block), reading, parsing, conversion).to_batches()
-            return [(batch, _as_float32(batch, numbers)) for batch in batches]
+    def parse(block: pa.Buffer) -> list[tuple[pa.RecordBatch, np.ndarray]]:
+        reading = arrow_csv.ReadOptions(**options)
+        batches = arrow_csv.read_csv(pa.BufferReader(block), reading, parsing, conversion).to_batches()
+        return [(batch, _as_float32(batch, numbers)) for batch in batches]
 
-        waiting: deque[Future[list[tuple[pa.RecordBatch, np.ndarray]]]] = deque()
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for block in _blocks(content):
-                waiting.append(pool.submit(parse, block))
-                if len(waiting) > _THREADS:
-                    yield from waiting.popleft().result()
-            for parsed in waiting:
-                yield from parsed.result()
+    waiting: deque[Future[list[tuple[pa.RecordBatch, np.ndarray]]]] = deque()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for block in _blocks(content):
+            waiting.append(pool.submit(parse, block))
+            if len(waiting) > _THREADS:
+                yield from waiting.popleft().result()
+        for parsed in waiting:
+            yield from parsed.result()
 
 
-def _blocks(content: mmap.mmap) -> Iterator[bytes]:
+def _blocks(content: mmap.mmap) -> Iterator[pa.Buffer]:
     """Yield the rest of a file in blocks that end with a line, without those that are blank."""
-    start = content.tell()
+    start, whole = content.tell(), pa.py_buffer(content)
     while start < len(content):
         stop = content.find(b"\n", min(start + _BLOCK_BYTES, len(content))) + 1 or len(content)
-        block = content[start:stop]
-        if not block.isspace():
-            yield block
+        if content[start : start + 1] not in b" \r\n" or not content[start:stop].isspace():
+            yield whole.slice(start, stop - start)
         start = stop
 
 
@@ -193,12 +195,12 @@ def _labels(column: pa.Array) -> list[str]:
     """Return the cells of a column as labels, equal ones as one object."""
     coded = column.dictionary_encode()
     known = [plain_label(text) for text in coded.dictionary.to_pylist()]
-    return [known[code] for code in coded.indices.to_numpy()]
+    return [known[code] for code in coded.indices.to_numpy().tolist()]
 
 
 def _not_blank(columns: dict[int, list[str]], values: np.ndarray) -> list[int] | None:
     """Return the rows of which a cell is not blank, or `None` for all: Excel leaves rows of commas behind."""
-    if not columns:
+    if not columns or not all("" in cells for cells in columns.values()):
         return None
     blank = {row for row, cells in enumerate(zip(*columns.values(), strict=True)) if not any(cells)}
     blank = {row for row in blank if np.isnan(values[row]).all()}
@@ -210,7 +212,7 @@ def _measure(path: Path) -> tuple[int, bool]:
     newlines = returns = 0
     has_quotes = False
     with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
+        while block := file.read(_SCAN_BYTES):
             newlines += block.count(b"\n")
             returns += block.count(b"\r") if not newlines else 0
             has_quotes = has_quotes or b'"' in block
