@@ -31,7 +31,7 @@ lint: $(STAMP)  ## check formatting, lint and types
 	$(BIN)/mypy
 
 exactness: $(STAMP)  ## compare the weights of 1 to 4 processes with those of a plain PyTorch loop
-	$(BIN)/python benchmarks/exactness.py $(ARGS)
+	$(BIN)/python -m benchmarks.exactness $(ARGS)
 
 chaos: $(STAMP)  ## kill real runs at random moments and compare their ends; ARGS=--short: a few kills
 	$(BIN)/python -m tests.chaos $(ARGS)

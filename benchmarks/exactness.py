@@ -3,30 +3,26 @@
 Prints max|a - b| / max|w| of the final weights for 1 to 4 CPU processes, several micro-batch sizes, even, uneven and empty
 shares, both reductions, both forms of the update, float64 and float32, with dropout and augmentation on and a short last
 batch; and all of it again with classes drawn equally often and weighted in the loss. One process group for each world size
-runs the complete grid.
+runs the complete grid. Then the same with a user's data sets, optimizers, groups and schedules (`own_exactness.py`).
 
-    python benchmarks/exactness.py [--world-sizes 1,2] [--epochs 30]
+    python -m benchmarks.exactness [--world-sizes 1,2] [--epochs 30]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import socket
 import sys
-import tempfile
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.multiprocessing
 from rich.console import Console
 from rich.table import Table
 from torch.nn.utils.rnn import pad_sequence
 
+from benchmarks import own_exactness
+from benchmarks.process_groups import in_process_group, start_rank, write_result
 from slipway.training.batches.class_order import _CLASS_STREAM
 from slipway.training.batches.order import permute
 from slipway.training.common.keyed_random import fold, sample_keys
@@ -36,7 +32,6 @@ from slipway.training.config.schedule import learning_rate
 from slipway.training.data.landmarks import LandmarkLayout
 from slipway.training.data.prepared.prepared import DataFacts, PreparedData
 from slipway.training.data.prepared.store import RaggedStore
-from slipway.training.devices.manager import make_accelerator
 from slipway.training.devices.ranks import Ranks
 from slipway.training.devices.world import leave_group
 from slipway.training.loop.trainer import MODEL_STREAM, Trainer
@@ -259,25 +254,7 @@ def run_case(case: Case, epochs: int, ranks: Ranks) -> tuple[torch.Tensor, list[
     return flatten(trainer.model), ranks.sum_(computed).tolist()
 
 
-def start_rank(rank: int, world_size: int, port: int) -> Ranks:
-    """Return this process as one rank of a group on the CPUs of this host, with one thread."""
-    torch.set_num_threads(1)
-    if world_size > 1:
-        os.environ.update(
-            RANK=str(rank),
-            LOCAL_RANK=str(rank),
-            WORLD_SIZE=str(world_size),
-            LOCAL_WORLD_SIZE=str(world_size),
-            MASTER_ADDR="127.0.0.1",
-            MASTER_PORT=str(port),
-        )
-    accelerator = make_accelerator(device="cpu", mixed_precision="no")
-    ranks = Ranks(rank=rank, size=accelerator.num_processes, local_rank=rank, device=accelerator.device)
-    assert ranks.size == world_size
-    return ranks
-
-
-def work(rank: int, world_size: int, port: int, cases: list[Case], epochs: int, output: str) -> None:
+def work(rank: int, world_size: int, port: int, output: str, cases: list[Case], epochs: int) -> None:
     """Run a grid as one rank of a group; rank 0 writes what was found."""
     ranks = start_rank(rank, world_size, port)
     references: dict[tuple[str, str], tuple[torch.Tensor, torch.Tensor]] = {}
@@ -301,22 +278,13 @@ def work(rank: int, world_size: int, port: int, cases: list[Case], epochs: int, 
                 "computed": computed,
             }
         )
-    if rank == 0:
-        Path(output).write_text(json.dumps(found), encoding="utf-8")
+    write_result(output, found, ranks)
     leave_group()
 
 
 def measure(world_size: int, cases: list[Case], epochs: int) -> list[dict[str, Any]]:
     """Run a grid in one process group and return a row for each case."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder:
-        output = str(Path(folder) / "found.json")
-        torch.multiprocessing.start_processes(
-            work, (world_size, port, cases, epochs, output), nprocs=world_size, start_method="spawn"
-        )
-        return json.loads(Path(output).read_text(encoding="utf-8"))
+    return in_process_group(work, world_size, cases, epochs)
 
 
 def draw(rows: list[dict[str, Any]], steps: int) -> Table:
@@ -367,8 +335,10 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=30)
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
+    own: list[dict[str, Any]] = []
     for world_size in map(int, options.world_sizes.split(",")):
         rows += measure(world_size, cases_for(world_size), options.epochs)
+        own += own_exactness.measure(world_size)
     steps = options.epochs * -(-NUM_CLIPS // GLOBAL_BATCH_SIZE)
     console = Console(width=None if sys.stdout.isatty() else 130)
     console.print(draw(rows, steps))
@@ -383,7 +353,9 @@ def main() -> int:
         f"and augmentation on. Worst: {'; '.join(f'{name} {apart:.1e}' for name, apart in worst.items())}. A rank of weight "
         "0 computes one stand-in a step where the reduction overlaps; it counts nothing."
     )
-    return int(any(row["difference"] > BOUNDS[row["precision"]] for row in rows))
+    console.print(own_exactness.draw(own))
+    is_apart = any(row["difference"] > BOUNDS[row["precision"]] for row in rows)
+    return int(is_apart or any(row["difference"] > own_exactness.BOUND for row in own))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmarks.own_exactness import OWN, BlobTask, Lion, Own, flatten, recipe_of, triangle
 from slipway import TrainingConfig, train
 from slipway.training.common.errors import UserError
 from slipway.training.config.intervals import Interval
@@ -26,7 +27,6 @@ from slipway.training.loop.trainer import Trainer
 from slipway.training.observers.runtime import Runtime
 from slipway.training.step.own_optimizer.update import TorchOptimizer, make_optimizer
 from slipway.training.storage.checkpoint import newest_checkpoint
-from tests.exactness.own_optimizers import OWN, BlobTask, Lion, Own, flatten, recipe_of, triangle
 from tests.training.helpers import PLAN, catch
 
 
@@ -135,6 +135,33 @@ def test_an_update_of_bad_numbers_leaves_weights_and_state_as_they_were(name: st
     assert not torch.equal(weights, flatten(trainer.model.parameters()))
 
 
+def test_an_overflow_of_fp16_leaves_weights_and_state_as_they_were() -> None:
+    scaled, plain = trainer_of(ALL["Lion"]), trainer_of(ALL["Lion"])
+    for trainer in (scaled, plain):
+        trainer.begin_stage(0, trainer.recipe.stages[0])
+    optimizer, scale = scaled.state.optimizer, scaled.state.loss_scale
+    assert isinstance(optimizer, TorchOptimizer)
+    scale.enabled = True
+    first = flatten(scaled.model.parameters())
+
+    def step(trainer: Trainer, number: int) -> None:
+        stage = trainer.recipe.stages[0]
+        work = list(trainer.loop.sampler.epoch(0, 0))[number]
+        for one, batches in trainer.loader.steps(iter([work]), 0, stage):
+            trainer.loop.queue_step(one, batches, stage)
+
+    scale.scale.fill_(torch.inf)
+    step(scaled, 0)
+    assert optimizer.tensors() == {}
+    assert torch.equal(flatten(scaled.model.parameters()), first)
+    scale.scale.fill_(1024.0)
+    step(scaled, 1)
+    step(plain, 1)
+    assert float(scale.scale) == 1024.0
+    assert optimizer.tensors()["number/4.bias/updates"].item() == 1
+    assert torch.allclose(flatten(scaled.model.parameters()), flatten(plain.model.parameters()), rtol=1e-12, atol=0)
+
+
 class Noting(torch.optim.Optimizer):
     """Has a list of its own."""
 
@@ -233,7 +260,7 @@ SCRIPT = """
 import os, signal, sys, time
 from pathlib import Path
 from slipway import Observer, TrainingConfig, train
-from tests.exactness.own_optimizers import BlobTask, Lion, triangle
+from benchmarks.own_exactness import BlobTask, Lion, triangle
 
 class Killed(Observer):
     def on_step(self, event):

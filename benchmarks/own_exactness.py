@@ -1,23 +1,24 @@
-"""Optimizers, groups of parameters and schedules of a user's, each against a plain PyTorch loop over the same batches."""
+"""Data sets, optimizers, groups of parameters and schedules of a user's, each against a plain PyTorch loop.
+
+All in float64 over the same batches, for shares that are even, uneven, and empty on a rank. A part of `make exactness`.
+"""
 
 from __future__ import annotations
 
 import functools
-import json
-import socket
-import tempfile
+import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from rich.table import Table
 from torch import nn
 
-from benchmarks.exactness import start_rank
+from benchmarks.process_groups import in_process_group, start_rank, write_result
 from slipway.training.batches.order import permute
-from slipway.training.common.keyed_random import fold
+from slipway.training.common.keyed_random import fold, sample_keys
 from slipway.training.config.methods import Methods, ParameterGroup
 from slipway.training.config.plan import Plan
 from slipway.training.config.recipe import Recipe, Stage
@@ -26,10 +27,14 @@ from slipway.training.devices.world import leave_group
 from slipway.training.loop.trainer import Trainer, build_model
 from slipway.training.observers.runtime import Runtime
 from slipway.training.run.training_config import TrainingConfig
+from slipway.training.tasks.dataset_task import DatasetTask
+from slipway.training.tasks.samples.random_state import kept_generators, seed_generators
+from slipway.training.tasks.task import Task
 from slipway.training.tasks.tensors import TensorTask
 
 SAMPLES, BATCH, EPOCHS, RATE = 57, 16, 4, 0.01
 STEPS_PER_EPOCH = -(-SAMPLES // BATCH)
+BOUND = 1e-10
 
 
 class Lion(torch.optim.Optimizer):
@@ -42,6 +47,7 @@ class Lion(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Update all parameters."""
         for group in self.param_groups:
             first, second = group["betas"]
             for parameter in group["params"]:
@@ -78,21 +84,87 @@ def by_layers(model: nn.Module) -> list[ParameterGroup]:
     return groups
 
 
+def _normal(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+
+def _layers() -> list[nn.Module]:
+    return [nn.Linear(8, 12), nn.Tanh(), nn.LayerNorm(12), nn.Tanh(), nn.Linear(12, 4)]
+
+
 class BlobTask(TensorTask):
     """Blobs in eight dimensions, with or without groups of parameters."""
 
     def __init__(self, groups: bool = False) -> None:
-        generator = torch.Generator().manual_seed(3)
-        inputs = torch.randn(SAMPLES, 8, generator=generator, dtype=torch.float64)
-        super().__init__(make_model, {"train": (inputs, inputs[:, :4].argmax(1))})
+        inputs = _normal(SAMPLES, 8)
+        super().__init__(lambda: nn.Sequential(*_layers()), {"train": (inputs, inputs[:, :4].argmax(1))})
         self.groups = groups
 
     def parameter_groups(self, model: nn.Module) -> list[ParameterGroup] | None:
+        """Return the layers' groups, or none."""
         return by_layers(model) if self.groups else None
 
 
-def make_model() -> nn.Module:
-    return nn.Sequential(nn.Linear(8, 12), nn.Tanh(), nn.LayerNorm(12), nn.Tanh(), nn.Linear(12, 4))
+class Paths(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
+    """Sequences of different lengths, changed at random by all three generators, as people write it."""
+
+    def __init__(self) -> None:
+        self.steps = _normal(SAMPLES, 9, 8)
+
+    def __len__(self) -> int:
+        return SAMPLES
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        steps = self.steps[index, : 3 + index % 7]
+        changed = steps + 0.3 * torch.randn_like(steps) + np.random.normal()
+        return changed.flip(0) if random.random() < 0.5 else changed[1:], int(steps.mean(0)[:4].argmax())
+
+
+def pad(samples: list[tuple[torch.Tensor, int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return sequences padded to the longest, [samples, steps, 8], their lengths and their classes."""
+    steps, labels = zip(*samples, strict=True)
+    lengths = torch.tensor([len(one) for one in steps])
+    return nn.utils.rnn.pad_sequence(list(steps), batch_first=True), lengths, torch.tensor(labels)
+
+
+class Pooling(nn.Sequential):
+    """The mean of a sequence's steps, then layers."""
+
+    def forward(self, steps: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        """Return scores, [samples, 4], of padded sequences."""
+        return super().forward(steps.sum(1) / lengths[:, None])
+
+
+CLASS_WEIGHTS = torch.tensor([0.5, 1.0, 2.0, 4.0], dtype=torch.float64)
+
+
+class PathTask(DatasetTask):
+    """A data set that draws, padded by a function of the user's, in a loss with class weights."""
+
+    def __init__(self, groups: bool = False) -> None:
+        loss = nn.CrossEntropyLoss(weight=CLASS_WEIGHTS)
+        super().__init__(lambda: Pooling(*_layers()), Paths(), collate_fn=pad, loss=loss)
+        self.groups = groups
+
+    def parameter_groups(self, model: nn.Module) -> list[ParameterGroup] | None:
+        """Return the layers' groups, or none."""
+        return by_layers(model) if self.groups else None
+
+
+def blob_batch(indices: np.ndarray, keys: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return a batch of `BlobTask` as a plain loop has it."""
+    inputs = _normal(SAMPLES, 8)[indices]
+    return inputs, inputs[:, :4].argmax(1)
+
+
+def path_batch(indices: np.ndarray, keys: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return a batch of `PathTask` as a plain loop has it that seeds the generators for each sample."""
+    dataset, samples = Paths(), []
+    with kept_generators():
+        for index, key in zip(indices.tolist(), keys.tolist(), strict=True):
+            seed_generators(key)
+            samples.append(dataset[index])
+    return pad(samples)
 
 
 Plain = Callable[[nn.Module], torch.optim.Optimizer]
@@ -121,6 +193,12 @@ class Own:
     options: dict[str, Any]
     methods: Methods = Methods()
     groups: bool = False
+    task: Callable[[bool], Task] = BlobTask
+    batch: Callable[[np.ndarray, torch.Tensor], tuple[torch.Tensor, ...]] = blob_batch
+    class_weights: torch.Tensor | None = None
+
+
+_PATHS: dict[str, Any] = {"task": PathTask, "batch": path_batch, "class_weights": CLASS_WEIGHTS}
 
 
 OWN = {
@@ -175,6 +253,13 @@ OWN = {
         methods=Methods(optimizer=torch.optim.Adam, schedule=triangle),
     ),
 }
+"""By name, on tensors."""
+
+ON_DATA_SETS = {
+    f"a data set that draws, {name}": replace(OWN[name], **_PATHS)
+    for name in ("AdamW with betas", "SGD with momentum", "AdamW with its own decay, a function", "Lion in layers")
+}
+ALL = OWN | ON_DATA_SETS
 
 
 def recipe_of(own: Own) -> Recipe:
@@ -191,16 +276,16 @@ def recipe_of(own: Own) -> Recipe:
 
 def train_plain(own: Own) -> torch.Tensor:
     """Return the weights after a plain PyTorch loop."""
-    recipe, task = recipe_of(own), BlobTask()
-    model = build_model(task, recipe)
+    recipe = recipe_of(own)
+    model = build_model(own.task(False), recipe)
     optimizer = own.plain(model)
     rates = [group["lr"] for group in optimizer.param_groups]
     for step in range(EPOCHS * STEPS_PER_EPOCH):
         epoch, start = step // STEPS_PER_EPOCH, step % STEPS_PER_EPOCH * BATCH
         indices = permute(np.arange(SAMPLES), SAMPLES, fold(recipe.seed, epoch))[start : start + BATCH]
-        batch = task.fetch("train", torch.from_numpy(indices))
+        *inputs, labels = own.batch(indices, sample_keys(recipe.seed, epoch, indices))
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(batch["inputs"]), batch["labels"]).backward()
+        nn.functional.cross_entropy(model(*inputs), labels, own.class_weights).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         factor = triangle(step, EPOCHS * STEPS_PER_EPOCH) if own.methods.schedule else 1.0
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -214,49 +299,98 @@ def flatten(parameters: Iterable[torch.Tensor]) -> torch.Tensor:
     return torch.cat([one.detach().flatten() for one in parameters]).clone()
 
 
-def train_here(own: Own, ranks: Ranks, micro_batch_size: int, shares: tuple[float, ...], queues: bool) -> torch.Tensor:
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """How steps are cut: micro-batches, shares, and whether they are queued, as on a GPU."""
+
+    micro_batch_size: int
+    shares: tuple[float, ...]
+    queues: bool = False
+    reduction: str = "flat"
+    num_workers: int = 0
+
+
+def cuts_for(world_size: int) -> dict[str, Cut]:
+    """Return the ways to cut the steps of a world of this size."""
+    last = (0.0, *(1.0,) * (world_size - 1)) if world_size > 1 else (1.0,)
+    return {
+        "even": Cut(micro_batch_size=16, shares=(1.0,) * world_size),
+        "uneven": Cut(micro_batch_size=3, shares=tuple(range(3, 3 + world_size)), queues=True, num_workers=1),
+        "empty": Cut(micro_batch_size=5, shares=last, reduction="overlap" if world_size > 1 else "flat"),
+    }
+
+
+def train_here(own: Own, ranks: Ranks, cut: Cut) -> torch.Tensor:
     """Return the weights that a plan reaches."""
-    plan = replace(Plan.alone(), world_size=ranks.size, micro_batch_size=micro_batch_size, share_weights=shares)
+    plan = replace(
+        Plan.alone(),
+        world_size=ranks.size,
+        micro_batch_size=cut.micro_batch_size,
+        share_weights=cut.shares,
+        reduction=cut.reduction,  # type: ignore[arg-type]
+        num_workers=cut.num_workers,
+    )
     trainer = Trainer(
-        task=BlobTask(own.groups),
+        task=own.task(own.groups),
         recipe=recipe_of(own),
         plan=plan,
-        runtime=Runtime(ranks=ranks, queues_steps=queues),
+        runtime=Runtime(ranks=ranks, queues_steps=cut.queues),
         methods=own.methods,
     )
-    trainer.run()
+    try:
+        trainer.run()
+    finally:
+        trainer.loader.close()
     return flatten(trainer.model.parameters())
 
 
-def work(rank: int, world_size: int, port: int, output: str) -> None:
-    """Train with every optimizer as one rank of a group; rank 0 writes how far it is from a plain loop."""
+def work(rank: int, world_size: int, port: int, output: str, names: list[str], cuts: list[str]) -> None:
+    """Train each as one rank of a group; rank 0 writes how far it is from a plain loop."""
     ranks = start_rank(rank, world_size, port)
-    found = {}
-    for name, own in OWN.items():
+    found = []
+    for name, own in ((name, ALL[name]) for name in names):
         expected = train_plain(own)
-        first = flatten(build_model(BlobTask(), recipe_of(own)).parameters())
-        for queues, micro_batch_size, shares in (
-            (False, 16, (1.0,) * world_size),
-            (True, 3, tuple(range(3, 3 + world_size))),
-            (False, 5, (0.0, *(1.0,) * (world_size - 1)) if world_size > 1 else (1.0,)),
-        ):
-            weights = train_here(own, ranks, micro_batch_size, shares, queues)
-            largest = expected.abs().max()
-            found[f"{name}, {micro_batch_size}, {shares}"] = (
-                float((weights - expected).abs().max() / largest),
-                float((expected - first).abs().max() / largest),
-            )
-    if rank == 0:
-        Path(output).write_text(json.dumps(found), encoding="utf-8")
+        first = flatten(build_model(own.task(False), recipe_of(own)).parameters())
+        for shares, cut in cuts_for(world_size).items():
+            if shares in cuts:
+                largest = expected.abs().max()
+                apart, moved = ((one - expected).abs().max() / largest for one in (train_here(own, ranks, cut), first))
+                found.append(
+                    {
+                        "world_size": world_size,
+                        "what": name,
+                        "shares": shares,
+                        "micro_batch_size": cut.micro_batch_size,
+                        "difference": float(apart),
+                        "moved": float(moved),
+                    }
+                )
+    write_result(output, found, ranks)
     leave_group()
 
 
-def measure(world_size: int) -> dict[str, tuple[float, float]]:
-    """Return for each optimizer and plan how far its weights are from a plain loop's, and how far they moved."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder:
-        output = str(Path(folder) / "found.json")
-        torch.multiprocessing.start_processes(work, (world_size, port, output), nprocs=world_size, start_method="spawn")
-        return json.loads(Path(output).read_text(encoding="utf-8"))
+def measure(
+    world_size: int, cuts: Iterable[str] = ("even", "uneven", "empty"), names: Iterable[str] = tuple(ALL)
+) -> list[dict[str, Any]]:
+    """Return for each way to train and each cut how far the weights are from a plain loop's, and how far they moved."""
+    return in_process_group(work, world_size, list(names), list(cuts))
+
+
+def draw(rows: list[dict[str, Any]]) -> Table:
+    """Return the rows as a table."""
+    table = Table(
+        title=f"the same with what a user brings, float64, {EPOCHS * STEPS_PER_EPOCH} steps, bound {BOUND:.0e}"
+    )
+    for name in ("processes", "what", "shares", "micro-batch", "difference", "moved"):
+        table.add_column(name, justify="left" if name == "what" else "right")
+    for row in rows:
+        table.add_row(
+            str(row["world_size"]),
+            row["what"],
+            row["shares"],
+            str(row["micro_batch_size"]),
+            f"{row['difference']:.1e}",
+            f"{row['moved']:.2f}",
+            style=None if row["difference"] <= BOUND else "bold red",
+        )
+    return table
