@@ -13,8 +13,9 @@ import torch
 
 from ...common.errors import UserError
 from ...devices.ranks import Ranks
+from ...storage.entries import discard
 from ..specs import DataSpec
-from .cache import DataCache, discard
+from .cache import DataCache
 from .prepare import Preparation, find_or_prepare
 from .prepared import PreparedData
 

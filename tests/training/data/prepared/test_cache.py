@@ -24,6 +24,7 @@ from slipway.training.data.prepared.cache import DataCache
 from slipway.training.data.prepared.prepare import SYNTHETIC, prepare_data
 from slipway.training.data.prepared.prepared import PreparedData
 from slipway.training.data.specs import DataSpec
+from slipway.training.storage import entries as entries_module
 from tests.training.clip_sources import assert_same, changed_byte, find, write_archive, write_folder
 from tests.training.disks import Operations, fill, read_only, small_disk
 
@@ -162,7 +163,7 @@ def test_an_entry_that_cannot_be_read_this_time_stays(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(cache_module, "sha256_of", fail)
+        patch.setattr(entries_module, "sha256_of", fail)
         found = find(source, cache)
     assert (found.folder, found.damaged) == (None, "")
     assert found.not_cached == f"{os.strerror(number)} ({folder})"

@@ -96,9 +96,9 @@ def test_an_entry_is_held_though_another_process_asks_just_then_whether_it_is(
         held = find(sources[0], cache)
         asked.join()
     assert held.is_from_cache
-    assert cache_module._is_in_use(folder)
+    assert cache_module.is_in_use(folder)
     del held
-    assert not cache_module._is_in_use(folder)
+    assert not cache_module.is_in_use(folder)
 
 
 def test_none_goes_where_that_would_not_make_room_enough(

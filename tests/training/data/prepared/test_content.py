@@ -104,6 +104,7 @@ def test_all_code_that_decides_a_prepared_data_set_is_in_the_key() -> None:
             "common.keyed_random",
             "config.recipe",
             "devices.ranks",
+            "storage.entries",
             "storage.files",
         ),
     }
