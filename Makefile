@@ -6,10 +6,10 @@ STAMP := $(VENV)/.installed
 BENCH_VENV ?= .bench-venv
 BENCH_STAMP := $(BENCH_VENV)/.installed
 
-.PHONY: help train test lint exactness chaos bench clean
+.PHONY: help train test lint exactness chaos own-models bench clean
 
 help:  ## list what make can do
-	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / { printf "make %-11s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-11s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "ARGS=... is passed on, as in: make train ARGS='--quick-test --seed 1'"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -35,6 +35,9 @@ exactness: $(STAMP)  ## compare the weights of 1 to 4 processes with those of a 
 
 chaos: $(STAMP)  ## kill real runs at random moments and compare their ends; ARGS=--short: a few kills
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+own-models: $(STAMP)  ## train programs as people write them, killed and resumed too, against loops by hand; ARGS=gpt2: one of them
+	$(BIN)/python -m tests.own_models $(ARGS)
 
 $(BENCH_STAMP): pyproject.toml constraints.txt benchmarks/requirements.txt
 	$(PYTHON) -m venv $(BENCH_VENV)

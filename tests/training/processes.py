@@ -21,16 +21,23 @@ LIMIT_SECONDS = 60.0
 """For a group that should long have ended."""
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    # The last is what torch's optimizers import when the first of them is made.
-    [
-        "tests.training.misbehaviour",
-        "slipway.training.run.train",
-        "accelerate",
-        "slipway.training.observers.console",
-        "torch._dynamo",
-    ]
-)
+
+
+def set_preload(*modules: str) -> None:
+    """Let the server import these modules too, once for all ranks; only before the first group is started."""
+    _CONTEXT.set_forkserver_preload(
+        # The last is what torch's optimizers import when the first of them is made.
+        [
+            "slipway.training.run.train",
+            "accelerate",
+            "slipway.training.observers.console",
+            "torch._dynamo",
+            *modules,
+        ]
+    )
+
+
+set_preload("tests.training.misbehaviour")
 
 
 class Group:

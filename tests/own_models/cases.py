@@ -1,0 +1,52 @@
+"""The cases: each is a program in `ours/` and a loop in `plain/` of the same name."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.own_models.plain.loop import Ended
+
+HERE = Path(__file__).parent
+BOUND = 1e-10
+"""max|a - b| / max|w| of weights in float64."""
+BOUNDS: dict[str, float] = {}
+"""Of cases that have another one, with the reason beside it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A program and the loop it is compared with."""
+
+    name: str
+    kind: str
+
+    @property
+    def program(self) -> Path:
+        """The program's file."""
+        return HERE / "ours" / self.kind / f"{self.name}.py"
+
+    @property
+    def bound(self) -> float:
+        """How far its weights may be from those of the loop."""
+        return BOUNDS.get(self.name, BOUND)
+
+    @property
+    def title(self) -> str:
+        """What the program says of itself in its first line."""
+        return (ast.get_docstring(ast.parse(self.program.read_text(encoding="utf-8"))) or "").split("\n")[0]
+
+    @property
+    def plain(self) -> Callable[[int], Ended]:
+        """The function that trains by hand."""
+        return importlib.import_module(f"tests.own_models.plain.{self.kind}.{self.name}").train
+
+
+CASES = {
+    path.stem: Case(name=path.stem, kind=path.parent.name)
+    for path in sorted((HERE / "ours").glob("*/*.py"))
+    if path.name != "__init__.py"
+}

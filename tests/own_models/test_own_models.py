@@ -1,0 +1,23 @@
+"""The short form of the suite, as a test."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.own_models.cases import CASES
+
+
+@pytest.mark.timeout(900)
+def test_each_program_ends_where_the_loop_by_hand_ends_on_1_and_2_processes_killed_or_not() -> None:
+    for packages in ("sklearn", "transformers", "torchmetrics"):
+        pytest.importorskip(packages)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.own_models", "--short"], cwd=ROOT, capture_output=True, text=True, timeout=880
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(" agrees\n") == 2 * len(CASES), done.stdout
+    assert done.stdout.count(" killed ") == len(CASES), done.stdout
