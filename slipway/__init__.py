@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from slipway.training.common.uncaught import end_scripts_in_one_line
+
 if TYPE_CHECKING:
     from slipway.training.common.errors import TrainingFailed, UserError
     from slipway.training.config.methods import ParameterGroup
@@ -130,6 +132,7 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("slipway.nn")
     for module, names in _HOMES.items():
         if name in names:
+            end_scripts_in_one_line()
             value = globals()[name] = getattr(importlib.import_module(f"slipway.{module}"), name)
             return value
     raise AttributeError(f"module 'slipway' has no attribute {name!r}")

@@ -16,9 +16,20 @@ SECTIONS = ("launch", "train")
 """Of a settings file: the options of the launcher, and those of the training."""
 
 Origin = Literal[
-    "default", "detected", "user file", "project file", "environment", "launch plan", "run", "--config", "flag", "user"
+    "default",
+    "detected",
+    "script",
+    "user file",
+    "project file",
+    "environment",
+    "launch plan",
+    "run",
+    "--config",
+    "flag",
+    "user",
 ]
-"""Where a value comes from. `environment` is also a variable that is not Slipway's, `user` a value given in Python."""
+"""Where a value comes from. `environment` is also a variable that is not Slipway's; `script` is what a script says of a
+command line that it reads, `user` a value given in Python otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,5 @@
-"""Where options come from: defaults < launch plan < user file < project file < environment < what a person fixed in the
-launch plan < resumed run < --config < flags. See docs/settings.md.
+"""Where options come from: defaults < launch plan < script < user file < project file < environment < what a person fixed in
+the launch plan < resumed run < --config < flags. See docs/settings.md.
 """
 
 from __future__ import annotations
@@ -29,17 +29,22 @@ def read_settings(
     config: str | None,
     environment: Mapping[str, str],
     folder: Path | None = None,
+    *,
+    script: Mapping[str, Any] | None = None,
+    script_name: str = "",
 ) -> Level:
     """Return what all levels set together, by option of `options`.
 
     `flags` holds values by option, as text or typed, `config` is the file of `--config`, `folder` the working folder
-    unless given. A run that is resumed by name brings its own options of the recipe, so they need not be repeated. Raises
-    `UserError` that names the file and key, the variable or the flag. Each level must make sense by itself.
+    unless given; `script` holds what the script of this name says where nobody says otherwise. A run that is resumed by
+    name brings its own options of the recipe, so they need not be repeated. Raises `UserError` that names the file and key,
+    the variable or the flag. Each level must make sense by itself.
     """
     reader = _reader_of(options)
     plan = launched_plan(environment)
     chosen, fixed = ({}, {}) if plan is None else plan.levels()
-    general = [chosen, *reader.read_files(environment, folder), reader.read_environment(environment), fixed]
+    said = reader.read_mapping(script or {}, script_name, "script", script_name)
+    general = [chosen, said, *reader.read_files(environment, folder), reader.read_environment(environment), fixed]
     own = [reader.read_config(config), reader.read_flags(flags)]
     merged = _with_resume(plan, options, _merge(options, [*general, *own]))
     resumed = _read_resumed_run(make_config(options, merged), reader)
@@ -124,4 +129,6 @@ def _format_value(value: Any) -> str:
         return "None"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return ",".join(f"{one:g}" for one in value) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return ",".join(f"{one:g}" if isinstance(one, float) else str(one) for one in value)
+    return str(value)

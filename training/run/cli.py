@@ -9,6 +9,7 @@ import sys
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from ..common.conversion import choices_of, field_types
@@ -23,8 +24,10 @@ from ..common.errors import (
 )
 from ..common.settings import Level
 from ..common.synonyms import right_name
+from ..common.uncaught import print_error, prints, wants_traceback
 from ..config.settings import explain, make_config, read_settings
 from ..devices.interruption import Interrupted
+from ..tasks.sign.options import SignOptions
 from .training_config import TrainingConfig
 
 _FLAGS = {"use_data_parallel": "data-parallel"}
@@ -36,11 +39,22 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message} ({self.prog} --help lists the options)")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser, one flag for each field of the config, grouped as they are."""
+def build_parser(
+    script: Mapping[str, Any] = MappingProxyType({}), own: argparse.ArgumentParser | None = None
+) -> argparse.ArgumentParser:
+    """Return the parser, one flag for each field of the config, grouped as they are.
+
+    `script` are the values that a script gives; `own` is its parser, whose options come first. An option of sign recognition
+    that both have is the script's. Raises `UserError` for any other that both have.
+    """
+    taken = _taken_by(own)
     parser = _Parser(
-        prog=_program(),
-        description="Train a model in stages, with the same result on one device and on many.",
+        prog=_program() if own is None else own.prog,
+        description=(own and own.description)
+        or "Train a model in stages, with the same result on one device and on many.",
+        formatter_class=argparse.HelpFormatter if own is None else own.formatter_class,
+        parents=[] if own is None else [own],
+        conflict_handler="resolve",  # the -h of both
         epilog="Each option may also stand in ~/.config/slipway/config.yaml, slipway.yaml, SLIPWAY_<OPTION> or the file "
         "of --config; the later of these wins, and a flag wins over all.",
         allow_abbrev=False,
@@ -51,13 +65,17 @@ def build_parser() -> argparse.ArgumentParser:
     groups: dict[str, Any] = {}
     types = field_types(TrainingConfig)
     for field in dataclasses.fields(TrainingConfig):
+        if field.name in taken:
+            continue
         title = field.metadata["group"].title
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
         group = groups[title]
-        flag = "--" + _FLAGS.get(field.name, field.name.replace("_", "-"))
+        flag = _flag(field.name)
         help_text = field.metadata["help"]
-        if field.default is not None and not isinstance(field.default, bool):
+        if field.name in script:
+            help_text += f" [{script[field.name]}, says the script]"
+        elif field.default is not None and not isinstance(field.default, bool):
             help_text += f" [{field.default}]"
         if bool in (types[field.name], *typing.get_args(types[field.name])):
             group.add_argument(flag, dest=field.name, action=argparse.BooleanOptionalAction, help=help_text)
@@ -69,6 +87,26 @@ def build_parser() -> argparse.ArgumentParser:
         more: dict[str, Any] = {"nargs": "+"} if is_list else {}
         group.add_argument(flag, dest=field.name, metavar=metavar, help=help_text, **more)
     return parser
+
+
+def _flag(name: str) -> str:
+    return "--" + _FLAGS.get(name, name.replace("_", "-"))
+
+
+def _taken_by(own: argparse.ArgumentParser | None) -> set[str]:
+    """Return the options of sign recognition that a script's parser has too."""
+    actions = [] if own is None else own._actions
+    flags = {flag for action in actions for flag in action.option_strings}
+    names = {action.dest for action in actions} | set({} if own is None else own._defaults)
+    options = ("config", "explain", *(field.name for field in dataclasses.fields(TrainingConfig)))
+    both = {name for name in options if name in names or flags & {_flag(name), _flag(name).replace("--", "--no-")}}
+    general = [name for name in options if name in both - set(field_types(SignOptions))]
+    if general:
+        raise UserError(
+            f"the script's parser has {_flag(general[0])}, which Slipway has too: take it out of the parser; the script then "
+            f"reads it from the config, config.{general[0]}"
+        )
+    return both
 
 
 def _program() -> str | None:
@@ -83,21 +121,25 @@ def parse_config(
 
     The project file is searched from `folder` up, which is the working folder unless given.
     """
-    return make_config(TrainingConfig, _read_settings(_parse_flags(arguments), environment, folder))
+    return make_config(TrainingConfig, _read_settings(_parse_flags(build_parser(), arguments), environment, folder))
 
 
-def _read_settings(flags: dict[str, Any], environment: Mapping[str, str], folder: Path | None = None) -> Level:
-    options = {
+def _read_settings(flags: Mapping[str, Any], environment: Mapping[str, str], folder: Path | None = None) -> Level:
+    return read_settings(TrainingConfig, _options_of(flags), flags.get("config"), environment, folder)
+
+
+def _options_of(flags: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         name: ",".join(value) if isinstance(value, list) else value  # a list may be words or one word with commas
         for name, value in flags.items()
         if name not in ("config", "explain")
     }
-    return read_settings(TrainingConfig, options, flags.get("config"), environment, folder)
 
 
-def _parse_flags(arguments: Sequence[str]) -> dict[str, Any]:
-    parser = build_parser()
-    parsed, unknown = parser.parse_known_args(list(arguments))
+def _parse_flags(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
+    # `--` separates a script from its arguments, for who is used to it.
+    words = list(arguments[1:] if arguments[:1] == ["--"] else arguments)
+    parsed, unknown = parser.parse_known_args(words)
     if unknown:
         word = unknown[0]
         known = [option for action in parser._actions for option in action.option_strings]
@@ -113,20 +155,59 @@ def _parse_flags(arguments: Sequence[str]) -> dict[str, Any]:
     return vars(parsed)
 
 
+def read_command_line(
+    arguments: Sequence[str] | None, script: Mapping[str, Any], own: argparse.ArgumentParser | None
+) -> tuple[TrainingConfig, Level, argparse.Namespace]:
+    """Return what the command line of a script asks for, with the origins, and the values of the script's own parser.
+
+    Ends the program after `--help` and `--explain`, and with one line and exit code 2 after bad input.
+    """
+    arguments = _arguments() if arguments is None else list(arguments)
+    try:
+        flags = _parse_flags(build_parser(script, own), arguments)
+        names = set(flags) - {"config", "explain", *field_types(TrainingConfig)}
+        names |= _taken_by(own)
+        values = argparse.Namespace(**{name: flags.pop(name) for name in list(flags) if name in names})
+        settings = read_settings(
+            TrainingConfig,
+            _options_of(flags),
+            flags.get("config"),
+            os.environ,
+            script=script,
+            script_name=Path(sys.argv[0]).name,
+        )
+        config = make_config(TrainingConfig, settings)
+    except UserError as error:
+        if wants_traceback(arguments):
+            raise
+        print_error(error)
+        sys.exit(EXIT_BAD_INPUT)
+    if "explain" in flags:
+        if prints():
+            _print_lines(explain(config, settings))
+        sys.exit(0)
+    return config, settings, values
+
+
+def _arguments() -> list[str]:
+    # Those of a notebook's kernel are not the user's.
+    return [] if Path(sys.argv[0]).name == "ipykernel_launcher.py" else sys.argv[1:]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train as the command line says; return the exit code.
 
     0: done, or done before; 1: failed; 2: bad input; 75: stopped by a signal, saved, and to be resumed; 130: quit.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    debug = "--debug" in arguments or os.environ.get("SLIPWAY_DEBUG", "") not in ("", "0")
+    debug = wants_traceback(list(arguments))
     try:
-        flags = _parse_flags(arguments)
+        flags = _parse_flags(build_parser(), arguments)
         settings = _read_settings(flags, os.environ)
         config = make_config(TrainingConfig, settings)
         debug = config.debug
         if "explain" in flags:
-            if _prints():
+            if prints():
                 _print_lines(explain(config, settings))
             return 0
         # Imported late, so that --help and a typo answer at once.
@@ -136,15 +217,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted:
         return EXIT_RESUMABLE
     except TrainingFailed as error:
-        _print_error(error)
+        print_error(error)
         return EXIT_FAILED
     except UserError as error:
         if debug:
             raise
-        _print_error(error)
+        print_error(error)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        if _prints():
+        if prints():
             print("interrupted: what was not saved is lost", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
@@ -157,16 +238,3 @@ def _print_lines(lines: Iterable[str]) -> None:
     except BrokenPipeError:
         # The reader has closed the pipe; what is still buffered has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _print_error(error: UserError | TrainingFailed) -> None:
-    if error.is_alone and os.environ.get("RANK") != "0":
-        print(f"error: rank {os.environ.get('RANK')}: {error}", file=sys.stderr)
-    elif _prints() or (error.is_alone is None and os.environ.get("LOCAL_RANK") == "0"):
-        # Before the ranks are connected, each machine may have its own error, such as a missing file.
-        print(f"error: {error}", file=sys.stderr)
-
-
-def _prints() -> bool:
-    # All ranks fail in the same way, so one prints the error; a rank whose error is that it has no world prints its own.
-    return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"

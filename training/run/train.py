@@ -51,8 +51,9 @@ def train(
     `schedule` is a function of the step that returns a factor of the peak learning rate. They take the place of what config
     and task say.
 
-    `settings` are the origins of the config's options, as `read_settings` returns them; without them the options are the
-    caller's own, and the launch plan decides what they leave open. Call it in every process of a launch. Raises `UserError`
+    `settings` are the origins of the config's options, as `read_settings` returns them; without them they are those of
+    `TrainingConfig.from_command_line`, or the options are the caller's own, and the launch plan decides what they leave open.
+    Call it in every process of a launch. Raises `UserError`
     for input that cannot be used, `Interrupted` where a signal asked to stop and the run was saved, and `TrainingFailed`
     where it cannot go on.
     """
@@ -66,6 +67,7 @@ def train(
         configure_logging(config.log_level, console)
         watching = Observers([make_console_observer(log_level=config.log_level, console=console)], last=observers)
     planned = launched_plan(os.environ)
+    settings = config.settings if settings is None else settings
     if settings is None:
         settings = settings_of(config, planned)
         config = make_config(type(config), settings)

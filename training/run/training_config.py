@@ -6,10 +6,11 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from ..common.conversion import field_types, plain_values
 from ..common.errors import UserError, flag_of, nearest
+from ..common.settings import Level, Setting
 from ..config.options import GeneralOptions, describe_options
 from ..config.recipe import MonitorDirection, Recipe, TaskSpec
 from ..config.stages import load_stages
@@ -17,12 +18,54 @@ from ..tasks.sign.options import CLASSIFICATION_METRICS, STAGE_OPTIONS, SignOpti
 from ..tasks.sign.presets import OWN_PRESETS, PRESETS
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
     from ..tasks.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig(GeneralOptions, SignOptions):
     """Every option of a training run. The command line, the YAML file and the environment are read into it."""
+
+    @overload
+    @classmethod
+    def from_command_line(
+        cls, parser: None = None, *, arguments: Sequence[str] | None = None, **options: Any
+    ) -> TrainingConfig: ...
+
+    @overload
+    @classmethod
+    def from_command_line(
+        cls, parser: ArgumentParser, *, arguments: Sequence[str] | None = None, **options: Any
+    ) -> tuple[TrainingConfig, Namespace]: ...
+
+    @classmethod
+    def from_command_line(
+        cls, parser: ArgumentParser | None = None, *, arguments: Sequence[str] | None = None, **options: Any
+    ) -> TrainingConfig | tuple[TrainingConfig, Namespace]:
+        """Return the config that a script's user asks for: every option is a flag of the script, as of `slipway train`.
+
+        `options` are what the script says: stronger than the defaults, weaker than the settings files, `SLIPWAY_<OPTION>`,
+        `--config` and flags. `arguments` are the words of the command line, those of this program unless given. With a
+        `parser`, an `argparse.ArgumentParser` of the script's own options, return the config and a namespace of their values;
+        an option of sign recognition that the parser has too (`--data`) is then the script's. `train` knows where each value
+        of the config comes from, also of a copy that `dataclasses.replace` made.
+
+        Ends the program with exit code 0 after `--help` and `--explain`, and with one line and exit code 2 for a wrong flag
+        or value.
+        """
+        from .cli import read_command_line
+
+        config, settings, own = read_command_line(arguments, options, parser)
+        object.__setattr__(config, "_settings", settings)
+        _read.append(config)
+        return config if parser is None else (config, own)
+
+    @property
+    def settings(self) -> Level | None:
+        """Where each option that is set comes from, of a config read from a command line; None for any other."""
+        settings: Level | None = getattr(self, "_settings", None)
+        return settings
 
     def make_recipe(self, task: Task | None = None) -> Recipe:
         """Return the recipe that these options describe for a task, not yet resolved for a number of processes.
@@ -117,6 +160,9 @@ def _spec_of(task: Task) -> TaskSpec:
 
 _init = TrainingConfig.__init__
 
+_read: list[TrainingConfig] = []
+"""The configs that were read from the command line of this program."""
+
 
 @functools.wraps(_init)
 def _checked_init(self: TrainingConfig, **options: Any) -> None:
@@ -126,6 +172,21 @@ def _checked_init(self: TrainingConfig, **options: Any) -> None:
         if name not in known:
             raise UserError(f"{type(self).__name__}: unknown option {name!r}{nearest(name, known)}")
     _init(self, **options)
+    if _read and len(options) == len(known):
+        object.__setattr__(self, "_settings", _settings_of_copy(self, _read[-1]))
+
+
+def _settings_of_copy(copy: TrainingConfig, config: TrainingConfig) -> Level:
+    """Return the origins in a copy by `dataclasses.replace` of the config of the command line: what differs is the caller's."""
+    settings = config.settings or {}
+    found: Level = {}
+    for name in field_types(type(copy)):
+        value = getattr(copy, name)
+        if value != getattr(config, name):
+            found[name] = Setting(value=value, origin="user")
+        elif name in settings:
+            found[name] = settings[name]
+    return found
 
 
 TrainingConfig.__init__ = _checked_init  # type: ignore[method-assign]

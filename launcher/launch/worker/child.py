@@ -127,7 +127,9 @@ def _run(run: Callable[[], object], state: RankState, log: Path) -> RankState:
         error = caught
     error = error.with_traceback(_without_wrapper(error.__traceback__))
     text = "".join(traceback.format_exception(error))
-    _print_exception(error, text, log)
+    code = _print_exception(error, text, log)
+    if code is not None:
+        return dataclasses.replace(ended, exit_code=code)
     if isinstance(error, KeyboardInterrupt):
         return dataclasses.replace(ended, exit_code=128 + signal.SIGINT)
     return dataclasses.replace(
@@ -158,12 +160,15 @@ def _without_wrapper(entries: TracebackType | None) -> TracebackType | None:
     return entries
 
 
-def _print_exception(error: BaseException, text: str, log: Path) -> None:
+def _print_exception(error: BaseException, text: str, log: Path) -> int | None:
+    """Print an exception as the script has it printed; return the exit code that this decides, if it does."""
     hook = sys.excepthook
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     try:
         hook(type(error), error, error.__traceback__)
+    except SystemExit as end:
+        return _exit_code(end.code)
     except Exception:
         with contextlib.suppress(OSError, ValueError):
             print(text, end="", file=sys.stderr)
@@ -171,6 +176,7 @@ def _print_exception(error: BaseException, text: str, log: Path) -> None:
         # This process wrote to the terminal itself, so its log is empty.
         with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
             file.write(text)
+    return None
 
 
 def _lost_peer(error: BaseException) -> bool:

@@ -1,0 +1,52 @@
+"""The end of a program by an error that is shown in one line: of Slipway's commands, and of a script that does not catch it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import TracebackType
+
+from .errors import EXIT_BAD_INPUT, EXIT_FAILED, TrainingFailed, UserError
+
+
+def end_scripts_in_one_line() -> None:
+    """Have an uncaught `UserError` or `TrainingFailed` end this program with one line and exit code 2 or 1.
+
+    With `--debug` or SLIPWAY_DEBUG=1, and at an interactive prompt, it keeps its traceback, as any other exception does.
+    """
+    if sys.excepthook is not _end_in_one_line:
+        _before.append(sys.excepthook)
+        sys.excepthook = _end_in_one_line
+
+
+def wants_traceback(arguments: list[str]) -> bool:
+    """Return whether the traceback of an error in the input is asked for."""
+    return "--debug" in arguments or os.environ.get("SLIPWAY_DEBUG", "") not in ("", "0")
+
+
+def print_error(error: UserError | TrainingFailed) -> None:
+    """Print an error in one line, on the rank that has to tell it."""
+    if error.is_alone and os.environ.get("RANK") != "0":
+        print(f"error: rank {os.environ.get('RANK')}: {error}", file=sys.stderr)
+    elif prints() or (error.is_alone is None and os.environ.get("LOCAL_RANK") == "0"):
+        # Before the ranks are connected, each machine may have its own error, such as a missing file.
+        print(f"error: {error}", file=sys.stderr)
+
+
+def prints() -> bool:
+    """Return whether this process prints what all processes of a launch have to say."""
+    # All ranks fail in the same way, so one prints the error; a rank whose error is that it has no world prints its own.
+    return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"
+
+
+_before = [sys.__excepthook__]
+
+
+def _end_in_one_line(kind: type[BaseException], error: BaseException, entries: TracebackType | None) -> None:
+    is_prompt = hasattr(sys, "ps1") or sys.flags.interactive
+    if not isinstance(error, (UserError, TrainingFailed)) or is_prompt or wants_traceback(sys.argv):
+        _before[-1](kind, error, entries)
+        return
+    print_error(error)
+    # The one way to give a program that ends by an exception another exit code than 1.
+    raise SystemExit(EXIT_FAILED if isinstance(error, TrainingFailed) else EXIT_BAD_INPUT)
