@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...training.common.plan_file import LaunchPlan
+from ...training.common.small_files import UnreadableError, read_yaml
 from .check import Check, DoctorContext, passed, warned
 
 _CHECK = "default_config"
@@ -41,16 +42,14 @@ def check_default_config(context: DoctorContext) -> Check:
 
 def _compare(path: Path, plan: LaunchPlan) -> list[tuple[str, Any, Any]] | str:
     """Return (key, value in the file, planned value) for each difference, or what is wrong with the file."""
-    import yaml
-
     from ..plan.accelerate_config import distributed_type
 
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_yaml(path, has_old_booleans=True)
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    except (yaml.YAMLError, ValueError):
-        return "is not YAML"
+    except UnreadableError as error:
+        return str(error)
     if not isinstance(data, dict):
         return "has no keys and values"
     planned = {

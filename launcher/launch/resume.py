@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...training.common.errors import UserError, nearest
 from ...training.common.parser import Parser, make_parser, parse
+from ...training.common.small_files import UnreadableError, read_json
 from ..common.paths import TRAIN_SCRIPT
 from .command import add_launch_options, start
 
@@ -63,10 +63,10 @@ def _folder_of(run: str, runs_dir: Path) -> Path:
 
 def _read_record(folder: Path) -> dict[str, Any]:
     try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        record = read_json(folder / "run.json")
     except OSError as error:
         raise UserError(f"{folder / 'run.json'}: {error.strerror}") from None
-    except (ValueError, RecursionError):
+    except UnreadableError:
         record = None
     if not isinstance(record, dict):
         raise UserError(f"{folder / 'run.json'}: not the record of a run")

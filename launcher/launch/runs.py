@@ -13,6 +13,7 @@ from typing import Any
 
 from ...training.common.errors import UserError
 from ...training.common.parser import Parser, make_parser, parse
+from ...training.common.small_files import parse_json, read_json
 
 SCHEMA_VERSION = 1
 _TAIL_BYTES = 1 << 16
@@ -68,8 +69,8 @@ def _summaries(folder: Path) -> tuple[list[RunSummary], list[Path]]:
     found, unreadable = [], []
     for path in folder.glob("*/run.json"):
         try:
-            found.append(_summary(path.parent, json.loads(path.read_text(encoding="utf-8"))))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            found.append(_summary(path.parent, read_json(path)))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             unreadable.append(path)
     return sorted(found, key=lambda one: one.age_seconds), unreadable
 
@@ -132,7 +133,7 @@ def _last_event(folder: Path) -> dict[str, Any]:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
         for line in reversed(file.read().splitlines()):
             with suppress(ValueError, KeyError, TypeError):  # a line that is incomplete
-                event = json.loads(line)
+                event = parse_json(line)
                 if event["event"] in ("step", "resume", "rewind"):
                     return {name: event[name] for name in ("step", "stage") if name in event}
     return {}

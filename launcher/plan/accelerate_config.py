@@ -145,7 +145,7 @@ def fixed_by_config(data: Mapping[Any, Any], where: str) -> dict[str, Any]:
             raise UserError(f"{where}: unknown key {key!r}{nearest(str(key), _KEYS)}")
     kind = data.get("distributed_type")
     if not isinstance(kind, str):
-        raise UserError(f"{where}: distributed_type is {kind!r}; quote it: 'NO'")
+        raise UserError(f"{where}: distributed_type: expected a kind such as NO or MULTI_GPU, got {str(kind)[:40]!r}")
     named = kind.removeprefix("MULTI_").lower()
     device = "cpu" if data.get("use_cpu") is True else named if named in ("xpu", "npu", "hpu") else None
     sections = {name: data.get(name) or {} for name in ("deepspeed_config", "dynamo_config")}

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from .conversion import field_types, from_mapping
 from .errors import UserError
+from .small_files import UnreadableError, parse_json
 
 T = TypeVar("T")
 
@@ -25,9 +26,9 @@ def from_json(cls: type[T], version: int, text: str, where: str, remake: str) ->
     A record of another `schema_version` is refused; `remake` is the command that writes a new one.
     """
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not JSON: {error}") from None
+        data = parse_json(text)
+    except UnreadableError as error:
+        raise UserError(f"{where}: {error}") from None
     found = data.get("schema_version", version) if isinstance(data, dict) else version
     if found != version:
         raise UserError(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from .errors import UserError
 from .json_records import from_json, to_json
 from .settings import Origin
+from .small_files import UnreadableError, read_small_text
 
 PLAN_VARIABLE = "SLIPWAY_PLAN"
 PLAN_SCHEMA_VERSION = 2
@@ -94,11 +94,11 @@ def read_launch_plan(environment: Mapping[str, str]) -> LaunchPlan | None:
         return None
     where = f"{PLAN_VARIABLE}={name}"
     try:
-        return LaunchPlan.from_json(Path(name).read_text(encoding="utf-8"), where, remake="slipway launch")
+        return LaunchPlan.from_json(read_small_text(name), where, remake="slipway launch")
     except OSError as error:
         problem = f"{where}: {error.strerror}"
-    except UnicodeDecodeError:
-        problem = f"{where}: not a plan"
+    except UnreadableError as error:
+        problem = f"{where}: {error}"
     except UserError as error:
         problem = str(error)
     raise UserError(f"{problem}; start with `slipway launch`, or unset {PLAN_VARIABLE}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import UserError, nearest
+from .small_files import read_json
 
 CHECKPOINTS = "checkpoints"
 RECORD = "run.json"
@@ -54,11 +54,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     """Return a run's `run.json`. Raises `UserError`."""
     path = folder / RECORD
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         if not isinstance(record["name"], str) or not isinstance(record["recipe"]["resolution"], dict):
             raise ValueError
         return record
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; name a run's folder with --resume") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         raise UserError(f"{path}: not the record of a run; start another run") from None

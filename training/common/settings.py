@@ -10,6 +10,8 @@ from typing import Any, Literal
 from .conversion import choices_of, convert
 from .errors import UserError, flag_of, nearest
 from .settings_files import format_path, project_file, user_file
+from .small_files import UnreadableError
+from .small_files import read_yaml as read_yaml_file
 
 ENVIRONMENT_PREFIX = "SLIPWAY_"
 SECTIONS = ("launch", "train")
@@ -158,14 +160,12 @@ def merge_levels(
 
 def read_yaml(path: Path, where: str) -> Any:
     """Return the content of a YAML file; `where` begins the message of a `UserError`."""
-    import yaml  # only where there is a file: a plan is made in less time than this import takes
-
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return read_yaml_file(path)
     except OSError as error:
         raise UserError(f"{where}: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not readable YAML: {' '.join(str(error).split())}") from None
+    except UnreadableError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def mapping_of(data: Any, where: str) -> dict[Any, Any]:

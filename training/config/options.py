@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from ..common.conversion import choices_of, convert, field_types
 from ..common.errors import UserError, flag_of
+from ..common.small_files import UnreadableError, parse_yaml
 from .intervals import Interval
 from .plan import MemoryFormat
 from .recipe import (
@@ -310,12 +308,9 @@ class GeneralOptions:
             flag = flag_of("learning_rate" if name == "lr" else name)
             _check("optimizer_options", not has_option, f"{name} has an option of its own: {flag}")
             try:
-                arguments[name] = yaml.safe_load(value)
-            except yaml.YAMLError:
+                arguments[name] = parse_yaml(value)
+            except UnreadableError:
                 _check("optimizer_options", False, f"{value!r} is no value")
-            if isinstance(arguments[name], str):
-                with suppress(ValueError):  # YAML takes 1e-3 for text
-                    arguments[name] = float(value)
         return arguments
 
     @property

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..common.conversion import field_types, from_mapping
 from ..common.errors import UserError, nearest
+from ..common.small_files import UnreadableError, read_yaml
 from .recipe import Stage
 
 
@@ -32,9 +31,9 @@ def load_stages(
             f"--stages-config: {name!r} is neither a preset ({', '.join(presets)}) nor a file{nearest(name, presets)}"
         )
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a readable YAML file: {' '.join(str(error).split())}") from error
+        content = read_yaml(path)
+    except (OSError, UnreadableError) as error:
+        raise UserError(f"{path}: {getattr(error, 'strerror', error)}") from None
     entries = content.get("stages") if isinstance(content, dict) else content
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path}: expected a list of stages, each with a name and a number of epochs")

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from ..common.conversion import plain_values
 from ..common.errors import UserError
+from ..common.small_files import parse_json
 from .events import Decision, EpochEnd, Observer, ProfileEnd, RunEnd, RunStart, StageEnd, StageStart, StepEnd
 from .journal_schema import COMMON_FIELDS, EVENT_FIELDS, SCHEMA_VERSION
 
@@ -254,7 +255,7 @@ def _is_scalar(value: Any) -> bool:
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
-        event = json.loads(line)
+        event = parse_json(line)
     except ValueError:
         return None
     return event if isinstance(event, dict) else None

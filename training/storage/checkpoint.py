@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from ..common.small_files import read_json
 from .files import Written, flush_folder, sha256_of, write_durably, write_tensors
 
 CHECKPOINT_SCHEMA_VERSION = 1
@@ -67,7 +68,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Return a checkpoint's manifest. Raises `DamagedCheckpoint`."""
     path = folder / MANIFEST
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         if data["schema_version"] != CHECKPOINT_SCHEMA_VERSION:
             raise DamagedCheckpoint(f"{folder}: written by another version (schema {data['schema_version']})")
         if data.pop("sha256") != _hash_of(data):
@@ -83,7 +84,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise DamagedCheckpoint(f"{folder}: no {MANIFEST}") from None
     except OSError as error:
         raise DamagedCheckpoint(f"{path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise DamagedCheckpoint(f"{path}: not a manifest") from None
 
 
@@ -140,7 +141,7 @@ def newest_checkpoint(run_folder: Path) -> tuple[Manifest | None, list[str]]:
 
 def read_state(manifest: Manifest) -> dict[str, Any]:
     """Return the state of a verified checkpoint."""
-    return json.loads((manifest.folder / _STATE).read_text(encoding="utf-8"))
+    return read_json(manifest.folder / _STATE)
 
 
 def read_tensors(manifest: Manifest) -> dict[str, dict[str, torch.Tensor]]:

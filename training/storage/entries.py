@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ..common.small_files import read_json
 from .files import Written, flush_folder, sha256_of, write_durably
 
 ENTRY_SCHEMA_VERSION = 1
@@ -88,11 +89,11 @@ def seal(folder: Path, **facts: Any) -> None:
 def verify(folder: Path) -> None:
     """Compare each file with the manifest. Raises `ValueError` that names the first that differs, and `OSError`."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json(folder / MANIFEST)
         is_of_this_version = manifest["schema_version"] == ENTRY_SCHEMA_VERSION
         listed = manifest["files"].items() if is_of_this_version else ()
         files = {name: Written(entry["num_bytes"], entry["sha256"]) for name, entry in listed}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{MANIFEST} is not a manifest") from None
     if not is_of_this_version:
         raise ValueError(f"{MANIFEST} is of another version")

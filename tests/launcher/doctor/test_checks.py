@@ -274,9 +274,9 @@ def test_the_default_config_is_where_accelerate_looks(tmp_path: Path, monkeypatc
     [
         ("distributed_type: 'NO'\nnum_processes: 1\nmixed_precision: fp16\nuse_cpu: false\n", "agrees with this plan"),
         ("distributed_type: NO\n", "distributed_type false (plan: NO)"),
-        ("a: [\n", "is not YAML"),
+        ("a: [\n", "is not readable YAML (line 2"),
         ("- 1\n", "has no keys and values"),
-        ("mixed_precision: !!python/object/apply:os.system ['x']\n", "is not YAML"),
+        ("mixed_precision: !!python/object/apply:os.system ['x']\n", "could not determine a constructor"),
     ],
 )
 def test_any_default_config_warns(tmp_path: Path, text: str, said: str) -> None:

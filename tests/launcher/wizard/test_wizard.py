@@ -94,7 +94,7 @@ def test_answers_mean_what_a_person_meant(tmp_path: Path) -> None:
         ("num_procesess: 2", "unknown key 'num_procesess' (did you mean 'num_processes'?)"),
         ("selftest: yes", "unknown key 'selftest' (did you mean 'self_test'?)"),
         ("num_processes: two", "num_processes: expected a whole number, got 'two'"),
-        ("num_processes: yes", "num_processes: expected a whole number, got True"),
+        ("num_processes: yes", "num_processes: expected a whole number, got 'yes'"),
         ("mixed_precision: bf8", "mixed_precision: 'bf8' is none of auto, no, fp16, bf16, fp8"),
         ("parameters: many", "parameters: 'many' is not a number"),
         ("launch: maybe", "launch: expected true or false, got 'maybe'"),

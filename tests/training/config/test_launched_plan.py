@@ -137,7 +137,7 @@ def test_a_file_that_is_no_plan_is_one_line(tmp_path: Path, content: str) -> Non
 def test_a_plan_that_cannot_be_read_or_is_of_another_version_says_what_to_do(tmp_path: Path) -> None:
     absent = str(catch(launched_plan, {PLAN_VARIABLE: str(tmp_path / "absent")}))
     assert "No such file or directory; start with `slipway launch`, or unset SLIPWAY_PLAN" in absent
-    assert "Is a directory" in str(catch(launched_plan, {PLAN_VARIABLE: str(tmp_path)}))
+    assert "is a folder, not a file" in str(catch(launched_plan, {PLAN_VARIABLE: str(tmp_path)}))
     environment = write_plan(tmp_path / "plan.json", {"schema_version": 1})
     assert "schema_version is 1, this slipway reads 2" in str(catch(launched_plan, environment))
 

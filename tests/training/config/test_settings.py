@@ -87,7 +87,7 @@ def test_rocm_is_what_torch_calls_cuda(home: Path) -> None:
         ("train: {epochs: 0}", r"slipway\.yaml: --epochs: must be at least 1, got 0"),
         ("train: 3", r"slipway\.yaml: train: expected keys and values, got '3'"),
         ("- train", r"slipway\.yaml: expected keys and values"),
-        ("train: [1", r"slipway\.yaml: not readable YAML: "),
+        ("train: [1", r"slipway\.yaml: is not readable YAML \(line 1: "),
     ],
 )
 def test_a_mistake_in_a_file_is_one_line_that_names_file_and_key(home: Path, text: str, message: str) -> None:

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ...common.errors import UserError, nearest
+from ...common.small_files import UnreadableError, read_yaml
 from ..landmarks import LandmarkLayout
 from .named import named_layout
 
@@ -71,14 +70,13 @@ def read_layout(path: str) -> LayoutFile:
 
 def _load(path: Path) -> Mapping[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
     except OSError as error:
         raise UserError(
             f"{path}: cannot be read ({error.strerror}); --layout names a YAML file", option="layout"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: is not YAML ({reason})", option="layout") from None
+    except UnreadableError as error:
+        raise UserError(f"{path}: {error}", option="layout") from None
     if not isinstance(content, Mapping):
         raise _wrong(str(path), "names", "a mapping with the landmarks' names")
     for key in content:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...common.errors import UserError
+from ...common.small_files import read_json
 from ...storage.files import sha256_of, write_durably
 from ..readers.label_names import is_label_file, is_names_file
 from ..specs import DataSpec, Reading
@@ -117,8 +118,8 @@ class FileDigests:
                 raise
 
     def _read(self) -> dict[str, Any]:
-        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            content = json.loads(self._path.read_text(encoding="utf-8"))
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            content = read_json(self._path)
             is_own = (content["schema_version"], content["source"]) == (INDEX_SCHEMA_VERSION, self._source)
             if is_own and isinstance(content["files"], dict):
                 return content["files"]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ...common.conversion import from_mapping
+from ...common.small_files import read_json
 from ..landmarks import SPLITS, LandmarkLayout
 from ..understanding.summary import Understood
 from .store import RaggedStore
@@ -60,7 +61,7 @@ class PreparedData:
     @classmethod
     def open_shared(cls, folder: Path) -> PreparedData:
         """Return what `save` wrote, mapped: the samples are in memory once for all processes of the host."""
-        facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        facts = read_json(folder / "facts.json")
         return cls(
             store=RaggedStore.open_shared(folder),
             indices={name: torch.from_numpy(np.load(folder / f"{name}.npy", allow_pickle=False)) for name in SPLITS},

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ...common.small_files import read_json
 from ...storage.files import user_cache_folder, write_json
 
 _MOST_ENTRIES = 200
@@ -51,7 +52,7 @@ class SizeCache:
 
     def _read(self) -> dict[str, Any]:
         with contextlib.suppress(OSError, ValueError):
-            entries = json.loads(self._path.read_text(encoding="utf-8"))
+            entries = read_json(self._path)
             if isinstance(entries, dict):
                 return entries
         return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from safetensors.torch import load_file
 
 from ...common.conversion import from_mapping
 from ...common.errors import UserError
+from ...common.small_files import read_json
 from ...data.landmarks import LandmarkLayout
 from ...data.normalise import normalise_clips
 from ...data.packing import real_frames
@@ -38,7 +38,7 @@ class SignPredictor:
         """Load what a run left in `best` or `last`. Raises `UserError` if it is missing or incomplete."""
         folder = Path(folder)
         try:
-            spec = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+            spec = read_json(folder / "spec.json")
             weights = load_file(folder / "model.safetensors")
         except (OSError, ValueError, SafetensorError) as error:
             raise UserError(
