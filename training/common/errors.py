@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .ipython import OneLine
+
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 EXIT_RESUMABLE = 75
 """A signal stopped the run, which saved itself: start it again. EX_TEMPFAIL of sysexits.h."""
 
 
-class UserError(Exception):
+class UserError(OneLine, Exception):
     """Bad input, exit code 2. The message is one line: what is wrong, where (file, key, row), what to do."""
 
     is_alone: bool | None = None
@@ -38,7 +40,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {matches[0]!r}?)" if matches else ""
 
 
-class TrainingFailed(Exception):  # noqa: N818 - the run failed, not the program
+class TrainingFailed(OneLine, Exception):  # noqa: N818 - the run failed, not the program
     """A run that cannot go on. The message is one line; the exit code is 1."""
 
     is_alone: bool | None = None

@@ -7,29 +7,62 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from ..common.errors import EXIT_RESUMABLE
+from ..common.ipython import OneLine, ipython_shell
 
-_SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2")
+STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+"""The signals that ask a run to stop."""
 
 _SAME_PRESS_SECONDS = 0.5
 """One press of Ctrl-C may arrive twice: from the terminal and from a launcher."""
 
 
-class Interrupted(SystemExit):
-    """Training stopped at a step boundary because a signal asked for it; the message says where, and how to resume.
+class Interrupted(OneLine):
+    """Training stopped at a step boundary because a signal asked for it; the message says where, and how to go on.
 
-    A script that does not catch it ends with exit code 75, which launchers and schedulers know.
+    A script that does not catch it ends with exit code 75, which launchers and schedulers know; in IPython the cell ends.
     """
 
-    def __init__(self, message: str = "") -> None:
-        super().__init__(EXIT_RESUMABLE)
-        self._message = message
+    _label = ""
+
+    def __init__(self, what: str = "", folder: str | Path | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        """Where it stopped: `stopped after step 12 and saved`."""
+        self.folder = folder
+        """Of the run or study to go on with; None: there is none."""
 
     def __str__(self) -> str:
-        return self._message
+        return self.what if self.folder is None else f"{self.what}: go on with {how_to_resume(self.folder)}"
+
+    def for_caller(self) -> Interrupted:
+        """Return the exception as `train` raises it: outside of IPython, where `SystemExit` ends nothing, it is one."""
+        return self if ipython_shell() is not None else _EndOfProgram(self.what, self.folder)
+
+
+class _EndOfProgram(Interrupted, SystemExit):
+    """An `Interrupted` that ends a program which does not catch it."""
+
+    def __init__(self, what: str = "", folder: str | Path | None = None) -> None:
+        super().__init__(what, folder)
+        self.code = EXIT_RESUMABLE
+
+
+class Quit(OneLine, KeyboardInterrupt):
+    """The second Ctrl-C, or interrupt of a kernel: nothing is saved any more."""
+
+    _label = ""
+
+
+def how_to_resume(folder: str | Path) -> str:
+    """Return what goes on with a run: in IPython a call of `train`, elsewhere an option."""
+    if ipython_shell() is None:
+        return f"--resume {folder}"
+    return f"train(TrainingConfig(..., resume={str(folder)!r}), ...), all else as before"
 
 
 class StopRequest:
@@ -47,10 +80,11 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            for name in _SIGNALS:
-                if hasattr(signal, name):
-                    number = getattr(signal, name)
-                    self._before[number] = signal.signal(number, self._on_signal)
+            for number in STOPPING:
+                self._before[number] = signal.signal(number, self._on_signal)
+            if hasattr(signal, "pthread_sigmask"):
+                # A rank that was forked begins with these blocked, so that none is lost before this.
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -65,10 +99,11 @@ class StopRequest:
         if is_press and self._pressed_at is not None:
             if time.monotonic() - self._pressed_at < _SAME_PRESS_SECONDS:
                 return
-            raise KeyboardInterrupt
+            raise Quit("interrupted: what was not saved is lost")
         if is_press:
             self._pressed_at = time.monotonic()
-            _print_notice("stopping after this step, and saving; press Ctrl-C again to quit at once")
+            again = "press Ctrl-C" if ipython_shell() is None else "interrupt"
+            _print_notice(f"stopping after this step, and saving; {again} again to quit at once")
         elif self.name is None:
             _print_notice(f"{name}: stopping after this step, and saving")
         self.name = self.name or name

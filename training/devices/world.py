@@ -39,6 +39,11 @@ class _Meetings:
 _meetings = _Meetings()
 
 
+def meet_at(store: dist.Store) -> None:
+    """Have the processes of this launch meet in a store that all have connected to."""
+    _meetings.store = store
+
+
 def log_once(level: int, message: str) -> None:
     """Log `message` on rank 0, the first time only."""
     if message not in _logged and launched_world().rank == 0:

@@ -180,7 +180,7 @@ class Trainer:
                         self._rewind(rewind.positions)
                 result = self._finish()
         except Interrupted:
-            raise Interrupted(self._describe_stop()) from None
+            raise Interrupted(self._describe_stop(), self.saving.folder) from None
         finally:
             self.loader.close()
             self.saver.close()
@@ -354,13 +354,14 @@ class Trainer:
             self._rewinder.rewind(positions, self.restore)
 
     def _describe_stop(self) -> str:
-        step, folder, saved = self.progress.step, self.saving.folder, self._saved.step
-        if folder is None:
+        step, saved = self.progress.step, self._saved.step
+        if self.saving.folder is None:
             return f"stopped after step {step}"
         if saved == step:
-            return f"stopped after step {step} and saved: go on with --resume {folder}"
-        kept = "nothing" if saved is None else f"only step {saved}"
-        return f"stopped after step {step}, of which {kept} could be saved: go on with --resume {folder}"
+            return f"stopped after step {step} and saved"
+        return (
+            f"stopped after step {step}, of which {'nothing' if saved is None else f'only step {saved}'} could be saved"
+        )
 
     def _report(self, kind: str, reason: str, **fields: Any) -> None:
         self.runtime.observer.on_decision(Decision(kind=kind, reason=reason, fields=fields))

@@ -6,14 +6,16 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TextIO
 
 from rich.console import Console
 
-from .console_base import QuietConsole, print_message
+from ..common.ipython import in_notebook
+from .console_base import QuietConsole
 from .console_live import LiveConsole
 from .console_plain import PlainConsole
+from .notebook.console import NotebookConsole
 
 PIPE_COLUMNS = 100
 
@@ -59,6 +61,8 @@ def make_console_observer(
     `stream_is_terminal` says whether stderr is one; `None`: find out. `console` is used instead of a new one.
     """
     level = level_of(log_level)
+    if console is None and stream_is_terminal is None and in_notebook():
+        return NotebookConsole(level)
     if console is None:
         console = make_console(stream_is_terminal=stream_is_terminal)
     results = make_console(stderr=False)
@@ -67,13 +71,13 @@ def make_console_observer(
     return (LiveConsole if console.is_terminal else PlainConsole)(console, results, level)
 
 
-def configure_logging(log_level: str, console: Console) -> None:
-    """Send the messages of the `slipway` logger to the observer's console, so that they do not tear its bars."""
+def configure_logging(log_level: str, say: Callable[[int, str, str], None]) -> None:
+    """Send the messages of the `slipway` logger to `say` of the run's console, so that they do not tear its bars."""
     logger = logging.getLogger("slipway")
     for handler in list(logger.handlers):
         if isinstance(handler, _ConsoleHandler):
             logger.removeHandler(handler)
-    logger.addHandler(_ConsoleHandler(console))
+    logger.addHandler(_ConsoleHandler(say))
     logger.setLevel(level_of(log_level))
     logger.propagate = False
 
@@ -95,12 +99,12 @@ class _SteadyConsole(Console):
 
 
 class _ConsoleHandler(logging.Handler):
-    def __init__(self, console: Console) -> None:
+    def __init__(self, say: Callable[[int, str, str], None]) -> None:
         super().__init__()
-        self._console = console
+        self._say = say
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            print_message(self._console, record.levelno, "log", self.format(record))
+            self._say(record.levelno, "log", self.format(record))
         except Exception:
             self.handleError(record)

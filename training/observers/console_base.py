@@ -80,7 +80,11 @@ class QuietConsole(Observer):
         if level < self._level or (event.warning and (event.kind, event.reason) in self._printed):
             return
         self._printed.add((event.kind, event.reason))
-        print_message(self.console, level, event.kind, event.reason)
+        self.say(level, event.kind, event.reason)
+
+    def say(self, level: int, kind: str, text: str) -> None:
+        """Print a message."""
+        print_message(self.console, level, kind, text)
 
     def on_profile(self, event: ProfileEnd) -> None:
         """Print where the time went."""
@@ -118,6 +122,8 @@ class ProgressCounts:
     step: int
     """Of the stage, from 1."""
     num_steps: int
+    run_step: int
+    """Of the run, from 1."""
     loss: float
     learning_rate: float
     samples_per_second: float
@@ -219,6 +225,7 @@ class ProgressConsole(QuietConsole):
             num_epochs=stage.num_epochs,
             step=step,
             num_steps=num_steps,
+            run_step=event.step,
             loss=event.loss,
             learning_rate=event.learning_rate,
             samples_per_second=rate,

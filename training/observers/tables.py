@@ -17,6 +17,7 @@ from ..config.recipe import Recipe
 from .events import ProfileEnd, RunEnd, RunStart, SectionTime, StudyEnd
 
 NOTHING = "-"
+NO_TEST = "no test split"
 WIDE_COLUMNS = 80
 """In a narrower terminal, what matters less is left out."""
 WARNING_STYLE = "yellow"
@@ -204,18 +205,22 @@ class ResultTable:
     synthetic: bool = False
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        stages, test = self.grids(wide=options.max_width >= WIDE_COLUMNS)
+        yield stages
+        yield Text()
+        yield test or Text(NO_TEST)
+
+    def grids(self, *, wide: bool = True) -> tuple[Grid, Grid | None]:
+        """Return the table of the stages and that of the test; None: there was no test."""
         result = self.event.result
-        wide = options.max_width >= WIDE_COLUMNS
         stages = result.get("stages", ())
         columns = _columns_of_task(_STAGE_COLUMNS, stages, "validation_")
-        yield _table([column for column in columns if wide or not column.wide_only], stages)
-        yield Text()
+        by_stage = _grid([column for column in columns if wide or not column.wide_only], stages)
         columns = _columns_of_task(_TEST_COLUMNS, [result], "test_")
         if all(result.get(column.key) is None for column in columns):
-            yield Text("no test split")
-            return
+            return by_stage, None
         label = _Column("test (synthetic data)" if self.synthetic else "test", "label", number=False)
-        yield _table((label, *columns), [{**result, "label": "best weights"}])
+        return by_stage, _grid((label, *columns), [{**result, "label": "best weights"}])
 
 
 def _columns_of_task(columns: Sequence[_Column], rows: Sequence[Mapping[str, Any]], prefix: str) -> list[_Column]:
@@ -240,16 +245,35 @@ def _columns_of_task(columns: Sequence[_Column], rows: Sequence[Mapping[str, Any
     ]
 
 
-def _table(columns: Sequence[_Column], rows: Sequence[Mapping[str, Any]]) -> Table:
+@dataclass(frozen=True)
+class Grid:
+    """The texts of a table, whatever draws it."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: Sequence[bool]
+    """Which columns hold numbers, and stand at the right."""
+
+    def __rich__(self) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+        for heading, is_number in zip(self.headings, self.numbers, strict=True):
+            justify: JustifyMethod = "right" if is_number else "left"
+            table.add_column(heading, justify=justify, overflow="fold", no_wrap=is_number)
+        for row in self.rows:
+            table.add_row(*map(Text, row))
+        return table
+
+
+def _grid(columns: Sequence[_Column], rows: Sequence[Mapping[str, Any]]) -> Grid:
     columns = [column for column in columns if not column.optional or any(column.key in row for row in rows)]
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for column in columns:
-        justify: JustifyMethod = "right" if column.number else "left"
-        table.add_column(column.heading, justify=justify, overflow="fold", no_wrap=column.number)
-    for row in rows:
-        cells = [NOTHING if row.get(column.key) is None else column.format(row[column.key]) for column in columns]
-        table.add_row(*map(Text, cells))
-    return table
+    return Grid(
+        headings=[column.heading for column in columns],
+        rows=[
+            [NOTHING if row.get(column.key) is None else column.format(row[column.key]) for column in columns]
+            for row in rows
+        ],
+        numbers=[column.number for column in columns],
+    )
 
 
 _STUDY_COLUMNS = (
@@ -263,7 +287,8 @@ _STUDY_COLUMNS = (
 )
 
 
-_STUDY_METRICS = (("accuracy", "test accuracy"), ("macro_f1", "macro-F1"), ("loss", "test loss"))
+_STUDY_METRICS = {"accuracy": "test accuracy", "macro_f1": "macro-F1", "loss": "test loss"}
+_MEAN = "mean_test_"
 
 
 @dataclass(frozen=True)
@@ -273,23 +298,36 @@ class StudyTable:
     event: StudyEnd
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        result = self.event.result
-        wide = options.max_width >= WIDE_COLUMNS
-        yield _table([column for column in _STUDY_COLUMNS if wide or not column.wide_only], result["runs"])
+        runs, means = self.grids(wide=options.max_width >= WIDE_COLUMNS)
+        yield runs
         yield Text()
-        yield _table(
-            (
-                _Column(f"over {result['over']}", "label", number=False),
-                _Column("mean", "mean"),
-                _Column("standard\ndeviation", "std"),
-                _Column("95 % interval\n(Student's t)", "interval"),
-            ),
-            [self._row(name, label) for name, label in _STUDY_METRICS if f"mean_test_{name}" in result],
-        )
-        if (worst := result["worst"]) is not None:
+        yield means
+        if worst := self.worst():
             yield Text()
-            value = format_metric(worst["metric"], worst["value"])
-            yield Text(f"the worst is {worst['name']}: {worst['metric'].replace('_', ' ')} {value}")
+            yield Text(worst)
+
+    def grids(self, *, wide: bool = True) -> tuple[Grid, Grid]:
+        """Return the table of the runs and that of their means."""
+        result = self.event.result
+        columns = _columns_of_task(_STUDY_COLUMNS, result["runs"], "test_")
+        runs = _grid([column for column in columns if wide or not column.wide_only], result["runs"])
+        measured = [name.removeprefix(_MEAN) for name in result if name.startswith(_MEAN)]
+        own = [name for name in measured if name not in (*_STUDY_METRICS, "top5_accuracy")]
+        names = [name for name in ("accuracy", "macro_f1", *own, "loss") if name in measured]
+        heads = (
+            _Column(f"over {result['over']}", "label", number=False),
+            _Column("mean", "mean"),
+            _Column("standard\ndeviation", "std"),
+            _Column("95 % interval\n(Student's t)", "interval"),
+        )
+        return runs, _grid(heads, [self._row(name, _STUDY_METRICS.get(name, f"test {name}")) for name in names])
+
+    def worst(self) -> str:
+        """Return a line on the worst run; empty if none is."""
+        if (worst := self.event.result["worst"]) is None:
+            return ""
+        value = format_metric(worst["metric"], worst["value"])
+        return f"the worst is {worst['name']}: {worst['metric'].replace('_', ' ')} {value}"
 
     def _row(self, name: str, label: str) -> dict[str, str | None]:
         mean, std, interval = (self.event.result[f"{kind}_test_{name}"] for kind in ("mean", "std", "interval"))

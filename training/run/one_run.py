@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from ..common.errors import UserError
+from ..common.ipython import ipython_shell
 from ..common.settings import Level
 from ..config.intervals import Interval
 from ..config.methods import own_rate, settle_schedule
@@ -171,7 +172,8 @@ def _keep_record(run: OpenRun, content: Mapping[str, Any], world: World) -> RunR
             observers.add(Journal(run.folder / "events.jsonl"))
             if world.part is None:
                 observers.add(LaunchMark(os.environ.get("SLIPWAY_LAUNCH_FOLDER"), run.folder))
-                observers.add(FirstStep(observers))
+                if ipython_shell() is None:  # else the process is older than what was asked of it
+                    observers.add(FirstStep(observers))
         except UserError as caught:
             error = caught
             if record is not None:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ..common.errors import UserError
+from ..observers.notebook.results import result_html
 from ..step.plain_names import own_state
 
 _SPLITS = ("test_", "validation_", "mean_test_")
@@ -34,6 +35,10 @@ class RunResult(dict[str, Any]):
             for name, value in self.items()
             if name.startswith(_SPLITS) and isinstance(value, (int, float)) and not isinstance(value, bool)
         }
+
+    def _repr_html_(self) -> str:
+        """Return the result as a notebook shows it."""
+        return result_html(self, self.folder)
 
 
 def with_best_weights(model: nn.Module, folder: Path) -> nn.Module | None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..common.errors import UserError
+from ..common.ipython import OneLine, ipython_shell
 from ..common.settings import Level
 from ..config.launched_plan import launched_plan
 from ..config.methods import Methods
@@ -17,10 +18,11 @@ from ..devices.interruption import Interrupted, StopRequest
 from ..devices.rank_failure import decide_reporter
 from ..devices.ranks import Ranks
 from ..devices.world import end_accelerator, launched_world
-from ..observers.console import configure_logging, make_console, make_console_observer
+from ..observers.console import configure_logging, make_console_observer
 from ..observers.events import Observer, Observers
 from ..tasks.task import Task
 from .one_run import make_sign_task, train_once
+from .processes import forks_processes, train_forked
 from .result import RunResult
 from .study.runs import describe_study, study_options
 from .study.study import options_of_part, run_study
@@ -39,6 +41,7 @@ def train(
     optimizer: Callable[..., torch.optim.Optimizer] | None = None,
     schedule: Callable[..., float] | None = None,
     settings: Level | None = None,
+    num_processes: int | None = None,
 ) -> RunResult:
     """Train as `config` says and return the result, as it stands in `run.json`; of a study (`folds`, `leave_out`, `seeds`)
     that of all its runs. The result is a dictionary that also has the `folder`, the trained `model` and the `metrics`.
@@ -51,6 +54,9 @@ def train(
     `schedule` is a function of the step that returns a factor of the peak learning rate. They take the place of what config
     and task say.
 
+    `num_processes` starts so many processes on this machine for this call, forks of this one, which follows them: in a
+    notebook, or a script that no launcher started. Without it the processes are those of the launch.
+
     `settings` are the origins of the config's options, as `read_settings` returns them; without them they are those of
     `TrainingConfig.from_command_line`, or the options are the caller's own, and the launch plan decides what they leave open.
     Call it in every process of a launch. Raises `UserError`
@@ -61,11 +67,34 @@ def train(
         if not isinstance(one, Observer):
             kind = one.__name__ if isinstance(one, type) else type(one).__name__
             raise UserError(f"observers: expected objects of classes made from slipway.Observer, got {kind}")
+
+    def train_here(observers: Sequence[Observer]) -> RunResult:
+        return _train(config, task, observers, Methods(optimizer=optimizer, schedule=schedule), settings)
+
+    try:
+        if num_processes is not None and forks_processes(num_processes):
+            return train_forked(train_here, num_processes, config, task, observers)
+        return train_here(observers)
+    except Interrupted as stopped:
+        raise stopped.for_caller() from None
+    except OneLine as error:
+        error.shows_stack = config.debug
+        raise
+
+
+def _train(
+    config: TrainingConfig,
+    task: Task | None,
+    observers: Sequence[Observer],
+    methods: Methods,
+    settings: Level | None,
+) -> RunResult:
+    """Train in this process, which may be one of several that do."""
     watching = Observers([])
     if launched_world().rank == 0:
-        console = make_console()
-        configure_logging(config.log_level, console)
-        watching = Observers([make_console_observer(log_level=config.log_level, console=console)], last=observers)
+        console = make_console_observer(log_level=config.log_level)
+        configure_logging(config.log_level, console.say)
+        watching = Observers([console], last=observers)
     planned = launched_plan(os.environ)
     settings = config.settings if settings is None else settings
     if settings is None:
@@ -87,7 +116,7 @@ def train(
                 planned_batch=None if planned is None else planned.plan.global_batch_size,
                 observers=watching,
                 stop=stop,
-                methods=Methods(optimizer=optimizer, schedule=schedule),
+                methods=methods,
             )
             if part := options_of_part(config, ranks):
                 settings = {**settings, **part}
@@ -98,7 +127,7 @@ def train(
             raise
         finally:
             watching.close()
-            if ranks.is_main and isinstance(stopped := sys.exception(), Interrupted):
+            if ranks.is_main and isinstance(stopped := sys.exception(), Interrupted) and ipython_shell() is None:
                 with suppress(OSError):  # nobody may read stderr any more
                     print(stopped, file=sys.stderr)
             end_accelerator(accelerator)

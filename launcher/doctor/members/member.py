@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ....training.common.lifeline import end_with_parent
 from ...launch.state_files import PARENT_VARIABLE
-from ...launch.worker.lifeline import end_with_parent
 
 
 @contextlib.contextmanager

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+from ....training.common.lifeline import end_with_parent
 from ...launch.state_files import PARENT_VARIABLE
-from ...launch.worker.lifeline import end_with_parent
 
 
 def _main() -> None:

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from slipway.training.config.recipe import Recipe, Stage, TaskSpec
-from slipway.training.observers.console import configure_logging, is_live_terminal, make_console, make_console_observer
+from slipway.training.observers.console import configure_logging, is_live_terminal, make_console_observer
 from slipway.training.observers.console_base import ProgressCounts, key_values
 from slipway.training.observers.console_live import ProgressView
 from slipway.training.observers.console_plain import PlainConsole
@@ -233,6 +233,7 @@ def test_the_bars_fit_the_width_and_keep_the_loss(width: int) -> None:
         epoch=11,
         num_epochs=12,
         step=1234,
+        run_step=1234,
         num_steps=5678,
         loss=0.123456,
         learning_rate=1e-4,
@@ -330,13 +331,13 @@ def test_no_color_leaves_the_bars_and_takes_the_colours(
 def test_log_messages_go_to_the_same_console(
     capsys: pytest.CaptureFixture[str], restored_logger: logging.Logger
 ) -> None:
-    console = make_console(stream_is_terminal=False)
-    configure_logging("info", console)
-    configure_logging("warning", console)
+    say = make_console_observer(log_level="info", stream_is_terminal=False).say
+    configure_logging("info", say)
+    configure_logging("warning", say)
     restored_logger.warning("a %s with [brackets]", "word")
     restored_logger.info("hidden")
     assert capsys.readouterr().err == 'event=log level=warning message="a word with [brackets]"\n'
-    configure_logging("info", make_console(stream_is_terminal=True))
+    configure_logging("info", make_console_observer(log_level="info", stream_is_terminal=True).say)
     restored_logger.warning("seen")
     assert "\x1b[33mwarning: seen" in capsys.readouterr().err
 

@@ -128,8 +128,7 @@ def _train_runs(
         try:
             result = _train_run(run, config, settings, task, replace(world, part=run.options), study, record)
         except Interrupted as stopped:
-            told = str(stopped).replace(str(study.shared_folder / run.name), str(study.shared_folder))
-            raise Interrupted(f"{title}: {told}") from None
+            raise Interrupted(f"{title}: {stopped.what}", study.shared_folder) from None
         rows[number] = _finished_row(run, result)
         record.update()
 

@@ -1,0 +1,104 @@
+"""Several processes for one call of `train`: forks of this process are the ranks, and this one follows them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..common.errors import UserError
+from ..common.ipython import in_notebook
+from ..devices.forked.group import run_forked
+from ..devices.forked.member import Channel
+from ..devices.ranks import Ranks
+from ..devices.world import launched_world
+from ..loop.trainer import build_model
+from ..observers.events import Observer, RunStart
+from ..observers.notebook.display import new_output, send_to
+from ..tasks.task import Task
+from .one_run import make_sign_task
+from .result import RunResult, with_best_weights
+from .study.runs import study_options
+from .training_config import TrainingConfig
+
+_LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLIPWAY_PLAN")
+
+
+def forks_processes(num_processes: int | None) -> bool:
+    """Return whether processes are to be forked for a call: not for one, nor in a launch of as many.
+
+    Raises `UserError` in a launch of another number, and where nothing can be forked.
+    """
+    if num_processes is None:
+        return False
+    if isinstance(num_processes, bool) or not isinstance(num_processes, int) or num_processes < 1:
+        raise UserError(f"num_processes={num_processes!r}: give the number of processes, 1 or more")
+    if any(name in os.environ for name in _LAUNCHED):
+        size = launched_world().size
+        if size != num_processes:
+            raise UserError(
+                f"num_processes={num_processes}: this process is one of {size} that a launcher started; leave "
+                f"num_processes out, or start with `slipway launch --num-processes {num_processes}`"
+            )
+        return False
+    if num_processes > 1 and sys.platform != "linux":
+        raise UserError(
+            f"num_processes={num_processes}: processes are forked on Linux only; write a script and start it with "
+            f"`slipway launch --num-processes {num_processes} script.py`"
+        )
+    return num_processes > 1
+
+
+def train_forked(
+    train: Callable[[Sequence[Observer]], RunResult],
+    num_processes: int,
+    config: TrainingConfig,
+    task: Task | None,
+    observers: Sequence[Observer],
+) -> RunResult:
+    """Call `train` in forks of this process, which end with it; return the result, with the model in this process, on the CPU.
+
+    `train` gets the observers of rank 0. Raises as `train` does in one process; an error that is none of ours is told with
+    its stack on stderr, and raised as `TrainingFailed` that names the rank.
+    """
+    is_notebook = in_notebook()
+
+    def work(channel: Channel) -> dict[str, Any]:
+        if is_notebook:
+            send_to(lambda html, text: channel.send("show", html=html, text=text))
+        result = train([*observers, _Reporter(channel, num_watching=len(observers))])
+        return {"values": dict(result), "folder": str(result.folder)}
+
+    show = new_output() if is_notebook else None
+
+    def receive(kind: str, message: Mapping[str, Any]) -> None:
+        if kind == "show" and show is not None:
+            show(message["html"], message["text"])
+
+    told = run_forked(work, num_processes, receive, captures_output=is_notebook)
+    folder = Path(told["folder"])
+    if study_options(config):
+        return RunResult(told["values"], folder=folder)
+    own = make_sign_task(config, Ranks.alone())[0] if task is None else task
+    model = with_best_weights(build_model(own, config.make_recipe(task)), folder)
+    return RunResult(told["values"], folder=folder, model=model)
+
+
+class _Reporter(Observer):
+    """Tells the process that follows which folder the run has, and the user that observers are called in another process."""
+
+    def __init__(self, channel: Channel, *, num_watching: int) -> None:
+        self._channel = channel
+        self._num_watching = num_watching
+
+    def on_run_start(self, event: RunStart) -> None:
+        """Tell the folder."""
+        self._channel.send("folder", folder=str(event.folder))
+        if self._num_watching:
+            logging.getLogger("slipway").info(
+                "observers are called in the process of rank 0, and what they keep in memory stays there; read_journal reads "
+                "all events"
+            )
