@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -97,8 +98,11 @@ def start_accelerator(*, kind: str, precision: str, timeout_seconds: float) -> A
 
     Raises `UserError` if the environment promises a world that cannot be joined.
     """
-    from accelerate import Accelerator
-    from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, InitProcessGroupKwargs
+    with warnings.catch_warnings():
+        # In a notebook without ipywidgets tqdm says so, which is imported here and not used.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from accelerate import Accelerator
+        from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, InitProcessGroupKwargs
 
     world = launched_world()
     if world.size > 1 and not os.environ.get("MASTER_ADDR"):

@@ -122,8 +122,6 @@ class ProgressCounts:
     step: int
     """Of the stage, from 1."""
     num_steps: int
-    run_step: int
-    """Of the run, from 1."""
     loss: float
     learning_rate: float
     samples_per_second: float
@@ -225,7 +223,6 @@ class ProgressConsole(QuietConsole):
             num_epochs=stage.num_epochs,
             step=step,
             num_steps=num_steps,
-            run_step=event.step,
             loss=event.loss,
             learning_rate=event.learning_rate,
             samples_per_second=rate,

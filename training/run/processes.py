@@ -17,6 +17,7 @@ from ..devices.ranks import Ranks
 from ..devices.world import launched_world
 from ..loop.trainer import build_model
 from ..observers.events import Observer, RunStart
+from ..observers.notebook import markup
 from ..observers.notebook.display import new_output, send_to
 from ..tasks.task import Task
 from .one_run import make_sign_task
@@ -69,22 +70,48 @@ def train_forked(
     def work(channel: Channel) -> dict[str, Any]:
         if is_notebook:
             send_to(lambda html, text: channel.send("show", html=html, text=text))
-        result = train([*observers, _Reporter(channel, num_watching=len(observers))])
+        try:
+            result = train([*observers, _Reporter(channel, num_watching=len(observers))])
+        finally:
+            channel.send("shown")
         return {"values": dict(result), "folder": str(result.folder)}
 
-    show = new_output() if is_notebook else None
-
-    def receive(kind: str, message: Mapping[str, Any]) -> None:
-        if kind == "show" and show is not None:
-            show(message["html"], message["text"])
-
-    told = run_forked(work, num_processes, receive, captures_output=is_notebook)
+    cell = _Cell() if is_notebook else None
+    try:
+        told = run_forked(work, num_processes, _ignore if cell is None else cell.receive, captures_output=is_notebook)
+    finally:
+        if cell is not None:
+            cell.close()
     folder = Path(told["folder"])
     if study_options(config):
         return RunResult(told["values"], folder=folder)
     own = make_sign_task(config, Ranks.alone())[0] if task is None else task
     model = with_best_weights(build_model(own, config.make_recipe(task)), folder)
     return RunResult(told["values"], folder=folder, model=model)
+
+
+def _ignore(kind: str, message: Mapping[str, Any]) -> None:
+    """Do nothing: the ranks write to the terminal themselves."""
+
+
+class _Cell:
+    """The output of the cell that started the ranks, where it shows what rank 0 draws."""
+
+    def __init__(self) -> None:
+        self._show = new_output()
+        self._last: Mapping[str, Any] | None = None
+        """What was drawn last, if more was to come."""
+
+    def receive(self, kind: str, message: Mapping[str, Any]) -> None:
+        """Show what was drawn."""
+        self._last = message if kind == "show" else None
+        if kind == "show":
+            self._show(message["html"], message["text"])
+
+    def close(self) -> None:
+        """Say so where rank 0 was ended in the middle of it."""
+        if self._last is not None:
+            self._show(self._last["html"] + markup.warning("its process was ended"), f"{self._last['text']}: ended")
 
 
 class _Reporter(Observer):

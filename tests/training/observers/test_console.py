@@ -233,7 +233,6 @@ def test_the_bars_fit_the_width_and_keep_the_loss(width: int) -> None:
         epoch=11,
         num_epochs=12,
         step=1234,
-        run_step=1234,
         num_steps=5678,
         loss=0.123456,
         learning_rate=1e-4,

@@ -39,7 +39,7 @@ _MOST_OUTPUT_BYTES = 4000
 def run_forked(work: Work, size: int, receive: Receive, *, captures_output: bool) -> Mapping[str, Any]:
     """Run `work` in `size` forks of this process, the ranks of a world; return what that of rank 0 returned.
 
-    `receive` gets the messages that they send, in this thread; that of kind `folder` names the folder of the run. With
+    `receive` gets the messages of rank 0, in this thread; that of kind `folder` names the folder of the run. With
     `captures_output` what rank 0 prints goes to `sys.stdout` and `sys.stderr` of this process as text; what others print is
     shown if they fail. Signals go to all ranks. No process is left when it returns or raises: `UserError`,
     `TrainingFailed`, `Interrupted` or `Quit` as the ranks did.
@@ -169,7 +169,7 @@ class _Group:
             member.told[kind] = message
         elif kind == "folder":
             self._folder = Path(message["folder"])
-        else:
+        elif member.rank == 0:
             self._receive(kind, message)
 
     @contextmanager

@@ -27,6 +27,8 @@ from ..world import meet_at
 GRACE_SECONDS = 30.0
 """Time to save, for a rank whose parent is gone."""
 
+_MEETING_SECONDS = 60
+
 _LOST_PEER = ("gloo/transport", "Connection closed by peer", "Connection reset by peer", "NCCL", "ECONNRESET")
 
 
@@ -71,12 +73,16 @@ class Place:
             port,
             self.size,
             is_main,
-            timeout=datetime.timedelta(seconds=60),
+            timeout=datetime.timedelta(seconds=_MEETING_SECONDS),
             wait_for_workers=False,
             master_listen_fd=self.listener.detach() if is_main else None,
         )
         if not is_main:
             self.listener.close()
+        store.set(f"slipway/here/{self.rank}", "")
+        if is_main:
+            # It takes the store with it: one that ends at once would leave the others trying to connect.
+            store.wait([f"slipway/here/{rank}" for rank in range(self.size)])
         meet_at(store)
 
 

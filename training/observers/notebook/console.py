@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 
+from ...devices.interruption import Interrupted
 from ..console_base import TRACE_VIEWER, ProgressConsole, ProgressCounts
-from ..events import EpochEnd, ProfileEnd, RunEnd, RunResumed, RunStart, StageEnd, StageStart, StudyEnd, StudyStep
+from ..events import (
+    EpochEnd,
+    ProfileEnd,
+    RunEnd,
+    RunResumed,
+    RunStart,
+    StageEnd,
+    StageStart,
+    StepEnd,
+    StudyEnd,
+    StudyStep,
+)
 from ..tables import (
     Grid,
     ProfileTable,
@@ -49,6 +62,7 @@ class NotebookConsole(ProgressConsole):
         self._notes: list[tuple[str, str]] = []
         self._epochs: list[tuple[int, EpochEnd]] = []
         self._progress: ProgressCounts | None = None
+        self._step = 0
         self._result = ""
         self._is_running = False
         self._drawn_at = -_SECONDS_BETWEEN
@@ -70,11 +84,12 @@ class NotebookConsole(ProgressConsole):
         synthetic = ", synthetic data" if is_synthetic(event) else ""
         self._title = f"{data_name(event)}{synthetic}, {plural(event.num_parameters, 'parameter')}, {device}"
         self._notes = [(label, text.plain) for label, text in RunHeader(event).rows()] + self._notes
-        self._epochs, self._progress, self._is_running = [], None, True
+        self._epochs, self._progress, self._step, self._is_running = [], None, 0, True
         self._draw(at_once=True)
 
     def on_run_resumed(self, event: RunResumed) -> None:
         """Show where the run goes on."""
+        self._step = event.step
         self._lines.append(event.reason)
         self._draw(at_once=True)
 
@@ -97,6 +112,11 @@ class NotebookConsole(ProgressConsole):
     def on_stage_end(self, event: StageEnd) -> None:
         """Show the last rows of the stage."""
         self._draw(at_once=True)
+
+    def on_step(self, event: StepEnd) -> None:
+        """Count a step."""
+        self._step = event.step
+        super().on_step(event)
 
     def report_progress(self, progress: ProgressCounts) -> None:
         """Move the bars."""
@@ -123,8 +143,8 @@ class NotebookConsole(ProgressConsole):
         """Show that a run ended before its end."""
         if self._is_running:
             self._is_running = False
-            after = "before its first step" if self._progress is None else f"after step {self._progress.run_step}"
-            self._state = f"ended {after}"
+            verb = "stopped" if isinstance(sys.exception(), (Interrupted, KeyboardInterrupt)) else "failed"
+            self._state = f"{verb} after step {self._step}" if self._step else f"{verb} before its first step"
             self._draw(at_once=True)
 
     def _end(self, result: Mapping[str, Any], event: RunEnd | StudyEnd) -> None:
