@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from slipway.training.common.uncaught import end_scripts_in_one_line
+from slipway.training.common.program.uncaught import end_scripts_in_one_line
 
 if TYPE_CHECKING:
     from slipway.training.common.errors import TrainingFailed, UserError

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from ..common.errors import EXIT_RESUMABLE
-from ..common.ipython import OneLine, ipython_shell
+from ..common.program.ipython import OneLine, ipython_shell
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 """The signals that ask a run to stop."""

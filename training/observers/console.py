@@ -11,7 +11,7 @@ from typing import TextIO
 
 from rich.console import Console
 
-from ..common.ipython import in_notebook
+from ..common.program.ipython import in_notebook
 from .console_base import QuietConsole
 from .console_live import LiveConsole
 from .console_plain import PlainConsole

@@ -22,9 +22,9 @@ from ..common.errors import (
     UserError,
     nearest,
 )
+from ..common.program.uncaught import print_error, prints, wants_traceback
 from ..common.settings import Level
 from ..common.synonyms import right_name
-from ..common.uncaught import print_error, prints, wants_traceback
 from ..config.settings import explain, make_config, read_settings
 from ..devices.interruption import Interrupted
 from ..tasks.sign.options import SignOptions

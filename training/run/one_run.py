@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from ..common.errors import UserError
-from ..common.ipython import ipython_shell
+from ..common.program.ipython import ipython_shell
 from ..common.settings import Level
 from ..config.intervals import Interval
 from ..config.methods import own_rate, settle_schedule

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
-from ..common.ipython import in_notebook
+from ..common.program.ipython import in_notebook
 from ..devices.forked.group import run_forked
 from ..devices.forked.member import Channel
 from ..devices.ranks import Ranks

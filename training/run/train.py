@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..common.errors import UserError
-from ..common.ipython import OneLine, ipython_shell
+from ..common.program.ipython import OneLine, ipython_shell
 from ..common.settings import Level
 from ..config.launched_plan import launched_plan
 from ..config.methods import Methods

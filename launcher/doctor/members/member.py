@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ....training.common.lifeline import end_with_parent
+from ....training.common.program.lifeline import end_with_parent
 from ...launch.state_files import PARENT_VARIABLE
 
 

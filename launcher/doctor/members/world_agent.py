@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from ....training.common.lifeline import end_with_parent
+from ....training.common.program.lifeline import end_with_parent
 from ...launch.state_files import PARENT_VARIABLE
 
 

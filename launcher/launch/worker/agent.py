@@ -28,7 +28,7 @@ from slipway.launcher.launch.state_files import (
     AgentReport,
     write_record,
 )
-from slipway.training.common.lifeline import end_with_parent
+from slipway.training.common.program.lifeline import end_with_parent
 
 _CHILD = str(Path(__file__).with_name("child.py"))
 

@@ -41,7 +41,7 @@ from slipway.launcher.launch.state_files import (
 )
 from slipway.launcher.launch.worker.output import route_output
 from slipway.training.common.errors import EXIT_RESUMABLE
-from slipway.training.common.lifeline import end_with_parent
+from slipway.training.common.program.lifeline import end_with_parent
 
 _LONGEST_TRACEBACK = 20_000  # characters
 _RANK_0_SECONDS = 2.0

@@ -140,7 +140,7 @@ def test_a_process_ends_with_its_parent_also_where_the_kernel_does_not_help(tmp_
     said = tmp_path / "said"
     orphan = (
         "import os, signal, time, types\n"
-        "from slipway.training.common import lifeline\n"
+        "from slipway.training.common.program import lifeline\n"
         f"file = open({str(said)!r}, 'a', buffering=1)\n"
         "signal.signal(signal.SIGTERM, lambda number, frame: print('got', number, file=file))\n"
         f"lifeline.sys = types.SimpleNamespace(platform={platform!r})\n"

@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 
 from ...common.errors import EXIT_FAILED, EXIT_RESUMABLE, TrainingFailed, UserError
-from ...common.lifeline import end_with_parent
+from ...common.program.lifeline import end_with_parent
 from ..interruption import Interrupted
 from ..world import meet_at
 

@@ -6,7 +6,7 @@ import os
 import sys
 from types import TracebackType
 
-from .errors import EXIT_BAD_INPUT, EXIT_FAILED, TrainingFailed, UserError
+from ..errors import EXIT_BAD_INPUT, EXIT_FAILED, TrainingFailed, UserError
 
 
 def end_scripts_in_one_line() -> None:

@@ -1,0 +1,1 @@
+"""The program around a training: what started it, an IPython session, an error that nobody catches."""
