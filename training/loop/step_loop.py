@@ -172,6 +172,8 @@ class StepLoop:
         )
         if watch is not None and (names := watch.end(runtime.ranks, failed=pending.failure is not None)):
             runtime.observer.on_decision(no_gradient(names))
+        if (is_shared := runtime.spinning.take_change()) is not None:
+            runtime.observer.on_decision(_describe_waiting(is_shared))
         self._buffers.undo_unless(self.step.is_finite)
         return _QueuedStep(work, rate, pending, before, self._loader.take_waited_seconds())
 
@@ -261,3 +263,13 @@ class StepLoop:
         progress.step = (
             progress.stage_first_step + self.sampler.num_steps * progress.epoch_in_stage + progress.step_in_epoch
         )
+
+
+def _describe_waiting(is_shared: bool) -> Decision:
+    if is_shared:
+        reason = (
+            "other programs want the cores too: the threads of an operation wait for each other asleep, not spinning"
+        )
+    else:
+        reason = "the cores are free again: the threads of an operation wait for each other spinning"
+    return Decision(kind="waiting", reason=reason, fields={"cores_are_shared": is_shared})

@@ -144,6 +144,7 @@ DECISION_FIELDS: dict[str, dict[str, str]] = {
         "micro_batch_size": "the most samples in one forward pass from now on",
         "bytes_per_sample": "memory that a sample needs, if it was measured",
     },
+    "waiting": {"cores_are_shared": "whether other programs want the cores too, so that threads wait without spinning"},
 }
 """The further fields of decisions that report what happened to a run; those of other kinds are the numbers behind them."""
 
