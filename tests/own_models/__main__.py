@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from safetensors.torch import load_file
 
 from slipway.training.observers.journal import read_journal
 from tests.conftest import ROOT
-from tests.own_models.cases import CASES, Case
+from tests.own_models.cases import BOUND, CASES, METRIC_BOUNDS, Case
 from tests.own_models.ranks import KILLED, UNTOUCHED, be_killed, run_all, train_by_hand
-from tests.training.processes import run_group, set_preload, started
+from tests.training.processes import set_preload, started
 
 RESULTS = ROOT / "benchmarks" / "results" / "own_models.json"
 LIMIT_SECONDS = 600.0
@@ -36,13 +37,15 @@ def measure(names: Sequence[str], num_ranks: int, folder: Path, *, short: bool) 
         with started(num_ranks, folder / f"killing {name}", be_killed, name, folder) as group:
             group.processes[0].join(LIMIT_SECONDS)
             if group.processes[0].exitcode != -signal.SIGKILL:
-                sys.exit(f"{name} was not killed:\n{group.output()[-4000:]}")
+                (folder / name).mkdir(parents=True, exist_ok=True)
+                (folder / name / f"{KILLED}.error").write_text(f"it was not killed:\n{group.output()[-4000:]}")
     for task, arguments, size in (
         ("programs", (run_all, killed, untouched, folder), num_ranks),
         ("plain", (train_by_hand, names, num_ranks, folder), 1),
     ):
-        if any(run_group(size, folder / task, *arguments)):
-            sys.exit(f"{task} on {num_ranks}:\n" + (folder / task / "rank_0.txt").read_text()[-6000:])
+        with started(size, folder / task, *arguments) as group:
+            if any(group.exit_codes(LIMIT_SECONDS)):
+                sys.exit(f"{task} on {num_ranks}:\n{group.output()[-6000:]}")
     return [
         compare(CASES[name], run, num_ranks, folder / name)
         for run, chosen in ((UNTOUCHED, untouched), (KILLED, killed))
@@ -52,9 +55,20 @@ def measure(names: Sequence[str], num_ranks: int, folder: Path, *, short: bool) 
 
 def compare(case: Case, run: str, num_ranks: int, folder: Path) -> dict[str, Any]:
     """Return how far a run's weights and metrics are from those of the loop by hand."""
+    row = {"case": case.name, "processes": num_ranks, "run": run}
+    if (error := folder / f"{run}.error").exists():
+        return {**row, "error": error.read_text(encoding="utf-8")}
+    try:
+        return {**row, **differences(case, run, folder)}
+    except (AssertionError, OSError) as error:
+        return {**row, "error": str(error)}
+
+
+def differences(case: Case, run: str, folder: Path) -> dict[str, Any]:
+    """Return how far weights and metrics are apart. Raises `AssertionError` where they cannot be compared."""
     plain = json.loads((folder / "plain.json").read_text())
     metrics = json.loads((folder / f"{run}.json").read_text())
-    kept = folder / "runs" / run
+    kept = folder / run / "runs" / run
     weights = max(
         distance(load_file(kept / kind / "model.safetensors"), load_file(folder / f"plain_{kind}.safetensors"))
         for kind in ("last", "best")
@@ -64,16 +78,30 @@ def compare(case: Case, run: str, num_ranks: int, folder: Path) -> dict[str, Any
     assert plain["moved"] > 1e-2, (case.name, "learned", plain["moved"])
     named = {f"validation_{name}": value for name, value in plain["metrics"].items()}
     assert set(named) <= set(metrics), (case.name, named, metrics)
+    assert_same_table(plain["table"], folder / run / "losses.csv")
     off = max(abs(metrics[name] - value) / max(1.0, abs(value)) for name, value in named.items())
     return {
-        "case": case.name,
-        "processes": num_ranks,
-        "run": run,
         "weights": weights,
         "metrics": off,
         "measured": sorted(plain["metrics"]),
-        "agrees": weights <= case.bound and off <= case.bound,
+        "agrees": weights <= BOUND and off <= METRIC_BOUNDS.get(case.name, BOUND),
     }
+
+
+def assert_same_table(expected: list[list[float]], path: Path) -> None:
+    """Raise `AssertionError` unless the table that a program keeps ends with the losses of the loop, by epoch.
+
+    What came after the checkpoint from which a run is resumed is reported again.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    rows = [[float(word) for word in line.split(",")] for line in lines]
+    found = list({row[0]: row for row in rows}.values())
+    assert len(found) == len(expected), (found, expected)
+    for row, wanted in zip(found, expected, strict=True):
+        assert all(math.isclose(one, other, rel_tol=1e-10) for one, other in zip(row, wanted, strict=True)), (
+            row,
+            wanted,
+        )
 
 
 def distance(ours: dict[str, torch.Tensor], plain: dict[str, torch.Tensor]) -> float:
@@ -100,15 +128,19 @@ def main() -> int:
         for num_ranks in (1, 2):
             for row in measure(names, num_ranks, Path(folder) / str(num_ranks), short=options.short):
                 rows.append(row)
-                verdict = "agrees" if row["agrees"] else "DIFFERS"
-                print(
-                    f"{row['case']:14} {row['processes']} process(es), {row['run']:9}  weights {row['weights']:.1e}  "
-                    f"metrics {row['metrics']:.1e}  {verdict}",
-                    flush=True,
-                )
+                print(line_of(row), flush=True)
     if options.save:
         RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    return 0 if all(row["agrees"] for row in rows) else 1
+    return 0 if all(row.get("agrees") for row in rows) else 1
+
+
+def line_of(row: Mapping[str, Any]) -> str:
+    """Return what is printed of a comparison."""
+    head = f"{row['case']:14} {row['processes']} process{'es' if row['processes'] > 1 else '  '} {row['run']:9}"
+    if "error" in row:
+        return f"{head} FAILED: {row['error']}"
+    numbers = f"weights {row['weights']:.1e}  metrics {row['metrics']:.1e}"
+    return f"{head} {numbers}  {'agrees' if row['agrees'] else 'DIFFERS'}"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 import runpy
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 import slipway
-from slipway import CheckpointSaved, Observer
+from slipway import CheckpointSaved, EpochEnd, Observer
 from slipway.training.run.train import train
 from tests.own_models.cases import CASES, Case
 
@@ -24,19 +25,22 @@ OPTIONS = ("--precision", "float64", "--batch-rule", "fixed", "--device", "cpu",
 
 
 class KillAfterCheckpoint(Observer):
-    """Ends this process, as nothing can prevent, once a checkpoint of these steps or more is complete on the disk."""
+    """Ends this process, as nothing can prevent, once an epoch has ended and then a checkpoint is complete on the disk."""
 
-    def __init__(self, step: int) -> None:
-        self._step = step
+    def __init__(self) -> None:
+        self._has_epoch = False
+
+    def on_epoch_end(self, event: EpochEnd) -> None:
+        self._has_epoch = True
 
     def on_checkpoint_saved(self, event: CheckpointSaved) -> None:
-        if event.step >= self._step:
+        if self._has_epoch:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 def run_program(case: Case, folder: Path, run: str, *options: str) -> Any:
     """Run the program as `python PROGRAM --options` does in a folder; return its `result`."""
-    place = folder / case.name
+    place = folder / case.name / run
     place.mkdir(parents=True, exist_ok=True)
     before, arguments = os.getcwd(), sys.argv
     os.chdir(place)
@@ -49,8 +53,8 @@ def run_program(case: Case, folder: Path, run: str, *options: str) -> Any:
 
 
 def be_killed(name: str, folder: Path) -> int:
-    """Run a program until rank 0 is killed after its first checkpoint, which comes in the middle of an epoch."""
-    slipway.train = partial(_train_watched, KillAfterCheckpoint(2))  # type: ignore[attr-defined]
+    """Run a program until rank 0 is killed after a checkpoint in the middle of its second epoch."""
+    slipway.train = partial(_train_watched, KillAfterCheckpoint())  # type: ignore[attr-defined]
     run_program(CASES[name], folder, KILLED, "--save-every", "2step")
     return 1  # it was not killed
 
@@ -66,7 +70,11 @@ def run_all(killed: Sequence[str], untouched: Sequence[str], folder: Path) -> in
     for run, names in ((KILLED, killed), (UNTOUCHED, untouched)):
         for name in names:
             more = ("--resume", "auto") if run == KILLED else ()
-            result = run_program(CASES[name], folder, run, *more)
+            try:
+                result = run_program(CASES[name], folder, run, *more)
+            except Exception:
+                (folder / name / f"{run}.error").write_text(traceback.format_exc(), encoding="utf-8")
+                continue
             if os.environ.get("RANK", "0") == "0":
                 (folder / name / f"{run}.json").write_text(json.dumps(result.metrics), encoding="utf-8")
     return 0
@@ -81,18 +89,6 @@ def train_by_hand(names: Sequence[str], num_ranks: int, folder: Path) -> int:
         for kind in ("last", "best"):
             state = {key: tensor.contiguous().clone() for key, tensor in getattr(ended, kind).items()}
             save_file(state, place / f"plain_{kind}.safetensors")
-        found = {"metrics": ended.metrics, "moved": ended.moved}
+        found = {"metrics": ended.metrics, "moved": ended.moved, "table": ended.table}
         (place / "plain.json").write_text(json.dumps(found), encoding="utf-8")
     return 0
-
-
-def _from_command_line(cls: Any, **options: Any) -> Any:
-    from slipway.training.config.settings import make_config
-    from slipway.training.run.cli import _parse_flags, _read_settings
-
-    words = {name: str(value) for name, value in options.items()}
-    return make_config(cls, _read_settings({**words, **_parse_flags(sys.argv[1:])}, os.environ))
-
-
-if not hasattr(slipway.TrainingConfig, "from_command_line"):
-    slipway.TrainingConfig.from_command_line = classmethod(_from_command_line)

@@ -54,6 +54,8 @@ class Ended:
     last: State = field(default_factory=dict)
     best: State = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    table: list[tuple[int, float, float]] = field(default_factory=list)
+    """Epoch, training loss and validation loss, where the program keeps such a table."""
     moved: float = 0.0
     """max|last - first| / max|last| of the parameters, to see that something was learned."""
 
@@ -88,6 +90,19 @@ class Loop:
         self.schedule = schedule or (lambda step, num_steps: cosine(step, num_steps, epochs))
         self.ended = Ended(monitor=monitor)
         self.epoch = self.step = 0
+        self.first = nn.utils.parameters_to_vector(self.model.parameters()).detach()
+
+    def parts(self, indices: list[int], num_ranks: int) -> Iterator[list[int]]:
+        """Yield the part of a batch that each rank has, with what the rank draws from, and its running statistics.
+
+        Rank 0 is the last, so that its running statistics stay, as with torch's DDP.
+        """
+        kept = [buffer.clone() for buffer in self.model.buffers()]
+        for rank in reversed(range(num_ranks)):
+            torch.manual_seed(fold(SEED, self.step, rank) % 2**63)
+            for buffer, before in zip(self.model.buffers(), kept, strict=True):
+                buffer.copy_(before)
+            yield indices[rank::num_ranks]
 
     def run(
         self,
@@ -95,27 +110,52 @@ class Loop:
         backward: Callable[[list[int]], None],
         validate: Callable[[], Mapping[str, float]],
     ) -> Ended:
-        """Train; `backward` computes the gradients of the mean loss of a batch, `validate` the metrics of all samples."""
-        first = nn.utils.parameters_to_vector(self.model.parameters()).detach()
+        """Train a stage; `backward` computes the gradients of the mean loss of a batch, `validate` the metrics of all samples."""
         rates = [group["lr"] for group in optimizer.param_groups]
-        for epoch in range(self.epochs):
-            self.epoch = epoch
+        before = self.step
+        for _ in range(self.epochs):
             self.model.train()
-            for indices in batches(self.num_samples, self.batch_size, epoch):
+            for indices in batches(self.num_samples, self.batch_size, self.epoch):
                 optimizer.zero_grad()
                 backward(indices)
                 if self.clip:
                     nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
                 for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                    group["lr"] = rate * self.schedule(self.step, self.num_steps)
+                    group["lr"] = rate * self.schedule(self.step - before, self.num_steps)
                 optimizer.step()
                 self.step += 1
             self.model.eval()
             with torch.no_grad():
                 self.ended.epoch(self.model, validate())
+            self.epoch += 1
         last = nn.utils.parameters_to_vector(self.model.parameters()).detach()
-        self.ended.moved = float((last - first).abs().max() / last.abs().max())
+        self.ended.moved = float((last - self.first).abs().max() / last.abs().max())
         return self.ended
+
+
+Arrays = tuple[torch.Tensor, torch.Tensor]
+
+
+def classify(
+    make_model: Callable[[], nn.Module],
+    training: Arrays,
+    validation: Arrays,
+    optimizer: Callable[[nn.Module], torch.optim.Optimizer],
+    *,
+    epochs: int = 4,
+    batch_size: int = 16,
+    schedule: Callable[[int, int], float] | None = None,
+) -> Ended:
+    """Train a model of one input to score classes."""
+    (inputs, classes), (val_inputs, val_classes) = training, validation
+    inputs, val_inputs = inputs.double(), val_inputs.double()
+    loop = Loop(make_model, epochs=epochs, batch_size=batch_size, num_samples=len(inputs), schedule=schedule)
+    model = loop.model
+
+    def backward(indices: list[int]) -> None:
+        nn.functional.cross_entropy(model(inputs[indices]), classes[indices]).backward()
+
+    return loop.run(optimizer(model), backward, lambda: class_metrics(model(val_inputs), val_classes))
 
 
 def class_metrics(scores: torch.Tensor, classes: torch.Tensor) -> dict[str, float]:

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
-
 from tests.own_models.parts import points, points_net
-from tests.own_models.plain.loop import Ended, Loop, adamw, class_metrics
+from tests.own_models.plain.loop import Ended, adamw, classify
 
 
 def train(num_ranks: int) -> Ended:
     """Train by hand; any number of ranks learns the same."""
-    (inputs, classes), (val_inputs, val_classes) = points("train"), points("validation")
-    inputs, val_inputs = inputs.double(), val_inputs.double()
-    loop = Loop(points_net, epochs=4, batch_size=16, num_samples=len(inputs))
-    model = loop.model
-
-    def backward(indices: list[int]) -> None:
-        F.cross_entropy(model(inputs[indices]), classes[indices]).backward()
-
-    return loop.run(adamw(model, 0.02), backward, lambda: class_metrics(model(val_inputs), val_classes))
+    return classify(points_net, points("train"), points("validation"), lambda model: adamw(model, 0.02))

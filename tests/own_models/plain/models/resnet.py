@@ -1,0 +1,23 @@
+"""A ResNet, by hand: batch statistics are those of each rank's part."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+
+from tests.own_models.parts import digits, make_resnet
+from tests.own_models.plain.loop import Ended, Loop, adamw, class_metrics
+
+
+def train(num_ranks: int) -> Ended:
+    """Train by hand as so many ranks would, one after the other."""
+    (images, numbers), (val_images, val_numbers) = digits("train"), digits("validation")
+    images, val_images = images.double(), val_images.double()
+    loop = Loop(make_resnet, epochs=4, batch_size=32, num_samples=len(images))
+    model = loop.model
+
+    def backward(indices: list[int]) -> None:
+        for part in loop.parts(indices, num_ranks):
+            scores = model(pixel_values=images[part]).logits
+            (F.cross_entropy(scores, numbers[part], reduction="sum") / len(indices)).backward()
+
+    return loop.run(adamw(model, 0.02), backward, lambda: class_metrics(model(val_images).logits, val_numbers))

@@ -1,0 +1,22 @@
+"""SGD with momentum, by hand: matrices decay, by what is usual in Slipway."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from tests.own_models.parts import points, points_net
+from tests.own_models.plain.loop import Ended, classify
+
+
+def train(num_ranks: int) -> Ended:
+    """Train by hand; any number of ranks learns the same."""
+
+    def optimizer(model: nn.Module) -> torch.optim.Optimizer:
+        groups = [
+            {"params": [one for one in model.parameters() if one.ndim >= 2], "weight_decay": 0.05},
+            {"params": [one for one in model.parameters() if one.ndim < 2]},
+        ]
+        return torch.optim.SGD(groups, lr=0.1, momentum=0.8)
+
+    return classify(points_net, points("train"), points("validation"), optimizer)
