@@ -106,7 +106,7 @@ def assert_same_table(expected: list[list[float]], path: Path) -> None:
 
 def distance(ours: dict[str, torch.Tensor], plain: dict[str, torch.Tensor]) -> float:
     """Return max|a - b| / max|b| over all tensors of two states, which must have the same names and shapes."""
-    assert set(ours) <= set(plain), set(ours) - set(plain)
+    assert ours.keys() == plain.keys(), ours.keys() ^ plain.keys()
     largest = max(float(tensor.abs().max()) for name, tensor in plain.items() if tensor.is_floating_point())
     return max(float((ours[name] - plain[name]).abs().max()) for name in ours if ours[name].numel()) / largest
 

@@ -23,11 +23,18 @@ class Case:
 
     name: str
     kind: str
+    options: tuple[str, ...] = ()
+    """What it gets on the command line besides."""
 
     @property
     def program(self) -> Path:
         """The program's file."""
-        return HERE / "ours" / self.kind / f"{self.name}.py"
+        return HERE / "ours" / self.kind / f"{self.program_name}.py"
+
+    @property
+    def program_name(self) -> str:
+        """The name of the program's file, without what makes one case of several of it."""
+        return self.name.split("-")[0]
 
     @property
     def title(self) -> str:
@@ -37,11 +44,18 @@ class Case:
     @property
     def plain(self) -> Callable[[int], Ended]:
         """The function that trains by hand."""
-        return importlib.import_module(f"tests.own_models.plain.{self.kind}.{self.name}").train
+        return importlib.import_module(f"tests.own_models.plain.{self.kind}.{self.program_name}").train
 
 
-CASES = {
+_PROGRAMS = {
     path.stem: Case(name=path.stem, kind=path.parent.name)
     for path in sorted((HERE / "ours").glob("*/*.py"))
     if path.name != "__init__.py"
 }
+
+# Samples that draw come from processes of their own, and arrays from threads.
+_WITH_WORKERS = [
+    Case(name=f"{name}-2_workers", kind=_PROGRAMS[name].kind, options=("--num-workers", "2"))
+    for name in ("numpy_arrays", "transforms")
+]
+CASES = {case.name: case for case in (*_PROGRAMS.values(), *_WITH_WORKERS)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import runpy
 import signal
@@ -43,8 +44,9 @@ def run_program(case: Case, folder: Path, run: str, *options: str) -> Any:
     place = folder / case.name / run
     place.mkdir(parents=True, exist_ok=True)
     before, arguments = os.getcwd(), sys.argv
+    multiprocessing.set_start_method(None, force=True)  # as in a process that no server of processes forked
     os.chdir(place)
-    sys.argv = [str(case.program), *OPTIONS, "--experiment-name", run, *options]
+    sys.argv = [str(case.program), *OPTIONS, "--experiment-name", run, *case.options, *options]
     try:
         return runpy.run_path(str(case.program), run_name="__main__")["result"]
     finally:

@@ -110,7 +110,7 @@ class Loop:
         backward: Callable[[list[int]], None],
         validate: Callable[[], Mapping[str, float]],
     ) -> Ended:
-        """Train a stage; `backward` computes the gradients of the mean loss of a batch, `validate` the metrics of all samples."""
+        """Train a stage; `backward` computes the gradients of the mean loss of a batch, `validate` all metrics."""
         rates = [group["lr"] for group in optimizer.param_groups]
         before = self.step
         for _ in range(self.epochs):
