@@ -47,6 +47,15 @@ POINTS: dict[str, tuple[str, ...]] = {
 ORDER = tuple(POINTS)
 """The parts in the order in which they are kept."""
 
+PART_NAMES = {
+    **dict.fromkeys(("left_hand", "lefthand", "hand_left", "left", "lh", "l_hand", "lhand"), "left_hand"),
+    **dict.fromkeys(("right_hand", "righthand", "hand_right", "right", "rh", "r_hand", "rhand"), "right_hand"),
+    **dict.fromkeys(("pose", "body"), "pose"),
+    **dict.fromkeys(("face", "face_mesh", "facemesh"), "face"),
+    "hand": "hand",
+}
+"""What programs call the parts of MediaPipe in the names of columns and arrays, as in `left_hand_0_x`."""
+
 _PREFIX = {"face_and_irises": "face", "lips": "face"}
 _TITLES = {"face_and_irises": "face"}
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..layouts.mediapipe import POINTS
+from ..layouts.mediapipe import PART_NAMES, POINTS
 from .candidates import Part
 
 _FLAGS = {"v": "v", "vis": "v", "visibility": "v"} | dict.fromkeys(
@@ -26,14 +26,6 @@ _COLUMN = (
 )
 _SENSOR = re.compile(r"acc|gyr|mag|quat|euler|imu|vel|force|angle|flex|emg", re.IGNORECASE)
 
-_PART_NAMES = {
-    **dict.fromkeys(("left_hand", "lefthand", "hand_left", "left", "lh", "l_hand", "lhand"), "left_hand"),
-    **dict.fromkeys(("right_hand", "righthand", "hand_right", "right", "rh", "r_hand", "rhand"), "right_hand"),
-    **dict.fromkeys(("pose", "body"), "pose"),
-    **dict.fromkeys(("face", "face_mesh", "facemesh"), "face"),
-    "hand": "hand",
-}
-"""What programs call the parts of MediaPipe in the names of columns, as in `left_hand_0_x`."""
 _OF_PART = re.compile(r"(?P<part>.*?[a-z])_?(?P<number>\d+)")
 _FORMS = {"xy": "xy", "xyz": "xyz", "xyzv": "xyzv", "xyzc": "xyzv", "xyc": "xyc", "xyv": "xyc"}
 
@@ -97,9 +89,9 @@ def _parts(found: Mapping[str, Mapping[str, int]]) -> tuple[Part, ...]:
     numbered: dict[str, dict[int, Mapping[str, int]]] = {}
     for name, point in found.items():
         match = _OF_PART.fullmatch(name)
-        if match is None or match["part"] not in _PART_NAMES:
+        if match is None or match["part"] not in PART_NAMES:
             return ()
-        numbered.setdefault(_PART_NAMES[match["part"]], {})[int(match["number"])] = point
+        numbered.setdefault(PART_NAMES[match["part"]], {})[int(match["number"])] = point
     parts = []
     for name, points in numbered.items():
         order = sorted(points)

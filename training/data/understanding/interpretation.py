@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -101,6 +102,9 @@ def _interpret(raw: RawClips, values: np.ndarray, columns: Columns, reading: Rea
     own = None if reading.layout in (None, "islr") else read_layout(reading.layout)
     if own is not None and reading.coords == "auto" and own.form is not None:
         reading = replace(reading, coords=cast(CoordsKind, own.form))
+    if raw.parts is not None and names is not None and reading.coords == "xyc":
+        # Its names were made from the shapes of its parts, which do not tell a confidence from z.
+        names = [re.sub("_z$", "_c", name) for name in names]
     named = points_by_names(names) if names is not None else None
     shape = raw.values.shape[1:] if raw.layout is None else (size,)
     if own is not None:
@@ -120,7 +124,8 @@ def _interpret(raw: RawClips, values: np.ndarray, columns: Columns, reading: Rea
             )
     if len(fit) != 1 or (size in _ALSO_OTHERS and len(shape) == 1 and not is_said and named is None):
         raise UserError(_question(raw.name, shape, fit or candidates, columns, names, reading))
-    if (fit[0].forms, reading.coords, named) == (("xyz",), "auto", None) and _may_have_confidences(fit[0], columns):
+    is_guess = reading.coords == "auto" and (named is None or raw.parts is not None)
+    if is_guess and fit[0].forms == ("xyz",) and _may_have_confidences(fit[0], columns):
         warnings += (
             "the third number of each point is read as z, but it is never below 0 or above 1: if it is a confidence, give "
             "--coords xyc; if it is z, --coords xyz",

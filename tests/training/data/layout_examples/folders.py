@@ -117,6 +117,23 @@ def with_signers(outer: Callable[[Clip], str]) -> Callable[[Path], Made]:
     return write
 
 
+def archives_of_parts(root: Path) -> Made:
+    clips = clips_of(*POSE_HANDS, frames=(5, 6, 7, 8), lost="left_hand")
+    for clip in clips:
+        (root / clip.label).mkdir(exist_ok=True)
+        parts = {part: numbers(clip, "xyz", order=(part,)) for part in reversed(POSE_HANDS)}
+        np.savez(root / clip.label / f"{clip.number}.npz", **parts)
+    return made(clips)
+
+
+def folders_of_parts(root: Path) -> Made:
+    clips = clips_of(*POSE_HANDS, lost="left_hand")
+    for clip in clips:
+        for part in POSE_HANDS:
+            save(root / clip.label / f"video{clip.number}" / f"{part}.npy", numbers(clip, "xyz", order=(part,)))
+    return made(clips)
+
+
 def signers_with_names(root: Path) -> Made:
     clips = clips_of("hand")
     signers = [("anna", "bora")[clip.number % 2] for clip in clips]
@@ -147,6 +164,8 @@ FOLDERS = [
     Example(on_disk="`<class>_001.npy` of all classes in one folder", write=clips_named_by_class),
     Example(on_disk="`<class>/<clip>.csv`, a row a frame", write=clips_in_files(".csv")),
     Example(on_disk="`<class>/<clip>.npz` of one array", write=clips_in_files(".npz")),
+    Example(on_disk="`<class>/<clip>.npz` of pose, left_hand, right_hand", write=archives_of_parts),
+    Example(on_disk="`<class>/<clip>/left_hand.npy`, an array a part", write=folders_of_parts),
     Example(on_disk="`<class>/video_3_frame_12.npy`", write=frames_named_by_sequence),
     Example(
         on_disk="`<signer>/<class>/<sequence>/<frame>.npy`",

@@ -2,7 +2,8 @@
 
 `MP_Data/<class>/<sequence>/<frame>.npy` is written by nicknochnack/ActionDetectionforSignLanguage and the many that follow it;
 `<class>/video_3_frame_12.npy`, `<class>/<clip>.npy` and a folder for each signer are variants of it. The files may be tables
-or archives of one array too: `<class>/<clip>.csv`, whose rows are frames, and `<class>/<clip>.npz`.
+or archives of one array too: `<class>/<clip>.csv`, whose rows are frames, and `<class>/<clip>.npz`. The parts of a body may be
+arrays of their own, in an archive or a folder a clip: `<class>/<clip>/left_hand.npy`.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from ...specs import Reading
 from ...text import natural_key, nfc, split_of_file
 from ..numpy_files import Header, header_of, read_numbers
 from ..raw import Faults, RawClips
-from ..tables.clip_files import ClipFile, names_of, open_clip, suffix_of_clips
+from ..tables.clip_files import ClipFile, names_of, open_clip, parts_of, suffix_of_clips
 from . import windows, x_y_arrays
+from .body_parts import with_folders_as_clips
 from .folder_tree import Tree, first_leaf, read_tree
 from .forms import CLIP, CLIPS, FRAME, Form, form_of
 from .levels import Levels, find_levels
@@ -70,11 +72,14 @@ def read(path: Path, reading: Reading) -> RawClips:
     """
     suffix = (suffix_of_clips(path) or _ARRAY) if first_leaf(path, _ARRAY) is None else _ARRAY
     tree = read_tree(path, suffix)
+    of_parts = with_folders_as_clips(tree) if suffix == _ARRAY else None
+    tree = of_parts or tree
+    is_plain = suffix == _ARRAY and of_parts is None
     files = [os.path.join(*leaf.parts, name) for leaf in tree.leaves for name in leaf.files]
     faults = Faults(path)
-    headers = _headers(path, files, faults) if suffix == _ARRAY else _opened(path, files, reading, faults)
+    headers = _headers(path, files, faults) if is_plain else _opened(path, files, reading, faults)
     # The rows of a table are frames, however deep it stands.
-    depth = tree.depth if suffix == _ARRAY else 1
+    depth = tree.depth if is_plain else 1
     shapes = {file: header.shape for file, header in headers.items()}
     form = form_of(path, shapes, depth, reading, may_hold_several=True)
     levels = find_levels(path, tree, reading, holds_clips=form.kind != FRAME)
@@ -112,6 +117,7 @@ def read(path: Path, reading: Reading) -> RawClips:
         splits=splits,
         notes=(*form.notes, *notes, *_passed_over(tree, levels)),
         warnings=(*_without_recordings(tree, levels), *warnings),
+        parts=parts_of(next(iter(headers.values()))),
         number_names=names_of(next(iter(headers.values()))) or None,
         where=lambda index: str(path / places[index]),
     )

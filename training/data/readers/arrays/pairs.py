@@ -11,6 +11,7 @@ from ...landmarks import SPLITS as SPLITS_IN_ORDER
 from ...text import SIGNER_COLUMNS, SPLIT_COLUMNS, nfc
 from ..numpy_files import StoredArray
 from ..raw import Faults
+from .body_parts import parts_among
 
 X, Y, NAMES, LENGTHS, OFFSETS, SIGNERS, GROUPS, SPLITS = (
     "x",
@@ -178,6 +179,13 @@ def _choose(source: object, pairs: Sequence[Pair], names: dict[str, StoredArray]
 
 def _incomplete(source: object, pairs: Sequence[Pair]) -> UserError:
     """Return the error for arrays without their partner."""
+    every = {_name(array): array for pair in pairs for array in (*pair.arrays.values(), *pair.others.values())}
+    if parts := parts_among(every):
+        shown = ", ".join(f"{name} {list(every[name].shape)}" for name in parts.values())
+        return UserError(
+            f"{source}: holds the parts of one clip ({shown}) and no class; store each clip as <class>/<clip>.npz, or name "
+            "it in a CSV with the columns path and label, and name the folder"
+        )
     for pair in pairs:
         ending = f"_{pair.split}" if pair.split else f"_{pair.rest}" if pair.rest else ""
         if X in pair.arrays:
@@ -191,8 +199,7 @@ def _incomplete(source: object, pairs: Sequence[Pair]) -> UserError:
             return UserError(
                 f"{source}: {_name(array)} {list(array.shape)} has no clips beside it; save them as X{ending}"
             )
-    arrays = [array for pair in pairs for array in (*pair.arrays.values(), *pair.others.values())]
-    shown = ", ".join(f"{_name(array)} {list(array.shape)}" for array in arrays)
+    shown = ", ".join(f"{name} {list(array.shape)}" for name, array in every.items())
     return UserError(f"{source}: needs the arrays X and y; it has {shown or 'none'}")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ....common.errors import UserError
+from ...layouts.mediapipe import POINTS
 from ...specs import Reading
 from ...text import (
     LABEL_COLUMNS,
@@ -28,6 +29,7 @@ from ...text import (
     plain_label,
     read_text,
 )
+from ..arrays.body_parts import names_of_parts, parts_among
 from ..arrays.forms import KNOWN_POINTS, MOST_COORDS
 from ..raw import Faults, RawClips, raw_clips
 from ..tables.columns import unknown_column
@@ -177,6 +179,10 @@ def _samples(file: Path, content: Any, label: str | None, label_key: str | None)
         return
     if not isinstance(content, dict):
         return
+    of_labelled = [value for value in content.values() if _are_labelled(value, label_key)]
+    if len(of_labelled) == 1:  # beside what is said of all samples
+        yield from _samples(file, of_labelled[0], None, label_key)
+        return
     data, labels = _key(list(content), _LANDMARKS), _key(list(content), (label_key,) if label_key else _LABELS)
     if data is not None and labels is not None:
         if isinstance(content[data], list) and isinstance(content[labels], list):
@@ -192,6 +198,16 @@ def _samples(file: Path, content: Any, label: str | None, label_key: str | None)
             yield from (sample(value, of, f"{of}, sample {number}") for number, value in enumerate(values))
 
 
+def _are_labelled(value: Any, label_key: str | None) -> bool:
+    """Return whether a value is a list of objects with a class each."""
+    names = (label_key,) if label_key else LABEL_COLUMNS
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(one, dict) and _key(list(one), names) for one in value)
+    )
+
+
 def _samples_of_class(content: Any) -> list[Any]:
     if isinstance(content, dict):
         data = _key(list(content), (*_LANDMARKS, "samples"))
@@ -202,6 +218,8 @@ def _samples_of_class(content: Any) -> list[Any]:
 def _is_for_hub(samples: Sequence[_Sample]) -> bool:
     """Return whether samples are objects with plain lists of landmarks, which is a data set's own form."""
     value = samples[0].value
+    if parts_among(value if isinstance(value, dict) else ()):
+        return False
     key = _key(list(value), LANDMARK_COLUMNS) if isinstance(value, dict) else None
     return key is not None and all(_is_plain(sample.value.get(key)) for sample in samples)
 
@@ -225,6 +243,9 @@ def _array(value: Any, orders: set[tuple[str, ...]]) -> np.ndarray | None:
     The names of points go to `orders`, in each order in which they stand.
     Raises `ValueError` and `TypeError` for lists of unequal length and for texts.
     """
+    if (joined := _joined(value)) is not None:
+        orders.add(tuple(joined[1]))
+        return joined[0]
     plain = _plain(value, orders)
     present = [inner for inner in plain if inner is not None] if isinstance(plain, list) else []
     if not present:
@@ -258,6 +279,56 @@ def _plain(value: Any, orders: set[tuple[str, ...]]) -> Any:
     return _plain(value[key], orders)
 
 
+def _joined(value: Any) -> tuple[np.ndarray, list[str]] | None:
+    """Return a clip whose frames, or which itself, has a list for each part of the body, and the names of its numbers.
+
+    Raises `ValueError` and `TypeError` as `_array` does.
+    """
+    while isinstance(value, dict) and not parts_among(value):
+        key = _key(list(value), _FRAMES) or _key(list(value), _LANDMARKS)
+        if key is None:
+            return None
+        value = value[key]
+    if isinstance(value, dict):
+        named = {part: value[key] for part, key in parts_among(value).items()}
+        frames = max(len(of_part or ()) for of_part in named.values())
+        of_parts = {part: of_part or [None] * frames for part, of_part in named.items()}
+    elif isinstance(value, list) and value and all(isinstance(frame, dict) for frame in value):
+        named = parts_among(key for frame in value for key in frame)
+        of_parts = {part: [frame.get(key) for frame in value] for part, key in named.items()}
+    else:
+        return None
+    if not of_parts:
+        return None
+    arrays = {part: _of_part([_plain(frame or None, set()) for frame in frames]) for part, frames in of_parts.items()}
+    seen = {part: array for part, array in arrays.items() if array is not None}
+    if not seen:
+        return None
+    length = len(next(iter(of_parts.values())))
+    if all(array.ndim == 2 and array.shape[1] <= MOST_COORDS for array in seen.values()):  # one frame
+        seen, length = {part: array[None] for part, array in seen.items()}, 1
+    part, array = next(reversed(seen.items()))
+    coords = array.shape[2] if array.ndim == 3 else array.shape[1] // len(POINTS[part])
+    complete = {
+        part: seen[part] if part in seen else np.full((length, len(POINTS[part]), coords), np.nan) for part in arrays
+    }
+    try:
+        length, names = names_of_parts("", {part: array.shape for part, array in complete.items()})
+    except UserError:
+        raise ValueError from None
+    return np.concatenate([array.reshape(length, -1) for array in complete.values()], axis=1).astype(np.float32), names
+
+
+def _of_part(frames: Sequence[Any]) -> np.ndarray | None:
+    """Return the points of a part, [frames, points, coords], missing as NaN where it is not seen; `None` if it never is."""
+    seen = [np.array(frame, dtype=np.float32) for frame in frames if frame is not None]
+    if not seen:
+        return None
+    values = np.full((len(frames), *seen[0].shape), np.nan, dtype=np.float32)
+    values[[frame is not None for frame in frames]] = seen
+    return values
+
+
 def _axes(point: Mapping[str, Any]) -> list[str] | None:
     """Return the keys of a point's numbers in order; `None` for what is no point."""
     lower = {key.lower(): key for key in point}
@@ -287,6 +358,8 @@ def _has_points(value: Any) -> bool:
 
 def _names_of(value: Any) -> list[str] | None:
     """Return the names of the numbers of a sample whose points stand by name, such as `wrist_x`; `None` for another."""
+    if (joined := _joined(value)) is not None:
+        return joined[1]
     value = _inner(value)
     if isinstance(value, list) and value:
         value = _inner(value[0])

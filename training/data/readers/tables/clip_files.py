@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from ....common.errors import UserError
 from ...text import LABEL_COLUMNS, LANDMARK_COLUMNS, find_column, read_text, split_of_file
+from ..arrays.body_parts import JoinedParts, join_parts, open_folder, parts_among
 from ..numpy_files import StoredArray, stored_arrays
 from ..walk import first_files
 from .columns import FRAME_COLUMNS, INDEX_COLUMNS, TIME_COLUMNS
@@ -59,8 +60,10 @@ class _Loaded:
 
 
 def open_clip(file: Path, encoding: str | None) -> ClipFile:
-    """Return the clip in a file; of NumPy's files only the header is read. Raises `UserError` for what is no clip."""
+    """Return the clip in a file or a folder of parts; of NumPy's files only the header is read. Raises `UserError`."""
     suffix = file.suffix.lower()
+    if file.is_dir():
+        return open_folder(file)
     if suffix in (".npy", ".npz"):
         return _of_arrays(file)
     if suffix == ".parquet":
@@ -72,13 +75,19 @@ def open_clip(file: Path, encoding: str | None) -> ClipFile:
 
 def names_of(clip: object) -> tuple[str, ...]:
     """Return the names of the numbers of a frame, those of a table's columns; empty if they have none."""
-    return clip.names if isinstance(clip, _Loaded) else ()
+    return clip.names if isinstance(clip, _Loaded | JoinedParts) else ()
+
+
+def parts_of(clip: object) -> tuple[str, ...] | None:
+    """Return the parts of the body of which the arrays of a clip are; `None` for any other clip."""
+    return clip.parts if isinstance(clip, JoinedParts) else None
 
 
 def suffix_of_clips(path: Path) -> str | None:
     """Return the ending of the files below a folder if they certainly are a clip each, in folders of several; else `None`.
 
-    Most of them are tables of the same columns of numbers, none of which may be the class, or archives of one array.
+    Most of them are tables of the same columns of numbers, none of which may be the class, or archives of one array or of
+    the parts of a body.
     """
     files = list(itertools.islice(first_files(path, ".csv", ".tsv", ".npz"), _MOST_LOOKED_AT))
     folders = Counter(file.parent for file in files)
@@ -101,6 +110,8 @@ def _columns_of_clip(file: Path) -> tuple[object, ...] | None:
             arrays = stored_arrays(file)
         except UserError:
             return None
+        if parts := _parts_of([array for array in arrays if array.header.is_numbers]):
+            return tuple(parts)
         return () if len(arrays) == 1 and arrays[0].header.is_numbers and arrays[0].shape else None
     rows = first_rows(file, _MOST_ROWS)
     if len(rows) < 2 or len(set(map(len, rows))) > 1 or len(rows[0]) < 2:
@@ -125,9 +136,20 @@ def _may_be_labels(rows: Sequence[Sequence[str]]) -> bool:
     )
 
 
-def _of_arrays(file: Path) -> StoredArray:
+def _parts_of(arrays: Sequence[StoredArray]) -> dict[str, StoredArray]:
+    """Return the arrays of an archive that are the parts of a body, by part; none if another one is the whole clip."""
+    names = parts_among(array.name for array in arrays)
+    others = [array.name for array in arrays if array.name not in names.values()]
+    if find_column(others, _NAMES) is not None:
+        return {}
+    return {part: next(array for array in arrays if array.name == name) for part, name in names.items()}
+
+
+def _of_arrays(file: Path) -> ClipFile:
     arrays = stored_arrays(file)
     numbers = [array for array in arrays if array.header.is_numbers]
+    if parts := _parts_of(numbers):
+        return join_parts(file, parts)
     index = find_column([array.name for array in numbers], _NAMES)
     if index is None and len(numbers) > 1:
         several = [array for array in numbers if len(array.shape) > 1]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from ....common.errors import UserError
 from ...landmarks import LAYOUT_KEY, LandmarkLayout
 from ...specs import Reading
 from ...text import LANDMARK_COLUMNS, files_with, find_column, plain_label, split_name
+from ..arrays.body_parts import names_of_parts, parts_among
 from ..raw import Faults, RawClips
 from ..refusals import lines
 from .columns import columns_of
@@ -168,7 +169,11 @@ def _part_of_parquet(path: Path) -> _Part:
 
 def _clips_of(parts: list[_Part], name: str, origin: str, reading: Reading) -> RawClips:
     faults = Faults(origin)
-    frames = [_frames_of(part, faults) for part in parts]
+    of_bodies = [_columns_of_body(part) for part in parts]
+    frames = [
+        _frames_of(part, faults) if not of_body else _joined(part, of_body, faults)
+        for part, of_body in zip(parts, of_bodies, strict=True)
+    ]
     faults.check()
     if len({(block.values.shape[1:]) for block in frames}) > 1:
         raise UserError(f"{origin}: the splits' frames are of unequal size")
@@ -220,8 +225,38 @@ def _clips_of(parts: list[_Part], name: str, origin: str, reading: Reading) -> R
         groups=groups,
         splits=splits,
         layout=layout,
+        parts=tuple(of_bodies[0]) or None,
+        number_names=frames[0].names,
         where=where,
     )
+
+
+def _columns_of_body(part: _Part) -> dict[str, str]:
+    """Return the columns of the parts of a body, by part; none if another column is the whole clip."""
+    nested = [name for name, feature in part.features.items() if _is_nested(feature)]
+    found = parts_among(nested)
+    others = [name for name in nested if name not in found.values()]
+    return {} if find_column(others, LANDMARK_COLUMNS) is not None else found
+
+
+def _joined(part: _Part, columns: Mapping[str, str], faults: Faults) -> NestedFrames:
+    """Return the frames of columns by the part of the body that each is of."""
+    found = {}
+    for of_body, column in columns.items():
+        arrays = (batch[column] for batch in part.batches([column]))
+        found[of_body] = NestedFrames.of(arrays, part.most_numbers(column), part.place, column, faults)
+    faults.check()
+    lengths = next(iter(found.values())).lengths
+    for column, frames in zip(columns.values(), found.values(), strict=True):
+        for row in [row for row, pair in enumerate(zip(frames.lengths, lengths, strict=True)) if len(set(pair)) > 1]:
+            faults.add(
+                f"{part.place}, row {row}: {column} has {frames.lengths[row]} frames, and {next(iter(columns.values()))} "
+                f"{lengths[row]}; write NaN where a part is not seen"
+            )
+    faults.check()
+    count, names = names_of_parts(part.place, {of_body: frames.values.shape for of_body, frames in found.items()})
+    values = np.concatenate([frames.values.reshape(count, -1) for frames in found.values()], axis=1)
+    return NestedFrames(values=values, lengths=lengths, names=names)
 
 
 def _frames_of(part: _Part, faults: Faults) -> NestedFrames:
@@ -257,8 +292,8 @@ def _columns(part: _Part, reading: Reading) -> tuple[str, dict[str, str]]:
     names = list(part.features)
     if part.layout is not None and reading.label is None and reading.signer is None:
         return "label", {name: name for name in names if name not in ("landmarks", "label")}
-    landmarks = part.column(LANDMARK_COLUMNS)
-    header = ["" if name == landmarks else name for name in names]
+    landmarks = (part.column(LANDMARK_COLUMNS), *_columns_of_body(part).values())
+    header = ["" if name in landmarks else name for name in names]
     columns = columns_of(header, reading, Path(part.place))
     if columns.label < 0:
         raise _not_there(part)

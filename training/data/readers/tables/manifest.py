@@ -25,7 +25,7 @@ from ..arrays.forms import form_of
 from ..clip_names import names_clips, table_of_names
 from ..label_names import with_names
 from ..raw import Faults, RawClips, cut
-from .clip_files import SUFFIXES, ClipFile, names_of, open_clip
+from .clip_files import SUFFIXES, ClipFile, names_of, open_clip, parts_of
 from .columns import KNOWN_GROUPS, columns_of, is_group, label_columns, list_of, one_label_column, split_names
 from .csv_rows import Table, by_split, first_rows, read_table
 
@@ -103,6 +103,7 @@ def read(path: Path, reading: Reading) -> RawClips:
         labels=[row.label for row in rows],
         groups={kind: texts for kind, texts in groups.items() if kind in kept or is_group(texts)},
         splits=[row.split for row in rows],
+        parts=parts_of(opened[0]),
         number_names=names_of(opened[0]) or None,
         notes=tuple(dict.fromkeys(notes)),
         files=tuple(file.name for file in tables.values()),

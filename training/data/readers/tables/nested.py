@@ -21,6 +21,8 @@ class NestedFrames:
 
     values: np.ndarray
     lengths: list[int]
+    names: list[str] | None = None
+    """Those of the numbers of a frame, if they are known."""
 
     @classmethod
     def of(

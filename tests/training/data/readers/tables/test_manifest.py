@@ -144,7 +144,7 @@ def test_clips_of_other_sizes_and_broken_ones_are_named(folder: Path) -> None:
     np.save(folder / PATHS[1], HAND[0][:, :20])
     assert_refused("manifest.size", folder)
     (folder / PATHS[2]).write_bytes(b"\x93NUMPY")
-    np.savez(folder / "user1" / "several.npz", left=HAND[0], right=HAND[0])
+    np.savez(folder / "user1" / "several.npz", first=HAND[0], second=HAND[0])
     table(landmark_path=[PATHS[0], "user1/several.npz", *PATHS[2:]]).to_csv(folder / "manifest.csv", index=False)
     assert_refused("manifest.broken", folder)
 
