@@ -19,6 +19,7 @@ BENCHMARKS = (
     "checkpoint",
     "startup",
     "reading",
+    "busy",
     "gpu",
 )
 _TAIL_CHARACTERS = 2000

@@ -1,0 +1,164 @@
+"""A training beside busy neighbours: steps/s of a default run against fixed numbers of threads and ways of waiting.
+
+Each measurement is a process of its own that trains the default model on the CPU for some seconds after it has begun. The
+neighbours are programs that compute without end, one or two of them, or two that come and go. The fixed settings are those
+of a grid: one thread, or one for each core with GNU OpenMP's way of waiting from sleeping at once to its default.
+
+    python -m benchmarks.busy [--rounds 5] [--seconds 5] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.table import Table
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from benchmarks.measure import Ratio, console, finish, option_parser
+from benchmarks.sign_loops import default_clips, make_recipe, train_by_hand
+from slipway import Observer, StepEnd, TrainingConfig, train
+from slipway.training.devices.ranks import Ranks
+
+SLIPWAY, PLAIN = "Slipway", "plain PyTorch"
+_DEFAULT_SPINS = "300000"
+GRID: dict[str, dict[str, str]] = {
+    "1 thread": {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": _DEFAULT_SPINS},
+    "passive": {"OMP_WAIT_POLICY": "passive"},
+    "spins 100": {"GOMP_SPINCOUNT": "100"},
+    "spins 1,000": {"GOMP_SPINCOUNT": "1000"},
+    "spins 10,000": {"GOMP_SPINCOUNT": "10000"},
+    "spins 300,000": {"GOMP_SPINCOUNT": _DEFAULT_SPINS},
+}
+"""Fixed settings by name; the last is what GNU OpenMP does by itself."""
+_BUSY = "while True: pass"
+_COMES_AND_GOES = """
+import random, time
+random.seed({seed})
+while True:
+    end = time.monotonic() + random.uniform(0.5, 3)
+    while time.monotonic() < end: pass
+    time.sleep(random.uniform(0.5, 3))
+"""
+NEIGHBOURS: dict[str, list[str]] = {
+    "idle": [],
+    "1 neighbour": [_BUSY],
+    "2 neighbours": [_BUSY] * 2,
+    "2 that come and go": [_COMES_AND_GOES.format(seed=seed) for seed in range(2)],
+}
+BEST_SHARE, IDLE_SHARE, OF_PLAIN = 0.9, 0.97, 5.0
+"""Of the best of the grid; of it on an idle machine; of plain PyTorch beside two neighbours."""
+_VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "MKL_NUM_THREADS")
+_MANY_EPOCHS = 100_000
+
+
+class _Count(Observer):
+    """Counts steps for some seconds, from one second after the first on; then prints the rate and ends the process."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._steps, self._start = seconds, 0, 0.0
+
+    def on_step(self, event: StepEnd) -> None:
+        self.count()
+
+    def count(self) -> None:
+        now = time.perf_counter()
+        if not self._start:
+            self._start = now + 1.0
+        if now < self._start:
+            return
+        if now - self._start >= self._seconds:
+            print(f"\nrate {self._steps / (now - self._start)}", flush=True)
+            os._exit(0)
+        self._steps += 1
+
+
+def run_side(side: str, seconds: float) -> None:
+    """Train without end; the process ends in it."""
+    count = _Count(seconds)
+    if side == PLAIN:
+        register_optimizer_step_post_hook(lambda *_: count.count())
+        train_by_hand(default_clips(), make_recipe(1, epochs=_MANY_EPOCHS), Ranks.alone())
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        config = TrainingConfig(device="cpu", stages_config="minimal", epochs=_MANY_EPOCHS, runs_dir=folder)
+        train(config, observers=[count])
+
+
+@contextmanager
+def neighbours(programs: Sequence[str]) -> Iterator[None]:
+    """Let programs run within the block."""
+    started = [subprocess.Popen([sys.executable, "-c", program]) for program in programs]
+    try:
+        yield
+    finally:
+        for one in started:
+            one.kill()
+            one.wait()
+
+
+def measure(side: str, seconds: float, settings: Mapping[str, str]) -> float:
+    """Return the steps/s of one side in a process of its own."""
+    environment = {name: value for name, value in os.environ.items() if name not in _VARIABLES}
+    command = [sys.executable, "-m", "benchmarks.busy", "--side", side, "--seconds", str(seconds)]
+    done = subprocess.run(command, env={**environment, **settings}, check=True, capture_output=True, text=True)
+    return next(float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("rate "))
+
+
+def draw(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:
+    """Return a row for each side, a column for each kind of neighbours."""
+    table = Table(title="Steps/s beside neighbours: medians", title_justify="left")
+    table.add_column("", no_wrap=True)
+    for case in found:
+        table.add_column(case, justify="right")
+    for side in (SLIPWAY, *GRID, PLAIN):
+        table.add_row(side, *(f"{statistics.median(rates[side]):.1f}" for rates in found.values()))
+    return table
+
+
+def ratios_of(found: Mapping[str, Mapping[str, Sequence[float]]]) -> list[Ratio]:
+    """Return the rates of a default run over those of the best fixed setting, and over plain PyTorch's."""
+    ratios = []
+    for case, rates in found.items():
+        best = max(GRID, key=lambda name: statistics.median(rates[name]))
+        target = IDLE_SHARE if case == "idle" else BEST_SHARE
+        ratios.append(Ratio.of(f"{case}: of the best fixed ({best})", rates[SLIPWAY], rates[best], at_least=target))
+        of_plain = OF_PLAIN if case == "2 neighbours" else None
+        ratios.append(Ratio.of(f"{case}: of plain PyTorch", rates[SLIPWAY], rates[PLAIN], at_least=of_plain))
+    return ratios
+
+
+def main() -> int:
+    """Measure, print the tables, write the figures, and return 1 where a target is missed."""
+    parser = option_parser(__doc__)
+    parser.add_argument("--seconds", type=float, default=5.0, help="that steps are counted for [5]")
+    parser.add_argument("--side", choices=(SLIPWAY, PLAIN), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        run_side(options.side, options.seconds)
+        return 0
+    rounds, seconds = (1, 1.0) if options.quick else (options.rounds, options.seconds)
+    sides: dict[str, tuple[str, dict[str, str]]] = {
+        SLIPWAY: (SLIPWAY, {}),
+        **{name: (SLIPWAY, settings) for name, settings in GRID.items()},
+        PLAIN: (PLAIN, {}),
+    }
+    found: dict[str, dict[str, list[float]]] = {case: {name: [] for name in sides} for case in NEIGHBOURS}
+    for _ in range(rounds):
+        for case, programs in NEIGHBOURS.items():
+            for name, (side, settings) in sides.items():
+                with neighbours(programs):
+                    found[case][name].append(measure(side, seconds, settings))
+    console().print(draw(found))
+    return finish("busy", ratios_of(found), quick=options.quick, figures={"steps_per_second": found})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
