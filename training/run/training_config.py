@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 from ..common.conversion import field_types, plain_values
 from ..common.errors import UserError, flag_of, nearest
 from ..common.settings import Level, Setting
+from ..common.synonyms import right_name
 from ..config.options import GeneralOptions, describe_options
 from ..config.recipe import MonitorDirection, Recipe, TaskSpec
 from ..config.stages import load_stages
@@ -170,6 +171,10 @@ def _checked_init(self: TrainingConfig, **options: Any) -> None:
     known = field_types(type(self))
     for name in options:
         if name not in known:
+            if right_name(name, ["num_processes"]):
+                raise UserError(
+                    f"{name} is no option of a config: call train(config, task, num_processes={options[name]})"
+                )
             raise UserError(f"{type(self).__name__}: unknown option {name!r}{nearest(name, known)}")
     _init(self, **options)
     if _read and len(options) == len(known):

@@ -113,7 +113,7 @@ def make_result() -> dict[str, Any]:
         for stage in STAGES
     ]
     test = {"test_accuracy": 0.9234, "test_macro_f1": 0.9111, "test_top5_accuracy": 0.9876, "test_loss": 0.3333}
-    return {**test, "stages": rows, "steps": 9}
+    return {**test, "stages": rows, "steps": 9, "seconds": 123.4}
 
 
 def events_of_a_run() -> Iterator[Any]:
