@@ -6,10 +6,12 @@ import hashlib
 import inspect
 import math
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..common.errors import UserError, flag_of
+from ..common.program.places import words_of
 from .recipe import OwnSchedule, Recipe
 
 if TYPE_CHECKING:
@@ -61,9 +63,10 @@ class OwnRate:
     def __init__(self, function: Callable[..., float]) -> None:
         """Raise `UserError` for what is no such function."""
         if not callable(function):
+            found = repr(function) if isinstance(function, str) else type(function).__name__
             raise UserError(
-                f"schedule: expected a function of the step that returns a factor of the peak learning rate, got "
-                f"{str(function)[:60]!r}; one of the named schedules is given as TrainingConfig(schedule=...)"
+                f"schedule: expected a function of the step that returns a factor of the peak learning rate, got {found}; one "
+                "of the named schedules is given as TrainingConfig(schedule=...)"
             )
         self._function, self.name = function, name_of(function)
         needed = [
@@ -80,8 +83,14 @@ class OwnRate:
 
     def __call__(self, step: int, num_steps: int) -> float:
         """Return the factor of a step of a stage. Raises `UserError` for what is no factor."""
-        value = self._function(step, num_steps) if self._takes_num_steps else self._function(step)
-        value = value.item() if hasattr(value, "item") else value  # of NumPy and torch
+        try:
+            value = self._function(step, num_steps) if self._takes_num_steps else self._function(step)
+        except LookupError:
+            raise  # a table has an end
+        except Exception as error:
+            raise UserError(f"schedule: {self.name} fails at step {step} of {num_steps}: {words_of(error)}") from error
+        with suppress(AttributeError, RuntimeError, ValueError):
+            value = value.item()  # type: ignore[attr-defined]  # of NumPy and torch
         if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
             raise UserError(
                 f"schedule: {self.name} returned {str(value)[:60]} at step {step} of {num_steps}; a factor of the peak "

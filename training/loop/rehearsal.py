@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import traceback
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from ..batches.loader import Loader
 from ..batches.sampler import EpochSampler
 from ..common.conversion import plain_values
 from ..common.errors import TrainingFailed, UserError
+from ..common.program.places import words_of
 from ..config.recipe import Recipe, Stage
 from ..devices.memory import drop_traceback, is_out_of_memory, release_memory
 from ..devices.ranks import Ranks
@@ -57,6 +57,7 @@ def rehearse(step: TrainStep, loader: Loader, sampler: EpochSampler, ranks: Rank
             _check_smallest_batch(step, loader, sampler, stage)
             for split in ("validation", "test"):
                 _check_split(step, loader, split)
+            _check_training(step, loader, stage)
     except UserError as caught:
         error = caught
     except Exception as caught:
@@ -115,6 +116,25 @@ def _batch_without_rest(recipe: Recipe, samples: int) -> int:
     return next(fits, samples)
 
 
+def _check_training(step: TrainStep, loader: Loader, stage: Stage) -> None:
+    """Compute the losses of a few training samples, as a step does, and leave their gradients behind."""
+    count = step.task.num_samples("train")
+    if step.state.parameters.passes_are_collective or count == 1:
+        return
+    step.state.model.train()
+    losses = []
+    for first in range(0, min(count - 1, _BATCHES * _SAMPLES), _SAMPLES):
+        with _told("a training step"):
+            step.state.parameters.zero_gradients()
+            step.accumulate(loader.training_batch(np.arange(first, min(count, first + _SAMPLES)), 0, stage), stage)
+            losses.append(step.loss_sum())
+    if not any(math.isfinite(loss) for loss in losses):
+        raise UserError(
+            f"the loss of the first training samples is {losses[0]:g}, with the weights as they are at the start; look for "
+            "numbers that are not finite in the inputs, and for a logarithm or a division in the model and the loss"
+        )
+
+
 def _check_split(step: TrainStep, loader: Loader, split: str) -> None:
     """Evaluate a few samples, and take the metrics of a table in which they stand for all."""
     task, model = step.task, step.state.model
@@ -159,19 +179,7 @@ def _told(what: str) -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        words = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"{what}, tried before the training, fails: {words[:300]}{_place(error)}") from error
-
-
-def _place(error: Exception) -> str:
-    """Return the innermost place of an error outside Slipway and torch: ` (task.py, line 12)`; nothing if there is none."""
-    ours, torch_folder = Path(__file__).resolve().parents[2], Path(torch.__file__).parent
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        path = Path(frame.filename).resolve()
-        rooms = (ours / "training", ours / "slipway", torch_folder)
-        if path.is_file() and not any(path.is_relative_to(room) for room in rooms):
-            return f" ({path.name}, line {frame.lineno})"
-    return ""
+        raise UserError(f"{what}, tried before the training, fails: {words_of(error)}") from error
 
 
 class GradientWatch:

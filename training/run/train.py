@@ -21,6 +21,7 @@ from ..devices.world import end_accelerator, launched_world
 from ..observers.console import configure_logging, make_console_observer
 from ..observers.events import Observer, Observers
 from ..tasks.task import Task
+from .arguments import check_arguments
 from .one_run import make_sign_task, train_once
 from .processes import forks_processes, train_forked
 from .result import RunResult
@@ -63,10 +64,7 @@ def train(
     for input that cannot be used, `Interrupted` where a signal asked to stop and the run was saved, and `TrainingFailed`
     where it cannot go on.
     """
-    for one in observers:
-        if not isinstance(one, Observer):
-            kind = one.__name__ if isinstance(one, type) else type(one).__name__
-            raise UserError(f"observers: expected objects of classes made from slipway.Observer, got {kind}")
+    check_arguments(config, task, observers)
 
     def train_here(observers: Sequence[Observer]) -> RunResult:
         return _train(config, task, observers, Methods(optimizer=optimizer, schedule=schedule), settings)

@@ -264,6 +264,10 @@ class TrainStep:
         for dropout in self._dropouts:
             dropout.keys = None
 
+    def loss_sum(self) -> float:
+        """Return the sum of the losses since gradients were last set to zero; waits for the device."""
+        return float(self._loss_sum)
+
     def _update(self, learning_rate: float, weight_decay: float, ema_decay: float) -> torch.Tensor:
         """Queue the update on the device, which decides whether it is skipped; return the ledger and the norm, there."""
         state, parameters = self.state, self.state.parameters

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..common.errors import UserError
 from ..common.keyed_random import fold, sample_keys
+from ..common.program.places import words_of
 from ..config.recipe import MonitorDirection, Stage
 from .samples.calls import ModelCall, inputs_and_targets
 from .samples.loss import Loss, SampleLoss, Weighted, main_output
@@ -79,6 +80,9 @@ class DatasetTask(Task):
             )
         if not callable(make_model):
             raise UserError(f"{name}: make_model must be a function that returns a module, got {make_model!r:.60}")
+        for word, function in (("collate_fn", collate_fn), ("forward", forward)):
+            if function is not None and not callable(function):
+                raise UserError(f"{name}: {word} must be a function, got {function!r:.60}")
         self.name, self._make_model, self._forward = name, make_model, forward
         self.options = dict(options or {})
         self._loss = SampleLoss(loss)
@@ -90,15 +94,21 @@ class DatasetTask(Task):
                 if split in self._sources:
                     raise UserError(f"{name}: two data sets for {split}; give it once")
                 self._sources[split] = make_source(data, collate_fn, f"{name}: {word}")
+                if self._sources[split].size == 0:
+                    raise UserError(f"{name}: {word} has no samples{'' if split == 'train' else '; leave it out'}")
         if "train" not in self._sources:
             raise UserError(f"{name}: no data to train on; give train=")
         self._structure, self._has_told = Structure(), False
-        self._has_default_metrics = metrics is None and self._loss.is_cross_entropy and self._has_class_numbers()
-        self._targets_to_check = {
-            name: one.everything() for name, one in self._sources.items() if isinstance(one, ArraySource)
-        }
+        self._num_classes: int | None = None
+        """Of the scores of the model, once there are any, where targets may be numbers of classes."""
+        self._seen_targets: list[tuple[str, torch.Tensor, torch.Tensor]] = []
+        if self._loss.is_cross_entropy:
+            for split, one in self._sources.items():
+                if isinstance(one, ArraySource):
+                    self._note_targets(split, torch.arange(one.size), one.everything())
         self._call: ModelCall | None = None
         self._processes: SampleProcesses | None = None
+        self._has_default_metrics = metrics is None and self._loss.is_cross_entropy and self._has_class_numbers()
         self._kept: list[tuple[torch.Size, torch.dtype]] = []
         """Shape and type of a sample's output and target, as they stand in the rows of `measure`."""
 
@@ -124,7 +134,12 @@ class DatasetTask(Task):
 
     def build_model(self) -> nn.Module:
         """Return a new model."""
-        model = self._make_model()
+        try:
+            model = self._make_model()
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"{self.name}: make_model fails: {words_of(error)}") from error
         if not isinstance(model, nn.Module):
             raise UserError(f"{self.name}: make_model must return a module, but returned {sizes_of(model)}")
         self._call = ModelCall(model)
@@ -182,9 +197,13 @@ class DatasetTask(Task):
             )
         if self._structure.left_out and not self._has_told:
             self._has_told = True
-            found = ", ".join(f"{name or 'a batch'} ({kind})" for name, kind in self._structure.left_out.items())
-            logger.info("%s: no tensors, so the model does not get them: %s", self.name, found)
+            logger.info("%s: no tensors, so the model does not get them: %s", self.name, self._left_out())
+        if self._loss.is_cross_entropy and not isinstance(source, ArraySource):
+            self._note_targets(split, indices, self._structure.rebuild(tensors))
         return tensors
+
+    def _left_out(self) -> str:
+        return ", ".join(f"{name or 'a batch'} ({kind})" for name, kind in self._structure.left_out.items())
 
     def forward(self, model: nn.Module, batch: Batch) -> Any:
         """Return what the model returns for a batch."""
@@ -200,8 +219,17 @@ class DatasetTask(Task):
     def weighted_losses(self, outputs: Any, batch: Batch, stage: Stage | None) -> Weighted:
         """Return the loss of each sample, or the sum of all, and the weights."""
         _, targets = inputs_and_targets(self._structure.rebuild(batch.tensors))
-        if self._targets_to_check and self._loss.is_cross_entropy:
-            self._check_class_numbers(main_output(outputs))
+        if targets is None and self._structure.left_out and not self._loss.is_of_model:
+            raise UserError(
+                f"{self.name}: the batch has no target that is a tensor; {self._left_out()} is left out: give numbers, of "
+                "classes from 0 up"
+            )
+        if self._num_classes is None and self._loss.is_cross_entropy:
+            scores = main_output(outputs)
+            self._num_classes = scores.shape[1] if scores.ndim > 1 else 0
+            for split, indices, found in self._seen_targets:
+                self._check_class_numbers(split, indices, found)
+            self._seen_targets = []
         losses, weights = self._loss(outputs, targets, len(batch.indices))
         if torch.is_grad_enabled() and not losses.requires_grad:
             raise UserError(
@@ -210,21 +238,29 @@ class DatasetTask(Task):
             )
         return losses, weights
 
-    def _check_class_numbers(self, scores: torch.Tensor) -> None:
-        """Raise `UserError` for a target, of all that stand in arrays, that is none of the classes of the first scores."""
-        classes = scores.shape[1] if scores.ndim > 1 else 0
-        for split, batch in self._targets_to_check.items():
-            _, target = inputs_and_targets(batch)
-            if not isinstance(target, torch.Tensor) or target.is_floating_point() or classes == 0 or not target.numel():
-                continue
-            wrong = ((target < 0) | (target >= classes)) & (target != self._loss.ignore_index)
-            if wrong.any():
-                number = int(wrong.reshape(len(target), -1).any(dim=1).nonzero()[0])
-                raise UserError(
-                    f"{self.name}: the target of sample {number} of {split} is {int(target[wrong][0])}, but the model scores "
-                    f"{classes} classes, 0 to {classes - 1}; number the classes from 0, or give the model more outputs"
-                )
-        self._targets_to_check = {}
+    def _note_targets(self, split: str, indices: torch.Tensor, batch: Any) -> None:
+        """Check the numbers of classes in a batch on the host, or keep them until the model says how many there are."""
+        _, target = inputs_and_targets(batch)
+        if not isinstance(target, torch.Tensor) or target.is_floating_point() or not target.numel():
+            return
+        if self._num_classes is None:
+            self._seen_targets.append((split, indices, target))
+        else:
+            self._check_class_numbers(split, indices, target)
+
+    def _check_class_numbers(self, split: str, indices: torch.Tensor, target: torch.Tensor) -> None:
+        """Raise `UserError` for a target that is none of the classes that the model scores."""
+        least, most = target.aminmax()
+        if not self._num_classes or (least >= 0 and most < self._num_classes):
+            return
+        wrong = ((target < 0) | (target >= self._num_classes)) & (target != self._loss.ignore_index)
+        if wrong.any() and len(indices) == len(target):
+            number = int(indices[int(wrong.reshape(len(target), -1).any(dim=1).nonzero()[0])])
+            raise UserError(
+                f"{self.name}: the target of sample {number} of {split} is {int(target[wrong][0])}, but the model scores "
+                f"{self._num_classes} classes, 0 to {self._num_classes - 1}; number the classes from 0, or give the model more "
+                "outputs"
+            )
 
     def losses(self, outputs: Any, batch: Batch, stage: Stage | None) -> torch.Tensor:
         """Return the losses without their weights."""

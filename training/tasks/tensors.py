@@ -14,7 +14,7 @@ from .classification import ClassificationTask
 from .fingerprint import tensors_fingerprint
 from .outputs import check_scores, scores_of
 from .samples.sources import split_named
-from .samples.structure import array_as_tensor
+from .samples.structure import array_as_tensor, sizes_of
 from .task import Batch, Task
 
 
@@ -38,6 +38,9 @@ class TensorTask(ClassificationTask):
             raise UserError(f"{name}: no 'train' among the splits {', '.join(splits) or '(none)'}")
         if len(set(named.values())) < len(named):
             raise UserError(f"{name}: two of {', '.join(splits)} are one split; give it once")
+        for word, pair in splits.items():
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise UserError(f"{name}: {word} must be (inputs, labels), two tensors or arrays, got {sizes_of(pair)}")
         self._splits = {
             named[word]: (_tensor(inputs, f"{name}: {word}"), _tensor(labels, f"{name}: labels of {word}"))
             for word, (inputs, labels) in splits.items()

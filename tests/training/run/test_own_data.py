@@ -217,7 +217,7 @@ def test_what_a_sample_raises_in_another_process_is_raised_in_the_training(go: A
 
     task = DatasetTask(lambda: nn.Linear(4, 1), Broken(40), loss=nn.MSELoss())
     task._sources["train"].size = 50
-    with pytest.raises(KeyError, match="no file 4"):
+    with pytest.raises(UserError, match=r"train: sample 4. fails: KeyError: 'no file 4.' \(test_own_data.py, line"):
         go(task, num_workers=2)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ...common.errors import TrainingFailed, UserError
+from ...common.program.places import words_of
 from ...config.methods import Methods
 from ...config.recipe import Recipe, Stage
 from ...devices.memory import is_out_of_memory
@@ -96,7 +97,12 @@ class TorchOptimizer(StepOptimizer):
         what, optimizer = f"optimizer {self._maker.name}", self.optimizer
         drawn = self._random_state()
         before = self._collections()
-        optimizer.step()
+        try:
+            optimizer.step()
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise UserError(f"{what}: its step fails: {words_of(error)}") from error
         for name, content in self._collections().items():
             if before.get(name) != content:
                 raise UserError(

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ...common.errors import UserError
+from ...common.program.places import place_of
 from ...devices.memory import out_of_memory_message
 from ..outputs import main_tensor
 from .structure import as_mapping, one_line, sizes_of
@@ -123,11 +124,14 @@ class SampleLoss:
             targets = targets.long()  # NumPy's numbers of classes are often of fewer bits
         try:
             loss = self._loss(outputs, targets)
-        except (RuntimeError, ValueError, IndexError) as error:
+        except Exception as error:
             if out_of_memory_message(error) is not None:
                 raise
+            is_class = _is_integer(targets) and targets.ndim == 1
+            hint = "; classes are whole numbers from 0, [samples]" if self._is_cross_entropy and not is_class else ""
             raise UserError(
-                f"{self.name} cannot take outputs {sizes_of(outputs)} and targets {sizes_of(targets)}: {one_line(error)}"
+                f"{self.name} cannot take outputs {sizes_of(outputs)} and targets {sizes_of(targets)}: "
+                f"{one_line(error).rstrip('.')}{hint}{place_of(error)}"
             ) from error
         if self._is_exact and isinstance(loss, torch.Tensor) and loss.ndim and len(loss) == num_samples:
             return self._per_sample(loss, targets)
@@ -191,9 +195,14 @@ def _sum_and_weight(name: str, total: Any, weight: Any) -> Weighted:
         raise UserError(
             f"{name} returned ({sizes_of(total)}, {sizes_of(weight)}); of (sum, weight) the sum is one number"
         )
+    on_host = not isinstance(weight, torch.Tensor) or weight.device.type == "cpu"
     weight = torch.as_tensor(weight, device=total.device)
     if weight.numel() != 1:
         raise UserError(f"{name} returned (sum, {sizes_of(weight)}); of (sum, weight) the weight is one number")
+    if on_host and float(weight) < 0:
+        raise UserError(
+            f"{name} returned (sum, {float(weight):g}); of (sum, weight) the weight is what the sum counts, from 0 up"
+        )
     return total.reshape(1), weight.detach().reshape(1).to(total.dtype)
 
 

@@ -36,6 +36,10 @@ class Metrics:
     """The metrics of a task, computed from what it keeps of each sample."""
 
     def __init__(self, given: Mapping[str, MetricSpec]) -> None:
+        if not isinstance(given, Mapping):
+            raise UserError(
+                f"metrics: expected names and functions, {{'r2': function}}, got {getattr(given, '__name__', sizes_of(given))}"
+            )
         self._functions: dict[str, Metric] = {}
         self.directions: dict[str, Direction] = {}
         for name, spec in given.items():
@@ -84,12 +88,16 @@ def _split(name: str, spec: Any) -> tuple[Metric, Direction | None]:
     if len(functions) != 1 or len(words) > 1 or not set(words) <= {"max", "min"} or len(parts) > 2:
         raise UserError(
             f"metrics: {name!r} must be a function of outputs and targets, or ('max', function) or ('min', function), got "
-            f"{spec!r:.60}"
+            f"{', '.join(repr(part) if isinstance(part, str) else _kind(part) for part in parts) or 'nothing'}"
         )
     higher = getattr(functions[0], "higher_is_better", None)
     if words:
         return functions[0], words[0]  # type: ignore[return-value]
     return functions[0], None if higher is None else "max" if higher else "min"
+
+
+def _kind(part: Any) -> str:
+    return f"the class {part.__name__}" if isinstance(part, type) else type(part).__name__
 
 
 def _call(function: Any, outputs: torch.Tensor, targets: torch.Tensor) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,8 +12,10 @@ from torch.utils.data import IterableDataset, TensorDataset, default_collate
 
 from ...common.errors import UserError, nearest
 from ...common.keyed_random import fold
+from ...common.program.places import words_of
+from ...devices.memory import is_out_of_memory
 from .random_state import are_equal, generator_states, kept_generators, seed_generators, set_generators
-from .structure import array_as_tensor, as_mapping, one_line, plain_sample
+from .structure import array_as_tensor, as_mapping, one_line, plain_sample, sizes_of
 
 Collate = Callable[[list[Any]], Any]
 
@@ -65,7 +68,10 @@ class ItemSource:
         self._dataset, self._collate, self._where = dataset, collate, where
         self._get_many: Callable[[list[int]], Sequence[Any]] | None = getattr(dataset, "__getitems__", None)
         self._draws = False
-        self.size = len(dataset)
+        try:
+            self.size = len(dataset)
+        except Exception as error:
+            raise UserError(f"{where}: the length of {type(dataset).__name__} fails: {words_of(error)}") from error
 
     def fetch(self, indices: Sequence[int], keys: Sequence[int]) -> Any:
         """Return the samples at the indices, collated; what each draws follows from its key.
@@ -75,7 +81,7 @@ class ItemSource:
         if not self._draws:
             # Setting the generators costs more than many a sample does: only where something is drawn.
             before = generator_states()
-            batch = self._put_together(self._read(indices))
+            batch = self._put_together(self._read(indices), indices)
             if are_equal(before, generator_states()):
                 return batch
             set_generators(before)
@@ -86,23 +92,59 @@ class ItemSource:
                 seed_generators(key)
                 samples += self._read([index])
             seed_generators(fold(keys[0], _COLLATE_STREAM))
-            return self._put_together(samples)
+            return self._put_together(samples, indices)
 
     def _read(self, indices: Sequence[int]) -> Sequence[Any]:
-        if self._get_many is not None:
-            return self._get_many(list(indices))
-        return [self._dataset[index] for index in indices]
+        """Return samples. Raises `UserError` that names the one that cannot be read, and the user's line."""
+        if self._get_many is not None and len(indices) > 1:
+            try:
+                return self._get_many(list(indices))
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+                for index in indices:
+                    self._read([index])
+                raise UserError(f"{self._where}: reading {_some(indices)} fails: {words_of(error)}") from error
+        samples: list[Any] = []
+        for index in indices:
+            try:
+                samples += self._get_many([index]) if self._get_many is not None else [self._dataset[index]]
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+                hint = f"; it says that it has {self.size} samples" if isinstance(error, IndexError) else ""
+                raise UserError(f"{self._where}: sample {index} fails: {words_of(error)}{hint}") from error
+        return samples
 
-    def _put_together(self, samples: Sequence[Any]) -> Any:
-        if self._collate is not None:
-            return self._collate(list(samples))
+    def _put_together(self, samples: Sequence[Any], indices: Sequence[int]) -> Any:
         try:
+            if self._collate is not None:
+                return self._collate(list(samples))
             return default_collate([plain_sample(sample) for sample in samples])
-        except (TypeError, RuntimeError) as error:
-            raise UserError(
-                f"{self._where}: its samples cannot be put together into a batch ({one_line(error)}); give a collate_fn that "
-                "does it, or make them tensors of one size"
-            ) from error
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            if self._collate is not None:
+                raise UserError(f"{self._where}: collate_fn fails for {_some(indices)}: {words_of(error)}") from error
+            raise UserError(f"{self._where}: {_why_not_together(samples, indices, error)}") from error
+
+
+def _why_not_together(samples: Sequence[Any], indices: Sequence[int], error: Exception) -> str:
+    """Return which samples differ, or what torch says, and what to do."""
+    sizes = [sizes_of(sample) for sample in samples]
+    other = next((number for number, size in enumerate(sizes) if size != sizes[0]), None)
+    if other is None:
+        found = f"its samples, {sizes[0]}, cannot be put together into a batch ({one_line(error)})"
+    else:
+        found = (
+            f"sample {indices[0]} is {sizes[0]} and sample {indices[other]} is {sizes[other]}: no batch can hold both"
+        )
+    return f"{found}; give a collate_fn that puts them together, or make all samples tensors of one size"
+
+
+def _some(indices: Sequence[int]) -> str:
+    more = f" and {len(indices) - 4} more" if len(indices) > 4 else ""
+    return f"sample{'s' * (len(indices) > 1)} {', '.join(map(str, indices[:4]))}{more}"
 
 
 Source = ArraySource | ItemSource
@@ -114,6 +156,8 @@ def make_source(data: Any, collate: Collate | None, where: str) -> Source:
         return ArraySource(tuple(data.tensors), where)
     if collate is None and isinstance(data, (tuple, dict)) and _are_arrays(data):
         return ArraySource(data, where)
+    if isinstance(data, (str, os.PathLike)):
+        raise UserError(f"{where}: {str(data)!r} is a name, not data; read it first, and give a data set or arrays")
     if isinstance(data, type):
         raise UserError(f"{where}: {data.__name__} is a class; give an object made from it: {data.__name__}(...)")
     if isinstance(data, IterableDataset) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
