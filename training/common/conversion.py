@@ -6,9 +6,10 @@ import dataclasses
 import itertools
 import math
 import os
+import shlex
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -63,6 +64,8 @@ def convert(value: Any, annotation: Any, where: str, path: str = "") -> Any:
 
     Raises `UserError` that says what was expected, see `from_mapping`.
     """
+    if annotation is Any:
+        return value
     origin, arguments = get_origin(annotation), get_args(annotation)
     if value is None and type(None) in arguments:
         return None
@@ -79,6 +82,8 @@ def convert(value: Any, annotation: Any, where: str, path: str = "") -> Any:
     if origin is tuple:
         return _convert_tuple(value, arguments, where, path)
     if origin is dict:
+        if isinstance(value, (str, list, tuple)):
+            value = _named_values(shlex.split(value) if isinstance(value, str) else value, where, path)
         if not isinstance(value, Mapping):
             raise _wrong(where, path, "keys and values", value)
         return {str(key): convert(item, arguments[1], where, f"{path}.{key}") for key, item in value.items()}
@@ -105,6 +110,18 @@ def plain_values(value: Any, name: str, non_finite: list[str]) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return plain_values(dataclasses.asdict(value), name, non_finite)
     return str(value)
+
+
+def _named_values(words: Sequence[Any], where: str, path: str) -> dict[str, str]:
+    """Return what words `name=value` say."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, is_given, value = str(word).partition("=")
+        if not is_given or not name or name in found:
+            what = f"{name} is given twice" if name in found else f"{word!r} is not NAME=VALUE, such as width=64"
+            raise UserError(f"{_place(where, path)}: {what}")
+        found[name] = value
+    return found
 
 
 def _convert_tuple(value: Any, arguments: tuple[Any, ...], where: str, path: str) -> tuple[Any, ...]:

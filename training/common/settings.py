@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from .conversion import choices_of, convert
@@ -45,9 +46,13 @@ class Setting:
     """Why a plan has it."""
     is_fixed: bool = True
     """Whether a person set it."""
+    parts: Mapping[str, Setting] = field(default_factory=dict)
+    """Of keys and values that several levels set: what set each key."""
 
     def __str__(self) -> str:
         """Return where the value comes from, for a person: `environment SLIPWAY_SEED`."""
+        if self.parts:
+            return "; ".join(f"{name}: {part}" for name, part in self.parts.items())
         if self.reason:
             return f"{self.origin}: {self.reason}"
         # Of a file of `--config` the place says so itself.
@@ -141,11 +146,16 @@ class SettingsReader:
 
 
 def merge_levels(
-    levels: Iterable[Level], set_each_other: Sequence[tuple[str, str]], check: Callable[[Level], object]
+    levels: Iterable[Level],
+    set_each_other: Sequence[tuple[str, str]],
+    check: Callable[[Level], object],
+    belongs_to: Mapping[str, str] = MappingProxyType({}),
 ) -> Level:
     """Return what levels, from weak to strong, set together; each must pass the `check` by itself.
 
-    Of options that set each other, the one that a stronger level sets drops what weaker ones say of both.
+    Of options that set each other, the one that a stronger level sets drops what weaker ones say of both. An option that
+    belongs to another is dropped where a stronger level sets another value of that one. Of an option of keys and values each
+    level sets its keys; that of a run which is resumed is complete.
     """
     merged: Level = {}
     for level in levels:
@@ -154,8 +164,23 @@ def merge_levels(
             if any(name in level and level[name].value not in (None, "auto") for name in pair):
                 for name in pair:
                     merged.pop(name, None)
-        merged.update(level)
+        for name, owner in belongs_to.items():
+            if owner in level and owner in merged and level[owner].value != merged[owner].value:
+                merged.pop(name, None)
+        for name, setting in level.items():
+            merged[name] = _joined(merged[name], setting) if name in merged else setting
     return merged
+
+
+def _joined(weaker: Setting, stronger: Setting) -> Setting:
+    """Return what two levels set of an option together: of keys and values both, else the stronger one's."""
+    if not isinstance(weaker.value, Mapping) or not isinstance(stronger.value, Mapping) or stronger.origin == "run":
+        return stronger
+    parts = {
+        **(weaker.parts or dict.fromkeys(weaker.value, weaker)),
+        **(stronger.parts or dict.fromkeys(stronger.value, stronger)),
+    }
+    return replace(stronger, value={**weaker.value, **stronger.value}, parts=parts)
 
 
 def read_yaml(path: Path, where: str) -> Any:

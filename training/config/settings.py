@@ -20,6 +20,7 @@ from .options import GeneralOptions
 
 Options = TypeVar("Options", bound=GeneralOptions)
 
+_BELONGS_TO = {"task_options": "task"}
 _SET_EACH_OTHER = (("micro_batch_size", "gradient_accumulation"), ("batch_rule", "auto_adjust_batch_size"))
 
 
@@ -73,7 +74,9 @@ def make_config(options: type[Options], settings: Level) -> Options:
 
 def with_place(error: UserError, settings: Level) -> UserError:
     """Return the error of an option with the file or variable that set the option, where one did."""
-    place = settings[error.option].place if error.option in settings else ""
+    option, _, part = (error.option or "").partition(".")
+    setting = settings.get(option)
+    place = "" if setting is None else setting.parts.get(part, setting).place
     return UserError(f"{place}: {error}", option=error.option) if place else error
 
 
@@ -99,7 +102,7 @@ def _reader_of(options: type[GeneralOptions]) -> SettingsReader:
 
 
 def _merge(options: type[GeneralOptions], levels: list[Level]) -> Level:
-    return merge_levels(levels, _SET_EACH_OTHER, partial(make_config, options))
+    return merge_levels(levels, _SET_EACH_OTHER, partial(make_config, options), _BELONGS_TO)
 
 
 def _with_resume(plan: LaunchedPlan | None, options: type[GeneralOptions], settings: Level) -> Level:
@@ -121,7 +124,18 @@ def _read_resumed_run(config: GeneralOptions, reader: SettingsReader) -> Level:
         if (field.metadata["group"].decides_weights or field.name == "experiment_name") and field.name in saved
     }
     saved_options["runs_dir"] = str(folder.parent)
+    _find_task_again(saved_options, folder)
     return reader.read_mapping(saved_options, where, "run", where, "config.")
+
+
+def _find_task_again(options: dict[str, Any], run: Path) -> None:
+    """Name the file of a run's task by its full path, if it is found from the folder where the run was started only."""
+    name, started = options.get("task"), read_record(run).get("command") or {}
+    if isinstance(name, str) and isinstance(started, dict) and isinstance(started.get("folder"), str):
+        file, colon, function = name.rpartition(":") if ":" in name else (name, "", "")
+        there = Path(started["folder"], file)
+        if file.endswith(".py") and not Path(file).is_file() and there.is_file():
+            options["task"] = f"{there}{colon}{function}"
 
 
 def _format_value(value: Any) -> str:
@@ -129,6 +143,8 @@ def _format_value(value: Any) -> str:
         return "None"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return " ".join(f"{name}={one}" for name, one in value.items())
     if isinstance(value, tuple):
         return ",".join(f"{one:g}" if isinstance(one, float) else str(one) for one in value)
     return str(value)

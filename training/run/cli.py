@@ -83,8 +83,11 @@ def build_parser(
         choices = choices_of(types[field.name])
         metavar = "{" + ",".join(choices) + "}" if choices else field.name.rsplit("_", 1)[-1].upper()
         kinds = (types[field.name], *typing.get_args(types[field.name]))
-        is_list = any(typing.get_origin(kind) is tuple for kind in kinds)
-        more: dict[str, Any] = {"nargs": "+"} if is_list else {}
+        more: dict[str, Any] = {}
+        if any(typing.get_origin(kind) in (tuple, dict) for kind in kinds):
+            more["nargs"] = "+"
+        if any(typing.get_origin(kind) is dict for kind in kinds):
+            metavar, more["action"] = "NAME=VALUE", "extend"
         group.add_argument(flag, dest=field.name, metavar=metavar, help=help_text, **more)
     return parser
 
@@ -130,7 +133,8 @@ def _read_settings(flags: Mapping[str, Any], environment: Mapping[str, str], fol
 
 def _options_of(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: ",".join(value) if isinstance(value, list) else value  # a list may be words or one word with commas
+        # A list may be words or one word with commas.
+        name: ",".join(value) if isinstance(value, list) and name != "task_options" else value
         for name, value in flags.items()
         if name not in ("config", "explain")
     }

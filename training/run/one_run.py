@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ..common.settings import Level
 from ..config.intervals import Interval
 from ..config.methods import own_rate, settle_schedule
 from ..config.recipe import Recipe
-from ..config.settings import make_config, what_was_asked
+from ..config.settings import make_config, settings_of, what_was_asked, with_place
 from ..data.prepared.shared_data import prepare_data_once
 from ..devices.interruption import Interrupted
 from ..devices.manager import DeviceManager
@@ -36,6 +37,7 @@ from ..step.own_optimizer.maker import settle_optimizer
 from ..storage.run_folder import folder_name
 from ..tasks.classes import automatic_monitor, check_classes
 from ..tasks.fingerprint import model_fingerprint
+from ..tasks.origin.factory import SIGN, find_factory
 from ..tasks.sign.task import SignTask
 from ..tasks.task import Task
 from .announce import (
@@ -198,6 +200,38 @@ def _start_profiling(config: TrainingConfig, run: OpenRun, observers: Observers,
 
 def _data_name(task: Task) -> str:
     return str(task.describe().get("data", task.name))
+
+
+def make_named_task(config: TrainingConfig, settings: Level) -> Callable[[], Task] | None:
+    """Return what makes the task that `--task` names, its options checked; None: it names none, or sign recognition.
+
+    Raises `UserError` that names the file or variable of a wrong option.
+    """
+    if config.task in (None, SIGN):
+        if config.task_options:
+            raise with_place(
+                UserError(
+                    "--task-options: for a task that --task names; sign recognition has options of its own, see --help",
+                    option="task_options",
+                ),
+                settings,
+            )
+        return None
+    factory = find_factory(config.task)
+    given = settings.get("data")
+    try:
+        arguments = factory.bind(
+            config.task_options or {}, data=None if given is None else given.value, seed=config.seed
+        )
+    except UserError as error:
+        raise with_place(error, settings) from None
+    return partial(factory.make, arguments)
+
+
+def make_task_alone(config: TrainingConfig) -> Task:
+    """Return the task of a config in one process, its data read and split."""
+    make = make_named_task(config, config.settings or settings_of(config, None))
+    return make_sign_task(config, Ranks.alone())[0] if make is None else make()
 
 
 def make_sign_task(config: TrainingConfig, ranks: Ranks) -> tuple[Task, tuple[Decision, ...]]:

@@ -13,14 +13,13 @@ from ..common.errors import UserError
 from ..common.program.ipython import in_notebook
 from ..devices.forked.group import run_forked
 from ..devices.forked.member import Channel
-from ..devices.ranks import Ranks
 from ..devices.world import launched_world
 from ..loop.trainer import build_model
 from ..observers.events import Observer, RunStart
 from ..observers.notebook import markup
 from ..observers.notebook.display import new_output, send_to
 from ..tasks.task import Task
-from .one_run import make_sign_task
+from .one_run import make_task_alone
 from .result import RunResult, with_best_weights
 from .study.runs import study_options
 from .training_config import TrainingConfig
@@ -85,8 +84,9 @@ def train_forked(
     folder = Path(told["folder"])
     if study_options(config):
         return RunResult(told["values"], folder=folder)
-    own = make_sign_task(config, Ranks.alone())[0] if task is None else task
-    model = with_best_weights(build_model(own, config.make_recipe(task)), folder)
+    own = make_task_alone(config) if task is None else task
+    recipe = config.make_recipe(None if task is None and own.origin is None else own)
+    model = with_best_weights(build_model(own, recipe), folder)
     return RunResult(told["values"], folder=folder, model=model)
 
 

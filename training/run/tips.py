@@ -20,6 +20,7 @@ from ..devices.ranks import Ranks
 from ..loop.trainer import Trainer
 from ..observers.events import EpochEnd, Observer, StepEnd
 from ..observers.runtime import Runtime
+from ..tasks.sign.task import SignTask
 from ..tasks.task import Task
 from .training_config import TrainingConfig
 
@@ -40,7 +41,7 @@ class Tip:
 def give_tips(config: TrainingConfig, task: Task) -> list[Tip]:
     """Time a few steps of the recipe's last stage at several batch sizes; return the advice that follows."""
     device = DeviceManager.detect_best_device(config.device, multi_gpu=False)
-    recipe = config.make_recipe()
+    recipe = config.make_recipe(None if isinstance(task, SignTask) else task)
     recipe = dataclasses.replace(recipe, stages=recipe.stages[-1:])
     base, samples = recipe.batch_size, task.num_samples("train")
     seconds = {

@@ -16,13 +16,13 @@ from ..config.methods import Methods
 from ..config.settings import make_config, settings_of, with_place
 from ..devices.interruption import Interrupted, StopRequest
 from ..devices.rank_failure import decide_reporter
-from ..devices.ranks import Ranks
 from ..devices.world import end_accelerator, launched_world
 from ..observers.console import configure_logging, make_console_observer
 from ..observers.events import Observer, Observers
+from ..tasks.origin.own_code import refuse_while_imported
 from ..tasks.task import Task
 from .arguments import check_arguments
-from .one_run import make_sign_task, train_once
+from .one_run import make_named_task, make_task_alone, train_once
 from .processes import forks_processes, train_forked
 from .result import RunResult
 from .study.runs import describe_study, study_options
@@ -47,9 +47,9 @@ def train(
     """Train as `config` says and return the result, as it stands in `run.json`; of a study (`folds`, `leave_out`, `seeds`)
     that of all its runs. The result is a dictionary that also has the `folder`, the trained `model` and the `metrics`.
 
-    `task` is what is trained; without one it is sign recognition on `config.data`. `observers` receive the events of the
-    run after Slipway's own (screen, journal, `run.json`): those of rank 0, in the thread that trains; on other ranks they
-    are not called. What an observer raises ends the run, with a note that names the observer.
+    `task` is what is trained; without one it is what `config.task` names, or sign recognition on `config.data`. `observers`
+    receive the events of the run after Slipway's own (screen, journal, `run.json`): those of rank 0, in the thread that
+    trains; on other ranks they are not called. What an observer raises ends the run, with a note that names the observer.
 
     `optimizer` is a class such as `torch.optim.NAdam`, or a function of groups of parameters that returns an optimizer;
     `schedule` is a function of the step that returns a factor of the peak learning rate. They take the place of what config
@@ -98,6 +98,13 @@ def _train(
     if settings is None:
         settings = settings_of(config, planned)
         config = make_config(type(config), settings)
+    refuse_while_imported()
+    make_task = make_named_task(config, settings)
+    if task is not None and config.task is not None:
+        error = UserError(
+            f"--task {config.task}: the script gives train() a task of its own; leave one of them out", option="task"
+        )
+        raise with_place(error, settings)
     # From here on, a signal during the reading of data stops the run after its first step, saved.
     with StopRequest() as stop:
         try:
@@ -116,6 +123,8 @@ def _train(
                 stop=stop,
                 methods=methods,
             )
+            if make_task is not None:
+                task = make_task()
             if part := options_of_part(config, ranks):
                 settings = {**settings, **part}
                 config = make_config(type(config), settings)
@@ -137,4 +146,4 @@ def make_task(config: TrainingConfig) -> Task:
         raise UserError(
             f"{describe_study(several)} has a task for each of its runs: give fold or held_out too, for one of them"
         )
-    return make_sign_task(config, Ranks.alone())[0]
+    return make_task_alone(config)

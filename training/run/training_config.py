@@ -15,6 +15,7 @@ from ..common.synonyms import right_name
 from ..config.options import GeneralOptions, describe_options
 from ..config.recipe import MonitorDirection, Recipe, TaskSpec
 from ..config.stages import load_stages
+from ..tasks.origin.options import TaskOptions
 from ..tasks.sign.options import CLASSIFICATION_METRICS, STAGE_OPTIONS, SignOptions, SignStage
 from ..tasks.sign.presets import OWN_PRESETS, PRESETS
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig(GeneralOptions, SignOptions):
+class TrainingConfig(GeneralOptions, SignOptions, TaskOptions):
     """Every option of a training run. The command line, the YAML file and the environment are read into it."""
 
     @overload
@@ -141,7 +142,8 @@ def check_monitor(
 def _sign_only(task: Task) -> set[str]:
     """Return the options of sign recognition that do nothing for a task."""
     of_stages = field_types(task.stage_options) if task.stage_options is not None else {}
-    return set(field_types(SignOptions)) - {option for option, name in STAGE_OPTIONS.items() if name in of_stages}
+    taken = {option for option, name in STAGE_OPTIONS.items() if name in of_stages}
+    return set(field_types(SignOptions)) - taken - (set() if task.origin is None else task.origin.flags)
 
 
 def _spec_of(task: Task) -> TaskSpec:
@@ -151,6 +153,9 @@ def _spec_of(task: Task) -> TaskSpec:
             f"{type(task.options).__name__}; make them a dictionary, or rename the attribute"
         )
     options = plain_values(dict(task.options), "", [])
+    for name, value in plain_values({} if task.origin is None else task.origin.options, "", []).items():
+        # An option that task and factory have is one, unless the task made something else of it.
+        options[name if options.get(name, value) == value else f"{name} of --task-options"] = value
     for name, value in options.items():
         if " at 0x" in str(value):  # the address of an object, which differs in every process
             raise UserError(

@@ -6,7 +6,7 @@ import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from ..common.errors import UserError
 from ..config.methods import Groups, ParameterGroup
 from ..config.recipe import MonitorDirection, Stage
 from .fingerprint import samples_fingerprint
+
+if TYPE_CHECKING:
+    from .origin.factory import TaskOrigin
 
 
 @dataclass(slots=True)
@@ -67,6 +70,8 @@ class Task(abc.ABC):
     learning rate; a method too. None: the schedule that the stage names."""
     stage_options: type | None = None
     """A dataclass of the settings that a stage has for this task, such as a dropout; `Stage.options` is one of them."""
+    origin: TaskOrigin | None = None
+    """What made the task, where `--task` names it."""
 
     @property
     def can_split_batches(self) -> bool:

@@ -106,6 +106,8 @@ FLAGS = [
     "--resume",
     "--save-every",
     "--sharding",
+    "--task",
+    "--task-options",
     "--tf32",
     "--no-tf32",
     "--landmarks",

@@ -44,7 +44,12 @@ _before = [sys.__excepthook__]
 
 def _end_in_one_line(kind: type[BaseException], error: BaseException, entries: TracebackType | None) -> None:
     is_prompt = hasattr(sys, "ps1") or sys.flags.interactive
-    if not isinstance(error, (UserError, TrainingFailed)) or is_prompt or wants_traceback(sys.argv):
+    if (
+        not isinstance(error, (UserError, TrainingFailed))
+        or is_prompt
+        or error.shows_stack
+        or wants_traceback(sys.argv)
+    ):
         _before[-1](kind, error, entries)
         return
     print_error(error)

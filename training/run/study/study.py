@@ -24,7 +24,7 @@ from ...observers.events import Decision, StudyEnd, StudyStep
 from ...observers.launch_mark import LaunchMark
 from ...storage.run_folder import folder_name
 from ...tasks.task import Task
-from ..one_run import failure_of, make_sign_task, train_once, with_fingerprints
+from ..one_run import failure_of, make_named_task, make_sign_task, train_once, with_fingerprints
 from ..opening.old_records import recipe_of_record
 from ..opening.open_run import OpenRun, open_run
 from ..opening.provenance import make_record
@@ -226,6 +226,9 @@ def _train_run(
         # Else each run's model counts against the limit of compilations for the same code.
         torch.compiler.reset()
     made = None
+    if task is not None and task.origin is not None and "seed" in task.origin.flags:
+        make = make_named_task(config, settings)
+        task = make and make()
     if task is None:
         made = make_sign_task(config, ranks)
         _check_data(made[0], record, ranks)
