@@ -1,1 +1,1 @@
-"""Landmark data: readers, splits, normalisation, augmentation, features, and the cache of prepared data."""
+"""Data of the tasks: landmarks from readers to the cache of prepared data, and pictures and texts with a label."""

@@ -26,6 +26,22 @@ SIGNER_COLUMNS = (
     *("signer", "signerid", "participantid", "participant", "speaker", "speakerid", "subject", "subjectid", "person"),
     *("personid", "user", "userid", "username", "performer", "actor"),
 )
+TEXT_COLUMNS = (
+    *(
+        "text",
+        "sentence",
+        "content",
+        "review",
+        "comment",
+        "message",
+        "document",
+        "body",
+        "tweet",
+        "utterance",
+        "question",
+    ),
+    *("description", "title", "sms", "reviewtext", "rawtext", "article", "abstract", "headline", "query", "v2"),
+)
 SPLIT_COLUMNS = ("split", "subset", "partition")
 TABLES_OF_CLIPS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 """Endings of tables that may name a file for each clip."""
@@ -37,6 +53,7 @@ _SPLIT_NAMES = {
     "valid": "validation",
     "val": "validation",
     "dev": "validation",
+    "eval": "validation",
     "test": "test",
     "testing": "test",
     "": "",
@@ -314,6 +331,11 @@ def split_name(text: str, where: str | Callable[[], str]) -> str:
     except KeyError:
         place = where if isinstance(where, str) else where()
         raise UserError(f"{place}: {text!r} is not a split; name it train, validation or test") from None
+
+
+def is_split(text: str) -> bool:
+    """Return whether a text is a split's name as data sets spell it."""
+    return bool(_SPLIT_NAMES.get(text.strip().lower()))
 
 
 def split_of_file(path: Path) -> str:

@@ -25,6 +25,7 @@ class PlainConsole(ProgressConsole):
             data=data_name(event),
             synthetic=is_synthetic(event),
             classes=event.description.get("classes"),
+            about=event.description.get("about"),
             **{f"{split}_samples": size for split, size in samples.items()},
         )
         self._write_untimed(

@@ -143,7 +143,9 @@ class RunHeader:
         text = Text(name)
         if is_synthetic(self.event):
             text = Text.assemble("" if name == "synthetic" else f"{name}, ", ("synthetic data", WARNING_STYLE))
-        if "classes" in description:
+        if "about" in description:
+            text.append(f", {description['about']}")
+        elif "classes" in description:
             text.append(f", {plural(int(description['classes']), 'class', 'es')}")
         samples = description.get("samples", {})
         if samples:

@@ -29,18 +29,20 @@ _FEW_STEPS = 10
 
 def announce_run(trainer: Trainer, name: str) -> None:
     """Report to a trainer's observers what is about to be trained, and what to expect of it."""
-    observer = trainer.runtime.observer
+    observer, description = trainer.runtime.observer, trainer.task.describe()
     observer.on_run_start(
         RunStart(
             name=name,
             folder=trainer.saving.folder or Path(),
             recipe=trainer.recipe,
             plan=trainer.plan,
-            description=trainer.task.describe(),
+            description=description,
             num_parameters=trainer.parameters.num_parameters,
             num_stages=len(trainer.recipe.stages),
         )
     )
+    for note in description.get("notes", ()):
+        observer.on_decision(Decision(kind="data_note", reason=note, fields={}))
     for remark in _remarks(
         trainer.model,
         num_samples=trainer.task.num_samples("train"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ logger = logging.getLogger("slipway")
 
 _EVALUATION_STREAM = 0xE7A1
 
-_ARGUMENTS = ("collate_fn", "loss", "metrics", "forward", "name", "options")
+_ARGUMENTS = ("collate_fn", "loss", "metrics", "forward", "name", "options", "lengths", "class_names", "about", "notes")
 
 
 class DatasetTask(Task):
@@ -51,6 +51,11 @@ class DatasetTask(Task):
     `CrossEntropyLoss` and none given they are accuracy and macro-F1. The metric that is monitored unless one is named is
     accuracy, or the loss.
 
+    *Padding.* With `lengths`, those of the samples of each split, a global batch is sorted by them: little is padded.
+
+    *Words.* `class_names` are the classes in the order of their numbers; `about` says in a line what the data are, and `notes`
+    what was decided about them: the run tells both. All of them, and `options`, stand beside the weights for predictions.
+
     *Randomness.* What a sample draws from torch, numpy or `random` follows from (seed, epoch, sample), so it is the same for
     any number of workers, on any plan and after a resume. Generators that a data set has of its own are not reseeded.
     """
@@ -71,6 +76,10 @@ class DatasetTask(Task):
         forward: Callable[[nn.Module, Any], Any] | None = None,
         name: str = "dataset",
         options: Mapping[str, Any] | None = None,
+        lengths: Mapping[str, Sequence[int]] | None = None,
+        class_names: Sequence[str] | None = None,
+        about: str = "",
+        notes: Sequence[str] = (),
         **splits: Any,
     ) -> None:
         if isinstance(make_model, nn.Module):
@@ -85,6 +94,8 @@ class DatasetTask(Task):
                 raise UserError(f"{name}: {word} must be a function, got {function!r:.60}")
         self.name, self._make_model, self._forward = name, make_model, forward
         self.options = dict(options or {})
+        self.class_names = None if class_names is None else [str(name) for name in class_names]
+        self._about, self._notes = about, tuple(notes)
         self._loss = SampleLoss(loss)
         self._metrics = Metrics(metrics or {})
         self._sources: dict[str, Source] = {}
@@ -98,6 +109,10 @@ class DatasetTask(Task):
                     raise UserError(f"{name}: {word} has no samples{'' if split == 'train' else '; leave it out'}")
         if "train" not in self._sources:
             raise UserError(f"{name}: no data to train on; give train=")
+        self._lengths = {split_named(word, f"{name}: lengths"): np.asarray(of) for word, of in (lengths or {}).items()}
+        for split, of in self._lengths.items():
+            if of.shape != (self.num_samples(split),):
+                raise UserError(f"{name}: lengths of {split}: {of.size:,} for {self.num_samples(split):,} samples")
         self._structure, self._has_told = Structure(), False
         self._num_classes: int | None = None
         """Of the scores of the model, once there are any, where targets may be numbers of classes."""
@@ -148,6 +163,10 @@ class DatasetTask(Task):
     def num_samples(self, split: str) -> int:
         """Return the samples of a split."""
         return self._sources[split].size if split in self._sources else 0
+
+    def costs(self, split: str) -> np.ndarray | None:
+        """Return the length of each sample, if it was given."""
+        return self._lengths.get(split)
 
     def start_workers(self, count: int, most: int) -> int:
         """Prepare for `count` threads that fetch at once, later up to `most`: data sets are read in processes."""
@@ -227,6 +246,11 @@ class DatasetTask(Task):
         if self._num_classes is None and self._loss.is_cross_entropy:
             scores = main_output(outputs)
             self._num_classes = scores.shape[1] if scores.ndim > 1 else 0
+            if self.class_names is not None and self._num_classes != len(self.class_names):
+                raise UserError(
+                    f"{self.name}: {len(self.class_names)} class_names, but the model scores {self._num_classes} classes; "
+                    "give as many"
+                )
             for split, indices, found in self._seen_targets:
                 self._check_class_numbers(split, indices, found)
             self._seen_targets = []
@@ -317,12 +341,23 @@ class DatasetTask(Task):
         return parts[0], parts[1]
 
     def describe(self) -> Mapping[str, Any]:
-        """Return the sizes of the splits."""
+        """Return the sizes of the splits, the classes, and what was said about the data."""
+        classes = (
+            {} if self.class_names is None else {"classes": len(self.class_names), "class_names": self.class_names}
+        )
         return {
             "task": self.name,
             "data": self.name,
+            **({"about": self._about} if self._about else {}),
+            **classes,
             "samples": {name: one.size for name, one in self._sources.items()},
+            "notes": list(self._notes),
         }
+
+    def prediction_spec(self) -> Mapping[str, Any]:
+        """Return the classes and the options."""
+        classes = {} if self.class_names is None else {"class_names": self.class_names}
+        return {**classes, "options": self.options}
 
     def _has_class_numbers(self) -> bool:
         """Return whether a training sample's target is the number of a class."""

@@ -22,6 +22,7 @@ from slipway.training.common.keyed_random import sample_keys
 from slipway.training.config.plan import Plan
 from slipway.training.config.recipe import Stage
 from slipway.training.loop.trainer import build_model
+from slipway.training.run.announce import announce_run
 from slipway.training.tasks.dataset_task import DatasetTask
 from tests.training.helpers import make_recipe, make_trainer
 
@@ -407,3 +408,29 @@ def test_a_model_of_transformers_trains_on_padded_batches(loss: nn.Module | None
     trainer.run()
     assert set(recorder.epochs[-1].validation) == set(task.metric_names)
     assert len(task.metric_names) == (1 if loss is None else 3)
+
+
+def test_classes_notes_and_options_are_told_and_stand_beside_the_weights() -> None:
+    task = DatasetTask(
+        make_net, (X, Y), class_names=["a", "b", "c"], about="37 numbers", notes=["2 left out"], options={"width": 8}
+    )
+    described = task.describe()
+    assert (described["classes"], described["class_names"]) == (3, ["a", "b", "c"])
+    assert (described["about"], described["notes"]) == ("37 numbers", ["2 left out"])
+    assert task.prediction_spec() == {"class_names": ["a", "b", "c"], "options": {"width": 8}}
+    recipe = make_recipe(STAGE)
+    trainer, recorder = make_trainer(task, recipe)
+    announce_run(trainer, "trial")
+    assert ("data_note", "2 left out") in [(one.kind, one.reason) for one in recorder.decisions]
+    wrong = DatasetTask(make_net, Items(lambda index: (X[index], Y[index])), class_names=["a", "b"])
+    with pytest.raises(UserError, match="2 class_names, but the model scores 3 classes; give as many"):
+        trained(wrong)
+
+
+def test_batches_are_sorted_by_lengths_that_are_given_and_fewer_than_samples_are_refused() -> None:
+    assert DatasetTask(make_net, (X, Y), lengths={"train": range(37)}).costs("train").tolist() == [*range(37)]
+    assert DatasetTask(make_net, (X, Y)).costs("train") is None
+    with pytest.raises(UserError, match="lengths of train: 2 for 37 samples"):
+        DatasetTask(make_net, (X, Y), lengths={"train": [1, 2]})
+    with pytest.raises(UserError, match="lengths 'trian'"):
+        DatasetTask(make_net, (X, Y), lengths={"trian": [1, 2]})

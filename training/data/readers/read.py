@@ -89,6 +89,8 @@ def _read_raw(source: str, reading: Reading) -> RawClips:
             return raw
         where = place.relative_to(path).as_posix()
         return replace(raw, notes=(f"read from {where}, the only data set below {path.name}", *raw.notes))
+    if source == "digits":
+        raise UserError("digits: no such file or folder; scikit-learn's digits are pictures: add --task images")
     if data_format not in (None, hub.NAME):
         raise UserError(f"{source}: no such file or folder{nearest_path(path)}")
     try:

@@ -11,12 +11,15 @@ from __future__ import annotations
 import itertools
 import json
 import pickletools
+import re
 import shlex
 import zipfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from ...common.errors import UserError
+from ..text import LABEL_COLUMNS, TEXT_COLUMNS, find_column
 from .numpy_files import header_of
 
 _FIRST_BYTES = 4096
@@ -88,10 +91,31 @@ _BY_CLASS = (
     "[(Path({out}, str(k)).mkdir(parents=True, exist_ok=True), "
     "[np.save(Path({out}, str(k), str(i)), c) for i, c in enumerate(v)]) for k, v in d.items()]"
 )
+_NUMBER = re.compile(r"\s*[-+0-9.eE]*\s*")
+_WORDS = re.compile(r"[^\d\[(]*?[^\W\d]+\s+[^\W\d]")
+_LIST = re.compile(r"\s*[-+\d\[(]")
 _MODEL = "is a trained model, not data; name the landmarks that it was trained on"
 _EXTRACT = (
-    "extract them first with MediaPipe's hand landmarker and save them as a CSV: label, then x and y of each point"
+    "--task images learns classes of pictures; for signs extract landmarks first with MediaPipe's hand landmarker and save "
+    "them as a CSV: label, then x and y of each point"
 )
+_MOST_NUMBERS = 3
+"""Columns of numbers in a table of texts, such as an identifier and a label."""
+
+
+def texts_in(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str | None:
+    """Return what to do with a table of texts with a class each; `None` for another table, by its first rows."""
+    numbers, found = 0, None
+    for name, *cells in zip(header, *rows, strict=False):
+        is_usual, is_label = (find_column([name], names) == 0 for names in (TEXT_COLUMNS, LABEL_COLUMNS))
+        has_words = 2 * sum(bool(_WORDS.match(cell)) for cell in cells) > len(cells) < 2 * len(set(cells))
+        if all(_NUMBER.fullmatch(cell) for cell in cells):
+            numbers += 1
+        elif found is None and (is_usual or (has_words and not is_label)) and not _LIST.match("".join(cells)):
+            found = name
+    if found is None or numbers > _MOST_NUMBERS:
+        return None
+    return f"the column {found!r} holds texts, not landmarks; --task text learns from them"
 
 
 def damage(file: Path) -> str | None:

@@ -9,18 +9,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...common.errors import UserError, nearest
-from ..text import LABEL_COLUMNS, LANDMARK_COLUMNS, files_with, find_column
+from ..text import LABEL_COLUMNS, LANDMARK_COLUMNS, TEXT_COLUMNS, files_with, find_column
 from .numpy_files import describe_arrays
 from .raw import cut
-from .refusals import CONVERTED, IMAGES, PICKLES, VIDEOS, placeholder, refusal
-from .tables.csv_rows import header_of
+from .refusals import CONVERTED, IMAGES, PICKLES, VIDEOS, placeholder, refusal, texts_in
+from .tables.csv_rows import first_rows, header_of
 from .walk import Contents, contents_of, first_files
 
 _FIRST_BYTES = 1 << 16
 _HUB_KEYS = (*LANDMARK_COLUMNS, "_data_files", "splits")
 """Keys of a data set's rows, and of what `save_to_disk` writes."""
+_HAS_TEXT = re.compile(rb'"(%s)"\s*:' % "|".join(TEXT_COLUMNS).encode(), re.IGNORECASE)
 _MOST_KINDS = 5
-_MOST_TABLES = 2
+_MOST_TABLES, _SAMPLE_ROWS = 2, 20
 _MOST_COLUMNS = 6
 _PATH_WORDS = ("path", "file", "video", "clip")
 _ARRAYS, _TABLES = (".npy", ".npz"), (".csv", ".tsv")
@@ -41,7 +42,10 @@ _NEAREST = (
         "hand_landmarks or pose_landmarks in each frame",
     ),
     ((".parquet", ".arrow"), "nearest layout: columns landmarks, nested [frames][points][coords], and label"),
-    ((".txt",), "nearest layout: a CSV with the class in a column label, saved with the ending .csv"),
+    (
+        (".txt",),
+        "nearest layout: a CSV with the class in a column label, saved with the ending .csv; --task text learns from texts",
+    ),
 )
 
 
@@ -64,9 +68,13 @@ def may_hold_clips(path: Path) -> bool:
     files = files_with(path, ".json", ".jsonl") if path.is_dir() else [path]
     if not files or files[0].suffix.lower() not in (".json", ".jsonl"):
         return True
-    with files[0].open("rb") as opened:
-        start = opened.read(_FIRST_BYTES)
+    start = _start(files[0])
     return any(re.search(rb'"%s"\s*:' % name.encode(), start, re.IGNORECASE) for name in _HUB_KEYS)
+
+
+def _start(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(_FIRST_BYTES)
 
 
 def nearest_path(path: Path) -> str:
@@ -134,6 +142,11 @@ def _advice(kinds: Mapping[str, tuple[Path, int]]) -> str:
     for kind in sorted(kinds, key=lambda kind: (_rank(kind), -kinds[kind][1])):
         first, count = kinds[kind]
         if (advice := next((what for endings, what in _NEAREST if kind in endings), None)) is not None:
+            if kind in _TABLES and (rows := first_rows(first, _SAMPLE_ROWS)):
+                if (texts := texts_in(rows[0], rows[1:])) is not None:
+                    return f"in {first.name} {texts}"
+            elif kind == ".jsonl" and _HAS_TEXT.search(_start(first)):
+                return f"{advice}; --task text learns from texts"
             return advice + (_keys(first) if kind == ".json" else "")
         if (message := refusal(first)) is None:
             continue

@@ -10,6 +10,7 @@ import pytest
 
 from slipway.training.common.errors import UserError
 from slipway.training.data.readers.read import READERS
+from slipway.training.data.readers.refusals import texts_in
 from slipway.training.data.specs import Reading
 from slipway.training.data.understanding.understand import read_landmarks
 from tests.training.data.golden import assert_golden, assert_refused
@@ -60,6 +61,13 @@ FOLDERS: dict[str, Callable[[Path], object]] = {
     "arrays": arrays,
     "list_of_videos": list_of_videos,
     "other_json": other_json,
+    "json_lines_of_texts": lambda folder: (folder / "a.jsonl").write_text(
+        '{"text": "It rains.", "label": "weather"}\n'
+    ),
+    "table_of_texts": lambda folder: (folder / "a.csv").write_text(
+        "id,review,label\n1,Good soup,food\n2,Fog,weather\n"
+    ),
+    "table_of_sentences": lambda folder: (folder / "a.csv").write_text("one,two\nIt rains.,b\nThere is soup.,b\n"),
     "other_text": lambda folder: (folder / "WLASL_v0.3.txt").write_text("[]"),
 }
 
@@ -106,3 +114,21 @@ def test_a_set_whose_files_were_not_downloaded_is_told_by_one_of_them(tmp_path: 
         (folder / f"{number}.npy").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n")
     with pytest.raises(UserError, match=r"npy: is a pointer of Git LFS, not the data; run git lfs pull"):
         read_landmarks(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        (["label", "note", "x", "y"], ["thank you", "at home", "0.1", "0.2"]),
+        (["landmarks", "text"], ["[0.1, 0.2]", "[0.1, 0.2]"]),
+        (["pixels", "emotion"], ["70 80 82 72", "0"]),
+        (["text", "a", "b", "c", "d"], ["thank you", "1", "2", "3", "4"]),
+    ],
+)
+def test_a_table_of_numbers_is_no_table_of_texts(header: list[str], row: list[str]) -> None:
+    assert texts_in(header, [row] * 4) is None
+
+
+def test_the_digits_of_scikit_learn_are_said_to_be_pictures() -> None:
+    with pytest.raises(UserError, match="scikit-learn's digits are pictures: add --task images"):
+        read_landmarks("digits")

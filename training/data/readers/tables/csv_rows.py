@@ -15,6 +15,7 @@ from ..raw import Faults
 
 MISSING = frozenset(("", "?", "nan", "na", "n/a", "null", "none"))
 _MOST_LINE = 1 << 22
+csv.field_size_limit(1 << 30)  # a cell may be a long text
 
 
 @dataclass(frozen=True, kw_only=True)

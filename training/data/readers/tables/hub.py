@@ -22,7 +22,7 @@ from huggingface_hub import HfApi
 from ....common.errors import UserError
 from ...landmarks import LAYOUT_KEY, LandmarkLayout
 from ...specs import Reading
-from ...text import LANDMARK_COLUMNS, files_with, find_column, plain_label, split_name
+from ...text import LANDMARK_COLUMNS, TEXT_COLUMNS, files_with, find_column, plain_label, split_name
 from ..arrays.body_parts import names_of_parts, parts_among
 from ..raw import Faults, RawClips
 from ..refusals import lines
@@ -314,7 +314,9 @@ def _is_text(feature: Any) -> bool:
 
 
 def _not_there(part: _Part) -> UserError:
-    return UserError(f"{part.place}: needs the columns landmarks and label; it has {', '.join(part.features)}")
+    names = list(part.features)
+    texts = "; --task text learns from texts" if find_column(names, TEXT_COLUMNS) is not None else ""
+    return UserError(f"{part.place}: needs the columns landmarks and label; it has {', '.join(names)}{texts}")
 
 
 def _texts(part: _Part, columns: Sequence[str]) -> dict[str, list[str]]:

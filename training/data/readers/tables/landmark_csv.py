@@ -19,7 +19,7 @@ from ...specs import Reading
 from ...text import LABEL_COLUMNS, files_with, find_column, only_file, split_of_file
 from ..label_names import is_label_file, with_names
 from ..raw import Faults, RawClips
-from ..refusals import lines
+from ..refusals import lines, texts_in
 from . import frame_table, manifest, spoter
 from .columns import INDEX_COLUMNS, Columns, columns_of, label_columns, list_of, one_label_column, split_names
 from .csv_rows import by_split, first_rows, is_number
@@ -62,6 +62,8 @@ def _read_file(file: Path, file_split: str, reading: Reading) -> RawClips:
     samples = form.rows[1:] if has_header else form.rows
     if not samples:
         raise UserError(f"{file}: no rows below a header")
+    if has_header and reading.landmarks == "auto" and (advice := texts_in(header, samples)) is not None:
+        raise UserError(f"{file}: {advice}")
     columns = columns_of(header, reading, file)
     _refuse_long_form(header, columns, file)
     texts = [index for index in range(len(header)) if index not in columns.named and _is_text(form, samples, index)]

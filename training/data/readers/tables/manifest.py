@@ -135,7 +135,7 @@ class _Row:
 
 def _rows_of(file: Path, file_split: str, reading: Reading, faults: Faults, notes: list[str]) -> list[_Row]:
     named = None if _has_paths(file) else table_of_names(file, reading.encoding)
-    table = named or _read(file, reading.encoding)
+    table = named or read_any_table(file, reading.encoding)
     path_columns = [0] if named else _path_columns(table.header, table.cells)
     if not path_columns:
         raise UserError(f"{file}: no column names files of clips ({', '.join(SUFFIXES)}); {list_of(table.header)}")
@@ -275,7 +275,7 @@ def _existing(path: Path) -> Path | None:
     return next((Path(spelling) for spelling in dict.fromkeys(spellings) if os.path.isfile(spelling)), None)
 
 
-def _read(file: Path, encoding: str | None) -> Table:
+def read_any_table(file: Path, encoding: str | None) -> Table:
     """Return the rows of a CSV, TSV, JSON-lines or Parquet file as text."""
     suffix = file.suffix.lower()
     if suffix == ".parquet":
