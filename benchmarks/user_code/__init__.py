@@ -1,0 +1,1 @@
+"""The programs of `tests/own_models/ours` written for other libraries: how long they are, and that they run."""

@@ -1,0 +1,60 @@
+"""A model of three inputs, given by name."""
+
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate.utils import set_seed
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
+
+from tests.own_models.parts import PairNet, Pairs
+
+
+class Progress:
+    """What is saved beside weights and optimizer."""
+
+    epoch, best = 0, 0.0
+
+    def state_dict(self):
+        return vars(self)
+
+    def load_state_dict(self, state):
+        vars(self).update(state)
+
+
+def evaluate(batch):
+    labels = batch.pop("label")
+    return model(**batch), labels
+
+
+folder = Path("runs/three_inputs")
+accelerator = Accelerator(dataloader_config=DataLoaderConfiguration(split_batches=True))
+set_seed(0)
+model, progress = PairNet(), Progress()
+model, optimizer, train_loader, validation_loader = accelerator.prepare(
+    model,
+    torch.optim.AdamW(model.parameters(), lr=0.02),
+    DataLoader(Pairs("train"), batch_size=16, shuffle=True),
+    DataLoader(Pairs("validation"), batch_size=16),
+)
+accelerator.register_for_checkpointing(progress)
+if (folder / "last").exists():
+    accelerator.load_state(folder / "last")
+for epoch in range(progress.epoch, 4):
+    model.train()
+    for batch in train_loader:
+        optimizer.zero_grad()
+        accelerator.backward(cross_entropy(*evaluate(batch)))
+        optimizer.step()
+    model.eval()
+    with torch.inference_mode():
+        rows = [accelerator.gather_for_metrics(evaluate(batch)) for batch in validation_loader]
+    scores, targets = (torch.cat(parts) for parts in zip(*rows, strict=True))
+    loss, accuracy = cross_entropy(scores, targets).item(), (scores.argmax(1) == targets).float().mean().item()
+    accelerator.print(f"epoch {epoch + 1}: loss {loss:.4f}, accuracy {accuracy:.4f}")
+    if accuracy > progress.best:
+        progress.best = accuracy
+        accelerator.save_model(model, folder / "best")
+    progress.epoch = epoch + 1
+    accelerator.save_state(folder / "last")

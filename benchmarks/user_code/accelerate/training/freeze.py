@@ -1,0 +1,61 @@
+"""The head is trained first, then everything, at a tenth of the rate."""
+
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataParallelKwargs
+from accelerate.utils import set_seed
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, TensorDataset
+
+from tests.own_models.parts import Finetuned, points
+
+
+class Progress:
+    """What is saved beside weights and optimizer."""
+
+    epoch, best = 0, 0.0
+
+    def state_dict(self):
+        return vars(self)
+
+    def load_state_dict(self, state):
+        vars(self).update(state)
+
+
+folder = Path("runs/freeze")
+accelerator = Accelerator(
+    dataloader_config=DataLoaderConfiguration(split_batches=True),
+    kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+)
+set_seed(0)
+model, progress = Finetuned(), Progress()
+model, optimizer, train_loader, validation_loader = accelerator.prepare(
+    model,
+    torch.optim.AdamW(model.parameters(), lr=0.05),
+    DataLoader(TensorDataset(*points("train")), batch_size=16, shuffle=True),
+    DataLoader(TensorDataset(*points("validation")), batch_size=16),
+)
+accelerator.register_for_checkpointing(progress)
+if (folder / "last").exists():
+    accelerator.load_state(folder / "last")
+for epoch in range(progress.epoch, 6):
+    accelerator.unwrap_model(model).backbone.requires_grad_(epoch >= 3)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.05 if epoch < 3 else 0.005
+    model.train()
+    for inputs, targets in train_loader:
+        optimizer.zero_grad()
+        accelerator.backward(cross_entropy(model(inputs), targets))
+        optimizer.step()
+    model.eval()
+    with torch.inference_mode():
+        rows = [accelerator.gather_for_metrics((model(inputs), targets)) for inputs, targets in validation_loader]
+    scores, targets = (torch.cat(parts) for parts in zip(*rows, strict=True))
+    loss, accuracy = cross_entropy(scores, targets).item(), (scores.argmax(1) == targets).float().mean().item()
+    accelerator.print(f"epoch {epoch + 1}: loss {loss:.4f}, accuracy {accuracy:.4f}")
+    if accuracy > progress.best:
+        progress.best = accuracy
+        accelerator.save_model(model, folder / "best")
+    progress.epoch = epoch + 1
+    accelerator.save_state(folder / "last")

@@ -1,0 +1,41 @@
+"""Digits, by a convolutional network with batch norm and dropout."""
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, TensorDataset
+
+from tests.own_models.parts import DigitsNet, digits
+
+
+class Classifier(lightning.LightningModule):
+    """A model, its loss and its optimizer."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = DigitsNet()
+
+    def training_step(self, batch):
+        inputs, targets = batch
+        return cross_entropy(self.model(inputs), targets)
+
+    def validation_step(self, batch):
+        inputs, targets = batch
+        scores = self.model(inputs)
+        self.log("loss", cross_entropy(scores, targets), sync_dist=True)
+        self.log("accuracy", (scores.argmax(1) == targets).float().mean(), sync_dist=True)
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), lr=0.01)
+
+
+lightning.seed_everything(0)
+checkpoint = ModelCheckpoint("runs/digits_cnn", monitor="accuracy", mode="max", save_last=True)
+trainer = lightning.Trainer(max_epochs=4, callbacks=checkpoint)
+trainer.fit(
+    Classifier(),
+    DataLoader(TensorDataset(*digits("train")), batch_size=32 // trainer.world_size, shuffle=True),
+    DataLoader(TensorDataset(*digits("validation")), batch_size=32),
+    ckpt_path="last",
+)
