@@ -245,7 +245,12 @@ class TrainStep:
             losses, weights = self.task.weighted_losses(outputs, batch, stage)
         losses = checked_losses(losses, batch, weights)
         if self._class_weights is not None:
-            of_samples = self._class_weights[batch.tensors["labels"]]
+            if len(losses) != len(batch.indices) or (len(losses) > 1 and losses.stride(0) == 0):
+                raise UserError(
+                    f"--class-weights {self.recipe.class_weights}: the loss returns one number for several samples, which "
+                    "cannot be weighed by their classes; return one for each sample, or leave the option out"
+                )
+            of_samples = self._class_weights[self.task.batch_labels(batch)]
             losses = losses * of_samples
             weights = of_samples if weights is None else weights * of_samples
         # In the ledger's precision: bfloat16 counts exactly to 256 only.

@@ -14,9 +14,8 @@ from .task import Task
 
 def training_labels(task: Task) -> np.ndarray | None:
     """Return the class of each training sample, int64 [samples]; None for a task that has no classes."""
-    if not isinstance(task, ClassificationTask) or type(task).labels is ClassificationTask.labels:
-        return None
-    return np.asarray(task.labels("train"))
+    labels = None if type(task).labels is ClassificationTask.labels else task.labels("train")
+    return None if labels is None else np.asarray(labels)
 
 
 def check_classes(recipe: Recipe, task: Task) -> None:
@@ -28,8 +27,8 @@ def check_classes(recipe: Recipe, task: Task) -> None:
         labels, count = training_labels(task), task.num_samples("train")
         if labels is None:
             raise UserError(
-                f"{flag_of(option)} {value}: the task {task.name!r} has no classes; leave the option out, or make the task "
-                "a ClassificationTask with `labels`",
+                f"{flag_of(option)} {value}: the task {task.name!r} has no classes; leave the option out, or give targets "
+                "that are numbers of classes, [samples], or a task with `labels`",
                 option=option,
             )
         if len(labels) != count or labels.min() < 0:
@@ -67,19 +66,19 @@ def find_majority(task: Task) -> Majority | None:
 
     One of two classes nearly always has more than half; with twice the samples of the other it is most of the data.
     """
-    labels = training_labels(task)
-    if labels is None:
+    labels = task.labels_at_hand("train")
+    if labels is None or len(labels) == 0:
         return None
-    assert isinstance(task, ClassificationTask)
     classes, counts = np.unique(labels, return_counts=True)
     num_classes, largest = len(classes), classes[counts.argmax()]
     share = float(counts.max() / len(labels))
     if num_classes < 2 or share <= max(1 / 2, 4 / (3 * num_classes)):
         return None
-    return Majority(name=str(task.class_names[largest]), share=share, macro_f1=2 * share / (1 + share) / num_classes)
+    name = str(task.class_names[largest] if isinstance(task, ClassificationTask) else largest)
+    return Majority(name=name, share=share, macro_f1=2 * share / (1 + share) / num_classes)
 
 
 def automatic_monitor(task: Task) -> str:
     """Return the metric that `--monitor auto` means: macro-F1 if one class is most of the data, else what the task says."""
-    has_macro_f1 = isinstance(task, ClassificationTask) and type(task).metrics is ClassificationTask.metrics
-    return "macro_f1" if has_macro_f1 and find_majority(task) is not None else task.default_monitor
+    has_both = {"accuracy", "macro_f1"} <= set(task.metric_names or ())
+    return "macro_f1" if has_both and find_majority(task) is not None else task.default_monitor

@@ -37,6 +37,10 @@ class ClassificationTask(Task):
         """Return the labels of a split, int64 [samples]: those that its batches carry."""
         raise NotImplementedError
 
+    def labels_at_hand(self, split: str) -> np.ndarray | None:
+        """Return the labels of a split, if the task tells them."""
+        return None if type(self).labels is ClassificationTask.labels else self.labels(split)
+
     @property
     def metric_names(self) -> Sequence[str] | None:
         """The metrics of `metrics`, if it is this one."""

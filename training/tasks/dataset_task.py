@@ -15,6 +15,7 @@ from ..common.keyed_random import fold, sample_keys
 from ..common.program.places import words_of
 from ..config.recipe import MonitorDirection, Stage
 from .samples.calls import ModelCall, inputs_and_targets
+from .samples.labels import Labels
 from .samples.loss import Loss, SampleLoss, Weighted, main_output
 from .samples.metrics import Metrics, MetricSpec, class_scores, known_direction
 from .samples.processes import SampleProcesses, why_no_processes
@@ -114,6 +115,7 @@ class DatasetTask(Task):
             if of.shape != (self.num_samples(split),):
                 raise UserError(f"{name}: lengths of {split}: {of.size:,} for {self.num_samples(split):,} samples")
         self._structure, self._has_told = Structure(), False
+        self._labels = Labels(name, self._sources, lambda *of: self.batch_labels(Batch(of[1], None, self.fetch(*of))))
         self._num_classes: int | None = None
         """Of the scores of the model, once there are any, where targets may be numbers of classes."""
         self._seen_targets: list[tuple[str, torch.Tensor, torch.Tensor]] = []
@@ -140,6 +142,18 @@ class DatasetTask(Task):
     def direction_of(self, metric: str) -> MonitorDirection | None:
         """Return whether the highest ("max") or the lowest ("min") value of a metric is best; None: nobody said."""
         return self._metrics.directions.get(metric) or known_direction(metric)
+
+    def labels_at_hand(self, split: str) -> np.ndarray | None:
+        """Return the class of each sample where targets are arrays, or the data set has them beside its samples."""
+        return self._labels.at_hand(split)
+
+    def labels(self, split: str) -> np.ndarray | None:
+        """Return the class of each sample, for which each is read once where they are not at hand; None if there are none."""
+        return self._labels.needed(split)
+
+    def batch_labels(self, batch: Batch) -> torch.Tensor:
+        """Return the targets of a batch, where they are numbers of classes."""
+        return inputs_and_targets(self._structure.rebuild(batch.tensors))[1]
 
     @property
     def can_split_batches(self) -> bool:
@@ -217,7 +231,7 @@ class DatasetTask(Task):
         if self._structure.left_out and not self._has_told:
             self._has_told = True
             logger.info("%s: no tensors, so the model does not get them: %s", self.name, self._left_out())
-        if self._loss.is_cross_entropy and not isinstance(source, ArraySource):
+        if not isinstance(source, ArraySource):
             self._note_targets(split, indices, self._structure.rebuild(tensors))
         return tensors
 
@@ -266,6 +280,9 @@ class DatasetTask(Task):
         """Check the numbers of classes in a batch on the host, or keep them until the model says how many there are."""
         _, target = inputs_and_targets(batch)
         if not isinstance(target, torch.Tensor) or target.is_floating_point() or not target.numel():
+            return
+        self._labels.check(split, indices, target)
+        if not self._loss.is_cross_entropy:
             return
         if self._num_classes is None:
             self._seen_targets.append((split, indices, target))

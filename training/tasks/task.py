@@ -123,6 +123,18 @@ class Task(abc.ABC):
         """Return `losses` and `weights`; a task that counts while it computes its loss overrides this."""
         return self.losses(outputs, batch, stage), self.weights(batch)
 
+    def labels(self, split: str) -> np.ndarray | None:
+        """Return the class of each sample of a split, int64 [samples]; None for a task without classes."""
+        return None
+
+    def labels_at_hand(self, split: str) -> np.ndarray | None:
+        """Return the same where no sample has to be read for it, else None."""
+        return self.labels(split)
+
+    def batch_labels(self, batch: Batch) -> torch.Tensor:
+        """Return the classes of a batch, int64 [samples], by which `--class-weights` weighs its losses."""
+        return batch.tensors["labels"]
+
     def costs(self, split: str) -> np.ndarray | None:
         """Return the length of each sample, by which a global batch is sorted; None: all have the same."""
         return None

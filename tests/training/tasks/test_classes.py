@@ -87,7 +87,7 @@ def test_classes_that_a_task_does_not_tell_are_refused(options: dict[str, str]) 
     assert automatic_monitor(task) == "accuracy"
     check_classes(make_recipe(), task)
     flag = "--" + next(iter(options)).replace("_", "-") + " " + next(iter(options.values()))
-    with pytest.raises(UserError, match=f"^{flag}: the task 'tensors' has no classes; leave the option out, or make"):
+    with pytest.raises(UserError, match=f"^{flag}: the task 'tensors' has no classes; leave the option out, or give"):
         check_classes(make_recipe(**options), task)
 
 

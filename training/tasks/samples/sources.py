@@ -65,7 +65,7 @@ class ItemSource:
     """A map-style data set. Whatever a sample draws follows from its key, so each is the same in any process and order."""
 
     def __init__(self, dataset: Any, collate: Collate | None, where: str) -> None:
-        self._dataset, self._collate, self._where = dataset, collate, where
+        self.dataset, self._collate, self._where = dataset, collate, where
         self._get_many: Callable[[list[int]], Sequence[Any]] | None = getattr(dataset, "__getitems__", None)
         self._draws = False
         try:
@@ -108,7 +108,7 @@ class ItemSource:
         samples: list[Any] = []
         for index in indices:
             try:
-                samples += self._get_many([index]) if self._get_many is not None else [self._dataset[index]]
+                samples += self._get_many([index]) if self._get_many is not None else [self.dataset[index]]
             except Exception as error:
                 if is_out_of_memory(error):
                     raise
