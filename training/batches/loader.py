@@ -42,10 +42,24 @@ class Loader:
         self._workers = WorkerCount(num_workers, most_workers, observer.on_decision)
         self._prefetcher = Prefetcher(self._maker, self._clock)
         self._task, self._most_workers = task, max(num_workers, most_workers or 0)
-        self._start_threads()
+        self.is_repeatable = True
+        """Whether the task made the same training batch when it was asked for it again."""
+        self._has_started = False
 
     def _start_threads(self) -> None:
+        self._has_started = True
         self._prefetcher.start_threads(self._task.start_workers(self._workers.count, self._most_workers))
+
+    def try_out(self, stage: Stage) -> None:
+        """See what the samples draw from, before any is trained on: generators that threads would share are used by none."""
+        self.is_repeatable = self._maker.try_out(stage)
+        if self.draws:
+            self._workers.stay(0)
+
+    @property
+    def draws(self) -> bool:
+        """Whether the task draws training samples from the generators of the process."""
+        return self._maker.draws
 
     def close(self) -> None:
         """Stop the threads; what they have not begun is dropped."""
@@ -67,6 +81,8 @@ class Loader:
 
     def steps(self, works: Iterable[StepWork], epoch: int, stage: Stage) -> Iterator[tuple[StepWork, Iterator[Batch]]]:
         """Yield each step's work with an iterator over its batches; with workers, the next steps are prepared meanwhile."""
+        if not self._has_started:
+            self._start_threads()
         self._clock.lap()
         with closing(self._prefetcher.steps(works, epoch, stage)) as steps:
             for step in steps:

@@ -35,6 +35,10 @@ class WorkerCount:
         self.is_settled = planned >= self._most
         """Whether it stays as it is for the rest of the run."""
 
+    def stay(self, count: int) -> None:
+        """Have this number for the rest of the run."""
+        self.count, self.is_settled = count, True
+
     def note(self, seconds: float, waited_seconds: float) -> bool:
         """Count a step of `seconds`, of which the loop waited `waited_seconds` for data; return whether `count` changed."""
         self._steps += 1

@@ -54,6 +54,7 @@ def rehearse(step: TrainStep, loader: Loader, sampler: EpochSampler, ranks: Rank
             uncompiled(step.forward),
         ):
             _check_spec(step)
+            loader.try_out(stage)
             _check_smallest_batch(step, loader, sampler, stage)
             for split in ("validation", "test"):
                 _check_split(step, loader, split)

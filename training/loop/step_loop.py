@@ -21,6 +21,7 @@ from ..observers.events import Decision, StepEnd
 from ..observers.runtime import Runtime
 from ..step.buffers import BufferGuard
 from ..step.train_step import PendingStep, StepFlags, StepOutcome, TrainStep
+from ..tasks.samples.random_state import seed_generators
 from ..tasks.task import Batch
 from .faults import Position
 from .limit_control import LimitControl
@@ -148,7 +149,7 @@ class StepLoop:
         step_in_stage = self.sampler.num_steps * progress.epoch_in_stage + work.step_in_epoch
         step = progress.stage_first_step + step_in_stage
         if self.step.draws:
-            torch.manual_seed(fold(self._recipe.seed, step, runtime.ranks.rank) % 2**63)
+            seed_generators(fold(self._recipe.seed, step, runtime.ranks.rank), runtime.ranks.device)
         before = self._buffers.keep()
         rate = self._learning_rate(stage, step_in_stage)
         room = self._memory.look(limit.bytes_per_sample, limit.limit)

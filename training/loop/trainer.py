@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 from ..batches.class_order import make_order
 from ..batches.loader import Loader
 from ..batches.sampler import EpochSampler
 from ..common.apportion import apportion
 from ..common.conversion import plain_values
-from ..common.errors import TrainingFailed
+from ..common.errors import TrainingFailed, UserError
 from ..common.keyed_random import fold
 from ..config.methods import Methods, own_rate
 from ..config.plan import Plan
@@ -51,9 +52,19 @@ _NO_METHODS = Methods()
 
 
 def build_model(task: Task, recipe: Recipe) -> nn.Module:
-    """Return the task's new model in the recipe's precision; its random numbers follow from the recipe's seed."""
+    """Return the task's new model in the recipe's precision; its random numbers follow from the recipe's seed.
+
+    Raises `UserError` for a model whose parameters have no size yet.
+    """
     torch.manual_seed(fold(recipe.seed, MODEL_STREAM) % 2**63)
-    return task.build_model().to(dtype=_dtype_of(recipe))
+    model = task.build_model()
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, UninitializedParameter):
+            raise UserError(
+                f"the model's parameter {name} has no size before a first batch: call the model once where it is made, on "
+                "inputs as it will get, or give its modules their sizes instead of lazy ones"
+            )
+    return model.to(dtype=_dtype_of(recipe))
 
 
 def _dtype_of(recipe: Recipe) -> torch.dtype:

@@ -9,6 +9,7 @@ from textwrap import shorten
 
 from torch import nn
 
+from ..batches.loader import Loader
 from ..config.plan import Plan
 from ..config.recipe import Recipe
 from ..data.prepared.prepare import Preparation
@@ -43,11 +44,14 @@ def announce_run(trainer: Trainer, name: str) -> None:
     )
     for note in description.get("notes", ()):
         observer.on_decision(Decision(kind="data_note", reason=note, fields={}))
-    for remark in _remarks(
-        trainer.model,
-        num_samples=trainer.task.num_samples("train"),
-        num_steps=trainer.steps_per_epoch,
-        num_processes=trainer.runtime.ranks.size,
+    for remark in (
+        *_of_samples(trainer.loader),
+        *_remarks(
+            trainer.model,
+            num_samples=trainer.task.num_samples("train"),
+            num_steps=trainer.steps_per_epoch,
+            num_processes=trainer.runtime.ranks.size,
+        ),
     ):
         observer.on_decision(remark)
 
@@ -193,6 +197,29 @@ def describe_data(facts: DataFacts) -> tuple[Decision, ...]:
         *(Decision(kind="data_note", reason=note, fields={}) for note in facts.notes),
         *(Decision(kind="data_doubt", reason=doubt, warning=True, fields={}) for doubt in facts.warnings),
     )
+
+
+def _of_samples(loader: Loader) -> Iterator[Decision]:
+    """Yield what is to be known of the randomness of training samples."""
+    if loader.draws:
+        yield Decision(
+            kind="drawing_samples",
+            reason=(
+                "fetch or augment draws from torch, numpy or random, whose generators are set for each micro-batch, in the "
+                "process that trains: repeatable under one plan; what is drawn from the keys is the same under any"
+            ),
+            fields={},
+        )
+    if not loader.is_repeatable:
+        yield Decision(
+            kind="unrepeatable_samples",
+            reason=(
+                "a training sample differs each time it is read, so no run can be repeated or resumed exactly: it draws from a "
+                "generator of its own; draw from torch's, numpy's or Python's global one, which is set for each sample"
+            ),
+            warning=True,
+            fields={},
+        )
 
 
 def _remarks(model: nn.Module, *, num_samples: int, num_steps: int, num_processes: int) -> Iterator[Decision]:

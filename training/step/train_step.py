@@ -136,6 +136,12 @@ class PendingStep:
         )
 
 
+def _has_own_pass(task: Task) -> bool:
+    """Return whether a class of the user's computes outputs or losses: it may draw there, as mixup does."""
+    methods = (getattr(type(task), name) for name in ("forward", "losses", "weighted_losses"))
+    return any(not one.__module__.startswith(f"{__package__.split('.')[0]}.") for one in methods)
+
+
 class TrainStep:
     """Turns the micro-batches of this rank into one optimizer step of all ranks."""
 
@@ -151,7 +157,10 @@ class TrainStep:
         """Whether steps are queued: their outcome is known only when the device has computed them. If not, the host updates."""
         self._sections = runtime.sections
         self._device, self._rank = ranks.device, ranks.rank
-        self.draws = task.keyed_randomness is False or may_draw(state.model, is_keyed=task.keyed_randomness is True)
+        self.draws = task.keyed_randomness is False or (
+            (task.keyed_randomness is None and _has_own_pass(task))
+            or may_draw(state.model, is_keyed=task.keyed_randomness is True)
+        )
         """Whether the model draws its own randomness, and is to be made repeatable for this plan."""
         self._dropouts = number_dropouts(state.model)
         self._weight, self._loss_sum, self._out_of_memory, *self._flags = parameters.ledger.unbind()

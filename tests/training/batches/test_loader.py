@@ -20,7 +20,7 @@ from slipway.training.tasks.sign.options import SignStage
 from slipway.training.tasks.task import Batch, Task
 from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import make_task as make_blobs
-from tests.training.tasks.test_sign_encoder import EVERYTHING, make_task
+from tests.training.tasks.sign.test_encoder import EVERYTHING, make_task
 
 STAGE = Stage(name="only", epochs=1, options=SignStage(augmentation=EVERYTHING))
 

@@ -27,8 +27,8 @@ from slipway.training.tasks.sign.layers import ConvolutionBlock
 from slipway.training.tasks.sign.options import SignStage
 from slipway.training.tasks.task import Batch, Task
 from tests.training.helpers import PLAN, Recorder, catch, make_recipe, make_task, make_trainer
-from tests.training.tasks.test_sign_encoder import EVERYTHING
-from tests.training.tasks.test_sign_encoder import make_task as make_sign_task
+from tests.training.tasks.sign.test_encoder import EVERYTHING
+from tests.training.tasks.sign.test_encoder import make_task as make_sign_task
 
 STAGE = Stage(name="only", epochs=2)
 COMPILERS = ("g++", "clang++", "c++")

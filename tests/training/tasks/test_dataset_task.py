@@ -362,6 +362,10 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
         "no tensor is named logits",
     ),
     "metric": (lambda: DatasetTask(make_net, (X, Y), metrics={"r2": "r2"}), "'r2' must be a function"),
+    "lazy": (
+        lambda: trained(DatasetTask(lambda: nn.LazyLinear(3), (X, Y))),
+        "parameter weight has no size before a first batch: call the model once",
+    ),
     "own loss": (lambda: trained(DatasetTask(make_net, (X, Y), loss=None)), "loss=None takes the loss"),
 }
 
