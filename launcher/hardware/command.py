@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from ...training.common.parser import Parser, make_parser, parse
+from ...training.common.program.console import SteadyConsole
 from .detect import load_hardware
 
 
@@ -23,11 +24,10 @@ def main(arguments: list[str]) -> int:
     if options.json:
         print(hardware.to_json())
         return 0
-    from rich.console import Console
 
     from .show import draw
 
-    console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+    console = SteadyConsole(soft_wrap=not sys.stdout.isatty(), highlight=False)
     for part in draw(hardware):
         console.print(part)
     return 0

@@ -13,6 +13,7 @@ from typing import Any
 
 from ...training.common.errors import UserError
 from ...training.common.parser import Parser, make_parser, parse
+from ...training.common.program.console import SteadyConsole
 from ...training.common.small_files import parse_json, read_json
 
 SCHEMA_VERSION = 1
@@ -154,7 +155,6 @@ def _is_held(folder: Path) -> bool:
 
 
 def _print_table(found: list[RunSummary]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -180,7 +180,7 @@ def _print_table(found: list[RunSummary]) -> None:
             _format_age(run.age_seconds),
         )
         table.add_row(*map(Text, cells))
-    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
+    SteadyConsole(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def _format_age(seconds: float) -> str:

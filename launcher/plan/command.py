@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from ...training.common.parser import Parser, make_parser, parse
+from ...training.common.program.console import SteadyConsole
 from ..hardware.detect import load_hardware
 from .options import add_intent, intent_of
 
@@ -31,10 +32,9 @@ def main(arguments: list[str]) -> int:
     if options.json:
         print(made.to_json())
         return 0
-    from rich.console import Console
 
     # A pipe has no width to fold to.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    console = SteadyConsole(highlight=False, width=None if sys.stdout.isatty() else 200)
     for part in draw(made, options.explain, intent.settings):
         console.print(part, soft_wrap=isinstance(part, str))
     return 0

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...training.common.errors import UserError
+from ...training.common.program.console import SteadyConsole
 from .state import AnswerOption, Question, parse_reply, without_flag
 
 if TYPE_CHECKING:
@@ -40,11 +41,10 @@ class Dialogue:
     """
 
     def __init__(self) -> None:
-        from rich.console import Console
 
         # A pipe has no width to fold to.
         self._folds = sys.stderr.isatty()
-        self._console = Console(stderr=True, highlight=False, width=None if self._folds else 200)
+        self._console = SteadyConsole(stderr=True, highlight=False, width=None if self._folds else 200)
 
     @staticmethod
     def check_terminal() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .program.ipython import OneLine
+from .program.shown import printable
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 EXIT_RESUMABLE = 75
@@ -18,7 +19,7 @@ class UserError(OneLine, Exception):
     """Whether only this rank of several has it, and has to tell it; None: the ranks have not met."""
 
     def __init__(self, message: str, *, option: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.option = option
         """The option whose value is wrong, by its name with underscores, where one is: who read it knows its place."""
 
@@ -45,3 +46,6 @@ class TrainingFailed(OneLine, Exception):  # noqa: N818 - the run failed, not th
 
     is_alone: bool | None = None
     """As of `UserError`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))

@@ -11,6 +11,7 @@ from typing import TextIO
 
 from rich.console import Console
 
+from ..common.program.console import SteadyConsole
 from ..common.program.ipython import in_notebook
 from .console_base import QuietConsole
 from .console_live import LiveConsole
@@ -20,14 +21,14 @@ from .notebook.console import NotebookConsole
 PIPE_COLUMNS = 100
 
 
-def is_live_terminal(stream: TextIO, environment: Mapping[str, str]) -> bool:
+def is_live_terminal(stream: TextIO | None, environment: Mapping[str, str]) -> bool:
     """Return whether a stream is a terminal that can redraw lines: not a pipe, not CI, not `TERM=dumb`.
 
     `FORCE_COLOR` does not count: it would animate in a pipe.
     """
     if environment.get("TERM") in ("dumb", "unknown") or environment.get("CI", "") not in ("", "0", "false"):
         return False
-    return stream.isatty()
+    return stream is not None and not stream.closed and stream.isatty()
 
 
 def make_console(*, stderr: bool = True, stream_is_terminal: bool | None = None) -> Console:
@@ -38,7 +39,7 @@ def make_console(*, stderr: bool = True, stream_is_terminal: bool | None = None)
     if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
         # A stage's name in another alphabet must not end a run where stdout is ASCII.
         stream.reconfigure(errors="backslashreplace")
-    return _SteadyConsole(
+    return SteadyConsole(
         stderr=stderr,
         force_terminal=stream_is_terminal,
         force_interactive=stream_is_terminal,
@@ -85,17 +86,6 @@ def configure_logging(log_level: str, say: Callable[[int, str, str], None]) -> N
 def level_of(name: str) -> int:
     """Return the number of a level's name, `info` or `INFO`. Raises `KeyError` for another name."""
     return logging.getLevelNamesMapping()[name.upper()]
-
-
-class _SteadyConsole(Console):
-    """A console whose reader may leave: a run goes on when the pipe it writes to is closed, as by `| head`."""
-
-    def on_broken_pipe(self) -> None:
-        """Write nowhere from now on; rich itself would raise `SystemExit`."""
-        self.quiet = True
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.file.fileno())  # what is still buffered is flushed into it
-        os.close(nowhere)
 
 
 class _ConsoleHandler(logging.Handler):

@@ -1,0 +1,50 @@
+"""The console of our programs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from .shown import printable
+
+
+class SteadyConsole(Console):
+    """A console that shows what files hold as text, and that may fail: its reader may leave, its disk may be full.
+
+    Nothing that is printed ends the program. What cannot be written is lost, and so is all that follows it.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render an object to segments, whose texts hold no commands to the terminal."""
+        for segment in super().render(renderable, options):
+            text = segment.text
+            if segment.control or text.isprintable() or (shown := printable(text)) == text:
+                yield segment
+            else:
+                yield Segment(shown, segment.style)
+
+    def on_broken_pipe(self) -> None:
+        """Write nowhere from now on; rich itself would raise `SystemExit`."""
+        self.quiet = True
+        stop_writing(self.stderr)
+
+    def _check_buffer(self) -> None:
+        try:
+            super()._check_buffer()
+        except (OSError, ValueError):  # a full disk; a closed stream
+            self._buffer.clear()
+            self.on_broken_pipe()
+
+
+def stop_writing(to_stderr: bool) -> None:
+    """Lead stderr, or stdout, nowhere, so that what is still buffered does not fail when the program ends."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    with suppress(OSError, ValueError, AttributeError):  # it is no file, or none that is open
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
