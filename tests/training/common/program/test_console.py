@@ -26,7 +26,7 @@ sys.stderr.write("alive")
 
 def test_names_command_no_terminal_wherever_they_stand() -> None:
     file = io.StringIO()
-    console = SteadyConsole(file=file, force_terminal=True, width=60, markup=False)
+    console = SteadyConsole(file=file, force_terminal=True, width=60, markup=False, highlight=False)
     name = "\x1b[2J\u202ename\udcff"
     table = Table(name)
     table.add_row(name)
