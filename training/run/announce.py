@@ -87,7 +87,8 @@ def report_decisions(
         )
     count = DeviceManager.device_count(plan.device)
     if config.multi_gpu and plan.world_size == 1 and count > 1:
-        reason = f"--multi-gpu: {describe_idle_devices(count, plan.device)}"
+        idle = describe_idle_devices(count, plan.device)
+        reason = f"--multi-gpu: {idle}; in a notebook, call train(..., num_processes={count})"
         decisions.append(Decision(kind="idle_devices", reason=reason, warning=True, fields={"devices": count}))
     backend = launched_compile_backend()
     if plan.compile_backend is None and (config.compile or backend):

@@ -12,7 +12,7 @@ from typing import Any
 from ..common.errors import UserError
 from ..common.program.ipython import in_notebook
 from ..devices.forked.group import run_forked
-from ..devices.forked.member import Channel
+from ..devices.forked.member import Channel, check_fork
 from ..devices.world import launched_world
 from ..loop.trainer import build_model
 from ..observers.events import Observer, RunStart
@@ -67,6 +67,7 @@ def train_forked(
     is_notebook = in_notebook()
 
     def work(channel: Channel) -> dict[str, Any]:
+        check_fork(config.device)
         if is_notebook:
             send_to(lambda html, text: channel.send("show", html=html, text=text))
         try:

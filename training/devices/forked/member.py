@@ -21,6 +21,7 @@ import torch.distributed as dist
 
 from ...common.errors import EXIT_FAILED, EXIT_RESUMABLE, TrainingFailed, UserError
 from ...common.program.lifeline import end_with_parent
+from ..backends import choose_kind
 from ..interruption import Interrupted
 from ..world import meet_at
 
@@ -103,7 +104,6 @@ def run_as_rank(work: Work, place: Place, file: int, streams: tuple[int, int] | 
                 os.dup2(stream, number)
             sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
             sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
-        _check_fork()
         place.enter()
         channel.send("result", **work(channel))
         code = 0
@@ -118,20 +118,23 @@ def run_as_rank(work: Work, place: Place, file: int, streams: tuple[int, int] | 
         os._exit(code)
 
 
-def _check_fork() -> None:
-    """Raise `UserError` where torch does not work in a fork of its parent."""
+def check_fork(device: str) -> None:
+    """Raise `UserError` in a rank whose parent has used what does not live on in a fork, if the rank needs it.
+
+    `device` is a kind or `auto`. A parent that only asked for a GPU where there is none has used none.
+    """
     used = None
-    if torch.cuda._is_in_bad_fork():
-        used = "asked for or used the GPU, and CUDA does not live on in the processes that it starts"
+    if (torch.cuda._is_in_bad_fork() or torch.xpu._is_in_bad_fork()) and choose_kind(device) in ("cuda", "xpu"):
+        used = "asked for or used the GPU, which does not live on in the processes that it starts"
     else:
         try:
             torch.zeros((), requires_grad=True).backward()
         except RuntimeError:
-            used = "trained on a machine with a GPU, and autograd does not live on in the processes that it starts"
+            used = "trained where there is a GPU, and autograd does not live on in the processes that it starts"
     if used is not None:
         raise UserError(
-            f"num_processes: this process has {used}; restart the kernel (or the script) and start them first, or "
-            "write a script and start it with `slipway launch --num-processes N script.py`"
+            f"num_processes: this process has {used}; restart it (the kernel) and start them first, or write a script and "
+            "start it with `slipway launch --num-processes N script.py`"
         )
 
 

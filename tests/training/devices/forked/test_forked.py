@@ -16,9 +16,9 @@ import torch
 import torch.distributed as dist
 
 from slipway.training.common.errors import TrainingFailed, UserError
-from slipway.training.devices.forked import group
+from slipway.training.devices.forked import group, member
 from slipway.training.devices.forked.group import run_forked
-from slipway.training.devices.forked.member import Channel, Work
+from slipway.training.devices.forked.member import Channel, Work, check_fork
 from slipway.training.devices.interruption import Interrupted, Quit, StopRequest
 from slipway.training.devices.world import _meetings, launched_world
 
@@ -144,6 +144,30 @@ def test_the_error_that_came_first_is_raised(
         forked(act, shown=shown)
     assert str(caught.value) == message
     assert ("Traceback" in capfd.readouterr().err) == ("ended with" in message)
+
+
+@pytest.mark.parametrize(("kind", "told"), [("cuda", "asked for or used the GPU"), ("cpu", None)])
+def test_a_fork_of_a_process_that_used_the_gpu_is_refused_if_it_needs_one(
+    monkeypatch: pytest.MonkeyPatch, kind: str, told: str | None
+) -> None:
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
+    monkeypatch.setattr(member, "choose_kind", lambda device: kind)
+    if told is None:
+        forked(lambda channel, rank: check_fork("auto"))
+        return
+    with pytest.raises(UserError, match=f"^num_processes: this process has {told}, .*; restart it"):
+        forked(lambda channel, rank: check_fork("auto"))
+
+
+def test_a_fork_in_which_autograd_is_dead_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(tensor: torch.Tensor) -> None:
+        raise RuntimeError("Unable to handle autograd's threading in combination with fork-based multiprocessing.")
+
+    monkeypatch.setattr(torch.Tensor, "backward", fail)
+    with pytest.raises(
+        UserError, match=r"^num_processes: this process has trained where there is a GPU, .*; restart it"
+    ):
+        forked(lambda channel, rank: check_fork("cpu"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
