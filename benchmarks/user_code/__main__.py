@@ -86,7 +86,7 @@ def far_from(ours: Outcome, theirs: Outcome) -> bool:
 
 
 def main() -> int:
-    """Run what was asked for, print a line for each program, and write the table and the results of a complete run."""
+    """Run what was asked for, print a line for each program, and write what each reached and the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(cases())}; all unless given")
     parser.add_argument("--count", action="store_true", help="run nothing, write the tables")
@@ -116,13 +116,11 @@ def main() -> int:
                 scores = [one.score_1_process, one.score_2_processes, one.resumed_score]
                 shown = " ".join("-" if score is None else f"{score:.3f}" for score in scores)
                 print(f"{case:14} {title:11} {one.lines:3} lines  {shown}  {'; '.join(faults)}", flush=True)
-    if not options.cases:
-        record = {
-            "versions": {LIBRARIES[name]: version(package) for name, package in _PACKAGES.items()},
-            "cases": {case: {name: vars(one) for name, one in by.items()} for case, by in found.items()},
-        }
-        RESULT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        write_tables()
+    record = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() and options.cases else {"cases": {}}
+    record["versions"] = {LIBRARIES[name]: version(package) for name, package in _PACKAGES.items()}
+    record["cases"] |= {case: {name: vars(one) for name, one in by.items()} for case, by in found.items()}
+    RESULT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_tables()
     return int(bad)
 
 

@@ -33,12 +33,13 @@ def table_of_lines() -> str:
 
 
 def table_of_scores(record: dict[str, Any]) -> str:
-    """Return a table of what the programs reached on 1 and on 2 processes in a complete run."""
+    """Return a table of what the programs reached on 1 and on 2 processes when they were last run."""
     rows = {
         f"`{case}`, {METRICS.get(case, 'accuracy')}": [
-            f"{one['score_1_process']:.3f}, {one['score_2_processes']:.3f}" for one in by.values()
+            ", ".join(_shown(one[name]) for name in ("score_1_process", "score_2_processes")) for one in by.values()
         ]
-        for case, by in record["cases"].items()
+        for case in cases()
+        if (by := record["cases"].get(case))
     }
     return _table("case, metric", LIBRARIES.values(), rows)
 
@@ -73,6 +74,10 @@ def _title(case: str) -> str:
     """Return what a program says of itself in its first line."""
     docstring = ast.get_docstring(ast.parse(program("slipway", case).read_text(encoding="utf-8"))) or ""
     return f"`{case}`: {docstring.split(chr(10))[0].rstrip('.')}"
+
+
+def _shown(score: float | None) -> str:
+    return "failed" if score is None else f"{score:.3f}"
 
 
 def _marked(numbers: list[int]) -> list[str]:

@@ -222,6 +222,9 @@ class Lion(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Move each weight by the rate, whichever way the interpolated gradient points."""
+        if closure is not None:  # Lightning computes the gradients in it
+            with torch.enable_grad():
+                closure()
         for group in self.param_groups:
             first, second = group["betas"]
             for parameter in group["params"]:
