@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         StudyStep,
     )
     from slipway.training.observers.journal import read_journal
+    from slipway.training.run.load import load
     from slipway.training.run.train import train
     from slipway.training.run.training_config import AdvancedTrainingConfig, TrainingConfig
     from slipway.training.tasks.classification import ClassificationTask
@@ -75,6 +76,7 @@ _HOMES = {
         "StudyStep",
     ),
     "training.observers.journal": ("read_journal",),
+    "training.run.load": ("load",),
     "training.run.train": ("train",),
     "training.run.training_config": ("AdvancedTrainingConfig", "TrainingConfig"),
     "training.tasks.classification": ("ClassificationTask",),
@@ -121,6 +123,7 @@ __all__ = [
     "TrainingFailed",
     "UserError",
     "__version__",
+    "load",
     "read_journal",
     "train",
 ]

@@ -125,7 +125,7 @@ class Trainer:
         self._evaluator = Evaluator(self.state, self.step, self.loader, runtime)
         self._rewinder = Rewinder(saving.folder, self.state, sampler, runtime)
         self._weights = WeightFiles(saving.folder, task, self.state, runtime)
-        self._is_restored = False
+        self._is_restored = self._went_back = False
         self._started = self._stage_started = time.perf_counter()
 
     def make_loader(self, dtype: torch.dtype) -> Loader:
@@ -195,6 +195,7 @@ class Trainer:
         finally:
             self.loader.close()
             self.saver.close()
+            self._weights.settle()
         observer.on_run_end(RunEnd(result=result, folder=self.saving.folder or Path()))
         return result
 
@@ -315,6 +316,10 @@ class Trainer:
         if validation:
             score = Score.of(validation, self.recipe.monitor, self.recipe.monitor_direction)
             improved = best.offer(score, self.state.take_snapshot, epoch_in_stage, validation)
+            if improved and score.beats(progress.best.score):
+                with self.parameters.temporarily(self.state.average):
+                    self._weights.save_soon("best")
+        self._weights.save_soon("last")
         self.runtime.observer.on_epoch_end(
             EpochEnd(
                 stage_number=number,
@@ -349,7 +354,7 @@ class Trainer:
             self.task.begin_stage(self.model, stage)
         restore(self.state, self.recipe, values, tensors)
         self.step.resume()
-        self._is_restored = True
+        self._is_restored = self._went_back = True
         self._saved.step = self.progress.step
 
     def save_as_newest(self) -> None:
@@ -381,6 +386,9 @@ class Trainer:
         """Test the best weights and return the result. Raises `TrainingFailed` if weights cannot be written."""
         if (snapshot := self.progress.best.snapshot) is not None:
             self.state.restore_snapshot(snapshot)
+            if self._went_back:
+                # `best/` may be of an epoch that was trained again, otherwise.
+                self._weights.save("best")
         self._weights.retry()
         test = self.evaluate("test")
         if self._weights.unsaved:

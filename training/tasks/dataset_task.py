@@ -174,6 +174,11 @@ class DatasetTask(Task):
         self._call = ModelCall(model)
         return model
 
+    @property
+    def model_factory(self) -> Callable[..., nn.Module] | None:
+        """What makes the model, unless a class of the user's does."""
+        return self._make_model if type(self).build_model is DatasetTask.build_model else None
+
     def num_samples(self, split: str) -> int:
         """Return the samples of a split."""
         return self._sources[split].size if split in self._sources else 0

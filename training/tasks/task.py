@@ -225,6 +225,11 @@ class Task(abc.ABC):
         """Return facts on the data and the model for the header and `run.json`."""
         return {"task": self.name}
 
+    @property
+    def model_factory(self) -> Callable[..., nn.Module] | None:
+        """What makes the model, for `slipway.load`, where it is a function or class that the task was given."""
+        return None
+
     def prediction_spec(self) -> Mapping[str, Any]:
         """Return what is needed beside the weights to predict, as plain values."""
         return {}

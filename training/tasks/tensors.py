@@ -74,6 +74,11 @@ class TensorTask(ClassificationTask):
             )
         return made
 
+    @property
+    def model_factory(self) -> Callable[..., nn.Module] | None:
+        """What makes the model, unless a class of the user's does."""
+        return self._make_model if type(self).build_model is TensorTask.build_model else None
+
     def num_samples(self, split: str) -> int:
         """Return the samples of a split."""
         return len(self._splits[split][1]) if split in self._splits else 0

@@ -115,7 +115,7 @@ class TaskOrigin:
         return {
             name: str(value) if isinstance(value, Path) else value
             for name, value in values.items()
-            if name not in _OWN_FLAGS and _is_plain(value)
+            if name not in _OWN_FLAGS and is_plain(value)
         }
 
     @property
@@ -231,11 +231,12 @@ def _from_yaml(value: Any) -> Any:
         return value
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
+    """Return whether a value consists of numbers, texts, paths, lists and mappings."""
     if isinstance(value, (list, tuple)):
-        return all(_is_plain(one) for one in value)
+        return all(is_plain(one) for one in value)
     if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _is_plain(one) for key, one in value.items())
+        return all(isinstance(key, str) and is_plain(one) for key, one in value.items())
     return isinstance(value, (*_PLAIN, Path))
 
 

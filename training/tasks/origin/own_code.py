@@ -130,11 +130,11 @@ def _place(error: BaseException, name: str) -> str:
     """Return the file and line of the user's where an error came up: the last that is not of an installed package."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return f"{format_path(Path(error.filename))}:{error.lineno}"
-    frames = [one for one in traceback.extract_tb(error.__traceback__) if not _is_installed(one.filename)]
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if not is_installed(one.filename)]
     return f"{format_path(Path(frames[-1].filename))}:{frames[-1].lineno}" if frames else name
 
 
-def _is_installed(file: str) -> bool:
+def is_installed(file: str) -> bool:
     """Return whether a frame's file is Python's, a package's or Slipway's, not the user's."""
     if file.startswith("<"):
         return True

@@ -1,0 +1,102 @@
+"""`slipway.load`: the model of a run, with its weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from ..common.errors import UserError, nearest
+from ..common.run_names import RECORD
+from ..common.small_files import UnreadableError, read_json
+from ..step.plain_names import own_state
+from ..tasks.origin.spec import make_from_spec
+from ..tasks.sign.predict import SignPredictor
+
+_WEIGHTS = "model.safetensors"
+
+
+def load(
+    run: str | os.PathLike[str],
+    which: Literal["best", "last"] = "best",
+    *,
+    make_model: Callable[[], nn.Module] | None = None,
+    runs_dir: str | os.PathLike[str] = "runs",
+) -> nn.Module:
+    """Return the model of a run with its best or its last weights: the plain module, on the CPU, in `eval()`.
+
+    `run` is the run's folder, its name in `runs_dir`, or the folder of the weights itself, `runs/x/best`. A run that still
+    trains, or was killed, has the best weights of its complete epochs.
+
+    The model is made as the run made it, by what `spec.json` beside the weights says: an importable function or class, with
+    plain arguments if it is a `functools.partial`, or the task that `--task` named. Where the run could not say, as of a
+    lambda, give `make_model`. The weights must be those of exactly this model. Raises `UserError`.
+    """
+    folder = _find_weights(Path(run), which, Path(runs_dir))
+    try:
+        weights = load_file(folder / _WEIGHTS)
+        spec = read_json(folder / "spec.json")
+    except (OSError, UnreadableError, SafetensorError) as error:
+        raise UserError(f"{folder}: no readable model: {' '.join(str(error).split())}") from None
+    how = f"slipway.load({str(run)!r}, make_model=...)"
+    with torch.random.fork_rng(devices=[]):  # the first weights are not kept
+        model = _make(spec if isinstance(spec, dict) else {}, folder, make_model, how)
+    if type(model).__name__ == "OptimizedModule":  # torch.compile around all of it
+        model = model._orig_mod  # type: ignore[assignment]
+    precision = next((tensor.dtype for tensor in weights.values() if tensor.is_floating_point()), None)
+    model = model.to(device="cpu", dtype=precision)
+    try:
+        model.load_state_dict(own_state(model, weights))
+    except RuntimeError as error:
+        why = " ".join(str(error).split(":", 1)[-1].split())[:300]
+        raise UserError(
+            f"{folder}: its weights are of another model than what makes it now: {why}; bring that code back, or give the "
+            f"function that makes it, {how}"
+        ) from None
+    return model.eval()
+
+
+def _make(spec: dict[str, Any], folder: Path, make_model: Callable[[], nn.Module] | None, how: str) -> nn.Module:
+    if make_model is not None:
+        made = make_model()
+        if not isinstance(made, nn.Module) or made is make_model:
+            raise UserError(f"slipway.load: make_model must return a new module, got {type(made).__name__}")
+        return made
+    if spec.get("model") == "SignEncoder":
+        return SignPredictor.load(folder).model
+    try:
+        model = make_from_spec(spec, str(folder))
+    except UserError as error:
+        raise UserError(f"{error}; bring it back, or give the function that makes the model, {how}") from None
+    if model is None:
+        raise UserError(
+            f"{folder}: the run could not write down what makes its model (a lambda, or a Task of a script): give the function "
+            f"that does, {how}"
+        )
+    return model
+
+
+def _find_weights(run: Path, which: str, runs_dir: Path) -> Path:
+    if which not in ("best", "last"):
+        raise UserError(f"slipway.load: which={which!r}: give 'best' or 'last'")
+    for path in (run, runs_dir / run):
+        if (path / _WEIGHTS).is_file():
+            return path
+        if (path / which / _WEIGHTS).is_file():
+            return path / which
+    found = next((path for path in (run, runs_dir / run) if path.is_dir()), None)
+    if found is None:
+        known = [path.parent.name for path in runs_dir.glob(f"*/{RECORD}")]
+        raise UserError(f"slipway.load: {run}: no such run, here or in {runs_dir}{nearest(str(run), known)}")
+    parts = sorted(path.parent.name for path in found.glob(f"*/{RECORD}"))
+    if parts:
+        raise UserError(f"slipway.load: {found} holds several runs; name one of them, such as {found / parts[0]}")
+    if (found / RECORD).is_file():
+        raise UserError(f"slipway.load: {found} has no {which}/ yet: it is written at the end of its first epoch")
+    raise UserError(f"slipway.load: {found}: no run there, and no {_WEIGHTS}")
