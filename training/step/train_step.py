@@ -139,7 +139,7 @@ class PendingStep:
 def _has_own_pass(task: Task) -> bool:
     """Return whether a class of the user's computes outputs or losses: it may draw there, as mixup does."""
     methods = (getattr(type(task), name) for name in ("forward", "losses", "weighted_losses"))
-    return any(not one.__module__.startswith(f"{__package__.split('.')[0]}.") for one in methods)
+    return any(not (one.__module__ or "").startswith(f"{__package__.split('.')[0]}.") for one in methods)
 
 
 class TrainStep:
