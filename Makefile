@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_VENV ?= .bench-venv
 BENCH_STAMP := $(BENCH_VENV)/.installed
+AUDIT_VENV ?= .audit-venv
 
 .PHONY: help train test lint exactness chaos own-models bench clean
 
@@ -49,5 +50,11 @@ $(BENCH_STAMP): pyproject.toml constraints.txt benchmarks/requirements.txt
 bench: $(BENCH_STAMP)  ## measure side by side with plain PyTorch and other libraries; ARGS=--quick: a short form
 	$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
 
+audit: $(STAMP)  ## list what is installed as sbom.json (CycloneDX), and ask the package index for known weaknesses of it
+	$(PYTHON) -m venv $(AUDIT_VENV)
+	$(AUDIT_VENV)/bin/python -m pip install --quiet pip-audit cyclonedx-bom
+	$(AUDIT_VENV)/bin/cyclonedx-py environment --output-file sbom.json $(BIN)/python
+	$(AUDIT_VENV)/bin/pip-audit --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') $(ARGS)
+
 clean:  ## remove the environments and what tools left
-	rm -rf $(VENV) $(BENCH_VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(BENCH_VENV) $(AUDIT_VENV) sbom.json build *.egg-info .mypy_cache .ruff_cache .pytest_cache

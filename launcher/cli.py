@@ -100,4 +100,4 @@ def _train(arguments: list[str]) -> int:
 
     # Replaces this process, so signals and exit code are the training's own. By its path: with `-m`, Python would look
     # for every module in the working folder first, and take a `datasets.py` or `slipway.py` of the user's own.
-    os.execv(sys.executable, [sys.executable, str(TRAIN_SCRIPT), *arguments])
+    os.execv(sys.executable, [sys.executable, str(TRAIN_SCRIPT), *arguments])  # noqa: S606 - no shell is meant

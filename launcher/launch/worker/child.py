@@ -111,7 +111,7 @@ def _run_script(path: str) -> None:
     # No `__spec__`, as under Python itself: with one, multiprocessing would import the module by its name.
     module.__dict__.update(__file__=path, __builtins__=builtins, __cached__=None)
     sys.modules["__main__"] = module
-    exec(code, module.__dict__)
+    exec(code, module.__dict__)  # noqa: S102 - the script that the user asks to start
 
 
 def _run(run: Callable[[], object], state: RankState, log: Path) -> RankState:

@@ -34,7 +34,7 @@ def chosen_landmarks(layout: LandmarkLayout, keep: str) -> np.ndarray:
             for point, name in enumerate(names)
             if name == token or name.startswith(f"{token}.") or name.endswith(f".{token}")
         ]
-        if token == "lips":
+        if token == "lips":  # noqa: S105 - a part of a face
             found = [point for point, name in enumerate(names) if name in lips]
         if not found:
             known = (*parts, *(("lips",) if lips else ()), *names, *(name.rpartition(".")[2] for name in names))
