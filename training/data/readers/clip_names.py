@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -103,7 +104,12 @@ def _header_of(rows: Sequence[Sequence[str]], at: int) -> list[str]:
 
 def _stem(cell: str) -> str:
     name = PurePosixPath(cell.strip().replace("\\", "/"))
-    return nfc(name.stem if name.suffix.lower() in _ENDINGS else name.name)
+    return _of_camera(nfc(name.stem if name.suffix.lower() in _ENDINGS else name.name))
+
+
+def _of_camera(stem: str) -> str:
+    """Return the name of a clip without that of the camera, which AUTSL's table of classes leaves out."""
+    return re.sub(r"_(?:color|colour|rgb)$", "", stem)
 
 
 @once_a_read
@@ -116,7 +122,7 @@ def _clips_below(folder: Path) -> dict[str, str]:
         for inner in folders:
             for name in listing_of(folder / inner).files:
                 if name.lower().endswith(_CLIPS):
-                    stem = nfc(PurePosixPath(name).stem)
+                    stem = _of_camera(nfc(PurePosixPath(name).stem))
                     twice |= {stem} & found.keys()
                     found[stem] = f"{inner}/{name}" if inner else name
     except OSError:

@@ -67,6 +67,8 @@ def refusal(file: Path) -> str | None:
         return _MODEL
     if suffix in (".pt", ".pth"):
         return _converted(file, "a file of weights or tensors of torch", ".npy", _TENSOR, "numpy and torch")
+    if suffix in (".tfrecord", ".tfrecords", ".tfrec"):
+        return "holds records of TensorFlow; write each clip as <class>/<clip>.npy, [frames, points, coords], with TensorFlow"
     if suffix in _UNPACK:
         return f"is an archive; unpack it first: {_UNPACK[suffix]} {shlex.quote(str(file))}"
     if suffix in VIDEOS:

@@ -12,11 +12,18 @@ from ...common.errors import UserError, nearest
 from ..text import LABEL_COLUMNS, LANDMARK_COLUMNS, TEXT_COLUMNS, files_with, find_column
 from .numpy_files import describe_arrays
 from .raw import cut
-from .refusals import CONVERTED, IMAGES, PICKLES, VIDEOS, placeholder, refusal, texts_in
+from .refusals import CONVERTED, IMAGES, PICKLES, VIDEOS, lines, placeholder, refusal, texts_in
+from .table_conversions import cells_of_lists
 from .tables.csv_rows import first_rows, header_of
 from .walk import Contents, contents_of, first_files
 
 _FIRST_BYTES = 1 << 16
+_YOLO = (
+    "import pandas as pd; from pathlib import Path; "
+    'rows = [(f, l.split()) for f in sorted(Path({file}).rglob("labels/**/*.txt")) for l in f.read_text().splitlines()]; '
+    'pd.DataFrame([{{"label": r[0], "split": f.parent.name, **{{f"{{x}}{{i}}": r[5 + 3 * i + j] if float(r[7 + 3 * i]) '
+    'else None for i in range((len(r) - 5) // 3) for j, x in enumerate("xy")}}}} for f, r in rows]).to_csv({out}, index=False)'
+)
 _HUB_KEYS = (*LANDMARK_COLUMNS, "_data_files", "splits")
 """Keys of a data set's rows, and of what `save_to_disk` writes."""
 _HAS_TEXT = re.compile(rb'"(%s)"\s*:' % "|".join(TEXT_COLUMNS).encode(), re.IGNORECASE)
@@ -100,7 +107,13 @@ def not_known(path: Path, formats: str) -> UserError:
     if not found.names:
         return UserError(f"{path}: is an empty folder; name one with landmarks in it")
     kinds = {suffix: (path / names[0], len(names)) for suffix, names in found.names.items()}
-    return UserError(f"{what}; it holds {_shown(found)}; {_advice(kinds)}")
+    for file in found.files(".yaml", ".yml"):
+        if re.search(r"^kpt_shape\s*:", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE):
+            return UserError(
+                f"{path}: is a set of YOLO's poses, a frame each; convert it:{lines(_YOLO, path, path / 'poses.csv')}"
+            )
+    conversion = next((text for file in found.files(*_TABLES)[:_MOST_TABLES] if (text := cells_of_lists(file))), "")
+    return UserError(f"{what}; it holds {_shown(found)}{conversion or f'; {_advice(kinds)}'}")
 
 
 def _shown(found: Contents) -> str:

@@ -42,6 +42,11 @@ _ALSO_OTHERS = {
 """Counts that other trackers write too: their parts must be said."""
 
 
+_OF_FRAME = (1662, 258, 225, 126, 63, 84, 42)
+"""Numbers that programs write most often for a frame."""
+_FEWEST_FRAMES = 5
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Interpretation:
     """Where the landmarks stand among the numbers of a frame."""
@@ -341,8 +346,20 @@ def _question(
                 f"{size - others} would be {' or '.join(nearly)}: if {others} of the columns "
                 f"{'is no coordinate, remove it' if others == 1 else 'are no coordinates, remove them'}"
             )
+    if len(shape) == 1 and not candidates:
+        remarks += _flattened(size)
     remark = f" ({'; '.join(remarks)})" if remarks else ""
     return f"{name}: {_size(shape)} a frame {what}{remark}; say which: {'; '.join(answers.values())}"
+
+
+def _flattened(size: int) -> list[str]:
+    """Return what to do if so many numbers are the frames of a clip in a row."""
+    ways = [
+        f"{size // of_frame} frames of {of_frame} numbers"
+        for of_frame in _OF_FRAME
+        if size % of_frame == 0 and size // of_frame >= _FEWEST_FRAMES
+    ]
+    return [f"if they are {' or '.join(ways)} in a row, store them as [clips, frames, numbers]"] if ways else []
 
 
 def _whole_bodies(size: int) -> list[str]:

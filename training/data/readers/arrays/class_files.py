@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ....common.errors import UserError
+from ...landmarks import SIGNER
 from ...layouts.mediapipe import POINTS
 from ...specs import Reading
 from ...text import files_with, nfc, split_of_file
@@ -22,6 +23,7 @@ from ..raw import Faults, RawClips
 from . import windows
 from .folder_tree import are_signers
 from .forms import FRAME, form_of
+from .levels import LSA64, signers_of_names
 from .pairs import role_of
 
 NAME = "class_files"
@@ -107,13 +109,17 @@ def read(path: Path, reading: Reading) -> RawClips:
     def of_clips(texts: Sequence[str]) -> list[str]:
         return [text for text, count in zip(texts, counts, strict=True) for _ in range(count)]
 
+    groups = {} if max(counts) == 1 or is_one_each else {"recording": of_clips([nfc(file.stem) for file in files])}
+    if signers := signers_of_names([nfc(file.stem) for file in files]):
+        groups[SIGNER] = of_clips(signers)
+        notes.append(f"the signer is in the names of the files, as {signers[0]!r} of {files[0].name}")
     return RawClips(
         name=nfc(path.resolve().name),
         source_format=NAME,
         values=values,
         offsets=np.concatenate([[0], np.cumsum(np.repeat([frames for _, frames in parts], counts))]).astype(np.int64),
         labels=of_clips(classes),
-        groups={} if max(counts) == 1 or is_one_each else {"recording": of_clips([nfc(file.stem) for file in files])},
+        groups=groups,
         notes=tuple(notes),
         where=where,
     )
@@ -122,6 +128,8 @@ def read(path: Path, reading: Reading) -> RawClips:
 def _classes(files: Sequence[Path]) -> list[str] | None:
     """Return the class of each file by its name; `None` where the names do not certainly say classes."""
     stems = [nfc(file.stem) for file in files]
+    if stems and all(matches := [LSA64.match(stem) for stem in stems]):
+        return [match["label"] for match in matches if match]
     words = [match["word"] if (match := _NUMBER.fullmatch(stem)) else stem for stem in stems]
     known = Counter(words)
     has_other = any(

@@ -27,7 +27,7 @@ from . import windows, x_y_arrays
 from .body_parts import with_folders_as_clips
 from .folder_tree import Tree, first_leaf, read_tree
 from .forms import CLIP, CLIPS, FRAME, Form, form_of
-from .levels import Levels, find_levels
+from .levels import Levels, find_levels, signers_of_names
 
 NAME = "frame_folders"
 LOOKS_FOR = "<class>/<sequence>/<frame>.npy"
@@ -102,6 +102,9 @@ def read(path: Path, reading: Reading) -> RawClips:
     groups = {}
     if levels.signer is not None:
         groups[SIGNER] = [nfc(clip.parts[levels.signer]) for clip in clips]
+    elif form.kind == CLIP and (signers := signers_of_names([Path(nfc(clip.place)).name for clip in clips])):
+        groups[SIGNER] = signers
+        notes.append(f"the signer is in the names of the files, as {signers[0]!r} of {clips[0].place}")
     if levels.group is not None:
         groups[f"folder{levels.group + 1}"] = [nfc(clip.parts[levels.group]) for clip in clips]
     places = [clip.place for clip in clips]

@@ -13,6 +13,10 @@ from ...text import split_of_file
 from .folder_tree import Tree, are_signers, is_numbered
 
 _MOST_NAMES = 3
+LSA64 = re.compile(r"(?P<label>[0-9]{3})_(?P<number>[0-9]{3})_[0-9]{3}$")
+_SIGNER_IN_NAME = re.compile(
+    rf"{LSA64.pattern}|(?P<signer>(?:signer|person|subject|user|participant)[ _-]?[0-9]+)[_\- ]", re.I
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +50,17 @@ def find_levels(path: Path, tree: Tree, reading: Reading, *, holds_clips: bool) 
         label, found = _find_label(path, tree, root, signer, holds_clips=holds_clips)
         signer = found if signer is None else signer
     return Levels(label=label, signer=signer, split=split, group=group, root=root)
+
+
+def signers_of_names(names: Sequence[str]) -> list[str] | None:
+    """Return the signer that the name of each file says, without its ending; `None` if not all names say one.
+
+    `001_002_003` is class, signer and repetition in LSA64 (facundoq.github.io/datasets/lsa64), `signer3_sample12` AUTSL's.
+    """
+    matches = [_SIGNER_IN_NAME.match(name) for name in names]
+    return (
+        [match["signer"] or match["number"] for match in matches if match] if all(matches) and len(names) > 1 else None
+    )
 
 
 def is_level(name: str) -> bool:

@@ -179,6 +179,8 @@ def _samples(file: Path, content: Any, label: str | None, label_key: str | None)
         return
     if not isinstance(content, dict):
         return
+    if {"annotations", "categories"} <= content.keys():  # of COCO, which has a message of its own
+        return
     of_labelled = [value for value in content.values() if _are_labelled(value, label_key)]
     if len(of_labelled) == 1:  # beside what is said of all samples
         yield from _samples(file, of_labelled[0], None, label_key)
@@ -365,7 +367,11 @@ def _names_of(value: Any) -> list[str] | None:
         value = _inner(value[0])
     if not isinstance(value, dict) or _axes(value) is not None:
         return None
-    return [f"{name}_{axis}" for name, point in value.items() for axis in (_axes(point) or [])]
+    return [
+        f"{name}_{axis}"
+        for name, point in value.items()
+        for axis in ((_axes(point) if isinstance(point, dict) else None) or [])
+    ]
 
 
 def _depth(value: Any) -> int:

@@ -18,18 +18,24 @@ from ....common.errors import UserError
 from ...text import LABEL_COLUMNS, LANDMARK_COLUMNS, find_column, read_text, split_of_file
 from ..arrays.body_parts import JoinedParts, join_parts, open_folder, parts_among
 from ..numpy_files import StoredArray, stored_arrays
+from ..raw import cut
 from ..walk import first_files
 from .columns import FRAME_COLUMNS, INDEX_COLUMNS, TIME_COLUMNS
-from .csv_rows import first_rows, is_number
+from .csv_rows import first_rows, is_number, to_float
 from .number_table import Form, read_numbers
 
 SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".json")
 
 _NAMES = (*LANDMARK_COLUMNS, "landmark", "keypoint", "coords", "coordinates", "features", "x", "arr0", "frames")
+TEXT = ".txt"
+"""A frame a line, numbers between spaces or commas."""
 _NOT_NUMBERS = (*FRAME_COLUMNS, *TIME_COLUMNS, *INDEX_COLUMNS)
 _MOST_LOOKED_AT, _MOST_ROWS = 40, 10
 """Files, and rows of each, by which clips are recognised."""
+_FEWEST_OF_TEXT = 8
+"""Numbers of a line, so that a text of settings or boxes is not taken for frames."""
 _AXES = ("x", "y", "z")
+_PART_COLUMNS = ("type", "part", "bodypart", "landmarktype")
 _LONG_FORM = ("landmarkindex", "landmarkid", "landmark", "keypoint", "joint")
 
 
@@ -68,6 +74,8 @@ def open_clip(file: Path, encoding: str | None) -> ClipFile:
         return _of_arrays(file)
     if suffix == ".parquet":
         return _of_parquet(file)
+    if suffix == TEXT:
+        return _of_text(file)
     if suffix == ".json":
         return _Loaded(values=_of_json(file, encoding))
     return _of_table(file, encoding)
@@ -90,6 +98,7 @@ def suffix_of_clips(path: Path) -> str | None:
     the parts of a body.
     """
     files = list(itertools.islice(first_files(path, ".csv", ".tsv", ".npz"), _MOST_LOOKED_AT))
+    files = files or list(itertools.islice(first_files(path, TEXT), _MOST_LOOKED_AT))
     folders = Counter(file.parent for file in files)
     suffixes = {file.suffix.lower() for file in files}
     if path in folders or len(folders) < 2 or len(suffixes) > 1:
@@ -113,12 +122,17 @@ def _columns_of_clip(file: Path) -> tuple[object, ...] | None:
         if parts := _parts_of([array for array in arrays if array.header.is_numbers]):
             return tuple(parts)
         return () if len(arrays) == 1 and arrays[0].header.is_numbers and arrays[0].shape else None
+    if file.suffix.lower() == TEXT:
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            first = _cells(lines.readline(1 << 20))
+        return (TEXT,) if len(first) >= _FEWEST_OF_TEXT and all(map(is_number, first)) else None
     rows = first_rows(file, _MOST_ROWS)
     if len(rows) < 2 or len(set(map(len, rows))) > 1 or len(rows[0]) < 2:
         return None
     if all(map(is_number, rows[0])):
         return None if _may_be_labels(rows) else (len(rows[0]),)
-    shown = [index for index, name in enumerate(rows[0]) if find_column([name], (*_NOT_NUMBERS, *_LONG_FORM)) is None]
+    passed = (*_NOT_NUMBERS, *_LONG_FORM, *(_PART_COLUMNS if None not in _frame_and_point(rows[0]) else ()))
+    shown = [index for index, name in enumerate(rows[0]) if find_column([name], passed) is None]
     if find_column(rows[0], LABEL_COLUMNS) is not None or not all(
         is_number(row[index]) for row in rows[1:] for index in shown
     ):
@@ -175,8 +189,18 @@ def _of_table(file: Path, encoding: str | None) -> _Loaded:
     frame, point = _frame_and_point(first)
     if has_header and frame is not None and point is not None:
         axes = [place for axis in _AXES if (place := find_column(first, (axis,))) is not None]
-        table = read_numbers(form, has_header=True, texts=[frame, point], numbers=axes)
-        return _of_points(file, np.array(table.texts[frame]), np.array(table.texts[point]), table.numbers)
+        part = find_column(first, _PART_COLUMNS)
+        texts = [frame, point, *([] if part is None else [part])]
+        table = read_numbers(form, has_header=True, texts=texts, numbers=axes)
+        points = table.texts[point]
+        if part is not None:
+            points = [f"{of_part}_{number}" for of_part, number in zip(table.texts[part], points, strict=True)]
+        clip = _of_points(file, np.array(table.texts[frame]), np.array(points), table.numbers)
+        if part is None:
+            return clip
+        count = clip.shape[1]
+        names = tuple(f"{name}_{axis}" for name in points[:count] for axis in _AXES[: len(axes)])
+        return _Loaded(values=clip.values.reshape(len(clip.values), -1), names=names)
     numbers = [
         index
         for index, name in enumerate(first)
@@ -184,6 +208,30 @@ def _of_table(file: Path, encoding: str | None) -> _Loaded:
     ]
     values = read_numbers(form, has_header=has_header, texts=[], numbers=numbers).numbers
     return _Loaded(values=values, names=tuple(first[index] for index in numbers) if has_header else ())
+
+
+def _cells(line: str) -> list[str]:
+    return line.replace(",", " ").replace(";", " ").split()
+
+
+def _of_text(file: Path) -> _Loaded:
+    """Return the lines of a text of numbers, a frame each. Raises `UserError` for anything else."""
+    with file.open(encoding="utf-8-sig", errors="replace") as lines:
+        rows = [(number, cells) for number, line in enumerate(lines, start=1) if (cells := _cells(line))]
+    width = len(rows[0][1]) if rows else 0
+    for number, cells in rows:
+        wrong = next((cell for cell in cells if not is_number(cell)), None)
+        if wrong is not None:
+            raise UserError(
+                f"{file}, line {number}: {cut(wrong)} is not a number; correct it, or write nan for a missing one"
+            )
+        if len(cells) != width:
+            raise UserError(
+                f"{file}, line {number}: {len(cells)} numbers where line {rows[0][0]} has {width}; each line is a frame"
+            )
+    if not rows:
+        raise UserError(f"{file}: holds no numbers; record it again or remove it")
+    return _Loaded(values=np.array([[to_float(cell) for cell in cells] for _, cells in rows], dtype=np.float32))
 
 
 def _frame_and_point(names: Sequence[str]) -> tuple[int | None, int | None]:

@@ -40,6 +40,12 @@ _BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl"
 _SAVED = ("dataset_dict.json", "state.json")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _HUB_TIMEOUT_SECONDS = 10.0
+_COCO = (
+    'import json, pandas as pd; d = json.load(open({file})); n = {{c["id"]: c["name"] for c in d["categories"]}}; '
+    'pd.DataFrame([{{"label": n[a["category_id"]], "image_id": a["image_id"], **{{f"{{x}}{{i}}": k[3 * i + j] if k[3 * i + 2] '
+    'else None for i in range(len(k) // 3) for j, x in enumerate("xy")}}}} for a in d["annotations"] '
+    'for k in [a["keypoints"]]]).to_csv({out}, index=False)'
+)
 _ROWS = 256
 """Rows that are in memory at once beside the numbers."""
 
@@ -314,6 +320,13 @@ def _is_text(feature: Any) -> bool:
 
 
 def _not_there(part: _Part) -> UserError:
+    if {"annotations", "categories"} <= set(part.features):
+        place = Path(part.place)
+        file = next(iter(files_with(place, ".json")), place) if place.is_dir() else place
+        return UserError(
+            f"{file}: holds annotations of COCO, a frame each; convert it, each of the class of its category:"
+            f"{lines(_COCO, file, file.with_suffix('.csv'))}"
+        )
     names = list(part.features)
     texts = "; --task text learns from texts" if find_column(names, TEXT_COLUMNS) is not None else ""
     return UserError(f"{part.place}: needs the columns landmarks and label; it has {', '.join(names)}{texts}")

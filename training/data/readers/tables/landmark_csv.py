@@ -6,7 +6,6 @@ github.com/kinivi/hand-gesture-recognition-mediapipe (a class number and the num
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from ...text import LABEL_COLUMNS, files_with, find_column, only_file, split_of_
 from ..label_names import is_label_file, with_names
 from ..raw import Faults, RawClips
 from ..refusals import lines, texts_in
+from ..table_conversions import as_list, class_elsewhere, of_lists, refuse_long_form, with_thousands
 from . import frame_table, manifest, spoter
 from .columns import INDEX_COLUMNS, Columns, columns_of, label_columns, list_of, one_label_column, split_names
 from .csv_rows import by_split, first_rows, is_number
@@ -33,7 +33,16 @@ USES: tuple[str, ...] = ("label", "signer")
 _SUFFIXES = (".csv", ".tsv")
 _HISTORY, _HISTORY_NUMBERS = "point_history", 32
 _LEAST_NUMBERS = 4
-_LONG_FORM = ("landmarkindex", "landmarkid", "landmark", "keypoint", "keypointid", "joint", "jointid", "point")
+
+
+_WORD = r"(?:frame|frm|fr|f|time|timestep|step|t)"
+_OF_FRAME = (
+    re.compile(rf"{_WORD}[_\- ]?(?P<frame>\d+)[_\-. ](?P<name>.+)", re.IGNORECASE),
+    re.compile(rf"(?P<name>.+)[_\-. ]{_WORD}[_\- ]?(?P<frame>\d+)", re.IGNORECASE),
+)
+_FEWEST_OF_FRAME = 8
+"""Numbers of a frame, so that the joints f1, f2, ... of fingers are no frames."""
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:(?P<mark>[.,])\d{3})(?:(?:(?P=mark)\d{3})+|(?!(?P=mark))[.,]\d+)")
 
 
 def detect(path: Path) -> bool:
@@ -57,6 +66,10 @@ def read(path: Path, reading: Reading) -> RawClips:
 
 def _read_file(file: Path, file_split: str, reading: Reading) -> RawClips:
     form = Form.of(file, reading.encoding)
+    if mark := next(
+        (match["mark"] for row in form.rows for cell in row if (match := _THOUSANDS.fullmatch(cell))), None
+    ):
+        raise with_thousands(file, mark)
     has_header = _has_header(form, reading)
     header = form.rows[0] if has_header else [str(index) for index in range(len(form.rows[0]))]
     samples = form.rows[1:] if has_header else form.rows
@@ -65,7 +78,7 @@ def _read_file(file: Path, file_split: str, reading: Reading) -> RawClips:
     if has_header and reading.landmarks == "auto" and (advice := texts_in(header, samples)) is not None:
         raise UserError(f"{file}: {advice}")
     columns = columns_of(header, reading, file)
-    _refuse_long_form(header, columns, file)
+    refuse_long_form(header, columns, file)
     texts = [index for index in range(len(header)) if index not in columns.named and _is_text(form, samples, index)]
     notes: list[str] = []
     labels = _label_columns(form, header, columns, texts, samples, reading, has_header=has_header, notes=notes)
@@ -74,7 +87,7 @@ def _read_file(file: Path, file_split: str, reading: Reading) -> RawClips:
     numbers = [index for index in range(len(header)) if index not in not_numbers]
     if not numbers:
         raise UserError(
-            f"{file}: no column of numbers beside the class; {list_of(header)}{_of_lists(file, header, samples)}"
+            f"{file}: no column of numbers beside the class; {list_of(header)}{of_lists(file, header, samples)}"
         )
     text_columns = sorted({*labels, *texts, *columns.named} - set(columns.left_out))
     table = read_numbers(form, has_header=has_header, texts=text_columns, numbers=numbers)
@@ -90,7 +103,8 @@ def _read_file(file: Path, file_split: str, reading: Reading) -> RawClips:
     raw = with_names(raw, file, _data_files(file.parent), reading.encoding, faults)
     splits = [file_split] * len(raw.labels) if file_split else split_names(raw.splits or (), raw.where, faults)
     faults.check()
-    return _as_track(replace(raw, splits=splits, notes=(*notes, *raw.notes), files=(file.name,)), file, reading)
+    raw = replace(raw, splits=splits, notes=(*notes, *raw.notes), files=(file.name,))
+    return _as_track(_as_sequences(raw), file, reading)
 
 
 def _has_header(form: Form, reading: Reading) -> bool:
@@ -140,7 +154,7 @@ def _label_columns(
     if hot := _one_hot(form, header, samples) if has_header else []:
         shown = ", ".join(map(repr, hot))
         program = (
-            f"import pandas as pd; d = pd.read_csv({{file}}); c = {_as_list(hot)}; "
+            f"import pandas as pd; d = pd.read_csv({{file}}); c = {as_list(hot)}; "
             'd["label"] = d[c].idxmax(axis=1); d.drop(columns=c).to_csv({out}, index=False)'
         )
         out = form.path.with_name(f"{form.path.stem}_labelled.csv")
@@ -152,6 +166,8 @@ def _label_columns(
     is_time = has_header and columns.frame == 0
     reason = f"; the first, {header[0]!r}, numbers the rows or their times" if is_time else ""
     ask = "no column is named as the class" if has_header else "it is not certain which column is the class"
+    if has_header and (elsewhere := class_elsewhere(form.path, header)):
+        raise UserError(f"{form.path}: no column is named as the class, {elsewhere}", option="label")
     count = "" if has_header else " (columns count from 0, -1 is the last)"
     raise UserError(f"{form.path}: {ask}{reason}; add --label COLUMN{count}; {list_of(header)}", option="label")
 
@@ -163,27 +179,6 @@ def _one_hot(form: Form, header: list[str], samples: list[list[str]]) -> list[st
         first -= 1
     hot = [[float(cell) for cell in row[first:]] for row in samples]
     return header[first:] if len(header) - first > 1 and all(sum(row) == 1 for row in hot) else []
-
-
-def _as_list(names: list[str]) -> str:
-    """Return names as a list in a program that is still to be filled in."""
-    return json.dumps(names, ensure_ascii=False).replace("{", "{{").replace("}", "}}")
-
-
-def _of_lists(file: Path, header: list[str], samples: list[list[str]]) -> str:
-    """Return the lines that convert a table whose cells are lists of numbers; an empty text for another table."""
-    lists = [
-        name for place, name in enumerate(header) if re.fullmatch(r"\s*[\[(].*[\])]\s*", samples[0][place], re.DOTALL)
-    ]
-    if not lists:
-        return ""
-    cells = "r[0]" if len(lists) == 1 else "[n for c in r for n in c]"
-    program = (
-        f"import ast, pandas as pd; d = pd.read_csv({{file}}); c = {_as_list(lists)}; "
-        f'd["landmarks"] = [{cells} for r in d[c].map(ast.literal_eval).values.tolist()]; '
-        'd.drop(columns=[n for n in c if n != "landmarks"]).to_parquet({out})'
-    )
-    return f"; its cells are lists; convert it:{lines(program, file, file.with_suffix('.parquet'))}"
 
 
 def _class_by_values(form: Form, samples: list[list[str]]) -> int | None:
@@ -226,22 +221,25 @@ def _quoted(header: list[str], indices: set[int]) -> str:
     return ", ".join(repr(header[index]) for index in sorted(indices))
 
 
-def _refuse_long_form(header: list[str], columns: Columns, file: Path) -> None:
-    """Raise `UserError` for a table in which a row is one landmark of a frame."""
-    index = find_column(header, _LONG_FORM)
-    axes = [name.lower() for place, name in enumerate(header) if place not in columns.named]
-    if index is not None and {"x", "y"} <= set(axes):
-        names = {axis: name for name in header if (axis := name.lower()) in ("x", "y", "z")}
-        others = [name for name in header if name and name not in names.values() and name != header[index]]
-        program = (
-            f"import pandas as pd; d = pd.read_csv({{file}}); w = d.pivot(index={_as_list(others)}, "
-            f'columns="{header[index]}", values={_as_list(list(names.values()))}); '
-            "w.columns = [a.lower() + str(p) for a, p in w.columns]; w.reset_index().to_csv({out}, index=False)"
-        )
-        raise UserError(
-            f"{file}: a row is one landmark of a frame (columns {header[index]!r}, x, y); write a row a frame:"
-            f"{lines(program, file, file.with_name(f'{file.stem}_frames.csv'))}"
-        )
+def _as_sequences(raw: RawClips) -> RawClips:
+    """Return rows whose columns name their frames, `frame3_x0` or `x0_t3`, as clips of these frames."""
+    names = raw.number_names or ()
+    matches = [match for match in (one.fullmatch(name) for name in names for one in _OF_FRAME) if match]
+    of_frames: dict[int, dict[str, int]] = {}
+    for place, match in enumerate(matches):
+        of_frames.setdefault(int(match["frame"]), {})[match["name"]] = place
+    orders = {tuple(places) for places in of_frames.values()}
+    is_certain = len(matches) == len(names) and len(of_frames) > 1 and len(orders) == 1
+    if not is_certain or len(raw.values) != len(raw.labels) or len(order := orders.pop()) < _FEWEST_OF_FRAME:
+        return raw
+    columns = [place for frame in sorted(of_frames) for place in of_frames[frame].values()]
+    return replace(
+        raw,
+        values=raw.values[:, columns].reshape(-1, len(order)),
+        offsets=np.arange(len(raw.labels) + 1, dtype=np.int64) * len(of_frames),
+        number_names=list(order),
+        notes=(*raw.notes, f"a row is a clip of {len(of_frames)} frames, as the names of its columns say ({names[0]})"),
+    )
 
 
 def _as_track(raw: RawClips, file: Path, reading: Reading) -> RawClips:
@@ -332,7 +330,7 @@ def _holds_vectors(file: Path) -> bool:
     rows = first_rows(file, 2)
     if not rows or _is_other_table(rows):
         return False
-    numbers = sum(is_number(cell.replace(",", ".")) for cell in rows[-1])
+    numbers = sum(is_number(cell.replace(",", ".")) or bool(_THOUSANDS.fullmatch(cell)) for cell in rows[-1])
     return numbers >= _LEAST_NUMBERS and 2 * numbers > len(rows[-1])
 
 

@@ -22,6 +22,7 @@ from ....common.errors import UserError
 from ...specs import Reading
 from ...text import TABLES_OF_CLIPS, files_with, find_column, nfc, plain_label, read_text
 from ..arrays.forms import form_of
+from ..arrays.levels import signers_of_names
 from ..clip_names import names_clips, table_of_names
 from ..label_names import with_names
 from ..raw import Faults, RawClips, cut
@@ -94,6 +95,9 @@ def read(path: Path, reading: Reading) -> RawClips:
     values, offsets = _numbers_of(path, rows, opened, reading, faults, notes)
     kinds = dict.fromkeys(kind for row in rows for kind in row.groups)
     groups = {kind: [row.groups.get(kind, "") for row in rows] for kind in kinds}
+    if not any(groups.get("signer", ())) and (signers := signers_of_names([nfc(row.file.stem) for row in rows])):
+        groups["signer"] = signers
+        notes.append(f"the signer is in the names of the files, as {signers[0]!r} of {rows[0].file.name}")
     kept = ("signer", *KNOWN_GROUPS, reading.group)
     raw = RawClips(
         name=path.resolve().name if path.is_dir() else path.stem,

@@ -52,7 +52,7 @@ def test_numbered_files_are_clips_of_the_class_before_the_number(
 @pytest.mark.parametrize(
     "names",
     [
-        ["001_001_001", "001_001_002", "002_001_001"],  # class, signer and repetition
+        ["01_01_01", "01_01_02", "02_01_01"],
         ["signer1_sample1", "signer2_sample1"],
         ["pose_1", "pose_2", "left_hand_1", "left_hand_2"],
         ["clip_1", "clip_2"],
@@ -64,3 +64,11 @@ def test_names_that_may_be_anything_else_are_no_classes(tmp_path: Path, names: l
     save(tmp_path, names, (9, 63))
     with pytest.raises(UserError, match="no known data format"):
         read_raw(str(tmp_path), Reading())
+
+
+def test_names_as_those_of_lsa64_are_class_signer_and_repetition(tmp_path: Path) -> None:
+    save(tmp_path, ["001_003_001", "001_004_001", "002_003_001"], (9, 63))
+    raw = read_raw(str(tmp_path), Reading())
+    assert raw.labels == ["001", "001", "002"]
+    assert raw.groups == {"signer": ["003", "004", "003"]}
+    assert "the signer is in the names of the files, as '003' of 001_003_001.npy" in raw.notes

@@ -345,3 +345,12 @@ def test_an_infinite_number_is_refused_with_the_place_of_its_clip(tmp_path: Path
     with pytest.raises(UserError, match="infinite") as raised:
         read_landmarks(str(tmp_path))
     assert str(tmp_path / "a" / "0") in str(raised.value)
+
+
+def test_signers_in_the_names_of_clips_are_known_and_told(tmp_path: Path) -> None:
+    for label in ("no", "yes"):
+        for signer in (1, 2):
+            write(tmp_path / label / f"signer{signer}_sample0_color.npy", shape=(9, 63))
+    raw = read(tmp_path)
+    assert raw.groups == {"signer": ["signer1", "signer2"] * 2}
+    assert any("the signer is in the names" in note for note in raw.notes)

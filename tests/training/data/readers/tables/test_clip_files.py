@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from slipway.training.common.errors import UserError
+from slipway.training.data.readers.read import read_raw
 from slipway.training.data.specs import Reading
 from slipway.training.data.understanding.understand import read_landmarks
 from tests.training.data.golden import assert_refused
@@ -112,3 +114,38 @@ def test_files_of_the_same_words_in_each_folder_may_be_the_classes(tmp_path: Pat
         write_csv(tmp_path / ("anna", "bora")[number // 3] / f"{('hello', 'thanks', 'yes')[number % 3]}.csv", clip)
     assert_refused("clip_files.words_in_each_folder", tmp_path)
     assert read_landmarks(str(tmp_path), Reading(label="folder1")).class_names == ("anna", "bora")
+
+
+@pytest.mark.parametrize("mark", [" ", ", ", "\t"])
+def test_a_text_of_numbers_is_a_clip_with_a_frame_a_line(tmp_path: Path, mark: str) -> None:
+    clips = np.random.default_rng(0).uniform(0.2, 0.8, (4, 6, 63)).astype(np.float32)
+    for number, clip in enumerate(clips):
+        (tmp_path / ("no", "yes")[number % 2]).mkdir(exist_ok=True)
+        lines = [mark.join(map(repr, frame)) for frame in clip.astype(float).tolist()]
+        (tmp_path / ("no", "yes")[number % 2] / f"{number}.txt").write_text("\n".join(lines))
+    (tmp_path / "README.md").write_text("# signs")
+    raw = read_raw(str(tmp_path), Reading())
+    assert raw.labels == ["no", "no", "yes", "yes"]
+    assert np.array_equal(raw.values, clips[[0, 2, 1, 3]].reshape(24, 63))
+    (tmp_path / "no" / "0.txt").write_text("1 2 3\n")
+    with pytest.raises(UserError, match="numbers"):
+        read_raw(str(tmp_path), Reading())
+
+
+def test_rows_of_points_that_name_their_part_are_joined_whatever_their_order(tmp_path: Path) -> None:
+    hands = np.random.default_rng(0).uniform(0.2, 0.8, (4, 5, 2, 21, 3)).round(5)
+    for number, clip in enumerate(hands):
+        rows = [
+            (frame, part, point, *clip[frame, hand, point])
+            for frame in range(5)
+            for hand, part in ((1, "right_hand"), (0, "left_hand"))
+            for point in range(21)
+        ]
+        folder = tmp_path / ("no", "yes")[number % 2]
+        folder.mkdir(exist_ok=True)
+        columns = ["frame", "type", "landmark_index", "x", "y", "z"]
+        pd.DataFrame(rows, columns=columns).to_csv(folder / f"{number}.csv", index=False)
+    data = read_landmarks(str(tmp_path))
+    assert data.layout.title == "both hands"
+    expected = hands[[0, 2, 1, 3], ..., :2].reshape(20, 42, 2)
+    assert np.array_equal(data.values, expected.astype(np.float32))

@@ -320,3 +320,14 @@ def test_a_label_file_belongs_to_the_data_whose_full_name_it_begins_with(tmp_pat
         (tmp_path / f"{stem}_classifier_label.csv").write_text(name)
     assert read_landmarks(str(tmp_path / "point.csv")).class_names == ("P",)
     assert read_landmarks(str(tmp_path / "point_history.csv")).class_names == ("H",)
+
+
+def test_columns_that_name_their_frames_make_clips_of_them(tmp_path: Path) -> None:
+    clips = np.random.default_rng(0).uniform(0.2, 0.8, (6, 5, 21, 2)).astype(np.float32)
+    names = [f"frame{frame}_{axis}{point}" for frame in range(5) for point in range(21) for axis in "xy"]
+    table = pd.DataFrame(clips.reshape(6, -1).astype(float), columns=names).assign(label=["no", "yes"] * 3)
+    table[[*names[42:], *names[:42], "label"]].to_csv(tmp_path / "d.csv", index=False)
+    data = read_landmarks(str(tmp_path))
+    assert data.layout.title == "hand"
+    assert np.array_equal(data.values, clips.reshape(30, 21, 2))
+    assert data.offsets.tolist() == list(range(0, 35, 5))
