@@ -17,12 +17,11 @@ import torch
 from safetensors.torch import load_file
 
 from slipway.training.observers.journal import read_journal
-from tests.conftest import ROOT
 from tests.own_models.cases import BOUND, CASES, METRIC_BOUNDS, Case
+from tests.own_models.page import save
 from tests.own_models.ranks import KILLED, UNTOUCHED, be_killed, run_all, train_by_hand
 from tests.training.processes import set_preload, started
 
-RESULTS = ROOT / "benchmarks" / "results" / "own_models.json"
 LIMIT_SECONDS = 600.0
 
 
@@ -116,7 +115,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; all unless given")
     parser.add_argument("--short", action="store_true", help="kill each program on one number of processes only")
-    parser.add_argument("--save", action="store_true", help=f"write {RESULTS.relative_to(ROOT)}")
+    parser.add_argument("--save", action="store_true", help="keep what was found, and write it into docs/own-models.md")
     options = parser.parse_args()
     names = options.cases or list(CASES)
     if unknown := set(names) - set(CASES):
@@ -130,7 +129,7 @@ def main() -> int:
                 rows.append(row)
                 print(line_of(row), flush=True)
     if options.save:
-        RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        save(rows)
     return 0 if all(row.get("agrees") for row in rows) else 1
 
 

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
-from tests.own_models.cases import CASES
+from tests.own_models.cases import BOUND, CASES, METRIC_BOUNDS
+from tests.own_models.page import PAGE, saved_rows, written
 
 
 @pytest.mark.timeout(900)
@@ -21,3 +22,11 @@ def test_each_program_ends_where_the_loop_by_hand_ends_on_1_and_2_processes_kill
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count(" agrees\n") == 2 * len(CASES), done.stdout
     assert done.stdout.count(" killed ") == len(CASES), done.stdout
+
+
+def test_the_documentation_shows_what_the_last_complete_run_found_of_every_program() -> None:
+    rows, page = saved_rows(), PAGE.read_text(encoding="utf-8")
+    assert written(page, rows) == page, "python -m tests.own_models --save writes the table anew"
+    for row in rows:
+        assert row["weights"] <= BOUND, row
+        assert row["metrics"] <= METRIC_BOUNDS.get(row["case"], BOUND), row

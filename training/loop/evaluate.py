@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from ..batches.loader import Loader
 from ..batches.share import rank_positions
 from ..common.apportion import apportion
 from ..common.errors import UserError
+from ..common.keyed_random import fold
 from ..devices.memory import (
     CANNOT_TRY_AGAIN,
     drop_traceback,
@@ -23,10 +25,13 @@ from ..observers.events import Decision
 from ..observers.runtime import Runtime
 from ..step.buffers import model_buffers
 from ..step.train_step import TrainStep
+from ..tasks.samples.random_state import kept_generators, seed_generators
 from .state import TrainingState
 
 _BATCH_SIZE = 256
 """Samples in one forward pass where the plan gives no micro-batch size and memory allows it."""
+
+_EVALUATION_STREAM = 0xE7A2
 
 
 class _Measured(NamedTuple):
@@ -98,7 +103,13 @@ class Evaluator:
         was_training = model.training
         model.eval()
         try:
-            return self._measure(split, self._padded(split, samples))
+            with kept_generators() if self._step.draws else nullcontext():
+                if (
+                    self._step.draws
+                ):  # some models draw in evaluation too: each evaluation draws the same, also after a resume
+                    key = fold(self._step.recipe.seed, _EVALUATION_STREAM, self._runtime.ranks.rank)
+                    seed_generators(key, self._runtime.ranks.device)
+                return self._measure(split, self._padded(split, samples))
         finally:
             model.train(was_training)
 

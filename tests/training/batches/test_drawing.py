@@ -98,3 +98,25 @@ def test_what_a_task_draws_is_the_same_again_with_and_without_threads(kind: type
 def test_samples_that_differ_each_time_they_are_read_are_warned_of(num_workers: int) -> None:
     *_, decisions = trained(DatasetTask(make_net, Own(), (X, Y)), num_workers)
     assert "unrepeatable_samples" in decisions
+
+
+class Noisy(nn.Module):
+    """Draws in evaluation too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = make_net()
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.net(inputs + torch.randn_like(inputs))
+
+
+def test_a_model_that_draws_in_evaluation_draws_the_same_each_time() -> None:
+    trainer, _ = make_trainer(TensorTask(Noisy, SPLITS), make_recipe(STAGE))
+    first = trainer.evaluate("validation")
+    before = torch.get_rng_state()
+    torch.randn(5)
+    assert trainer.evaluate("validation") == first
+    torch.set_rng_state(before)
+    trainer.evaluate("validation")
+    assert torch.equal(torch.get_rng_state(), before)
