@@ -6,7 +6,8 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+import slipway.training.loop.trainer
 import slipway.training.run.train
 from slipway.training.config.recipe import Stage
 from slipway.training.observers.journal import read_journal
@@ -63,6 +65,25 @@ class ActingTask(TensorTask):
         return losses if changed is None else changed
 
 
+@contextmanager
+def only_in_steps(task: ActingTask) -> Iterator[None]:
+    """Keep a task from acting in what is tried before the training."""
+    rehearse, act = slipway.training.loop.trainer.rehearse, task.act
+
+    def without_acting(*values: Any) -> None:
+        task.act = None
+        try:
+            rehearse(*values)
+        finally:
+            task.act = act
+
+    slipway.training.loop.trainer.rehearse = without_acting
+    try:
+        yield
+    finally:
+        slipway.training.loop.trainer.rehearse = rehearse
+
+
 def run(
     arguments: Sequence[str],
     act: Act | None = None,
@@ -77,7 +98,8 @@ def run(
     task = ActingTask(act, inputs)
     slipway.training.run.train.train = partial(whole, task=task)  # type: ignore[assignment]
     try:
-        code = main([*SMALL, *arguments])
+        with only_in_steps(task):
+            code = main([*SMALL, *arguments])
     finally:
         slipway.training.run.train.train = whole
     if keep is not None and task.model is not None:

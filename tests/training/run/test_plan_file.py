@@ -17,7 +17,7 @@ from slipway.training.common.plan_file import PLAN_VARIABLE
 from slipway.training.run.planning import accelerate_says, launched_compile_backend
 from slipway.training.tasks.task import Batch
 from tests.training.launch_plans import write_plan
-from tests.training.misbehaviour import ActingTask, events_of, record_of, run, send
+from tests.training.misbehaviour import ActingTask, events_of, only_in_steps, record_of, run, send
 from tests.training.processes import started
 
 ARGUMENTS = ("--experiment-name", "run", "--batch-size", "16", "--batch-rule", "fixed", "--log-level", "error")
@@ -34,8 +34,10 @@ def train_plainly(runs_dir: str, arguments: Sequence[str] = ()) -> int:
     torch._dynamo.config.disable = True  # what is compiled is not the question, and takes its time
     whole = slipway.training.run.train.train
     note = partial(note_size, Path(runs_dir) / f"rank_{os.environ.get('RANK', '0')}")
-    slipway.training.run.train.train = partial(whole, task=ActingTask(note))  # type: ignore[assignment]
-    return slipway.training.run.cli.main([*ARGUMENTS, *SHORT, "--runs-dir", runs_dir, *arguments])
+    task = ActingTask(note)
+    slipway.training.run.train.train = partial(whole, task=task)  # type: ignore[assignment]
+    with only_in_steps(task):
+        return slipway.training.run.cli.main([*ARGUMENTS, *SHORT, "--runs-dir", runs_dir, *arguments])
 
 
 def note_size(file: Path, step: int, batch: Batch, losses: torch.Tensor) -> None:
