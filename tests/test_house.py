@@ -34,7 +34,7 @@ LAUNCHER = (
     ("plan",),
     ("launch",),
     ("doctor",),
-    ("wizard", "schema"),
+    ("wizard", "new", "schema"),
     ("cli",),
     ("completion",),
 )

@@ -78,6 +78,7 @@ def test_a_wheel_and_a_wheel_of_the_sdist_hold_the_same(
     assert {name.split("/")[0] for name in names} == {"slipway", f"{wheel.name.split('-py3')[0]}.dist-info"}
     packaged = [*(ROOT / "launcher").rglob("*.py"), *(ROOT / "training").rglob("*.py")]
     packaged += [ROOT / "bin/train.py", *(ROOT / "accelerate_configs").glob("*.yaml")]
+    packaged += [*(ROOT / "launcher/new/template").glob("*.in")]
     assert {"slipway/py.typed", *(f"slipway/{path.relative_to(ROOT)}" for path in packaged)} <= names
 
 

@@ -1,0 +1,1 @@
+"""`slipway new`: write a small project with a task, its recipe and its test."""
