@@ -12,6 +12,7 @@ from benchmarks.measure import Ratio, console, ratio_table, read_ratios, result_
 BENCHMARKS = (
     "overhead",
     "throughput",
+    "datasets",
     "ddp",
     "micro_batch",
     "memory",

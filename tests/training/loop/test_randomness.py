@@ -18,6 +18,7 @@ from slipway.training.devices.ranks import Ranks
 from slipway.training.loop.state import broadcast_checkpoint
 from slipway.training.run.training_config import TrainingConfig
 from slipway.training.storage.checkpoint import newest_checkpoint
+from slipway.training.tasks.samples.random_state import seed_generators
 from slipway.training.tasks.sign.options import ClassificationStage
 from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import PLAN, make_recipe, make_task, make_trainer, stop_after
@@ -84,3 +85,11 @@ def test_a_task_of_ones_own_is_trained_in_one_plain_stage() -> None:
     assert (stage.epochs, stage.patience, stage.options) == (7, None, ClassificationStage(label_smoothing=0.0))
     assert len(TrainingConfig(stages_config="aggressive").make_recipe(task).stages) == 3
     assert len(TrainingConfig().make_recipe().stages) == 5
+
+
+def test_generators_are_seeded_as_by_torch_and_nothing_is_noted_for_other_devices() -> None:
+    torch.manual_seed(5)
+    expected, noted = torch.rand(3), len(torch.cuda._queued_calls)
+    seed_generators(5, torch.device("cpu"))
+    assert torch.equal(torch.rand(3), expected)
+    assert len(torch.cuda._queued_calls) == noted

@@ -15,11 +15,13 @@ State = tuple[torch.Tensor, Any, Any]
 
 def seed_generators(key: int, device: torch.device | None = None) -> None:
     """Set the three generators by a key of 64 bits, and those of devices only if a device other than the host is given."""
-    if device is None or device.type == "cpu":
-        # `torch.manual_seed` takes nearly a millisecond where CUDA was never used: it notes the stack.
-        torch.default_generator.manual_seed(key & (2**63 - 1))
-    else:
-        torch.manual_seed(key & (2**63 - 1))
+    seed = key & (2**63 - 1)
+    # `torch.manual_seed` also notes a call with the stack of its caller for each kind of device that is not in use: a
+    # millisecond, and memory that is never freed.
+    torch.default_generator.manual_seed(seed)
+    if device is not None and device.type != "cpu":
+        module = torch.get_device_module(device)
+        getattr(module, "manual_seed_all", module.manual_seed)(seed)
     np.random.seed(key & (2**32 - 1))
     random.seed(key)
 

@@ -15,7 +15,7 @@ from ...common.keyed_random import fold
 from ...common.program.places import words_of
 from ...devices.memory import is_out_of_memory
 from .random_state import are_equal, generator_states, kept_generators, seed_generators, set_generators
-from .structure import array_as_tensor, as_mapping, one_line, plain_sample, sizes_of
+from .structure import array_as_tensor, as_mapping, holds_records, one_line, plain_sample, sizes_of
 
 Collate = Callable[[list[Any]], Any]
 
@@ -120,7 +120,7 @@ class ItemSource:
         try:
             if self._collate is not None:
                 return self._collate(list(samples))
-            return default_collate([plain_sample(sample) for sample in samples])
+            return default_collate(list(map(plain_sample, samples)) if holds_records(samples[0]) else list(samples))
         except Exception as error:
             if is_out_of_memory(error):
                 raise

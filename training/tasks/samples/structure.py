@@ -27,6 +27,15 @@ def as_mapping(value: Any) -> Mapping[str, Any] | None:
     return None
 
 
+def holds_records(sample: Any) -> bool:
+    """Return whether there is a dataclass in a sample."""
+    if isinstance(sample, dict):
+        return any(map(holds_records, sample.values()))
+    if type(sample) in (tuple, list):
+        return any(map(holds_records, sample))
+    return dataclasses.is_dataclass(sample)
+
+
 def plain_sample(sample: Any) -> Any:
     """Return a sample whose dataclasses are dictionaries, which torch's `default_collate` understands."""
     if dataclasses.is_dataclass(sample) and not isinstance(sample, type):
