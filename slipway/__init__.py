@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from slipway.training.run.training_config import AdvancedTrainingConfig, TrainingConfig
     from slipway.training.tasks.classification import ClassificationTask
     from slipway.training.tasks.dataset_task import DatasetTask
+    from slipway.training.tasks.samples.streams.stream import Stream
     from slipway.training.tasks.sign.predict import SignPredictor
     from slipway.training.tasks.task import Batch, Task
     from slipway.training.tasks.tensors import TensorTask
@@ -82,6 +83,7 @@ _HOMES = {
     "training.tasks.classification": ("ClassificationTask",),
     "training.tasks.dataset_task": ("DatasetTask",),
     "training.config.methods": ("ParameterGroup",),
+    "training.tasks.samples.streams.stream": ("Stream",),
     "training.tasks.sign.predict": ("SignPredictor",),
     "training.tasks.task": ("Batch", "Task"),
     "training.tasks.tensors": ("TensorTask",),
@@ -115,6 +117,7 @@ __all__ = [
     "StageEnd",
     "StageStart",
     "StepEnd",
+    "Stream",
     "StudyEnd",
     "StudyStep",
     "Task",

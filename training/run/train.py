@@ -125,6 +125,8 @@ def _train(
             )
             if make_task is not None:
                 task = make_task()
+            if task is not None:
+                task.make_ready(ranks, stop)
             if part := options_of_part(config, ranks):
                 settings = {**settings, **part}
                 config = make_config(type(config), settings)

@@ -15,6 +15,8 @@ from torch import nn
 from ..common.errors import UserError
 from ..config.methods import Groups, ParameterGroup
 from ..config.recipe import MonitorDirection, Stage
+from ..devices.interruption import StopRequest
+from ..devices.ranks import Ranks
 from .fingerprint import samples_fingerprint
 
 if TYPE_CHECKING:
@@ -81,6 +83,12 @@ class Task(abc.ABC):
         a generator: what it draws would depend on which steps are prepared together.
         """
         return False
+
+    def make_ready(self, ranks: Ranks, stop: StopRequest | None = None) -> None:  # noqa: B027 - most data are there
+        """Get what the ranks share, such as data that one process of a host writes. Called first, by all ranks together.
+
+        It lasts as long as it must, so it ends by `Interrupted` once `stop` has a name.
+        """
 
     @abc.abstractmethod
     def build_model(self) -> nn.Module:

@@ -56,6 +56,13 @@ class Items(Dataset[Any]):
         return self.make(index)
 
 
+class Endless(Dataset[Any]):
+    """Has no `__len__`."""
+
+    def __getitem__(self, index: int) -> Any:
+        return X[0], Y[0]
+
+
 class Many(Items):
     """Has `__getitems__`, as data sets that read many samples at once."""
 
@@ -330,7 +337,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "twice": (lambda: DatasetTask(make_net, (X, Y), validation=(X, Y), dev=(X, Y)), "two data sets for validation"),
     "lengths": (lambda: DatasetTask(make_net, (X, Y[:5])), "arrays of 5 and 37 samples"),
     "loader": (lambda: DatasetTask(make_net, DataLoader(TensorDataset(X, Y))), "give its dataset"),
-    "stream": (lambda: DatasetTask(make_net, iter([1])), "cannot be asked for a sample by its number"),
+    "no length": (lambda: DatasetTask(make_net, Endless()), "cannot be asked for a sample by its number"),
     "class": (lambda: DatasetTask(make_net, Jittered), "Jittered is a class"),
     "no target": (lambda: trained(DatasetTask(make_net, [(x,) for x in X])), "needs a target, and the batch has none"),
     "no tensor": (lambda: DatasetTask(make_net, [1, 2], collate_fn=broken), "has no tensor"),

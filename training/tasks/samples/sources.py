@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import IterableDataset, TensorDataset, default_collate
+from torch.utils.data import TensorDataset, default_collate
 
 from ...common.errors import UserError, nearest
 from ...common.keyed_random import fold
@@ -160,13 +160,11 @@ def make_source(data: Any, collate: Collate | None, where: str) -> Source:
         raise UserError(f"{where}: {str(data)!r} is a name, not data; read it first, and give a data set or arrays")
     if isinstance(data, type):
         raise UserError(f"{where}: {data.__name__} is a class; give an object made from it: {data.__name__}(...)")
-    if isinstance(data, IterableDataset) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+    if not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         hint = (
             "a DataLoader batches and shuffles; give its dataset"
             if hasattr(data, "batch_sampler")
-            else (
-                "a stream has no order to keep; give a data set with __len__ and __getitem__, such as a list of its samples"
-            )
+            else "give a data set with __len__ and __getitem__, such as a list of its samples, or a slipway.Stream"
         )
         raise UserError(f"{where}: {type(data).__name__} cannot be asked for a sample by its number: {hint}")
     if isinstance(data, Mapping):
