@@ -28,18 +28,20 @@ def blocks(name: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
-def test_the_first_example_of_a_task_of_ones_own_runs_as_it_stands(tmp_path: Path) -> None:
-    (tmp_path / "example.py").write_text(blocks("docs/tasks.md", "python")[0], encoding="utf-8")
+def test_the_examples_of_a_data_set_and_of_a_stream_run_as_they_stand(tmp_path: Path) -> None:
+    data_set, _, stream, *_ = blocks("docs/tasks.md", "python")
+    (tmp_path / "example.py").write_text(data_set + stream, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "example.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     assert "'validation_r2'" in done.stdout
+    assert "500 samples of the stream are written" in done.stderr
 
 
 def test_the_task_of_the_documentation_learns_to_double_and_its_observer_watches() -> None:
-    _, task_code, stages_code, observer_code = blocks("docs/tasks.md", "python")
+    _, task_code, _, stages_code, observer_code = blocks("docs/tasks.md", "python")
     names: dict[str, Any] = {}
     exec(task_code.split("result = train")[0], names)
     exec(stages_code, names)

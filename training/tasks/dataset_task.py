@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -18,15 +17,13 @@ from ..common.program.places import words_of
 from ..config.recipe import MonitorDirection, Stage
 from ..devices.interruption import StopRequest
 from ..devices.ranks import Ranks
-from .fingerprint import samples_fingerprint
 from .samples.calls import ModelCall, inputs_and_targets
 from .samples.labels import Labels
 from .samples.loss import Loss, SampleLoss, Weighted, main_output
 from .samples.metrics import Metrics, MetricSpec, class_scores, known_direction
 from .samples.processes import SampleProcesses, why_no_processes
-from .samples.sources import ArraySource, Collate, Source, make_source, split_named
-from .samples.streams.prepare import prepare_stream
-from .samples.streams.stream import Stream, as_stream
+from .samples.sources import ArraySource, Collate, Source
+from .samples.splits import Splits
 from .samples.structure import Structure, sizes_of
 from .task import Batch, Task
 
@@ -107,64 +104,32 @@ class DatasetTask(Task):
         self._about, self._notes = about, tuple(notes)
         self._loss = SampleLoss(loss)
         self._metrics = Metrics(metrics or {})
-        self._collate = collate_fn
-        self._made: dict[str, Source] = {}
-        self._streams: dict[str, tuple[Stream, str]] = {}
-        """Those that are still to be written, and how they are called."""
-        self._contents: dict[str, str] = {}
-        """The hashes of those that are written."""
-        for word, data in {"train": train, "validation": validation, "test": test, **splits}.items():
-            if data is not None:
-                split = split_named(word, f"{name}: unknown argument or split", _ARGUMENTS)
-                if split in self._made or split in self._streams:
-                    raise UserError(f"{name}: two data sets for {split}; give it once")
-                if (stream := as_stream(data)) is not None:
-                    self._streams[split] = stream, f"{name}: {word}"
-                    continue
-                self._made[split] = make_source(data, collate_fn, f"{name}: {word}")
-                if self._made[split].size == 0:
-                    raise UserError(f"{name}: {word} has no samples{'' if split == 'train' else '; leave it out'}")
-        if "train" not in self._made and "train" not in self._streams:
-            raise UserError(f"{name}: no data to train on; give train=")
-        self._lengths = {split_named(word, f"{name}: lengths"): np.asarray(of) for word, of in (lengths or {}).items()}
-        for split in self._made:
-            self._check_lengths(split)
+        given = {"train": train, "validation": validation, "test": test, **splits}
+        self._splits = Splits(given, lengths or {}, collate_fn, name, _ARGUMENTS)
         self._structure, self._has_told = Structure(), False
         self._labels = Labels(name, self._sources, lambda *of: self.batch_labels(Batch(of[1], None, self.fetch(*of))))
         self._num_classes: int | None = None
         """Of the scores of the model, once there are any, where targets may be numbers of classes."""
         self._seen_targets: list[tuple[str, torch.Tensor, torch.Tensor]] = []
         if self._loss.is_cross_entropy:
-            for split, one in self._made.items():
+            for split, one in self._splits.made.items():
                 if isinstance(one, ArraySource):
                     self._note_targets(split, torch.arange(one.size), one.everything())
         self._call: ModelCall | None = None
         self._processes: SampleProcesses | None = None
         self._has_own_metrics = metrics is not None
-        if "train" in self._made:
+        if "train" in self._splits.made:
             self.metric_names  # noqa: B018 - found out now, where the caller can see what is wrong with a sample
         self._kept: list[tuple[torch.Size, torch.dtype]] = []
         """Shape and type of a sample's output and target, as they stand in the rows of `measure`."""
 
     def make_ready(self, ranks: Ranks, stop: StopRequest | None = None) -> None:
         """Write the streams to the disk, or find them there. All ranks must call it."""
-        for split, (stream, where) in list(self._streams.items()):
-            stored = prepare_stream(stream, split, where, ranks, stop, is_collated=self._collate is None)
-            self._made[split] = make_source(stored, self._collate, where)
-            self._contents[split] = stored.content
-            del self._streams[split]
-            self._check_lengths(split)
-
-    def _check_lengths(self, split: str) -> None:
-        count, of = self._made[split].size, self._lengths.get(split)
-        if of is not None and of.shape != (count,):
-            raise UserError(f"{self.name}: lengths of {split}: {of.size:,} for {count:,} samples")
+        self._splits.make_ready(ranks, stop)
 
     @property
-    def _sources(self) -> dict[str, Source]:
-        if self._streams:
-            self.make_ready(Ranks.alone())
-        return self._made
+    def _sources(self) -> Mapping[str, Source]:
+        return self._splits.all()
 
     @cached_property
     def _has_default_metrics(self) -> bool:
@@ -226,7 +191,7 @@ class DatasetTask(Task):
 
     def costs(self, split: str) -> np.ndarray | None:
         """Return the length of each sample, if it was given."""
-        return self._lengths.get(split)
+        return self._splits.lengths.get(split)
 
     def start_workers(self, count: int, most: int) -> int:
         """Prepare for `count` threads that fetch at once, later up to `most`: data sets are read in processes."""
@@ -405,12 +370,7 @@ class DatasetTask(Task):
 
     def data_fingerprint(self) -> str:
         """Return a hash of the samples: of a stream of all of them, as they were written."""
-        sources = self._sources
-        if not self._contents:
-            return super().data_fingerprint()
-        others = {split: one.size for split, one in sources.items() if split not in self._contents}
-        parts = [samples_fingerprint(others, self.fetch), *(f"{split} {one}" for split, one in self._contents.items())]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+        return self._splits.fingerprint(self.fetch) or super().data_fingerprint()
 
     def describe(self) -> Mapping[str, Any]:
         """Return the sizes of the splits, the classes, and what was said about the data."""
