@@ -22,7 +22,7 @@ from .samples.labels import Labels
 from .samples.loss import Loss, SampleLoss, Weighted, main_output
 from .samples.metrics import Metrics, MetricSpec, class_scores, known_direction
 from .samples.processes import SampleProcesses, why_no_processes
-from .samples.sources import ArraySource, Collate, Source
+from .samples.sources import ArraySource, Collate
 from .samples.splits import Splits
 from .samples.structure import Structure, sizes_of
 from .task import Batch, Task
@@ -106,8 +106,11 @@ class DatasetTask(Task):
         self._metrics = Metrics(metrics or {})
         given = {"train": train, "validation": validation, "test": test, **splits}
         self._splits = Splits(given, lengths or {}, collate_fn, name, _ARGUMENTS)
+        self._sources = self._splits.all
         self._structure, self._has_told = Structure(), False
-        self._labels = Labels(name, self._sources, lambda *of: self.batch_labels(Batch(of[1], None, self.fetch(*of))))
+        self._labels = Labels(
+            name, self._splits.all, lambda *of: self.batch_labels(Batch(of[1], None, self.fetch(*of)))
+        )
         self._num_classes: int | None = None
         """Of the scores of the model, once there are any, where targets may be numbers of classes."""
         self._seen_targets: list[tuple[str, torch.Tensor, torch.Tensor]] = []
@@ -126,10 +129,6 @@ class DatasetTask(Task):
     def make_ready(self, ranks: Ranks, stop: StopRequest | None = None) -> None:
         """Write the streams to the disk, or find them there. All ranks must call it."""
         self._splits.make_ready(ranks, stop)
-
-    @property
-    def _sources(self) -> Mapping[str, Source]:
-        return self._splits.all()
 
     @cached_property
     def _has_default_metrics(self) -> bool:
@@ -165,7 +164,7 @@ class DatasetTask(Task):
     def can_split_batches(self) -> bool:
         """Whether the training samples are arrays, of which several batches may be taken at once."""
         is_own = type(self).fetch is not DatasetTask.fetch or type(self).augment is not Task.augment
-        return isinstance(self._sources["train"], ArraySource) and not is_own
+        return isinstance(self._sources()["train"], ArraySource) and not is_own
 
     def build_model(self) -> nn.Module:
         """Return a new model."""
@@ -187,7 +186,7 @@ class DatasetTask(Task):
 
     def num_samples(self, split: str) -> int:
         """Return the samples of a split."""
-        return self._sources[split].size if split in self._sources else 0
+        return self._sources()[split].size if split in self._sources() else 0
 
     def costs(self, split: str) -> np.ndarray | None:
         """Return the length of each sample, if it was given."""
@@ -195,11 +194,11 @@ class DatasetTask(Task):
 
     def start_workers(self, count: int, most: int) -> int:
         """Prepare for `count` threads that fetch at once, later up to `most`: data sets are read in processes."""
-        if count == 0 or isinstance(self._sources["train"], ArraySource):
+        if count == 0 or isinstance(self._sources()["train"], ArraySource):
             self.stop_workers()
             return count
         if self._processes is None:
-            sources = {name: one for name, one in self._sources.items() if not isinstance(one, ArraySource)}
+            sources = {name: one for name, one in self._sources().items() if not isinstance(one, ArraySource)}
             if why := why_no_processes(sources):
                 logger.warning(
                     "samples are read in the process that trains, as the data set cannot be sent to another: %s", why
@@ -227,7 +226,7 @@ class DatasetTask(Task):
     def _fetch(
         self, split: str, indices: torch.Tensor, keys: torch.Tensor, processes: SampleProcesses | None
     ) -> dict[str, torch.Tensor]:
-        source = self._sources[split]
+        source = self._sources()[split]
         if isinstance(source, ArraySource):
             batch = source.take(indices)
         elif processes is None:
@@ -374,15 +373,14 @@ class DatasetTask(Task):
 
     def describe(self) -> Mapping[str, Any]:
         """Return the sizes of the splits, the classes, and what was said about the data."""
-        classes = (
-            {} if self.class_names is None else {"classes": len(self.class_names), "class_names": self.class_names}
-        )
+        names = self.class_names
+        classes = {} if names is None else {"classes": len(names), "class_names": names}
         return {
             "task": self.name,
             "data": self.name,
             **({"about": self._about} if self._about else {}),
             **classes,
-            "samples": {name: one.size for name, one in self._sources.items()},
+            "samples": {name: one.size for name, one in self._sources().items()},
             "notes": list(self._notes),
         }
 
@@ -393,7 +391,7 @@ class DatasetTask(Task):
 
     def _has_class_numbers(self) -> bool:
         """Return whether a training sample's target is the number of a class."""
-        if self._sources["train"].size == 0:
+        if self._sources()["train"].size == 0:
             return False
         tensors = self.fetch("train", torch.tensor([0]))
         _, target = inputs_and_targets(self._structure.rebuild(tensors))

@@ -30,7 +30,10 @@ class Labels:
     """The classes of the splits of a data set."""
 
     def __init__(
-        self, name: str, sources: Mapping[str, Source], read: Callable[[str, torch.Tensor], torch.Tensor | None]
+        self,
+        name: str,
+        sources: Callable[[], Mapping[str, Source]],
+        read: Callable[[str, torch.Tensor], torch.Tensor | None],
     ) -> None:
         self._name, self._sources, self._read = name, sources, read
         self._known: dict[str, np.ndarray | None] = {}
@@ -42,7 +45,7 @@ class Labels:
         What a data set has beside its samples, such as `targets`, counts where it agrees with some of them.
         """
         if split not in self._known:
-            source = self._sources[split]
+            source = self._sources()[split]
             if isinstance(source, ArraySource):
                 self._known[split] = class_numbers(inputs_and_targets(source.everything())[1], source.size)
             else:
@@ -56,8 +59,8 @@ class Labels:
     def needed(self, split: str) -> np.ndarray | None:
         """Return the class of each sample, for which each is read where they are not at hand; None if there are none."""
         found = self.at_hand(split)
-        if found is None and not isinstance(self._sources[split], ArraySource):
-            found = self._known[split] = self._read_some(split, np.arange(self._sources[split].size))
+        if found is None and not isinstance(self._sources()[split], ArraySource):
+            found = self._known[split] = self._read_some(split, np.arange(self._sources()[split].size))
         self._is_needed = True
         return found
 
