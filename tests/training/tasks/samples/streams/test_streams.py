@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import random
@@ -157,7 +158,10 @@ def test_a_run_is_only_resumed_if_the_stream_gives_the_same_samples(tmp_path: Pa
 def read(data: Any, **more: Any) -> list[Any]:
     """Return the samples of a task's stream, one by one."""
     task = make_task(data, collate_fn=lambda batch: batch[0], **more)
-    return [task.fetch("train", torch.tensor([number])) for number in range(task.num_samples("train"))]
+    found = [task.fetch("train", torch.tensor([number])) for number in range(task.num_samples("train"))]
+    del task
+    gc.collect()  # so that it no longer holds what it has read
+    return found
 
 
 def contents(cache: Path) -> list[str]:
