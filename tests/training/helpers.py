@@ -46,7 +46,8 @@ class Recorder(Observer):
         self.stages.append(event)
 
     def on_decision(self, event: Any) -> None:
-        self.decisions.append(event)
+        if event.kind != "waiting":  # how busy the machine of the tests is
+            self.decisions.append(event)
 
 
 def make_task(num_train: int = 50, num_validation: int = 20, **options: Any) -> TensorTask:
