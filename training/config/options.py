@@ -139,7 +139,8 @@ class GeneralOptions:
         "auto",
         RECIPE,
         "validation metric that decides which weights are best, and when a stage ends early; auto: macro_f1 if one class is "
-        "most of the training samples, else accuracy, or loss where there is none; decided once for a run; of a task's own "
+        "most of the training samples, else accuracy, or loss where there is none or sign recognition validates on fewer than "
+        "100 clips; decided once for a run; of a task's own "
         "metric with the better end where its name does not say it: r2:max",
     )
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = option(

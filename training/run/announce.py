@@ -20,6 +20,7 @@ from ..loop.trainer import Trainer
 from ..observers.events import Decision, Observer, RunStart
 from ..step.micro_batch.search import has_batch_statistics
 from ..tasks.classes import find_majority
+from ..tasks.classification import ClassificationTask
 from ..tasks.task import Task
 from .planning import launched_compile_backend
 from .training_config import TrainingConfig
@@ -150,6 +151,12 @@ def compare_classes(recipe: Recipe, task: Task) -> Iterator[Decision]:
             reason += "; --sampling balanced or --class-weights balanced weigh the classes equally"
         fields = {"class": majority.name, "share": majority.share, "macro_f1": majority.macro_f1}
         yield Decision(kind="imbalance", reason=reason, warning=balance == 0, fields=fields)
+    if majority is None and isinstance(task, ClassificationTask) and task.default_monitor == recipe.monitor == "loss":
+        count = task.num_samples("validation")
+        reason = (
+            f"best weights are chosen by the loss, of {count} validation samples; --monitor accuracy says otherwise"
+        )
+        yield Decision(kind="monitor", reason=reason, fields={"monitor": recipe.monitor, "validation_samples": count})
     if balance > 1:
         reason = (
             f"--sampling {recipe.sampling} and --class-weights {recipe.class_weights} together weigh a rare class more than "

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -138,3 +139,16 @@ def test_a_run_that_goes_on_keeps_the_metric_that_it_began_with(tmp_path: Path) 
     run_file.write_text(json.dumps(stopped))
     error = catch(run, tmp_path, make_task(380, 20), **first, monitor="macro_f1", sampling="balanced")
     assert "sampling natural -> balanced, monitor accuracy -> macro_f1" in str(error)
+
+
+@pytest.mark.parametrize(("clips", "monitor"), [(300, "loss"), (1200, "accuracy")])
+def test_a_small_validation_of_signs_chooses_by_the_loss_and_says_so(tmp_path: Path, clips: int, monitor: str) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "d.npz", X=rng.normal(size=(clips, 3, 21, 2)), y=np.arange(clips) % 3)
+    decisions = Decisions()
+    options = {**SMALL, "epochs": 1, "max_steps": 1, "data": str(tmp_path / "d.npz"), "runs_dir": str(tmp_path)}
+    train(TrainingConfig(**options, experiment_name="signs"), observers=[decisions])
+    assert json.loads((tmp_path / "signs" / "run.json").read_text())["recipe"]["monitor"] == monitor
+    assert ("monitor" in decisions.of) == (monitor == "loss")
+    if monitor == "loss":
+        assert "chosen by the loss, of 30 validation samples" in decisions.of["monitor"].reason
