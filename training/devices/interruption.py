@@ -52,6 +52,9 @@ class _EndOfProgram(Interrupted, SystemExit):
         self.code = EXIT_RESUMABLE
 
 
+_EndOfProgram.__name__ = _EndOfProgram.__qualname__ = Interrupted.__name__  # what people see and compare
+
+
 class Quit(OneLine, KeyboardInterrupt):
     """The second Ctrl-C, or interrupt of a kernel: nothing is saved any more."""
 

@@ -263,3 +263,7 @@ def test_sigterm_from_outside_and_the_same_command_again(tmp_path: Path) -> None
     assert stopped["step"] < 2800
     assert main([*command, "--max-steps", str(stopped["step"] + 3), "--allow-recipe-change"]) == 0
     assert [event["step"] for event in lineage(read_journal(journal))] == list(range(1, stopped["step"] + 4))
+
+
+def test_what_a_caller_catches_is_called_interrupted() -> None:
+    assert type(Interrupted("stopped").for_caller()).__name__ == "Interrupted"
