@@ -11,8 +11,10 @@ if _TOP not in sys.path:
     sys.path.insert(0, _TOP)
 
 from slipway.launcher.launch.self_launch import launch_on_all_devices
+from slipway.training.common.program.streams import open_closed_streams
 
 if __name__ == "__main__":
+    open_closed_streams()
     code = launch_on_all_devices(__file__, sys.argv[1:])
     if code is None:
         from slipway.training.run.cli import main

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
-from ..training.common.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError, nearest
+from ..training.common.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, UserError, nearest
+from ..training.common.program.streams import open_closed_streams, print_to_stderr, stop_writing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; return the exit code: 2 for what the user can fix, with an error of one line."""
     if "_ARGCOMPLETE" in os.environ:  # a shell asks what may follow
         import_module("slipway.launcher.completion").complete()
+    open_closed_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments in (["--help"], ["-h"]):
         print(_usage(), end="")
@@ -60,20 +63,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     if not arguments:
-        print(f"error: no command\n{_usage()}", end="", file=sys.stderr)
+        print_to_stderr(f"error: no command\n{_usage()}", end="")
         return EXIT_BAD_INPUT
     try:
         code = _run(arguments[0], arguments[1:])
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # The reader has closed the pipe; what is still buffered has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        stop_writing(to_stderr=False)  # its reader has left
         return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        stop_writing(to_stderr=False)
+        print_to_stderr(f"error: stdout: {error.strerror}; not all was written")
+        return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_to_stderr(f"error: {error}")
         return EXIT_BAD_INPUT
 
 

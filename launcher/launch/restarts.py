@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...training.common.errors import EXIT_RESUMABLE, UserError
+from ...training.common.program.streams import print_to_stderr
 from ...training.common.settings_files import format_path
 from .state_files import PROGRESS_FILE
 from .supervise.outcome import Outcome, failed_rank_error, failed_rank_name, format_outcome
@@ -103,7 +104,7 @@ def _restart_or_end(
         print_status(f"given up: {why}")
         return attempts[-1].outcome
     if received.signum == signal.SIGINT and sys.stderr.isatty():
-        print(file=sys.stderr)  # ends the line of the terminal's ^C
+        print_to_stderr()  # ends the line of the terminal's ^C
     # No process runs, so a run can be resumed from its last checkpoint.
     code = EXIT_RESUMABLE if runs else 128 + received.signum
     outcome = Outcome(exit_code=code, stopped_by=received.signum)
@@ -116,7 +117,7 @@ def _print_outcome(outcome: Outcome) -> None:
     if lines:
         if (outcome.failure == "signal" or outcome.num_killed) and sys.stderr.isatty():
             # A live screen that was killed leaves its line open and the cursor hidden.
-            print("" if os.environ.get("TERM") == "dumb" else _SHOW_CURSOR, file=sys.stderr)
+            print_to_stderr("" if os.environ.get("TERM") == "dumb" else _SHOW_CURSOR)
         print_status("\n".join(lines))
 
 

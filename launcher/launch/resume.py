@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...training.common.errors import UserError, nearest
 from ...training.common.parser import Parser, make_parser, parse
+from ...training.common.program.streams import print_to_stderr
 from ...training.common.small_files import UnreadableError, read_json
 from ..common.paths import TRAIN_SCRIPT
 from .command import add_launch_options, start
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     folder = _folder_of(options.run, Path(options.runs_dir))
     record = _read_record(folder)
     if record.get("state") == "finished" and "result" in record:
-        print(f"{folder.name} is finished: nothing is left to train", file=sys.stderr)
+        print_to_stderr(f"{folder.name} is finished: nothing is left to train")
         return 0
     earlier, command, where = _start_of(folder, record)
     for name in ("log_dir", "config", "hardware"):

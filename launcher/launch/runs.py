@@ -14,6 +14,7 @@ from typing import Any
 from ...training.common.errors import UserError
 from ...training.common.parser import Parser, make_parser, parse
 from ...training.common.program.console import SteadyConsole
+from ...training.common.program.streams import print_to_stderr
 from ...training.common.small_files import parse_json, read_json
 
 SCHEMA_VERSION = 1
@@ -55,13 +56,13 @@ def main(arguments: list[str]) -> int:
         raise UserError(f"--runs-dir {folder}: no such folder")
     found, unreadable = _summaries(folder)
     for path in unreadable:
-        print(f"{path}: not the record of a run", file=sys.stderr)
+        print_to_stderr(f"{path}: not the record of a run")
     if options.json:
         print(json.dumps({"schema_version": SCHEMA_VERSION, "runs": [vars(one) for one in found]}, indent=2))
     elif found:
         _print_table(found)
     else:
-        print(f"no runs in {folder}", file=sys.stderr)
+        print_to_stderr(f"no runs in {folder}")
     return 0
 
 

@@ -17,9 +17,9 @@ def launch_on_all_devices(script: str, arguments: Sequence[str]) -> int | None:
     """
     if not _is_asked_for(arguments, os.environ):
         return None
-    import sys
 
     from ...training.common.errors import UserError
+    from ...training.common.program.streams import print_to_stderr
     from ..hardware.detect import load_hardware
     from ..plan.make_plan import make_plan
     from ..plan.settings import read_intent
@@ -37,7 +37,7 @@ def launch_on_all_devices(script: str, arguments: Sequence[str]) -> int | None:
             return None  # the training reports the error
         return _launch(script, arguments, device)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_to_stderr(f"error: {error}")
         return 2
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from ...training.common.errors import UserError
 from ...training.common.parser import Parser, make_parser, parse
 from ...training.common.plan_file import LaunchPlan
+from ...training.common.program.streams import print_to_stderr
 from ..common.paths import train_script
 from ..hardware.detect import load_hardware
 from .options import add_intent, intent_of
@@ -40,8 +41,8 @@ def main(arguments: list[str]) -> int:
         raise UserError(f"{path} exists; --yes overwrites it, --out FILE writes another")
     write_checked(path, made)
     for warning in made.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    print(f"{path}: Accelerate reads it as planned. Start with:", file=sys.stderr)
+        print_to_stderr(f"warning: {warning}")
+    print_to_stderr(f"{path}: Accelerate reads it as planned. Start with:")
     script = [options.script] if options.script else [train_script(), *training_flags(made)]
     print(launch_command(made, path, script))
     return 0
@@ -62,7 +63,7 @@ def config_name(plan: LaunchPlan) -> str:
 def _agreed(path: Path) -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    print(f"{path} exists. Overwrite it? [y/N] ", end="", file=sys.stderr, flush=True)
+    print_to_stderr(f"{path} exists. Overwrite it? [y/N] ", end="")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

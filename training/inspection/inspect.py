@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from ..common.errors import UserError
 from ..common.json_records import to_json
+from ..common.program.streams import print_to_stderr
 from ..storage.files import describe_os_error, replaced
 from .findings import inspect_data
 from .options import read_data_options
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
 
         make_console(stderr=False).print(InspectionView(findings.record))
     if page is not None:
-        print(f"page: {page}", file=sys.stderr)
+        print_to_stderr(f"page: {page}")
     return 0
 
 

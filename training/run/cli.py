@@ -22,6 +22,7 @@ from ..common.errors import (
     UserError,
     nearest,
 )
+from ..common.program.streams import print_to_stderr, stop_writing
 from ..common.program.uncaught import print_error, prints, wants_traceback
 from ..common.settings import Level
 from ..common.synonyms import right_name
@@ -230,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         if prints():
-            print("interrupted: what was not saved is lost", file=sys.stderr)
+            print_to_stderr("interrupted: what was not saved is lost")
         return EXIT_INTERRUPTED
     return 0
 
@@ -240,5 +241,4 @@ def _print_lines(lines: Iterable[str]) -> None:
         print("\n".join(lines))
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has closed the pipe; what is still buffered has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        stop_writing(to_stderr=False)  # its reader has left

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..common.errors import UserError
 from ..common.program.ipython import OneLine, ipython_shell
+from ..common.program.streams import open_closed_streams, print_to_stderr
 from ..common.settings import Level
 from ..config.launched_plan import launched_plan
 from ..config.methods import Methods
@@ -64,6 +64,7 @@ def train(
     for input that cannot be used, `Interrupted` where a signal asked to stop and the run was saved, and `TrainingFailed`
     where it cannot go on.
     """
+    open_closed_streams()
     check_arguments(config, task, observers)
 
     def train_here(observers: Sequence[Observer]) -> RunResult:
@@ -137,8 +138,7 @@ def _train(
         finally:
             watching.close()
             if ranks.is_main and isinstance(stopped := sys.exception(), Interrupted) and ipython_shell() is None:
-                with suppress(OSError):  # nobody may read stderr any more
-                    print(stopped, file=sys.stderr)
+                print_to_stderr(str(stopped))
             end_accelerator(accelerator)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from ....training.common.errors import EXIT_RESUMABLE
+from ....training.common.program.streams import print_to_stderr
 from ..state_files import AGENT_LOG, PARENT_VARIABLE, RankState, log_path, read_agent_report, read_states, state_stamps
 from . import processes
 from .outcome import (
@@ -67,10 +68,7 @@ def run_group(group: GroupStart, queue: SignalQueue) -> Outcome:
 
 def print_status(text: str) -> None:
     """Print a line of the launcher to stderr."""
-    try:
-        print(f"slipway launch: {text}", file=sys.stderr, flush=True)
-    except OSError:
-        return  # the terminal is gone, but the processes still run
+    print_to_stderr(f"slipway launch: {text}")
 
 
 class _Supervisor:
@@ -154,7 +152,7 @@ class _Supervisor:
             self._give_until(time.monotonic() + self._group.grace_seconds)
             self._family |= processes.with_descendants([self._process, *self._ranks.values()])
             if signum == signal.SIGINT and sys.stderr.isatty():
-                print(file=sys.stderr)  # past the terminal's ^C
+                print_to_stderr()  # past the terminal's ^C
                 print_status(f"stopping, for at most {self._group.grace_seconds:g} s; Ctrl-C again kills at once")
         if received.to_group and self._shares_group:
             return

@@ -42,6 +42,7 @@ from slipway.launcher.launch.state_files import (
 from slipway.launcher.launch.worker.output import route_output
 from slipway.training.common.errors import EXIT_RESUMABLE
 from slipway.training.common.program.lifeline import end_with_parent
+from slipway.training.common.program.streams import print_to_stderr
 
 _LONGEST_TRACEBACK = 20_000  # characters
 _RANK_0_SECONDS = 2.0
@@ -82,7 +83,7 @@ def _bind_to_cpus(folder: Path, local_rank: int) -> None:
         try:
             os.sched_setaffinity(0, cpu_list(planned[local_rank]))
         except (OSError, IndexError) as error:
-            print(f"slipway launch: CPUs {planned} cannot be bound: {error}", file=sys.stderr)
+            print_to_stderr(f"slipway launch: CPUs {planned} cannot be bound: {error}")
 
 
 def _prepare_script(command: list[str]) -> Callable[[], object]:
@@ -147,7 +148,7 @@ def _exit_code(code: object) -> int:
         return 0
     if isinstance(code, int):
         return code & 0xFF
-    print(code, file=sys.stderr)
+    print_to_stderr(str(code))
     return 1
 
 
@@ -170,8 +171,7 @@ def _print_exception(error: BaseException, text: str, log: Path) -> int | None:
     except SystemExit as end:
         return _exit_code(end.code)
     except Exception:
-        with contextlib.suppress(OSError, ValueError):
-            print(text, end="", file=sys.stderr)
+        print_to_stderr(text, end="")
     if os.isatty(2):
         # This process wrote to the terminal itself, so its log is empty.
         with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:

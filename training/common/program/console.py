@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable
-from contextlib import suppress
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from .shown import printable
+from .streams import stop_writing
 
 
 class SteadyConsole(Console):
@@ -39,12 +37,3 @@ class SteadyConsole(Console):
         except (OSError, ValueError):  # a full disk; a closed stream
             self._buffer.clear()
             self.on_broken_pipe()
-
-
-def stop_writing(to_stderr: bool) -> None:
-    """Lead stderr, or stdout, nowhere, so that what is still buffered does not fail when the program ends."""
-    stream = sys.stderr if to_stderr else sys.stdout
-    with suppress(OSError, ValueError, AttributeError):  # it is no file, or none that is open
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)

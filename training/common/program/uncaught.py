@@ -7,6 +7,7 @@ import sys
 from types import TracebackType
 
 from ..errors import EXIT_BAD_INPUT, EXIT_FAILED, TrainingFailed, UserError
+from .streams import print_to_stderr
 
 
 def end_scripts_in_one_line() -> None:
@@ -27,10 +28,10 @@ def wants_traceback(arguments: list[str]) -> bool:
 def print_error(error: UserError | TrainingFailed) -> None:
     """Print an error in one line, on the rank that has to tell it."""
     if error.is_alone and os.environ.get("RANK") != "0":
-        print(f"error: rank {os.environ.get('RANK')}: {error}", file=sys.stderr)
+        print_to_stderr(f"error: rank {os.environ.get('RANK')}: {error}")
     elif prints() or (error.is_alone is None and os.environ.get("LOCAL_RANK") == "0"):
         # Before the ranks are connected, each machine may have its own error, such as a missing file.
-        print(f"error: {error}", file=sys.stderr)
+        print_to_stderr(f"error: {error}")
 
 
 def prints() -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...common.errors import TrainingFailed, UserError
+from ...common.program.streams import print_to_stderr
 from ..interruption import Interrupted, Quit, how_to_resume
 
 _WITHOUT_BLAME = ("interrupted", "quit")
@@ -75,5 +75,4 @@ def _first_cause(ends: Sequence[End]) -> End:
 
 def _print(end: End, text: str) -> None:
     lines = text.rstrip("\n").splitlines()
-    sys.stderr.write("".join(f"rank {end.rank} | {line}\n" for line in lines))
-    sys.stderr.flush()
+    print_to_stderr("".join(f"rank {end.rank} | {line}\n" for line in lines), end="")

@@ -1,0 +1,42 @@
+"""The standard streams of a program: they may be closed or full, and end nothing that can go on without them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+
+_NAMES = ("stdin", "stdout", "stderr")
+
+
+def open_closed_streams() -> None:
+    """Lead each standard stream that is closed nowhere. Call it first: the next file that is opened would get its number.
+
+    A file under the number of stdout would receive all that C code prints; the processes that this one starts would have it
+    too.
+    """
+    for number, name in enumerate(_NAMES):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def print_to_stderr(text: str = "", end: str = "\n") -> None:
+    """Print a text to stderr; where that is closed or full it is lost, and so is all that follows."""
+    try:
+        print(text, end=end, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        stop_writing(to_stderr=True)
+
+
+def stop_writing(to_stderr: bool) -> None:
+    """Lead stderr, or stdout, nowhere, so that what is still buffered does not fail when the program ends."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    with suppress(OSError, ValueError, AttributeError):  # it is no file, or none that is open
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
