@@ -91,6 +91,8 @@ def start(options: argparse.Namespace, command: Sequence[str], earlier: EarlierR
     try:
         hardware = _without(load_hardware(options.hardware), stale)
         intent = intent_of(options)
+        if not options.hardware:
+            _check_job(hardware, intent)
         notes: tuple[str, ...] = ()
         if earlier is not None:
             intent, notes = as_before(intent, hardware, earlier)
@@ -99,6 +101,24 @@ def start(options: argparse.Namespace, command: Sequence[str], earlier: EarlierR
         return _Launch(options, command, intent, stale, earlier).start(make_plan(hardware, intent), notes)
     except KeyboardInterrupt:  # before anything was started
         return EXIT_INTERRUPTED
+
+
+def _check_job(hardware: Hardware, intent: Intent) -> None:
+    """Raise `UserError` where the variables of a SLURM job of several nodes are here and this host is none of them."""
+    slurm = hardware.scheduler.slurm
+    if slurm is None or not slurm.node_list or (slurm.node_count or 1) < 2 or intent.num_machines is not None:
+        return
+    from ..hardware.probes.sources import read_text
+    from ..plan.devices import names_host
+
+    # A container of the job may have a host name of its own.
+    if names_host(slurm.node_list, hardware.hostname or "") or "slurm" in (read_text(Path("/proc/self/cgroup")) or ""):
+        return
+    raise UserError(
+        f"SLURM_JOB_ID={slurm.job_id} is a job on {slurm.node_list}, and {hardware.hostname} is none of these hosts: start "
+        f"there, with `srun --nodes={slurm.node_count} --ntasks-per-node=1 slipway launch ...`; or here alone, with "
+        "--num-machines 1 (the variable may be left of another job)"
+    )
 
 
 def _check_options(options: argparse.Namespace) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-_LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLIPWAY_PLAN")
 _TRUE = ("1", "true", "yes", "on")
 
 
@@ -56,8 +55,18 @@ def _is_asked_for(arguments: Sequence[str], environment: Mapping[str, str]) -> b
     return (
         switched_off != ["--no-data-parallel"]
         and _last_value(arguments, "--device") != "cpu"
-        and not any(name in environment for name in _LAUNCHED)
+        and not _is_launched(environment)
     )
+
+
+def _is_launched(environment: Mapping[str, str]) -> bool:
+    from ...training.common.errors import UserError
+    from ...training.common.program.launched import is_launched
+
+    try:
+        return is_launched(environment)
+    except UserError:
+        return True  # the training reports the error
 
 
 def _last_value(arguments: Sequence[str], option: str) -> str | None:

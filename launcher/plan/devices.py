@@ -122,6 +122,22 @@ def first_host(node_list: str) -> str | None:
     return match[1] + (match[2] or "") if match else None
 
 
+def names_host(node_list: str, host: str) -> bool:
+    """Return whether a SLURM node list names a host, with its domain or without: `node[01-04,7],login` names `node03`."""
+    short = host.partition(".")[0]
+    for prefix, ranges, suffix in re.findall(r"([^,\[\]]+)(?:\[([0-9,-]*)\])?([^,\[\]]*)", node_list):
+        number = re.fullmatch(re.escape(prefix) + r"([0-9]{1,9})" + re.escape(suffix), short)
+        if not ranges and prefix + suffix in (host, short):
+            return True
+        if number is None:
+            continue
+        for first, last in re.findall(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", ranges):
+            in_range = int(first) <= int(number[1]) <= int(last or first)
+            if in_range and number[1] == f"{int(number[1]):0{len(first)}d}":  # as many zeros in front
+                return True
+    return False
+
+
 def choose_device(hardware: Hardware, intent: Intent) -> Reasoned[Device]:
     """Return the kind of device: what torch can use of what is visible, else the CPU.
 

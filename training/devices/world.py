@@ -10,15 +10,18 @@ import gc
 import json
 import logging
 import os
+import re
 import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 
 from ..common.errors import UserError
+from ..common.program.launched import LAUNCH_VARIABLES, LaunchedWorld, leftovers, world_of
+from .meeting import meet
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("slipway")
 _logged: set[str] = set()
+_ACCELERATE = ("ACCELERATE_", "FSDP_", "PARALLELISM_CONFIG_", "MEGATRON_LM_", "FORK_LAUNCHED")
 
 
 @dataclasses.dataclass
@@ -52,45 +56,9 @@ def log_once(level: int, message: str) -> None:
     _logged.add(message)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LaunchedWorld:
-    """What the launcher promised this process in its environment; a plain start is a world of one."""
-
-    size: int
-    rank: int
-    local_rank: int
-    local_size: int | None
-    """Processes on this host; `None` if the launcher does not tell."""
-
-
 def launched_world() -> LaunchedWorld:
-    """Return the world of torchrun, accelerate launch or MPI, from the variables that Accelerate reads.
-
-    Raises `UserError` if they contradict each other or are not numbers.
-    """
-    size = _environment_int("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-    rank = _environment_int("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
-    local_rank = _environment_int(
-        "LOCAL_RANK", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_RANK"
-    )
-    local_size = _environment_int(
-        "LOCAL_WORLD_SIZE", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE"
-    )
-    if size is not None and size > 1 and rank is None:
-        raise UserError(f"WORLD_SIZE={size} is set but RANK is not; start with torchrun or unset WORLD_SIZE")
-    if (rank or 0) >= (size or 1):
-        raise UserError(f"RANK={rank} is not below WORLD_SIZE={size or 1}; fix the launcher's environment")
-    return LaunchedWorld(size=size or 1, rank=rank or 0, local_rank=local_rank or 0, local_size=local_size)
-
-
-def _environment_int(*names: str) -> int | None:
-    for name in names:
-        text = os.environ.get(name, "")
-        if text.isdecimal():
-            return int(text)
-        if text:
-            raise UserError(f"environment variable {name}={text!r}: not a whole number; unset it or fix the launcher")
-    return None
+    """Return the world that the environment of this process promises. Raises `UserError` as `world_of` does."""
+    return world_of(os.environ)
 
 
 def start_accelerator(*, kind: str, precision: str, timeout_seconds: float) -> Accelerator:
@@ -105,15 +73,18 @@ def start_accelerator(*, kind: str, precision: str, timeout_seconds: float) -> A
         from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, InitProcessGroupKwargs
 
     world = launched_world()
-    if world.size > 1 and not os.environ.get("MASTER_ADDR"):
-        raise UserError(
-            f"{world.size} processes are promised but MASTER_ADDR is not set; start with torchrun or accelerate launch"
-        )
+    if left := leftovers(os.environ):
+        log_once(logging.WARNING, f"left in the environment by another launch and not used: {', '.join(left)}")
     steps = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
     if steps != "1":
         log_once(
             logging.WARNING,
             f"ACCELERATE_GRADIENT_ACCUMULATION_STEPS={steps} is not used: pass --gradient-accumulation {steps}",
+        )
+    device = os.environ.get("ACCELERATE_TORCH_DEVICE")
+    if device and not re.fullmatch(kind + r"(:\d{1,4})?", device):
+        raise UserError(
+            f"ACCELERATE_TORCH_DEVICE={device[:40]!r} is not a device of {kind}; unset it, or give --device"
         )
     # Accelerate passes on only what differs from its own default, 600 s, though gloo's is 1800: hence the microsecond.
     group = InitProcessGroupKwargs(timeout=datetime.timedelta(seconds=timeout_seconds, microseconds=1))
@@ -122,18 +93,25 @@ def start_accelerator(*, kind: str, precision: str, timeout_seconds: float) -> A
         atexit.register(leave_group)
         group.backend = "gloo"  # a torch built with MPI would take mpi, which knows nothing of torchrun's ranks
     with _environment_for(kind, world):
-        if world.size > 1 and _meetings.store is not None and not dist.is_initialized():
-            _meet_again(kind, world, group)
-        accelerator = Accelerator(
-            mixed_precision=precision,
-            cpu=kind == "cpu",  # without it each rank on a CPU host is rank 0 of a world of its own
-            # The plugin, because `gradient_accumulation_steps=1` is overridden by the environment.
-            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False), group],
-        )
-    if _meetings.store is None and dist.is_available() and dist.is_initialized():
-        _meetings.store = dist.distributed_c10d._get_default_store()
-    return accelerator
+        is_grouped = world.size > 1 or (kind != "cpu" and "LOCAL_RANK" in os.environ)
+        if is_grouped and dist.is_available() and not dist.is_initialized():
+            _start_group(kind, world, group)
+        try:
+            return Accelerator(
+                mixed_precision=precision,
+                cpu=kind == "cpu",  # without it each rank on a CPU host is rank 0 of a world of its own
+                # The plugin, because `gradient_accumulation_steps=1` is overridden by the environment.
+                gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+                kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False), group],
+            )
+        except (ValueError, KeyError, TypeError, ImportError, NotImplementedError) as error:
+            told = [f"{name}={value[:40]}" for name, value in os.environ.items() if name.startswith(_ACCELERATE)]
+            if not told:
+                raise
+            raise UserError(
+                f"Accelerate cannot start with what the environment says, {', '.join(sorted(told))}: {error}; unset what is "
+                "left of another launch"
+            ) from error
 
 
 def end_accelerator(accelerator: Accelerator) -> None:
@@ -144,13 +122,15 @@ def end_accelerator(accelerator: Accelerator) -> None:
     accelerator.state._reset_state(reset_partial_state=True)
 
 
-def _meet_again(kind: str, world: LaunchedWorld, group: InitProcessGroupKwargs) -> None:
-    """Start the process group of a further training in this launch, under names of its own in the store of the first.
+def _start_group(kind: str, world: LaunchedWorld, group: InitProcessGroupKwargs) -> None:
+    """Start the process group of a training of this launch, under names of its own in the store that all share.
 
-    All ranks agree on how often they have met: each calls `train()` as often as the others.
+    All ranks agree on how often they have met: each calls `train()` as often as the others. A world of one process, as
+    torchrun starts it too, meets nobody.
     """
+    if _meetings.store is None:
+        _meetings.store = dist.HashStore() if world.size == 1 else meet(world, group.timeout.total_seconds())
     _meetings.count += 1
-    assert _meetings.store is not None
     dist.init_process_group(
         backend=group.backend or {"cuda": "nccl", "xpu": "xccl", "npu": "hccl", "hpu": "hccl"}.get(kind),
         store=dist.PrefixStore(f"slipway/meeting/{_meetings.count}", _meetings.store),
@@ -174,23 +154,32 @@ def leave_group() -> None:
 @contextlib.contextmanager
 def _environment_for(kind: str, world: LaunchedWorld) -> Iterator[None]:
     """Set what Accelerate reads from the environment to our choice within the block."""
-    changes: dict[str, str] = {}
+    changes: dict[str, str | None] = {}
+    if leftovers(os.environ):
+        changes = dict.fromkeys(LAUNCH_VARIABLES)
+    elif world.size > 1:
+        # Of the worlds that Accelerate knows, that of MPI names none of these.
+        changes = {"LOCAL_RANK": str(world.local_rank)}
     if kind == "cpu" and world.size > 1:
         # Where it is unset Accelerate sets the threads itself from a core count that can be None, and warns.
         changes["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or "1"
-    if kind != "cpu" and world.size == 1 and "LOCAL_RANK" not in os.environ:
+    if kind != "cpu" and world.size == 1 and ("LOCAL_RANK" not in os.environ or "LOCAL_RANK" in changes):
         # On a host with two kinds of accelerator Accelerate has its own order of preference.
         changes["ACCELERATE_TORCH_DEVICE"] = os.environ.get("ACCELERATE_TORCH_DEVICE") or kind
     before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
+    _set(changes)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def check_world(accelerator: Accelerator, expected_device_kind: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..common.errors import UserError
 from ..common.program.ipython import in_notebook
+from ..common.program.launched import is_launched
 from ..devices.forked.group import run_forked
 from ..devices.forked.member import Channel, check_fork
 from ..devices.world import launched_world
@@ -24,8 +25,6 @@ from .result import RunResult, with_best_weights
 from .study.runs import study_options
 from .training_config import TrainingConfig
 
-_LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLIPWAY_PLAN")
-
 
 def forks_processes(num_processes: int | None) -> bool:
     """Return whether processes are to be forked for a call: not for one, nor in a launch of as many.
@@ -36,7 +35,7 @@ def forks_processes(num_processes: int | None) -> bool:
         return False
     if isinstance(num_processes, bool) or not isinstance(num_processes, int) or num_processes < 1:
         raise UserError(f"num_processes={num_processes!r}: give the number of processes, 1 or more")
-    if any(name in os.environ for name in _LAUNCHED):
+    if is_launched(os.environ):
         size = launched_world().size
         if size != num_processes:
             raise UserError(

@@ -54,7 +54,8 @@ def start_world(config: TrainingConfig) -> tuple[Accelerator, Ranks]:
     for sharding in ("DEEPSPEED", "MEGATRON_LM"):
         if accelerate_says(f"ACCELERATE_USE_{sharding}") in ("1", "true"):
             raise UserError(
-                f"the launcher's config asks for {sharding}, which training does not do: use MULTI_GPU or FSDP"
+                f"ACCELERATE_USE_{sharding}: the launcher's config, or another launch, asks for {sharding}, which training "
+                "does not do: use MULTI_GPU or FSDP, or unset it"
             )
     # A fall-back to one device is reported with the other decisions, once there is a screen and a journal.
     device = DeviceManager.detect_best_device(config.device, multi_gpu=False)

@@ -15,9 +15,12 @@ sys.path.insert(
     0, next(str(top) for top in Path(__file__).absolute().parents if (top / "slipway/__init__.py").is_file())
 )
 
+import argparse
 import json
 import signal
+import socket
 import traceback
+from typing import Any
 
 from slipway.launcher.launch.state_files import (
     AGENT_FILE,
@@ -25,11 +28,14 @@ from slipway.launcher.launch.state_files import (
     FOLDER_VARIABLE,
     LAUNCH_FILE,
     PARENT_VARIABLE,
+    PLAN_FILE,
     AgentReport,
     write_record,
 )
 from slipway.training.common.program.lifeline import end_with_parent
 
+_LOOPBACK = "127.0.0.1"
+_STORE_SECONDS = 600
 _CHILD = str(Path(__file__).with_name("child.py"))
 
 
@@ -41,11 +47,12 @@ def main() -> int:
     os.environ[PARENT_VARIABLE] = str(os.getpid())
     folder = Path(os.environ[FOLDER_VARIABLE])
     launch = json.loads((folder / LAUNCH_FILE).read_text(encoding="utf-8"))
+    plan = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
     split = sys.argv.index("--")
     # Only Python's streams: the workers inherit the file descriptors.
     sys.stdout = sys.stderr = (folder / AGENT_LOG).open("a", buffering=1, encoding="utf-8")
     try:
-        _launch(sys.argv[1:split], sys.argv[split + 1 :], launch["grace_seconds"])
+        _launch(sys.argv[1:split], sys.argv[split + 1 :], launch["grace_seconds"], plan)
     except BaseException as error:
         traceback.print_exc()
         failures = getattr(error, "failures", {})  # of torch's ChildFailedError, by global rank
@@ -55,7 +62,7 @@ def main() -> int:
     return 0
 
 
-def _launch(options: list[str], command: list[str], grace_seconds: float) -> None:
+def _launch(options: list[str], command: list[str], grace_seconds: float, plan: dict[str, Any]) -> None:
     # Keeps the warnings of torch's C++ code off the terminal. torch reads this once, when it is imported.
     level = os.environ.get("TORCH_CPP_LOG_LEVEL")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -69,7 +76,40 @@ def _launch(options: list[str], command: list[str], grace_seconds: float) -> Non
     # torchrun's own options, which it finds here by name: no folder in /tmp, and our grace time instead of 30 s.
     arguments.log_dir = os.devnull
     arguments.shutdown_timeout = max(1, round(grace_seconds))
+    if plan["num_machines"] == 1:
+        _stay_on_this_machine(arguments, plan["main_process_port"])
     launch_command(arguments)
+
+
+def _stay_on_this_machine(arguments: argparse.Namespace, port: int) -> None:
+    """Have torchrun serve the store in which the workers meet on loopback: its own listens on every address of the host."""
+    from torch.distributed import TCPStore
+    from torch.distributed.elastic.rendezvous import (
+        RendezvousHandler,
+        RendezvousInfo,
+        RendezvousParameters,
+        rendezvous_handler_registry,
+    )
+    from torch.distributed.elastic.rendezvous.static_tcp_rendezvous import StaticTCPRendezvous
+
+    class Loopback(StaticTCPRendezvous):
+        def get_backend(self) -> str:
+            return "loopback"
+
+        def next_rendezvous(self) -> RendezvousInfo:
+            if self._store is None:
+                listener = socket.create_server((_LOOPBACK, self.master_port))
+                self._store = TCPStore(
+                    _LOOPBACK, self.master_port, 1, True, self.timeout, True, master_listen_fd=listener.detach()
+                )
+            return super().next_rendezvous()
+
+    def make(parameters: RendezvousParameters) -> RendezvousHandler:
+        return Loopback(_LOOPBACK, port, 0, 1, parameters.run_id, _STORE_SECONDS)
+
+    rendezvous_handler_registry.register("loopback", make)
+    arguments.rdzv_backend = "loopback"
+    arguments.rdzv_endpoint = f"{_LOOPBACK}:{port}"
 
 
 if __name__ == "__main__":

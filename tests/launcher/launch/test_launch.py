@@ -375,3 +375,16 @@ def test_the_launcher_imports_no_torch() -> None:
         "sys.exit(any(name.partition('.')[0] in ('torch', 'accelerate', 'numpy') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_variables_of_a_job_on_other_hosts_are_refused_before_anything_waits(
+    launches: Launches, tmp_path: Path
+) -> None:
+    script = launches.script("print('alone')")
+    job = {"SLURM_JOB_ID": "7", "SLURM_NNODES": "3", "SLURM_JOB_NODELIST": "gone[1-3]", "SLURM_NODEID": "1"}
+    done = launches.run("--device", "cpu", script, environment=launches.environment(**job))
+    assert done.returncode == 2
+    assert "SLURM_JOB_ID=7 is a job on gone[1-3]" in done.stderr
+    assert "--num-machines 1" in done.stderr
+    done = launches.run("--device", "cpu", "--num-machines", "1", script, environment=launches.environment(**job))
+    assert (done.returncode, done.stdout) == (0, "alone\n")

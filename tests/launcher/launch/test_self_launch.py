@@ -10,6 +10,7 @@ import pytest
 
 from slipway.launcher.launch import self_launch
 from slipway.training.common.errors import UserError
+from slipway.training.common.program.launched import LAUNCH_VARIABLES
 from tests.conftest import ROOT
 from tests.launcher.machines import machine, machines
 
@@ -23,7 +24,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         calls.append(arguments)
         return 42
 
-    for name in (*self_launch._LAUNCHED, "SLIPWAY_MULTI_GPU", "SLIPWAY_DEVICE"):
+    for name in (*LAUNCH_VARIABLES, "SLIPWAY_PLAN", "SLIPWAY_MULTI_GPU", "SLIPWAY_DEVICE"):
         monkeypatch.delenv(name, raising=False)
     on(monkeypatch, machines()["8xh100"])
     monkeypatch.setattr("slipway.launcher.launch.command.main", launch)
@@ -57,12 +58,31 @@ def test_without_it_or_with_a_contradiction_this_process_goes_on(
     assert started == []
 
 
-@pytest.mark.parametrize("name", self_launch._LAUNCHED)
-def test_a_launched_process_does_not_launch_again(
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"SLIPWAY_PLAN": "plan.json"},
+        {"RANK": "0", "WORLD_SIZE": "2"},
+        {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "TORCHELASTIC_RUN_ID": "none"},
+        {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"},
+        {"WORLD_SIZE": "many"},
+    ],
+)
+def test_a_launched_process_does_not_launch_again_and_reports_what_is_wrong_itself(
+    started: list[list[str]], monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert self_launch.launch_on_all_devices("bin/train.py", ["--multi-gpu"]) is None
+    assert started == []
+
+
+@pytest.mark.parametrize("name", ["LOCAL_RANK", "RANK", "MASTER_ADDR", "TORCHELASTIC_RUN_ID"])
+def test_what_another_launch_left_does_not_keep_it_from_launching(
     started: list[list[str]], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, "0")
-    assert self_launch.launch_on_all_devices("bin/train.py", ["--multi-gpu"]) is None
+    assert self_launch.launch_on_all_devices("bin/train.py", ["--multi-gpu"]) == 42
 
 
 def test_one_device_is_nothing_to_start(started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +118,8 @@ def test_an_error_of_the_launch_is_one_line(
 
 def test_it_imports_nothing_where_it_is_not_asked_for() -> None:
     program = (
-        "import sys; before = set(sys.modules); from slipway.launcher.launch.self_launch import launch_on_all_devices\n"
+        "import sys, slipway; before = set(sys.modules)\n"
+        "from slipway.launcher.launch.self_launch import launch_on_all_devices\n"
         "launch_on_all_devices('bin/train.py', ['--epochs', '3'])\n"
         "print(sorted(name for name in set(sys.modules) - before if name.startswith('slipway.')))"
     )

@@ -10,7 +10,7 @@ import pytest
 
 from slipway.launcher.hardware.record import DeviceProcess, Hardware, NetworkInterface, NumaNode, Slurm, VisibleDevice
 from slipway.launcher.plan.accelerate_config import training_flags
-from slipway.launcher.plan.devices import first_host
+from slipway.launcher.plan.devices import first_host, names_host
 from slipway.launcher.plan.make_plan import Intent, LaunchPlan, make_plan
 from slipway.launcher.plan.model import STATE_BYTES_PER_PARAMETER
 from slipway.training.common.errors import UserError
@@ -370,6 +370,25 @@ def test_a_slurm_step_plans_for_all_nodes_and_a_batch_script_is_told_to_srun() -
     assert first_host("a-b[07,09-11],c") == "a-b07"
     assert first_host("n1,n2") == "n1"
     assert first_host("") is None
+
+
+@pytest.mark.parametrize(
+    ("node_list", "host", "is_named"),
+    [
+        ("node[01-04,7],login", "node03", True),
+        ("node[01-04,7],login", "node7.cluster.example", True),
+        ("node[01-04,7],login", "login", True),
+        ("n[8-12]-ib,x", "n10-ib", True),
+        ("node[01-04]", "node05", False),
+        ("node[01-04]", "node3", False),
+        ("n1", "n12", False),
+        ("n[1-3]", "devbox", False),
+        ("n[,-][", "n", False),
+        ("n[1-3]", "", False),
+    ],
+)
+def test_a_node_list_names_its_hosts_and_no_others(node_list: str, host: str, is_named: bool) -> None:
+    assert names_host(node_list, host) is is_named
 
 
 def test_a_mig_slice_is_planned_with_its_own_memory_and_named() -> None:

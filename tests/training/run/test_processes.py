@@ -132,8 +132,8 @@ def test_a_number_that_is_none_is_refused(tmp_path: Path, number: Any) -> None:
 
 
 def test_in_a_launch_of_another_number_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "1")
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "TORCHELASTIC_RUN_ID": "none"}.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=r"^num_processes=2: this process is one of 1 that a launcher started; leave"):
         trained(tmp_path, 2)
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,115 @@
+"""What a launcher says in the environment of this process, and what another launch, or an image, has left there. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..errors import UserError
+from ..plan_file import PLAN_VARIABLE
+
+AGENT_VARIABLE = "TORCHELASTIC_RUN_ID"
+"""Of each process that torchrun's agent starts."""
+
+_SIZE = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+_RANK = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+_LOCAL_RANK = ("LOCAL_RANK", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_RANK")
+_LOCAL_SIZE = ("LOCAL_WORLD_SIZE", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE")
+_PLACE = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_WORLD_SIZE")
+LAUNCH_VARIABLES = (*_SIZE, *_RANK, *_LOCAL_RANK, *_LOCAL_SIZE, *_PLACE)
+"""Variables that give a process its place in a launch: torchrun's and those of MPI, which Accelerate reads too."""
+
+_MOST_PROCESSES = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchedWorld:
+    """What the launcher promised this process in its environment; a plain start is a world of one."""
+
+    size: int
+    rank: int
+    local_rank: int
+    local_size: int | None
+    """Processes on this host; `None` if the launcher does not tell."""
+    promise: str = ""
+    """The variable that promises several processes, with its value."""
+
+
+def world_of(environment: Mapping[str, str]) -> LaunchedWorld:
+    """Return the world of torchrun, accelerate launch or MPI, from the variables that Accelerate reads.
+
+    Raises `UserError` if they contradict each other or are not numbers.
+    """
+    named, size = _number(environment, _SIZE)
+    rank_named, rank = _number(environment, _RANK)
+    local_named, local_rank = _number(environment, _LOCAL_RANK)
+    local_size_named, local_size = _number(environment, _LOCAL_SIZE)
+    promise = f"{named}={size}"
+    if size is not None and size > 1 and rank is None:
+        raise UserError(f"{promise} is set but {_RANK[0]} is not; start with torchrun, or unset {named}")
+    if (rank or 0) >= (size or 1):
+        raise UserError(
+            f"{rank_named}={rank} is not below {_SIZE[0]}={size or 1}; fix the launcher, or unset {rank_named} where "
+            "another launch has left it"
+        )
+    if (size or 1) == 1:
+        return LaunchedWorld(size=1, rank=0, local_rank=0, local_size=1)
+    if not 0 < (local_size or 1) <= (size or 1):
+        raise UserError(
+            f"{local_size_named}={local_size} is not within 1 and {promise}; fix the launcher, or unset both"
+        )
+    if local_size is not None and (local_rank or 0) >= local_size:
+        raise UserError(
+            f"{local_named}={local_rank} is not below {local_size_named}={local_size}; fix the launcher, or unset both"
+        )
+    return LaunchedWorld(
+        size=size or 1, rank=rank or 0, local_rank=local_rank or 0, local_size=local_size, promise=promise
+    )
+
+
+def is_launched(environment: Mapping[str, str]) -> bool:
+    """Return whether a launcher started this process. Raises `UserError` as `world_of` does.
+
+    A place in a world of one process, with neither torchrun's agent nor a plan, is what another launch has left.
+    """
+    return bool(environment.get(PLAN_VARIABLE)) or _is_of_agent(environment) or world_of(environment).size > 1
+
+
+def leftovers(environment: Mapping[str, str]) -> list[str]:
+    """Return the variables, with their values, that give a place in a launch to a process that is in none."""
+    if _is_of_agent(environment) or world_of(environment).size > 1:
+        return []
+    return [f"{name}={environment[name]}" for name in LAUNCH_VARIABLES if environment.get(name)]
+
+
+def _is_of_agent(environment: Mapping[str, str]) -> bool:
+    return all(environment.get(name) for name in (AGENT_VARIABLE, "RANK", "WORLD_SIZE", "LOCAL_RANK"))
+
+
+def master_of(environment: Mapping[str, str], promise: str) -> tuple[str, int]:
+    """Return the address and the port where the processes of a world meet. Raises `UserError` that names the variable."""
+    address = environment.get("MASTER_ADDR", "").strip()
+    if not address:
+        raise UserError(f"{promise} but MASTER_ADDR is not set; start with torchrun or accelerate launch, or unset it")
+    if not re.fullmatch(r"[\w.:%-]{1,255}", address):
+        raise UserError(
+            f"MASTER_ADDR={address!r} is not a host's name or address; fix the launcher, or unset {promise}"
+        )
+    text = environment.get("MASTER_PORT") or "29500"
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 1 << 16:
+        raise UserError(f"MASTER_PORT={text[:40]!r} is not a port, 1 to 65535; fix the launcher, or unset {promise}")
+    return address, int(text)
+
+
+def _number(environment: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, int | None]:
+    """Return the first of these variables that is set, with its value."""
+    for name in names:
+        text = environment.get(name, "").strip()
+        if re.fullmatch(r"[0-9]{1,9}", text) and int(text) <= _MOST_PROCESSES:
+            return name, int(text)
+        if text:
+            raise UserError(
+                f"environment variable {name}={text[:40]!r}: not a whole number of processes; unset it or fix the launcher"
+            )
+    return names[0], None
