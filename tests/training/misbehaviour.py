@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -118,6 +118,15 @@ def send(number: signal.Signals, at: int, rank: int, step: int, batch: Batch, lo
 def slowly(seconds: float, act: Act, step: int, batch: Batch, losses: torch.Tensor) -> torch.Tensor | None:
     """Act: take some time for every step, for the disk to keep up, and do what another one does."""
     time.sleep(seconds)
+    return act(step, batch, losses)
+
+
+def when_saved(
+    runs_dir: Path, saved: Mapping[int, int], act: Act, step: int, batch: Batch, losses: torch.Tensor
+) -> torch.Tensor | None:
+    """Act: in the steps of `saved` wait for the checkpoint of an earlier one, and do what another act does."""
+    while step in saved and not list(runs_dir.glob(f"*/checkpoints/[0-9]*-step-{saved[step]}")):
+        time.sleep(0.01)
     return act(step, batch, losses)
 
 

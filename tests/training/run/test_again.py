@@ -23,8 +23,13 @@ labels = (inputs[:, 0] > 0).long()
 
 
 class Failing(TensorTask):
+    begun = 0
+
+    def begin_stage(self, model, stage):
+        self.begun += 1  # once before the rehearsal, once before the training
+
     def losses(self, outputs, batch, stage):
-        if int(os.environ.get("RANK", "0")) == int(os.environ.get("WORLD_SIZE", "1")) - 1:
+        if self.begun == 2 and int(os.environ.get("RANK", "0")) == int(os.environ.get("WORLD_SIZE", "1")) - 1:
             raise RuntimeError("a bug on the last rank")
         return super().losses(outputs, batch, stage)
 

@@ -39,8 +39,8 @@ _MOST_TABLES = 20
 """Tables of a folder that are looked into."""
 
 _CODE = Path(__file__).resolve().parents[1]
-_OTHER_CODE = (_CODE.parent / "common" / "apportion.py",)
-"""Other code that decides a prepared data set: the splits are apportioned with it."""
+_OTHER_CODE = tuple(_CODE.parent / "common" / name for name in ("apportion.py", "small_files.py"))
+"""Other code that decides a prepared data set: how splits are apportioned, and values of JSON and YAML are understood."""
 
 _PACKAGES = ("numpy", "datasets", "pyarrow", "pose-format")
 

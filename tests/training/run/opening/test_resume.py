@@ -18,7 +18,17 @@ from slipway.training.common.run_names import newest_run, resolve_name
 from slipway.training.observers.journal import lineage
 from slipway.training.run.opening.resume import differences_of, find_run
 from tests.training.helpers import catch
-from tests.training.misbehaviour import NAME, error_of, events_of, record_of, run, send, slowly, steps_of, weights_of
+from tests.training.misbehaviour import (
+    NAME,
+    error_of,
+    events_of,
+    record_of,
+    run,
+    send,
+    steps_of,
+    weights_of,
+    when_saved,
+)
 from tests.training.processes import run_group, started
 
 ALL_STEPS = list(range(1, 13))
@@ -34,7 +44,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of runs with one that was stopped after 5 steps or so, saved after 2 and 4 too. Copied before it is used."""
     runs_dir = tmp_path_factory.mktemp("stopped")
     arguments = ["--runs-dir", str(runs_dir), "--keep", "9"]
-    act = partial(slowly, 0.1, partial(send, signal.SIGTERM, 5, 0))
+    act = partial(when_saved, runs_dir, {1: 0, 3: 2, 5: 4}, partial(send, signal.SIGTERM, 5, 0))
     assert run_group(1, runs_dir / "output", run, arguments, act) == [75]
     shutil.rmtree(runs_dir / "output")
     return runs_dir
