@@ -10,7 +10,6 @@ import torch
 from ..common.keyed_random import fold, sample_keys
 from ..config.recipe import Stage
 from ..tasks.samples.random_state import (
-    are_equal,
     generator_states,
     kept_generators,
     seed_generators,
@@ -50,7 +49,7 @@ class BatchMaker:
         """
         few, before = np.arange(min(2, self._num_samples)), generator_states()
         first = self.make_training([few], 0, stage)
-        self.draws = not are_equal(before, generator_states())
+        self.draws = before != generator_states()
         if self.draws:
             set_generators(before)
             first = self.make_training([few], 0, stage)
@@ -89,7 +88,7 @@ class BatchMaker:
         if split not in self._drawing_splits:
             before = generator_states()
             tensors = self._task.fetch(split, chosen)
-            self._drawing_splits[split] = not are_equal(before, generator_states())
+            self._drawing_splits[split] = before != generator_states()
             if not self._drawing_splits[split]:
                 return tensors
             set_generators(before)

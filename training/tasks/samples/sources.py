@@ -14,7 +14,7 @@ from ...common.errors import UserError, nearest
 from ...common.keyed_random import fold
 from ...common.program.places import words_of
 from ...devices.memory import is_out_of_memory
-from .random_state import are_equal, generator_states, kept_generators, seed_generators, set_generators
+from .random_state import GENERATORS, kept_generators
 from .structure import array_as_tensor, as_mapping, holds_records, one_line, plain_sample, sizes_of
 
 Collate = Callable[[list[Any]], Any]
@@ -67,7 +67,8 @@ class ItemSource:
     def __init__(self, dataset: Any, collate: Collate | None, where: str) -> None:
         self.dataset, self._collate, self._where = dataset, collate, where
         self._get_many: Callable[[list[int]], Sequence[Any]] | None = getattr(dataset, "__getitems__", None)
-        self._draws = False
+        self._drawn: tuple[int, ...] = ()
+        """Which of `GENERATORS` samples were seen to draw from: setting one costs more than many a sample does."""
         try:
             self.size = len(dataset)
         except Exception as error:
@@ -76,23 +77,35 @@ class ItemSource:
     def fetch(self, indices: Sequence[int], keys: Sequence[int]) -> Any:
         """Return the samples at the indices, collated; what each draws follows from its key.
 
+        A batch that draws from a generator that none before drew from is made once more, with that generator set for each
+        sample: in each process that reads, a sample may be asked for twice.
+
         What `collate_fn` draws follows from the key of the first: repeatable, but a matter of which samples come together.
         """
-        if not self._draws:
-            # Setting the generators costs more than many a sample does: only where something is drawn.
-            before = generator_states()
-            batch = self._put_together(self._read(indices), indices)
-            if are_equal(before, generator_states()):
+        while True:
+            drawn = [GENERATORS[number] for number in self._drawn]
+            others = [number for number in range(len(GENERATORS)) if number not in self._drawn]
+            before = {number: GENERATORS[number].state() for number in others}
+            with kept_generators(drawn):
+                batch = self._fetch(indices, keys, [generator.seed for generator in drawn])
+            changed = [number for number in others if GENERATORS[number].state() != before[number]]
+            if not changed:
                 return batch
-            set_generators(before)
-            self._draws = True
-        with kept_generators():
-            samples: list[Any] = []
-            for index, key in zip(indices, keys, strict=True):
-                seed_generators(key)
-                samples += self._read([index])
-            seed_generators(fold(keys[0], _COLLATE_STREAM))
-            return self._put_together(samples, indices)
+            for number in changed:
+                GENERATORS[number].restore(before[number])
+            self._drawn = (*self._drawn, *changed)
+
+    def _fetch(self, indices: Sequence[int], keys: Sequence[int], seeds: Sequence[Callable[[int], object]]) -> Any:
+        if not seeds:
+            return self._put_together(self._read(indices), indices)
+        samples: list[Any] = []
+        for index, key in zip(indices, keys, strict=True):
+            for seed in seeds:
+                seed(key)
+            samples += self._read((index,))
+        for seed in seeds:
+            seed(fold(keys[0], _COLLATE_STREAM))
+        return self._put_together(samples, indices)
 
     def _read(self, indices: Sequence[int]) -> Sequence[Any]:
         """Return samples. Raises `UserError` that names the one that cannot be read, and the user's line."""
@@ -106,14 +119,14 @@ class ItemSource:
                     self._read([index])
                 raise UserError(f"{self._where}: reading {_some(indices)} fails: {words_of(error)}") from error
         samples: list[Any] = []
-        for index in indices:
-            try:
-                samples += self._get_many([index]) if self._get_many is not None else [self.dataset[index]]
-            except Exception as error:
-                if is_out_of_memory(error):
-                    raise
-                hint = f"; it says that it has {self.size} samples" if isinstance(error, IndexError) else ""
-                raise UserError(f"{self._where}: sample {index} fails: {words_of(error)}{hint}") from error
+        try:
+            for index in indices:
+                samples += self._get_many([index]) if self._get_many is not None else (self.dataset[index],)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            hint = f"; it says that it has {self.size} samples" if isinstance(error, IndexError) else ""
+            raise UserError(f"{self._where}: sample {index} fails: {words_of(error)}{hint}") from error
         return samples
 
     def _put_together(self, samples: Sequence[Any], indices: Sequence[int]) -> Any:

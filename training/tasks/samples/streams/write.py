@@ -12,7 +12,7 @@ from ....common.errors import UserError
 from ....common.keyed_random import fold
 from ....common.program.places import words_of
 from ....storage.files import describe_os_error
-from ..random_state import State, are_equal, generator_states, kept_generators, seed_generators, set_generators
+from ..random_state import State, generator_states, kept_generators, seed_generators, set_generators
 from ..structure import sizes_of
 from .alone import as_if_alone
 from .encoding import MOST_PARTS, Form, NotStorable
@@ -110,7 +110,7 @@ class HostWork:
                 content = writer.finish()
             self.stored = self.folder.keep(partial, hold, content, writer.classes)
         self.folder.name(name, Named(content, self.stream.key))
-        self._tell_end(writer, drew=not are_equal(began, self._states))
+        self._tell_end(writer, drew=began != self._states)
 
     def _read(self, writer: StreamWriter) -> Generator[None]:
         """Read the stream to its end or to its `samples`, as if this process were alone, with generators of its own."""
