@@ -93,6 +93,14 @@ def run_group(size: int, folder: Path, function: Callable[..., int | None], *arg
         return group.exit_codes()
 
 
+def is_running(process: str) -> bool:
+    """Return whether a process, by its number, has not ended; some hosts keep the entries of ended ones for seconds."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def _start_server() -> None:
     before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "PYTHONPATH")}
     os.environ.update(OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))

@@ -27,7 +27,7 @@ from slipway.training.run.training_config import TrainingConfig
 from slipway.training.tasks.dataset_task import DatasetTask
 from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import catch
-from tests.training.processes import run_group, started
+from tests.training.processes import is_running, run_group, started
 
 STAGES = "- {name: only, epochs: 3, schedule: constant, warmup_epochs: 0, weight_decay: 0}\n"
 
@@ -100,9 +100,9 @@ def run(folder: Path, kill_at: int, name: str, **options: Any) -> int:
 
 
 def readers_end(folder: Path) -> bool:
-    """Return whether the processes that read samples are gone, at last."""
-    for _ in range(100):
-        if not any(Path(f"/proc/{one.name}").exists() for one in folder.iterdir()):
+    """Return whether the processes that read samples have ended, at last; some hosts keep the entries of ended ones a while."""
+    for _ in range(600):
+        if not any(is_running(one.name) for one in folder.iterdir()):
             return True
         time.sleep(0.1)
     return False
@@ -216,7 +216,7 @@ def test_what_a_sample_raises_in_another_process_is_raised_in_the_training(go: A
             return super().__getitem__(index)
 
     task = DatasetTask(lambda: nn.Linear(4, 1), Broken(40), loss=nn.MSELoss())
-    task._sources["train"].size = 50
+    task._sources()["train"].size = 50
     with pytest.raises(UserError, match=r"train: sample 4. fails: KeyError: 'no file 4.' \(test_own_data.py, line"):
         go(task, num_workers=2)
 

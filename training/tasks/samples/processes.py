@@ -7,14 +7,18 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
+from multiprocessing.util import Finalize
+from queue import SimpleQueue
 from typing import Any
 
 import torch
 import torch.multiprocessing as multiprocessing
+from torch.multiprocessing.reductions import reduce_tensor
 
 from ...common.errors import TrainingFailed
 from .sources import ItemSource
@@ -22,8 +26,11 @@ from .sources import ItemSource
 _PARENT_SECONDS = 0.5
 """How often a process looks whether the one that trains is still there: a killed one cannot tell."""
 
-_sources: Mapping[str, ItemSource] = {}
-"""In a process of the pool: what it reads."""
+_LAST_SAMPLE_SECONDS = 5.0
+"""How long a process may take for the samples that it is at when nobody wants more."""
+
+_LEAST_SHARED_BYTES = 1 << 18
+"""Of a tensor that is handed over in shared memory; for a smaller one that costs more than a copy."""
 
 
 class SampleProcesses:
@@ -31,30 +38,66 @@ class SampleProcesses:
 
     def __init__(self, sources: Mapping[str, ItemSource], count: int) -> None:
         context = multiprocessing.get_context()
-        self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(dict(sources),))
+        self._free: SimpleQueue[Connection] = SimpleQueue()
+        processes: list[Any] = []
+        connections: list[Connection] = []
+        self.close = Finalize(self, _end, args=(processes, connections), exitpriority=1)
+        """End the processes; Python does so too before it waits for its processes at the end."""
         # Started here and not when first wanted: a process must not be forked from a thread.
-        try:
-            self._pool.submit(os.getpid).result()
-        except BrokenProcessPool:
-            method = context.get_start_method()
-            raise TrainingFailed(
-                f"processes that read samples cannot be started ({method}); a script that is imported again in each of them "
-                "calls train() below if __name__ == '__main__':, or --num-workers 0 reads in the process that trains"
-            ) from None
+        for _ in range(count):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, dict(sources)), name="slipway-samples")
+            process.start()
+            # No other process has the other end, so that the death of this one is seen.
+            theirs.close()
+            processes.append(process)
+            connections.append(ours)
+        for connection in connections:
+            try:
+                connection.recv()
+            except (EOFError, OSError):
+                self.close()
+                raise TrainingFailed(
+                    f"processes that read samples cannot be started ({context.get_start_method()}); a script that is imported "
+                    "again in each of them calls train() below if __name__ == '__main__':, or --num-workers 0 reads in the "
+                    "process that trains"
+                ) from None
+            self._free.put(connection)
 
     def fetch(self, split: str, indices: Sequence[int], keys: Sequence[int]) -> Any:
         """Return collated samples, made in one of the processes. What a sample raises is raised here."""
+        connection = self._free.get()
         try:
-            return self._pool.submit(_fetch, split, indices, keys).result()
-        except BrokenProcessPool:
+            connection.send((split, indices, keys))
+            reply = connection.recv_bytes()
+        except (EOFError, OSError):
+            connection.close()
             raise TrainingFailed(
                 "a process that reads samples was ended from outside, perhaps for want of memory; --num-workers with fewer "
                 "processes needs less, 0 reads in the process that trains"
             ) from None
+        except BaseException:
+            # An answer that nobody took must not be taken for the next one.
+            connection.close()
+            raise
+        finally:
+            self._free.put(connection)
+        is_batch, found = ForkingPickler.loads(reply)
+        if is_batch:
+            return found
+        raise found
 
-    def close(self) -> None:
-        """End the processes; what they have not begun is dropped."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+
+def _end(processes: Sequence[Any], connections: Sequence[Connection]) -> None:
+    for connection in connections:
+        with suppress(OSError):
+            connection.send(None)
+        connection.close()
+    last = time.monotonic() + _LAST_SAMPLE_SECONDS
+    for process in processes:
+        process.join(max(0.0, last - time.monotonic()))
+        process.kill()
+        process.join()
 
 
 def why_no_processes(sources: Mapping[str, ItemSource]) -> str | None:
@@ -68,23 +111,51 @@ def why_no_processes(sources: Mapping[str, ItemSource]) -> str | None:
     return None
 
 
-def _begin(sources: Mapping[str, ItemSource]) -> None:
-    global _sources
-    _sources = sources
+def _serve(connection: Connection, sources: Mapping[str, ItemSource]) -> None:
+    """Read what is asked for, until nothing is."""
     # The process that trains decides when to stop.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with_training, daemon=True).start()
+    ForkingPickler.register(torch.Tensor, _reduce)
+    connection.send("ready")
+    with suppress(EOFError, ConnectionError):
+        while (wanted := connection.recv()) is not None:
+            split, indices, keys = wanted
+            try:
+                reply = ForkingPickler.dumps((True, sources[split].fetch(indices, keys)))
+            except Exception as error:
+                reply = ForkingPickler.dumps((False, _as_it_can_be_sent(error)))
+            connection.send_bytes(reply)
 
 
-def _end_with(parent: int) -> None:
+def _as_it_can_be_sent(error: Exception) -> Exception:
+    error.add_note("".join(traceback.format_exception(error)))
+    try:
+        ForkingPickler.loads(ForkingPickler.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _end_with_training() -> None:
     """End when the process that trains does. With a fork server the parent is the server, which outlives it."""
     trains = multiprocessing.parent_process()
-    while os.getppid() == parent and (trains is None or trains.is_alive()):
+    assert trains is not None
+    has_server = multiprocessing.get_context().get_start_method() == "forkserver"
+    while (has_server or os.getppid() == trains.pid) and trains.is_alive():
         time.sleep(_PARENT_SECONDS)
     os._exit(1)
 
 
-def _fetch(split: str, indices: Sequence[int], keys: Sequence[int]) -> Any:
-    return _sources[split].fetch(indices, keys)
+def _reduce(tensor: torch.Tensor) -> tuple[Callable[..., torch.Tensor], tuple[Any, ...]]:
+    is_plain = type(tensor) is torch.Tensor and tensor.layout is torch.strided and tensor.device.type == "cpu"
+    if not is_plain or tensor.requires_grad or tensor.is_quantized or not 0 < tensor.nbytes < _LEAST_SHARED_BYTES:
+        return reduce_tensor(tensor)
+    flat = tensor.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
+    return _small_tensor, (flat.numpy().tobytes(), tensor.dtype, tuple(tensor.shape))
+
+
+def _small_tensor(data: bytes, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
+    return torch.frombuffer(bytearray(data), dtype=dtype).reshape(shape)
