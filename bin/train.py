@@ -11,7 +11,9 @@ if _TOP not in sys.path:
     sys.path.insert(0, _TOP)
 
 from slipway.launcher.launch.self_launch import launch_on_all_devices
+from slipway.training.common.errors import EXIT_INTERRUPTED, EXIT_RESUMABLE
 from slipway.training.common.program.streams import open_closed_streams
+from slipway.training.common.program.waiting import end_within
 
 if __name__ == "__main__":
     open_closed_streams()
@@ -20,4 +22,6 @@ if __name__ == "__main__":
         from slipway.training.run.cli import main
 
         code = main()
+        if code in (EXIT_RESUMABLE, EXIT_INTERRUPTED):
+            end_within(1.0, code)
     sys.exit(code)

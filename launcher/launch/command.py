@@ -210,14 +210,21 @@ class _Launch:
             print_dry_run(prepared.group, prepared.files, notes, as_json=self._options.json)
             return 0
         from ...training.common.settings_files import format_path
+        from ..common.ports import DEFAULT_PORT
         from .restarts import run_with_restarts
         from .state_files import CONFIG_FILE
         from .supervise.supervisor import print_status
 
+        _check_meeting_place(plan)
         launch_folder.create(self._folder, prepared.files)
         print_status(f"{_headline(plan)}; config {format_path(self._folder / CONFIG_FILE)}, logs beside it")
         for note in notes:
             print_status(note)
+        if plan.num_machines > 1:
+            where = f"{plan.main_process_ip}:{plan.main_process_port or DEFAULT_PORT}"
+            print_status(
+                f"the training begins once all {plan.num_machines} machines have started theirs; they meet at {where}"
+            )
         self._plan, self._num_logs = plan, plan.local_processes
         outcome = run_with_restarts(prepared.group, self._prepare_restart, self._options.max_restarts)
         if outcome.exit_code == 0:
@@ -313,6 +320,14 @@ def _with_port(plan: LaunchPlan) -> tuple[LaunchPlan, tuple[str, ...]]:
     other = free_port()
     note = (f"port {port} is taken: {other} is used instead",) if plan.main_process_port != 0 else ()
     return dataclasses.replace(plan, main_process_port=other), note
+
+
+def _check_meeting_place(plan: LaunchPlan) -> None:
+    """Raise `UserError` if the processes of a launch cannot meet where they are told to; else they would wait there."""
+    from ...training.common.program.waiting import check_meeting_place
+
+    if plan.main_process_ip is not None or plan.num_processes > 1:
+        check_meeting_place(plan.main_process_ip or "127.0.0.1", "--main-process-ip")
 
 
 def _headline(plan: LaunchPlan) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,8 +19,14 @@ from ..common.program.ipython import OneLine, ipython_shell
 STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 """The signals that ask a run to stop."""
 
+_AT_ONCE_SECONDS = 1.5
+"""How long the main thread may take to end by an exception, before the process ends without it."""
+
 _SAME_PRESS_SECONDS = 0.5
 """One press of Ctrl-C may arrive twice: from the terminal and from a launcher."""
+
+
+_STOPPED_EARLY = "stopped before its first step, so nothing had to be saved"
 
 
 class Interrupted(OneLine):
@@ -71,8 +79,8 @@ def how_to_resume(folder: str | Path) -> str:
 class StopRequest:
     """Handles the signals that ask a run to stop.
 
-    The first one asks to stop after the present step; a second Ctrl-C interrupts at once. Signals are handled only in the
-    main thread of a program: elsewhere the request is never set.
+    The first one asks to stop after the present step, and within `at_once` ends the block; a second Ctrl-C interrupts at
+    once. Signals are handled only in the main thread of a program: elsewhere the request is never set.
     """
 
     def __init__(self) -> None:
@@ -80,6 +88,24 @@ class StopRequest:
         """The first signal that asked to stop; `None`: there was none."""
         self._pressed_at: float | None = None
         self._before: dict[int, Any] = {}
+        self._ends_at_once = False
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Have a signal within the block raise `Interrupted` at once: for what comes before the first step.
+
+        Where the main thread does not run Python, as while it waits for another host, the process ends after 1.5 s, but not
+        that of a notebook.
+        """
+        if not self._before:
+            yield
+            return
+        self._ends_at_once = True
+        try:
+            with _ended_from_outside() if ipython_shell() is None else nullcontext():
+                yield
+        finally:
+            self._ends_at_once = False
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
@@ -103,6 +129,9 @@ class StopRequest:
             if time.monotonic() - self._pressed_at < _SAME_PRESS_SECONDS:
                 return
             raise Quit("interrupted: what was not saved is lost")
+        if self._ends_at_once:
+            self.name, self._pressed_at = name, time.monotonic() if is_press else None
+            raise Interrupted(_STOPPED_EARLY)
         if is_press:
             self._pressed_at = time.monotonic()
             again = "press Ctrl-C" if ipython_shell() is None else "interrupt"
@@ -110,6 +139,35 @@ class StopRequest:
         elif self.name is None:
             _print_notice(f"{name}: stopping after this step, and saving")
         self.name = self.name or name
+
+
+@contextmanager
+def _ended_from_outside() -> Iterator[None]:
+    """Within the block, end the process where the main thread does not handle a signal that asks to stop in time."""
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    # Python's own handler writes the signal's number there at once, whatever the main thread does.
+    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    if before != -1:  # an event loop's
+        signal.set_wakeup_fd(before)
+    is_over = threading.Event()
+    with reader, suppress(RuntimeError):  # no thread to be had: a signal waits for the main thread
+        threading.Thread(target=_end_late, args=(reader.dup(), is_over), name="signals", daemon=True).start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        if before == -1:
+            signal.set_wakeup_fd(-1)
+        writer.close()  # which ends the thread
+
+
+def _end_late(reader: socket.socket, is_over: threading.Event) -> None:
+    with reader:
+        while numbers := reader.recv(1):
+            if numbers[0] in STOPPING and not is_over.wait(_AT_ONCE_SECONDS):
+                _print_notice(f"{signal.Signals(numbers[0]).name}: {_STOPPED_EARLY}")
+                os._exit(EXIT_RESUMABLE)
 
 
 def _print_notice(text: str) -> None:

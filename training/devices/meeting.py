@@ -17,6 +17,7 @@ import torch.distributed as dist
 
 from ..common.errors import UserError
 from ..common.program.launched import LaunchedWorld, master_of, world_of
+from ..common.program.waiting import check_meeting_place
 
 logger = logging.getLogger("slipway")
 
@@ -37,6 +38,8 @@ def meet(world: LaunchedWorld, timeout_seconds: float) -> dist.Store:
     Raises `UserError` that names the variables where they cannot meet, within seconds if no other process can come.
     """
     meeting = _Meeting(world, timeout_seconds)
+    if _is_loopback(meeting.address):
+        check_meeting_place(meeting.address, "MASTER_ADDR")
     by_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     listener = meeting.listen() if world.rank == 0 and not by_agent else None
     try:

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..common.errors import UserError
 from ..common.program.ipython import ipython_shell
+from ..common.program.waiting import said_if_long
 from ..common.settings import Level
 from ..config.intervals import Interval
 from ..config.methods import own_rate, settle_schedule
@@ -69,6 +70,19 @@ def train_once(
 
     `made` is what `make_sign_task` returned for the config, where it was called before.
     """
+    with ExitStack() as preparing:
+        preparing.enter_context(world.stop.at_once())
+        return _train(config, settings, task, world, made, preparing)
+
+
+def _train(
+    config: TrainingConfig,
+    settings: Level,
+    task: Task | None,
+    world: World,
+    made: tuple[Task, tuple[Decision, ...]] | None,
+    preparing: ExitStack,
+) -> RunResult:
     ranks, observers = world.ranks, world.observers
     asked = make_config(type(config), what_was_asked(settings))
     base, options = config.make_recipe(task), asked.values_for(task)
@@ -132,6 +146,8 @@ def train_once(
                 observers.on_decision(decision)
             report_decisions(observers, config, run.recipe, plan, device_settings)
             restore_run(run, trainer, observers, ranks)
+            ranks.barrier()  # so that a signal to all ranks ends all of them at once, or none
+            preparing.close()
             return RunResult(trainer.run(), folder=run.shared_folder, model=trainer.model)
         except BaseException as error:
             if record:
@@ -236,6 +252,7 @@ def make_task_alone(config: TrainingConfig) -> Task:
 
 def make_sign_task(config: TrainingConfig, ranks: Ranks) -> tuple[Task, tuple[Decision, ...]]:
     """Return the task of a config, with how this rank prepared its data, if it did, and what was understood of them."""
-    data, preparation = prepare_data_once(config.data_spec, config.seed, ranks, use_cache=config.data_cache)
+    with said_if_long(f"reading {config.data} ..."):
+        data, preparation = prepare_data_once(config.data_spec, config.seed, ranks, use_cache=config.data_cache)
     prepared = () if preparation is None else describe_preparation(preparation, config.data)
     return SignTask(data, config.model_spec), (*prepared, *describe_data(data.facts))

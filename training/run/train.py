@@ -106,10 +106,10 @@ def _train(
             f"--task {config.task}: the script gives train() a task of its own; leave one of them out", option="task"
         )
         raise with_place(error, settings)
-    # From here on, a signal during the reading of data stops the run after its first step, saved.
     with StopRequest() as stop:
         try:
-            accelerator, ranks = start_world(config)
+            with stop.at_once():
+                accelerator, ranks = start_world(config)
         except UserError as error:
             raise with_place(error, settings) from None
         try:

@@ -85,6 +85,35 @@ def test_only_rank_0_says_that_it_stops(monkeypatch: pytest.MonkeyPatch, capfd: 
         assert told == ("" if rank == "1" else "\nSIGTERM: stopping after this step, and saving\n")
 
 
+def test_a_signal_before_the_first_step_ends_a_training_at_once() -> None:
+    with StopRequest() as stop:
+        with pytest.raises(Interrupted, match="stopped before its first step"), stop.at_once():
+            signal.raise_signal(signal.SIGTERM)
+        assert stop.name == "SIGTERM"
+        assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_a_process_whose_main_thread_waits_in_another_library_ends_too() -> None:
+    code = (
+        "import ctypes, os, signal, threading\n"
+        "from slipway.training.devices.interruption import StopRequest\n"
+        "with StopRequest() as stop, stop.at_once():\n"
+        "    print('waits', flush=True)\n"
+        "    while True:\n"
+        "        try: ctypes.CDLL(None).pause()\n"  # returns after each signal
+        "        except BaseException: pass"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waits\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 75
+        assert process.stderr is not None
+        assert process.stderr.read() == "\nSIGTERM: stopped before its first step, so nothing had to be saved\n"
+
+
 @pytest.mark.parametrize(
     ("number", "at"),
     [(signal.SIGTERM, 3), (signal.SIGINT, 4), (signal.SIGUSR1, 1), (signal.SIGUSR2, 11)],

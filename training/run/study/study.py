@@ -230,7 +230,8 @@ def _train_run(
         make = make_named_task(config, settings)
         task = make and make()
     if task is None:
-        made = make_sign_task(config, ranks)
+        with world.stop.at_once():
+            made = make_sign_task(config, ranks)
         _check_data(made[0], record, ranks)
     try:
         with world.observers.for_one_run():
