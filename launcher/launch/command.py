@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -277,6 +278,7 @@ class _Launch:
             grace_seconds=self._options.grace_seconds,
             argv=tuple(argv),
             folder=os.getcwd(),
+            host=socket.gethostname(),
         )
         group = GroupStart(
             argv=tuple(argv),

@@ -6,11 +6,14 @@ import contextlib
 import os
 import re
 import shutil
+import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ...training.common.errors import UserError
+from ...training.common.small_files import read_json
+from .state_files import LAUNCH_FILE
 
 DEFAULT_LOG_DIR = Path("runs") / ".launches"
 _KEPT_LAUNCHES = 20
@@ -40,13 +43,20 @@ def create(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def _remove_old(newest: Path) -> None:
-    """Remove launch folders but the newest, and those whose launcher still runs."""
+    """Remove launch folders of this host but the newest, and those whose launcher still runs; others may share the disk."""
     with contextlib.suppress(OSError):
         launches = sorted(path for path in newest.parent.iterdir() if path.is_dir() and _NAME.fullmatch(path.name))
         for path in launches[:-_KEPT_LAUNCHES]:
             match = _NAME.fullmatch(path.name)
-            if match and not _is_running(int(match[1])):
+            if match and _is_of_this_host(path) and not _is_running(int(match[1])):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_of_this_host(folder: Path) -> bool:
+    try:
+        return bool(read_json(folder / LAUNCH_FILE)["host"] == socket.gethostname())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _is_running(pid: int) -> bool:

@@ -48,6 +48,7 @@ class LaunchRecord:
     grace_seconds: float
     argv: tuple[str, ...]
     folder: str  # the working directory
+    host: str = ""  # where the launcher runs
 
 
 @dataclass(frozen=True, kw_only=True)

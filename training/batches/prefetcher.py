@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from itertools import starmap
 
+from ..common.program.threads import HelperThreads
 from ..config.recipe import Stage
 from ..tasks.task import Batch
 from .batch_maker import BatchMaker
@@ -23,7 +24,7 @@ _STEPS_TOGETHER = 8
 class _Call:
     """Batches that are made in one call: by a thread or, without threads, when the first of them is wanted."""
 
-    def __init__(self, make: Callable[[], list[Batch]], pool: ThreadPoolExecutor | None) -> None:
+    def __init__(self, make: Callable[[], list[Batch]], pool: HelperThreads | None) -> None:
         self._make = make
         self._future: Future[list[Batch]] | None = None if pool is None else pool.submit(make)
         self.is_done = False
@@ -54,7 +55,7 @@ class Prefetcher:
     def __init__(self, maker: BatchMaker, clock: WaitClock) -> None:
         self._maker = maker
         self._clock = clock
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: HelperThreads | None = None
         self._lookahead = 0
         """Groups of steps, those of one call, that are made ahead of the one that is computed."""
         self._bytes_per_sample: float = _BYTES_TOGETHER
@@ -63,7 +64,7 @@ class Prefetcher:
     def start_threads(self, count: int) -> None:
         """Have `count` threads from now on; those before end once they have done what was handed to them."""
         self.close(wait=False)
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="loader") if count else None
+        self._pool = HelperThreads(count, thread_name_prefix="loader") if count else None
         self._lookahead = count + 1 if count else 0
 
     def close(self, *, wait: bool = True) -> None:

@@ -33,6 +33,11 @@ _MESSAGES = (
     "failed to allocate",  # CANN
     "allocation failed",  # HPU
     "bad_alloc",
+    "could not create a primitive",  # oneDNN, whose errors name no cause, as the next two
+    "could not create a memory",
+    "could not execute a primitive",
+    "resource temporarily unavailable",  # for a thread of C++ code, whose stack has no room
+    "can't start new thread",
 )
 """Parts of messages, in lower case, that mean out of memory in errors whose type does not say so."""
 

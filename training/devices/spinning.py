@@ -20,6 +20,8 @@ from types import TracebackType
 
 import torch
 
+from ..common.program.threads import start_helper
+
 _PERIOD_SECONDS = 0.2
 _BUSY, _QUIET = 0.1, 0.03
 """Seconds in a second that threads wait for a core: from the first on they stop to spin, below the second they may again."""
@@ -87,11 +89,9 @@ class SpinControl:
         if not is_chosen and torch.get_num_threads() > 1 and self._waited():
             self._library = gnu_openmp()
         if self._library is not None:
-            self._thread = threading.Thread(target=self._watch, args=(self._library,), name="spinning", daemon=True)
-            try:
-                self._thread.start()
-            except RuntimeError:
-                self._thread = None
+            thread = threading.Thread(target=self._watch, args=(self._library,), name="spinning", daemon=True)
+            if start_helper(thread, "threads spin as OpenMP has them"):
+                self._thread = thread
         return self
 
     def __exit__(
@@ -129,6 +129,8 @@ class _IdleTeam:
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
         self._end, is_made = threading.Event(), threading.Event()
+        self._size = max(2, len(os.sched_getaffinity(0)) - torch.get_num_threads() + 2)
+        _check_threads(self._size + 1)
         self._thread = threading.Thread(target=self._keep, args=(is_made,), name="idle OpenMP team", daemon=True)
         self._thread.start()  # raises RuntimeError where the system has no more threads
         is_made.wait()
@@ -142,10 +144,24 @@ class _IdleTeam:
         # The team of a thread is made by the first block that it computes in parallel, and ends with the thread. In the
         # block each of them frees nothing: `free` is a function of one pointer, as OpenMP calls it.
         nothing = ctypes.cast(ctypes.CDLL(None).free, ctypes.c_void_p)
-        size = max(2, len(os.sched_getaffinity(0)) - torch.get_num_threads() + 2)
-        self._library.GOMP_parallel(nothing, None, ctypes.c_uint(size), ctypes.c_uint(0))
+        self._library.GOMP_parallel(nothing, None, ctypes.c_uint(self._size), ctypes.c_uint(0))
         is_made.set()
         self._end.wait()
+
+
+def _check_threads(count: int) -> None:
+    """Raise `RuntimeError` unless so many threads can be started: OpenMP would end the process for one that cannot."""
+    end = threading.Event()
+    started: list[threading.Thread] = []
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=end.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    finally:
+        end.set()
+        for thread in started:
+            thread.join()
 
 
 def gnu_openmp() -> ctypes.CDLL | None:

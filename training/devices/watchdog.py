@@ -13,9 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
+from ..common.program.threads import start_helper
+
 STACKS = "stacks"
 
 _LONGEST_POLL_SECONDS = 5.0
+_OUTER_FACTOR = 3.0
+"""How many times the limit a process may stand still that does not let its own threads look."""
 
 
 class Watchdog:
@@ -56,9 +60,11 @@ class Watchdog:
         if self._folder is not None and self._limit is not None:
             self._open(self._folder)
             self._last_beat = time.monotonic()
-            self._arm()
-            self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+            if start_helper(thread, "a training that hangs is not ended"):
+                self._thread = thread
+            else:
+                self._close()
         return self
 
     def __exit__(
@@ -97,20 +103,30 @@ class Watchdog:
 
     def _watch(self) -> None:
         assert self._limit is not None
-        seen = self._beats
+        self._arm()
+        seen, still_seconds, looked = self._beats, 0.0, time.monotonic()
         while not self._stop.wait(self._poll):
             if self._beats != seen or self._is_paused:
                 seen = self._beats
                 self._last_beat = time.monotonic()
                 self._arm()
-            elif time.monotonic() - self._last_beat >= self._limit:
-                self._end(self._limit)
+                still_seconds = 0.0
+            else:
+                # A process that was stopped meanwhile, or a machine that slept, did not hang.
+                still_seconds += min(time.monotonic() - looked, 2 * self._poll)
+                if still_seconds >= self._limit:
+                    self._end(self._limit)
+            looked = time.monotonic()
 
     def _arm(self) -> None:
-        """Set faulthandler's timer too: its C thread needs no lock that hung code may hold."""
+        """Set faulthandler's timer too: its C thread needs no lock that hung code may hold.
+
+        It does not know of a time in which the process was stopped, so it waits longer.
+        """
         assert self._limit is not None
         assert self._file is not None
-        faulthandler.dump_traceback_later(self._limit + 2 * self._poll + 1.0, exit=True, file=self._file)
+        with suppress(RuntimeError):  # no thread to be had for it
+            faulthandler.dump_traceback_later(_OUTER_FACTOR * self._limit, exit=True, file=self._file)
 
     def _end(self, limit: float) -> None:
         assert self._file is not None

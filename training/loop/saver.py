@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.errors import UserError
+from ..common.program.threads import start_helper
 from ..config.intervals import Interval, IntervalClock
 from ..devices.memory import is_out_of_memory
 from ..observers.events import CheckpointSaved, Decision, Observer
@@ -53,9 +54,7 @@ class CheckpointWriter:
         writing: Future[Manifest] = Future()
         # A daemon: a process that quits at once does not wait for it, since a half-written checkpoint is none.
         thread = threading.Thread(target=self._write, args=(content, writing), name="checkpoint", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # no memory for a thread: the training waits
+        if not start_helper(thread, "the training waits while a checkpoint is written"):
             self._write(content, writing)
         self._writing = writing
 

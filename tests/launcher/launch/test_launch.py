@@ -324,15 +324,19 @@ def test_a_folder_whose_logs_a_run_keeps_is_removed(launches: Launches) -> None:
 def test_the_newest_twenty_launches_are_kept_and_nothing_else_is_touched(launches: Launches) -> None:
     logs = launches.folder / "logs"
     for second in range(30):
-        (logs / f"20200101T0000{second:02d}Z-{2**22 + 1}").mkdir(parents=True)  # above any pid
+        folder = logs / f"20200101T0000{second:02d}Z-{2**22 + 1}"  # above any pid
+        folder.mkdir(parents=True)
+        host = "elsewhere" if second == 3 else socket.gethostname()
+        (folder / "launch.json").write_text(json.dumps({"host": host}))
     running = logs / f"20190101T000000Z-{os.getpid()}"
     running.mkdir()
     (logs / "mine").mkdir()
     launches.script("")
     assert launches.run("--log-dir", "logs", "script.py").returncode == 0
     names = sorted(path.name for path in logs.iterdir())
-    assert len(names) == 22
-    assert {"mine", running.name, f"20200101T000029Z-{2**22 + 1}"} <= set(names)
+    assert len(names) == 23
+    of_another_host = f"20200101T000003Z-{2**22 + 1}"
+    assert {"mine", running.name, of_another_host, f"20200101T000029Z-{2**22 + 1}"} <= set(names)
 
 
 def test_one_process_gets_what_accelerate_s_own_launcher_sets() -> None:

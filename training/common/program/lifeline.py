@@ -30,7 +30,8 @@ def end_with_parent(parent_pid: int, signum: int, grace_seconds: float) -> None:
     watch = threading.Thread(
         target=_watch, args=(parent_pid, signum, grace_seconds), name="slipway-lifeline", daemon=True
     )
-    watch.start()
+    with contextlib.suppress(RuntimeError):  # no thread to be had: the kernel's signal has to do
+        watch.start()
 
 
 def _watch(parent_pid: int, signum: int, grace_seconds: float) -> None:

@@ -7,7 +7,6 @@ import importlib
 import math
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...common.errors import UserError
+from ...common.program.threads import HelperThreads
 from ..readers.raw import Faults
 from ..readers.refusals import IMAGES, placeholder
 from .folders import files_in_class_folders
@@ -69,7 +69,7 @@ def find_pictures(data: str) -> Pictures:
     _need("PIL.Image", "Pillow")
     samples = files_in_class_folders(Path(data).expanduser(), ENDINGS, "picture")
     faults, sizes, modes, several = Faults(samples.source), Counter[tuple[int, int]](), set[str](), 0
-    with ThreadPoolExecutor() as pool:
+    with HelperThreads() as pool:
         for found in pool.map(_look_at, samples.items):
             if isinstance(found, str):
                 faults.add(found)

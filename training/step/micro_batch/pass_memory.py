@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
+from ...common.program.threads import start_helper
 from ...devices.memory import release_memory
 
 _SAVED_FACTOR = 2.0
@@ -68,13 +69,12 @@ class _Growth:
         self._thread = threading.Thread(target=self._look, name="memory", daemon=True)
 
     def __enter__(self) -> _Growth:
-        if self._before:
-            self._thread.start()
+        self._looks = bool(self._before) and start_helper(self._thread, "what a pass takes is measured less closely")
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ends.set()
-        if self._before:
+        if self._looks:
             self._thread.join()
 
     def _look(self) -> None:

@@ -11,7 +11,6 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ....common.errors import UserError
+from ....common.program.threads import HelperThreads
 from ...layouts.mediapipe import LIPS, pose_and_hands
 from ...specs import Reading
 from ...text import find_column, nfc
@@ -141,7 +141,7 @@ def _order_of_classes(path: Path) -> list[str] | None:
 
 def _read_clips(files: Sequence[Path], kept: np.ndarray) -> Iterator[Clip]:
     """Yield the clips of files in their order; some are read ahead."""
-    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as threads:
+    with HelperThreads(min(_MOST_THREADS, os.cpu_count() or 1)) as threads:
         yield from threads.map(lambda file: _read_clip(file, kept), files)
 
 

@@ -8,7 +8,7 @@ import mmap
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from ....common.errors import UserError
+from ....common.program.threads import HelperThreads
 from ...text import encoding_of, nfc, plain_label
 from ..raw import Faults, cut
 from .csv_rows import MISSING, delimiter_of, to_float
@@ -164,7 +165,7 @@ def _batches(
         return [(batch, _as_float32(batch, numbers)) for batch in batches]
 
     waiting: deque[Future[list[tuple[pa.RecordBatch, np.ndarray]]]] = deque()
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with HelperThreads(_THREADS) as pool:
         for block in _blocks(content):
             waiting.append(pool.submit(parse, block))
             if len(waiting) > _THREADS:
