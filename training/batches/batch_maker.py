@@ -83,6 +83,10 @@ class BatchMaker:
         chosen = torch.from_numpy(indices)
         return self._finish(Batch(chosen, None, self._fetch_to_evaluate(split, chosen)))
 
+    def can_evaluate_ahead(self, split: str) -> bool:
+        """Return whether threads may make batches to evaluate: a first one was made, and drew nothing that they would share."""
+        return self._drawing_splits.get(split) is False
+
     def _fetch_to_evaluate(self, split: str, chosen: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return samples of a split; what they draw, if the first of them drew, is the same each time."""
         if split not in self._drawing_splits:

@@ -75,9 +75,9 @@ class Loader:
         (batch,) = self._maker.make_training([indices], epoch, stage)
         return self._maker.move(batch)
 
-    def evaluation_batch(self, split: str, indices: np.ndarray) -> Batch:
-        """Return samples as they are evaluated, on the device."""
-        return self._maker.move(self._maker.make_evaluation(split, indices))
+    def evaluation_batch(self, split: str, indices: np.ndarray, rest: np.ndarray | None = None) -> Batch:
+        """Return samples as they are evaluated, on the device; with workers, batches of the `rest` are prepared meanwhile."""
+        return self._prefetcher.evaluation_batch(split, indices, indices[:0] if rest is None else rest)
 
     def steps(self, works: Iterable[StepWork], epoch: int, stage: Stage) -> Iterator[tuple[StepWork, Iterator[Batch]]]:
         """Yield each step's work with an iterator over its batches; with workers, the next steps are prepared meanwhile."""

@@ -8,6 +8,8 @@ from concurrent.futures import Future
 from functools import partial
 from itertools import starmap
 
+import numpy as np
+
 from ..common.program.threads import HelperThreads
 from ..config.recipe import Stage
 from ..tasks.task import Batch
@@ -58,6 +60,8 @@ class Prefetcher:
         self._pool: HelperThreads | None = None
         self._lookahead = 0
         """Groups of steps, those of one call, that are made ahead of the one that is computed."""
+        self._evaluated_next: dict[tuple[str, bytes], Future[Batch]] = {}
+        """Batches to evaluate that are made ahead, by the split and the indices."""
         self._bytes_per_sample: float = _BYTES_TOGETHER
         """Not known before the first call: as large as can be."""
 
@@ -69,8 +73,26 @@ class Prefetcher:
 
     def close(self, *, wait: bool = True) -> None:
         """Stop the threads; with `wait` at once, and what they have not begun is dropped."""
+        self._evaluated_next = {}
         if self._pool is not None:
             self._pool.shutdown(wait=wait, cancel_futures=wait)
+
+    def evaluation_batch(self, split: str, indices: np.ndarray, rest: np.ndarray) -> Batch:
+        """Return a batch on the device; with threads the next ones, as large and of the rest, are made meanwhile."""
+        pool, size = self._pool, len(indices)
+        if pool is None or not self._maker.can_evaluate_ahead(split):
+            return self._maker.move(self._maker.make_evaluation(split, indices))
+        before, self._evaluated_next = self._evaluated_next, {}
+        ahead = [rest[first : first + size] for first in range(0, min(len(rest), self._lookahead * size), size)]
+        for part in [indices, *ahead]:
+            key = split, part.tobytes()
+            self._evaluated_next[key] = (
+                before.pop(key) if key in before else pool.submit(self._maker.make_evaluation, split, part)
+            )
+        # Where batches get another size nobody waits for these.
+        for future in before.values():
+            future.cancel()
+        return self._maker.move(self._evaluated_next.pop((split, indices.tobytes())).result())
 
     def steps(
         self, works: Iterable[StepWork], epoch: int, stage: Stage

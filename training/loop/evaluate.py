@@ -134,7 +134,7 @@ class Evaluator:
             message = None
             try:
                 with torch.no_grad():
-                    rows = self._measure_batch(split, part)
+                    rows = self._measure_batch(split, part, samples[done + len(part) :])
                     if table is None:
                         shape = (self._task.num_samples(split) + 1, rows.shape[1])
                         table = torch.zeros(shape, dtype=rows.dtype, device=ranks.device)
@@ -162,8 +162,8 @@ class Evaluator:
             limit.evaluation = len(part) // 2
         return _Measured(table, failures, None)
 
-    def _measure_batch(self, split: str, samples: np.ndarray) -> torch.Tensor:
-        batch = self._loader.evaluation_batch(split, samples)
+    def _measure_batch(self, split: str, samples: np.ndarray, rest: np.ndarray) -> torch.Tensor:
+        batch = self._loader.evaluation_batch(split, samples, rest)
         return self._task.measure(self._step.forward(self._state.model, batch), batch)
 
     def _report(self, split: str, failures: int) -> None:

@@ -63,7 +63,8 @@ class DatasetTask(Task):
     what was decided about them: the run tells both. All of them, and `options`, stand beside the weights for predictions.
 
     *Randomness.* What a sample draws from torch, numpy or `random` follows from (seed, epoch, sample), so it is the same for
-    any number of workers, on any plan and after a resume. Generators that a data set has of its own are not reseeded.
+    any number of workers, on any plan and after a resume; to see what is drawn from, a sample may be asked for twice in each
+    process that reads. Generators that a data set has of its own are not reseeded.
     """
 
     keyed_randomness = False
@@ -194,11 +195,11 @@ class DatasetTask(Task):
 
     def start_workers(self, count: int, most: int) -> int:
         """Prepare for `count` threads that fetch at once, later up to `most`: data sets are read in processes."""
-        if count == 0 or isinstance(self._sources()["train"], ArraySource):
+        sources = {name: one for name, one in self._sources().items() if not isinstance(one, ArraySource)}
+        if count == 0 or not sources:
             self.stop_workers()
             return count
         if self._processes is None:
-            sources = {name: one for name, one in self._sources().items() if not isinstance(one, ArraySource)}
             if why := why_no_processes(sources):
                 logger.warning(
                     "samples are read in the process that trains, as the data set cannot be sent to another: %s", why
@@ -217,22 +218,20 @@ class DatasetTask(Task):
         """Return training samples, each drawing from generators that its key has set."""
         if type(self).fetch is not DatasetTask.fetch:
             return self.fetch("train", indices)
-        return self._fetch("train", indices, keys, self._processes)
+        return self._fetch("train", indices, keys)
 
     def fetch(self, split: str, indices: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return samples of a split as they are evaluated: what one draws is the same each time."""
-        return self._fetch(split, indices, sample_keys(0, fold(_EVALUATION_STREAM), indices.numpy()), None)
+        return self._fetch(split, indices, sample_keys(0, fold(_EVALUATION_STREAM), indices.numpy()))
 
-    def _fetch(
-        self, split: str, indices: torch.Tensor, keys: torch.Tensor, processes: SampleProcesses | None
-    ) -> dict[str, torch.Tensor]:
+    def _fetch(self, split: str, indices: torch.Tensor, keys: torch.Tensor) -> dict[str, torch.Tensor]:
         source = self._sources()[split]
         if isinstance(source, ArraySource):
             batch = source.take(indices)
-        elif processes is None:
+        elif self._processes is None:
             batch = source.fetch(indices.tolist(), keys.tolist())
         else:
-            batch = processes.fetch(split, indices.tolist(), keys.tolist())
+            batch = self._processes.fetch(split, indices.tolist(), keys.tolist())
         tensors = self._structure.flatten(batch)
         if not tensors:
             raise UserError(

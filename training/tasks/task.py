@@ -107,7 +107,7 @@ class Task(abc.ABC):
         return self.fetch("train", indices)
 
     def start_workers(self, count: int, most: int) -> int:
-        """Prepare for `count` threads that fetch training samples at once, later up to `most`; return how many there may be."""
+        """Prepare for `count` threads that fetch samples at once, later up to `most`; return how many there may be."""
         return count
 
     def stop_workers(self) -> None:  # noqa: B027 - most tasks have started nothing

@@ -53,10 +53,14 @@ def r2(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return 1 - (outputs - targets).square().sum() / (targets - targets.mean()).square().sum()
 
 
+def make_net() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+
+
 def make_task(seen_by: Path | None = None, **options: Any) -> DatasetTask:
     values = {"loss": nn.MSELoss(), "metrics": {"r2": r2, "worst": ("min", lambda o, t: (o - t).abs().max())}}
     return DatasetTask(
-        lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)),
+        make_net,
         Jittered(50, seen_by),
         val=Jittered(20),
         test=Jittered(17),
@@ -200,6 +204,30 @@ def test_a_target_that_is_no_class_is_found_before_the_first_step_wherever_it_st
     late[290] = 7
     error = catch(go, DatasetTask(lambda: nn.Linear(4, 3), (x, y), val=(x, late)))
     assert "the target of sample 290 of validation is 7, but the model scores 3 classes, 0 to 2" in str(error)
+
+
+@pytest.mark.parametrize("is_array", [False, True])
+def test_with_workers_validation_and_test_are_read_in_processes_to_the_same_numbers(
+    go: Any, tmp_path: Path, is_array: bool
+) -> None:
+    class Watched(Jittered):
+        def __getitem__(self, index: int) -> Any:
+            (tmp_path / f"{len(self)}-{index}-{os.getpid()}").touch()
+            return super().__getitem__(index)
+
+    x = torch.randn(40, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    results = []
+    for workers in (0, 2):
+        for one in tmp_path.glob("*-*-*"):
+            one.unlink()
+        held = {"val": Watched(33), "test": Watched(35)}
+        train_split = {"x": x, "target": x.sum(1, keepdim=True)} if is_array else Jittered(40)
+        task = DatasetTask(make_net, train_split, loss=nn.MSELoss(), metrics={"r2": r2}, **held)
+        options = {"epochs": 2, "batch_size": 8, "micro_batch_size": 4, "overwrite": True, "precision": "float64"}
+        results.append(go(task, num_workers=workers, **options).metrics)
+        elsewhere = {one.name.rsplit("-", 1)[0] for one in tmp_path.glob("*-*-*") if not one.match(f"*-{os.getpid()}")}
+        assert len(elsewhere) == (33 + 35 if workers else 0)
+    assert results[0] == results[1]
 
 
 def test_a_run_that_is_refused_leaves_no_process_that_reads_samples(go: Any) -> None:
