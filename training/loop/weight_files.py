@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from ..common.errors import UserError
+from ..common.program.threads import start_helper
 from ..observers.events import Decision
 from ..observers.runtime import Runtime
 from ..storage.run_folder import save_weights
@@ -48,9 +49,11 @@ class WeightFiles:
         with self._lock:
             self._waiting[kind] = copied
             failed, self._failed = self._failed, {}
+            new = None
             if self._thread is None:
-                self._thread = threading.Thread(target=self._write_waiting, name="weights", daemon=True)
-                self._thread.start()
+                new = self._thread = threading.Thread(target=self._write_waiting, name="weights", daemon=True)
+        if new is not None and not start_helper(new, "the training waits while weights are written"):
+            self._write_waiting()
         for name, error in failed.items():
             self._tell(name, error)
 

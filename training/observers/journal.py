@@ -175,6 +175,10 @@ class Journal(Observer):
     def _write_out(self) -> None:
         """Write what waits. If a write stops half-way, the rest is kept and completes the line later."""
         try:
+            if self._unwritten and not self._path.exists():
+                # It was removed, with its folder perhaps: what follows is kept.
+                removed, self._file = self._file, self._path.open("ab", buffering=0)
+                removed.close()
             while self._unwritten:
                 written = self._file.write(self._unwritten)
                 del self._unwritten[:written]

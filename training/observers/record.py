@@ -10,9 +10,13 @@ from typing import Any
 
 from ..common.errors import TrainingFailed, UserError
 from ..storage.files import write_json
+from ..storage.run_lock import RunLock
 from .events import CheckpointSaved, EpochEnd, Observer, RunEnd, RunStart, StageStart, StepEnd
 
 logger = logging.getLogger("slipway")
+
+_LOOK_SECONDS = 1.0
+"""Between two looks whether the folder is still this run's."""
 
 _LEAST_SECONDS = 2.0
 """Between two writes of the progress: a write waits for the disk, which short epochs should not."""
@@ -24,10 +28,11 @@ class RunRecord(Observer):
     Raises `UserError` if it cannot be written at the start; later that is a warning.
     """
 
-    def __init__(self, path: Path, record: Mapping[str, Any]) -> None:
-        self._path = path
+    def __init__(self, path: Path, record: Mapping[str, Any], lock: RunLock | None = None) -> None:
+        self._path, self._lock = path, lock
         self._record = {**record, "state": "running"}
         self._progress: dict[str, Any] = dict(record.get("progress") or {})
+        self._next_look = 0.0
         self._has_warned = self._is_finished = False
         self._next_write = time.monotonic() + _LEAST_SECONDS
         try:
@@ -50,6 +55,9 @@ class RunRecord(Observer):
     def on_step(self, event: StepEnd) -> None:
         """Note the step, for the next time something is written."""
         self._progress["step"] = event.step
+        if self._lock is not None and (now := time.monotonic()) >= self._next_look:
+            self._next_look = now + _LOOK_SECONDS
+            self._look_after(self._lock)
 
     def on_epoch_end(self, event: EpochEnd) -> None:
         """Note how far the run is, and its best so far."""
@@ -71,6 +79,19 @@ class RunRecord(Observer):
                 f"then --resume {self._path.parent}"
             ) from None
         self._is_finished = True
+
+    def _look_after(self, lock: RunLock) -> None:
+        """See to it that the folder is this run's. Raises `TrainingFailed` if it is another process's by now."""
+        try:
+            was_gone = lock.renew()
+        except TrainingFailed:
+            self._is_finished = True  # nothing more is written there
+            raise
+        if was_gone:
+            logger.warning(
+                "%s or its lock was removed while the run trains: it goes on, and writes there again", self._path.parent
+            )
+            self._write()
 
     def end(self, state: str, **fields: Any) -> None:
         """Write the state of a run that stopped before its end: `interrupted` or `failed`; a finished one stays that."""

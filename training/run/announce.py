@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,9 @@ from ..tasks.classification import ClassificationTask
 from ..tasks.task import Task
 from .planning import launched_compile_backend
 from .training_config import TrainingConfig
+
+_COPIES = 7
+"""Of the weights: two moments, the best of run and stage and the weights themselves in a checkpoint, and `best` and `last`."""
 
 _FEW_STEPS = 10
 """With fewer steps in an epoch, several processes are reported to gain little."""
@@ -256,3 +260,23 @@ def _remarks(model: nn.Module, *, num_samples: int, num_steps: int, num_processe
             warning=True,
             fields={},
         )
+
+
+def compare_room(folder: Path | None, model: nn.Module) -> tuple[Decision, ...]:
+    """Return a warning if the disk has no room for a checkpoint and the weights of a run; `folder` is the run's."""
+    if folder is None:
+        return ()
+    weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return ()
+    needed = _COPIES * weights
+    if not usage.total or usage.free >= needed:  # some network file systems report a size of 0
+        return ()
+    reason = (
+        f"{folder}: a checkpoint, the best and the last weights take about {needed / 1e6:,.1f} MB, and {usage.free / 1e6:,.1f} "
+        "MB are free: what does not fit is not saved; make room, or choose another --runs-dir"
+    )
+    fields = {"needed_bytes": needed, "free_bytes": usage.free}
+    return (Decision(kind="little_room", reason=reason, warning=True, fields=fields),)

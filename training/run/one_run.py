@@ -45,6 +45,7 @@ from .announce import (
     announce_run,
     compare_batches,
     compare_classes,
+    compare_room,
     describe_data,
     describe_methods,
     describe_preparation,
@@ -142,6 +143,7 @@ def _train(
                 *compare_batches(world.planned_batch, run.recipe),
                 *compare_classes(run.recipe, task),
                 *describe_methods(run.recipe),
+                *compare_room(run.folder, model),
             ):
                 observers.on_decision(decision)
             report_decisions(observers, config, run.recipe, plan, device_settings)
@@ -185,7 +187,7 @@ def _keep_record(run: OpenRun, content: Mapping[str, Any], world: World) -> RunR
     record, error, observers = None, None, world.observers
     if run.folder is not None:
         try:
-            record = RunRecord(run.folder / "run.json", content)
+            record = RunRecord(run.folder / "run.json", content, run.lock)
             observers.add(record)
             observers.add(Journal(run.folder / "events.jsonl"))
             if world.part is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from ..common.errors import UserError
+from ..common.errors import TrainingFailed, UserError
 
 LOCK = "lock"
 
@@ -23,8 +23,51 @@ _LEAST_WAIT_SECONDS = 0.3
 _POLL_SECONDS = 0.05
 
 
+class RunLock:
+    """The lock of a run's folder while this process holds it."""
+
+    def __init__(self, path: Path, handle: int) -> None:
+        self._path, self._handle = path, handle
+        self._folder = path.parent.stat()
+
+    def renew(self) -> bool:
+        """Hold the lock of what is in the folder's place now; return whether it had to be taken again.
+
+        Raises `TrainingFailed` if another process trains the run meanwhile, or the folder is another run's.
+        """
+        if _is_still(self._handle, self._path):
+            return False
+        folder = self._path.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            is_same = os.path.samestat(folder.stat(), self._folder)
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError:
+            return False  # what is to be written there says so
+        try:
+            if not _take(handle):
+                raise TrainingFailed(
+                    f"{folder}: its lock was removed while this process trained the run, and "
+                    f"{_holder(handle) or 'another process'} trains it now: this one stops"
+                )
+            if not is_same and (folder / "run.json").exists():
+                raise TrainingFailed(
+                    f"{folder}: another run was put in its place: this one stops, and writes nothing there"
+                )
+            os.dup2(handle, self._handle, inheritable=False)
+            self._folder = folder.stat()
+            _name_holder(self._handle, _own_name())
+        finally:
+            os.close(handle)
+        return True
+
+
+def _own_name() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}\n"
+
+
 @contextmanager
-def lock_run(folder: Path, wait_seconds: float) -> Iterator[None]:
+def lock_run(folder: Path, wait_seconds: float) -> Iterator[RunLock]:
     """Hold the lock of a run's folder. Raises `UserError` that names the process which holds it.
 
     The kernel releases the lock when its process ends, so no lock is ever stale; a process that was just killed may take up
@@ -40,9 +83,9 @@ def lock_run(folder: Path, wait_seconds: float) -> Iterator[None]:
             raise UserError(f"{path}: {error.strerror}; choose a folder that can be written") from None
         try:
             if _take(handle) and _is_still(handle, path):
-                _name_holder(handle, f"process {os.getpid()} on {socket.gethostname()}\n")
+                _name_holder(handle, _own_name())
                 try:
-                    yield
+                    yield RunLock(path, handle)
                 finally:
                     _name_holder(handle, "")
                 return

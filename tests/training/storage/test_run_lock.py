@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from slipway.training.common.errors import TrainingFailed, UserError
 from slipway.training.storage.files import write_json
 from slipway.training.storage.run_folder import create_run_folder
 from slipway.training.storage.run_lock import lock_run
@@ -170,3 +172,39 @@ def test_a_folder_that_is_replaced_while_its_lock_is_taken_is_taken_anew(
     with lock_run(run, 5.0):
         assert f"process {os.getpid()} on" in str(catch(take, run))
         take(aside)
+
+
+def test_a_lock_that_was_removed_is_taken_again_and_a_folder_too(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with lock_run(folder, 0.0) as lock:
+        assert not lock.renew()
+        (folder / "lock").unlink()
+        assert lock.renew()
+        shutil.rmtree(folder)
+        assert lock.renew()
+        assert not lock.renew()
+        with pytest.raises(UserError, match="is training this run"), lock_run(folder, 0.0):
+            pass
+
+
+def test_a_run_is_never_trained_by_two_though_its_lock_was_removed(tmp_path: Path) -> None:
+    with lock_run(tmp_path, 0.0) as first:
+        (tmp_path / "lock").unlink()
+        with (
+            lock_run(tmp_path, 0.0),
+            pytest.raises(TrainingFailed, match=rf"process {os.getpid()} on .* trains it now: this one stops"),
+        ):
+            first.renew()
+
+
+def test_nothing_is_written_to_another_run_that_was_put_in_the_place_of_one(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with lock_run(folder, 0.0) as lock:
+        folder.rename(tmp_path / "moved")
+        folder.mkdir()
+        (folder / "run.json").write_text("{}")
+        with pytest.raises(TrainingFailed, match="another run was put in its place"):
+            lock.renew()
+        assert (folder / "run.json").read_text() == "{}"

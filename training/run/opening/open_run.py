@@ -20,7 +20,7 @@ from ...loop.trainer import Trainer
 from ...observers.events import Decision, Observer, RunResumed
 from ...storage.checkpoint import Manifest
 from ...storage.run_folder import create_run_folder
-from ...storage.run_lock import lock_run
+from ...storage.run_lock import RunLock, lock_run
 from ...tasks.task import Task
 from ..study.runs import describe_study
 from ..training_config import TrainingConfig
@@ -41,6 +41,8 @@ class OpenRun:
     """None on ranks that do not write."""
     shared_folder: Path
     """The same on every rank; another machine may not have it."""
+    lock: RunLock | None
+    """Of the folder, where this rank writes it."""
     recipe: Recipe
     plan: Plan
     record: Mapping[str, Any]
@@ -73,10 +75,10 @@ def open_run(
     every rank if there is nothing to resume, the recipe differs, the folder cannot be made or another process writes there.
     """
     ranks = world.ranks
-    found, error = None, None
+    found, lock, error = None, None, None
     if ranks.is_main and config.resume is not None:
         try:
-            found = _find_and_lock(config.resume, Path(config.runs_dir), name, stack)
+            found, lock = _find_and_lock(config.resume, Path(config.runs_dir), name, stack)
         except UserError as caught:
             error = caught
     ranks.raise_on_all_ranks(error)
@@ -103,7 +105,10 @@ def open_run(
     folder = None
     if ranks.is_main:
         try:
-            folder = found.folder if found else _new_folder(config, name, stack)
+            if found:
+                folder = found.folder
+            else:
+                folder, lock = _new_folder(config, name, stack)
         except UserError as caught:
             error = caught
     ranks.raise_on_all_ranks(error)
@@ -114,6 +119,7 @@ def open_run(
         name=shared_folder.name,
         folder=folder,
         shared_folder=shared_folder,
+        lock=lock,
         recipe=recipe,
         plan=plan,
         record=found.record if found else {},
@@ -136,21 +142,21 @@ def _check_study(record: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
         )
 
 
-def _find_and_lock(resume: str, runs_dir: Path, name: str, stack: ExitStack) -> Found | None:
+def _find_and_lock(resume: str, runs_dir: Path, name: str, stack: ExitStack) -> tuple[Found | None, RunLock | None]:
     """Return the run, once no other process writes it; a finished run is not locked."""
     folder = folder_to_resume(resume, runs_dir, name)
     if folder is None:
-        return None
+        return None, None
+    lock = None
     if not is_finished(read_record(folder)):
-        stack.enter_context(lock_run(folder, _LOCK_WAIT_SECONDS))
+        lock = stack.enter_context(lock_run(folder, _LOCK_WAIT_SECONDS))
     # The process that held the lock may have saved since, or finished the run.
-    return find_run(resume, runs_dir, name)
+    return find_run(resume, runs_dir, name), lock
 
 
-def _new_folder(config: TrainingConfig, name: str, stack: ExitStack) -> Path:
+def _new_folder(config: TrainingConfig, name: str, stack: ExitStack) -> tuple[Path, RunLock]:
     folder = create_run_folder(Path(config.runs_dir), name, overwrite=config.overwrite)
-    stack.enter_context(lock_run(folder, 0.0))
-    return folder
+    return folder, stack.enter_context(lock_run(folder, 0.0))
 
 
 def _compare_ranks(recipe: Recipe, ranks: Ranks) -> None:
