@@ -98,6 +98,8 @@ class TaskSpec:
     """The task's options that decide what is learned, as plain values."""
     model_fingerprint: str | None = None
     """Hash of the model's structure; None until the model is made."""
+    weights_fingerprint: str | None = None
+    """Hash of the model's first weights, to a few digits; a run that is resumed keeps its own, with a warning."""
     data_fingerprint: str | None = None
     """Hash of the samples, wherever they are stored; None until they are read."""
 

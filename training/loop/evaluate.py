@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -51,6 +53,7 @@ class Evaluator:
     def __init__(self, state: TrainingState, step: TrainStep, loader: Loader, runtime: Runtime) -> None:
         self._state, self._step, self._loader, self._runtime = state, step, loader, runtime
         self._task, self._plan = step.task, step.plan
+        self._has_warned = False
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """Return the task's metrics on a split, the same on every rank; empty if the split is. A collective.
@@ -83,7 +86,22 @@ class Evaluator:
         rows = ranks.sum_(table).cpu().numpy()
         if failures := int(rows[count, 0]):
             self._report(split, failures)
-        return self._task.metrics(rows[:count], split)
+        found = self._task.metrics(rows[:count], split)
+        if split == "validation":
+            self._report_no_number(found)
+        return found
+
+    def _report_no_number(self, found: Mapping[str, Any]) -> None:
+        """Warn once where the metric that chooses the best weights is not finite."""
+        name = self._step.recipe.monitor
+        if self._has_warned or math.isfinite(found.get(name, 0.0)):
+            return
+        self._has_warned = True
+        reason = (
+            f"the validation's {name} is {found[name]:g}: an epoch in which it is not finite counts as the worst, and among "
+            "such the lowest loss decides which weights are best; look at the metric, or name another by --monitor"
+        )
+        self._runtime.observer.on_decision(Decision(kind="no_number", reason=reason, warning=True, fields={}))
 
     def _first_batch_size(self) -> int:
         """Return the batch size of the first evaluation: what the plan says, or as much as memory should allow."""

@@ -31,6 +31,7 @@ from ..step.own_optimizer.update import make_optimizer
 from ..step.placement import place_model, settle_plan
 from ..step.train_step import LEDGER_SIZE, TrainStep
 from ..storage.checkpoint import Content
+from ..tasks.samples.random_state import seed_generators
 from ..tasks.task import Task
 from .best import Best, Score
 from .evaluate import Evaluator
@@ -56,7 +57,8 @@ def build_model(task: Task, recipe: Recipe) -> nn.Module:
 
     Raises `UserError` for a model whose parameters have no size yet.
     """
-    torch.manual_seed(fold(recipe.seed, MODEL_STREAM) % 2**63)
+    torch.manual_seed(seed := fold(recipe.seed, MODEL_STREAM) % 2**63)  # those of devices too
+    seed_generators(seed)
     model = task.build_model()
     for name, parameter in model.named_parameters():
         if isinstance(parameter, UninitializedParameter):
@@ -116,7 +118,7 @@ class Trainer:
             micro_batch_size=lambda: limit.limit,
             equal_passes=self.parameters.passes_are_collective,
         )
-        self._saved = SavedStep()
+        self._saved, self._is_restored, self._went_back = SavedStep(), False, False
         self.saver = self.make_saver()
         self.loop = StepLoop(
             self.state, self.step, sampler, self.loader, self.saver, runtime, own_rate(methods, task.schedule)
@@ -125,7 +127,6 @@ class Trainer:
         self._evaluator = Evaluator(self.state, self.step, self.loader, runtime)
         self._rewinder = Rewinder(saving.folder, self.state, sampler, runtime)
         self._weights = WeightFiles(saving.folder, task, self.state, runtime)
-        self._is_restored = self._went_back = False
         self._started = self._stage_started = time.perf_counter()
 
     def make_loader(self, dtype: torch.dtype) -> Loader:

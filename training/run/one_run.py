@@ -37,7 +37,7 @@ from ..observers.runtime import Runtime
 from ..step.own_optimizer.maker import settle_optimizer
 from ..storage.run_folder import folder_name
 from ..tasks.classes import automatic_monitor, check_classes
-from ..tasks.fingerprint import model_fingerprint
+from ..tasks.fingerprint import model_fingerprint, weights_fingerprint
 from ..tasks.origin.factory import SIGN, find_factory
 from ..tasks.sign.task import SignTask
 from ..tasks.task import Task
@@ -51,7 +51,7 @@ from .announce import (
     describe_preparation,
     report_decisions,
 )
-from .opening.open_run import OpenRun, open_run, restore_run
+from .opening.open_run import OpenRun, open_run, report_other_weights, restore_run
 from .opening.provenance import make_record
 from .planning import make_plan
 from .result import RunResult, with_best_weights
@@ -108,6 +108,7 @@ def _train(
         )
         if run.result is not None:
             reason = f"{run.name} is finished: nothing is left to train"
+            report_other_weights(run, observers)
             observers.on_decision(Decision(kind="finished", reason=reason, fields={}))
             observers.on_run_end(RunEnd(result=run.result, folder=run.shared_folder))
             return RunResult(run.result, folder=run.shared_folder, model=with_best_weights(model, run.shared_folder))
@@ -167,7 +168,8 @@ def _settle(recipe: Recipe, config: TrainingConfig, task: Task, world: World) ->
     model = build_model(task, recipe)
     recipe = settle_optimizer(recipe, task, model, world.methods, config.own_optimizer)
     recipe = settle_schedule(recipe, own_rate(world.methods, task.schedule), config.schedule, config.warmup_epochs)
-    return with_fingerprints(recipe, task.data_fingerprint(), model_fingerprint(model)), model
+    weights = world.ranks.broadcast_text(weights_fingerprint(model))  # those of rank 0 are trained
+    return with_fingerprints(recipe, task.data_fingerprint(), model_fingerprint(model), weights), model
 
 
 def failure_of(error: BaseException) -> tuple[str, str]:
@@ -177,9 +179,10 @@ def failure_of(error: BaseException) -> tuple[str, str]:
     return "interrupted" if stopped else "failed", "; ".join([reason, *getattr(error, "__notes__", ())])
 
 
-def with_fingerprints(recipe: Recipe, data: str, model: str | None) -> Recipe:
-    """Return the recipe with the hashes of the samples and of the model's structure."""
-    return replace(recipe, task=replace(recipe.task, data_fingerprint=data, model_fingerprint=model))
+def with_fingerprints(recipe: Recipe, data: str, model: str | None = None, weights: str | None = None) -> Recipe:
+    """Return the recipe with the hashes of the samples, of the model's structure and of its first weights."""
+    found = replace(recipe.task, data_fingerprint=data, model_fingerprint=model, weights_fingerprint=weights)
+    return replace(recipe, task=found)
 
 
 def _keep_record(run: OpenRun, content: Mapping[str, Any], world: World) -> RunRecord | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable, Mapping
 
@@ -15,6 +16,9 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _MOST_BYTES = 1 << 30
 """A larger tensor is hashed in part: as many bytes, in evenly spaced rows."""
 
+_MOST_NUMBERS = 1 << 16
+"""Of a tensor of weights that are looked at."""
+
 _FEWEST_SAMPLES, _MOST_SAMPLES, _SAMPLE_BYTES = 16, 1024, 1 << 24
 """Samples of a split that are hashed if only `fetch` has them: as many as hold these bytes, within these bounds."""
 
@@ -26,6 +30,27 @@ def model_fingerprint(model: nn.Module) -> str:
         for name, tensor in tensors:
             facts = (kind, name, tuple(tensor.shape), str(tensor.dtype), tensor.requires_grad)
             digest.update(repr(facts).encode())
+    return digest.hexdigest()[:16]
+
+
+def weights_fingerprint(model: nn.Module) -> str:
+    """Return a hash of a model's weights and buffers to three digits: last digits may differ between kinds of CPU.
+
+    Of each tensor its norm counts, and a sum with fixed signs and factors, both over as many evenly spaced numbers as are
+    looked at.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_meta:
+            continue
+        flat = (torch.view_as_real(tensor) if tensor.is_complex() else tensor).detach().reshape(-1)
+        numbers = flat[:: -(-len(flat) // _MOST_NUMBERS) or 1].cpu().double().nan_to_num()
+        norm = float(numbers.norm())
+        facts = [0.0, 0.0]
+        if norm:
+            factors = torch.cos(torch.arange(1, len(numbers) + 1, dtype=torch.float64) * math.sqrt(2))
+            facts = [math.log(norm), float(numbers @ factors) / norm]
+        digest.update(repr((name, *(round(fact, 3) + 0.0 for fact in facts))).encode())  # + 0.0: there is no -0.0
     return digest.hexdigest()[:16]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import multiprocessing
 import os
@@ -59,13 +60,8 @@ def make_net() -> nn.Module:
 
 def make_task(seen_by: Path | None = None, **options: Any) -> DatasetTask:
     values = {"loss": nn.MSELoss(), "metrics": {"r2": r2, "worst": ("min", lambda o, t: (o - t).abs().max())}}
-    return DatasetTask(
-        make_net,
-        Jittered(50, seen_by),
-        val=Jittered(20),
-        test=Jittered(17),
-        **{**values, **options},
-    )
+    values["make_model"] = make_net
+    return DatasetTask(train=Jittered(50, seen_by), val=Jittered(20), test=Jittered(17), **{**values, **options})
 
 
 class Killer(Observer):
@@ -196,6 +192,42 @@ def test_a_monitor_that_cannot_be_followed_is_told(go: Any, tmp_path: Path, moni
     task = make_task(metrics={"r2": r2, "odd": lambda o, t: 0.5})
     assert message in str(catch(go, task, monitor=monitor))
     assert not (tmp_path / "own").exists()
+
+
+def test_a_monitored_metric_that_is_no_number_is_told_once(go: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    go(make_task(metrics={"r2": lambda o, t: torch.tensor(float("nan"))}), monitor="r2")
+    assert (
+        capfd.readouterr().err.count("the validation's r2 is nan: an epoch in which it is not finite counts as the wo")
+        == 1
+    )
+
+
+def test_first_weights_of_another_file_are_told_when_a_run_goes_on_from_its_own(
+    go: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def with_weights(seed: int) -> DatasetTask:
+        pretrained = torch.nn.Linear(4, 1)
+        nn.init.normal_(pretrained.weight, generator=torch.Generator().manual_seed(seed))
+        return make_task(make_model=lambda: copy.deepcopy(pretrained))
+
+    go(with_weights(1))
+    own = json.loads((tmp_path / "own" / "run.json").read_text())["recipe_hash"]
+    go(with_weights(1), resume="auto")
+    assert "other weights" not in capfd.readouterr().err
+    go(with_weights(2), resume="auto")
+    assert "own: the model starts from other weights than when the run began" in capfd.readouterr().err
+    other = go(with_weights(2), experiment_name="other")
+    assert json.loads((other.folder / "run.json").read_text())["recipe_hash"] != own
+
+
+def test_a_model_may_draw_its_first_weights_from_numpy_and_random(go: Any) -> None:
+    def make_model() -> nn.Module:
+        model = nn.Linear(4, 1)
+        nn.init.constant_(model.weight, np.random.rand() + random.random())
+        return model
+
+    first = go(make_task(make_model=make_model)).metrics
+    assert go(make_task(make_model=make_model), experiment_name="again").metrics == first
 
 
 def test_a_target_that_is_no_class_is_found_before_the_first_step_wherever_it_stands(go: Any) -> None:

@@ -102,12 +102,13 @@ def test_run_json_holds_the_recipe_the_plan_the_versions_and_the_result(clips: P
         task=replace(
             recipe.task,
             model_fingerprint=of_task["model_fingerprint"],
+            weights_fingerprint=of_task["weights_fingerprint"],
             data_fingerprint=run["data"]["fingerprint"],
         ),
     )
     assert run["recipe"] == recipe.as_dict()
     assert (run["recipe_hash"], run["base_recipe_hash"]) == (recipe.hash, recipe.base_hash)
-    assert len(of_task["model_fingerprint"]) == 16
+    assert len(of_task["model_fingerprint"]) == len(of_task["weights_fingerprint"]) == 16
     assert run["world_size"] == run["plan"]["world_size"] == 1
     assert run["plan"]["device"] == "cpu"
     assert {"python", "torch", "accelerate", "datasets"} <= run["versions"].keys()

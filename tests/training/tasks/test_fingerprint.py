@@ -7,7 +7,12 @@ import torch
 from torch import nn
 
 from slipway.training.tasks import fingerprint
-from slipway.training.tasks.fingerprint import model_fingerprint, samples_fingerprint, tensors_fingerprint
+from slipway.training.tasks.fingerprint import (
+    model_fingerprint,
+    samples_fingerprint,
+    tensors_fingerprint,
+    weights_fingerprint,
+)
 
 
 class Named(nn.Module):
@@ -37,6 +42,31 @@ def test_sizes_layers_dtypes_buffers_and_what_is_frozen_do() -> None:
         nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.1)), nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.2)),
     ]  # fmt: skip
     assert len({model_fingerprint(model) for model in models}) == len(models)
+
+
+def test_first_weights_tell_models_apart_and_their_last_digits_do_not() -> None:
+    def model(seed: int = 0) -> nn.Module:
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(3, 20), nn.BatchNorm1d(20), nn.Linear(20, 2))
+
+    changed, turned, rounded, other_buffer = model(), model(), model(), model()
+    with torch.no_grad():
+        changed[0].weight[7, 1] += 0.5
+        turned[0].weight.copy_(turned[0].weight.flip(0))
+        for parameter in rounded.parameters():
+            parameter.mul_(1 + 1e-7)
+    other_buffer[1].running_mean.fill_(0.1)
+    assert weights_fingerprint(model()) == weights_fingerprint(model()) == weights_fingerprint(rounded)
+    assert len({weights_fingerprint(one) for one in (model(), model(1), changed, turned, other_buffer)}) == 5
+
+
+def test_of_large_weights_numbers_all_over_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fingerprint, "_MOST_NUMBERS", 10)
+    model = nn.Linear(1000, 1)
+    before = weights_fingerprint(model)
+    with torch.no_grad():
+        model.weight[:, 800:] = 1
+    assert weights_fingerprint(model) != before
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool, torch.complex64])

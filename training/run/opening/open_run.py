@@ -50,6 +50,8 @@ class OpenRun:
     manifest: Manifest | None
     problems: tuple[str, ...]
     differences: tuple[str, ...]
+    has_other_weights: bool
+    """Whether the model starts from other weights than it did when the run began."""
     is_older: bool
     """Whether an older checkpoint than the newest good one was asked for."""
     is_resumed: bool
@@ -126,6 +128,7 @@ def open_run(
         manifest=found.manifest if found else None,
         problems=found.problems if found else (),
         differences=tuple(differences),
+        has_other_weights=bool(record) and base.task.weights_fingerprint != recipe.task.weights_fingerprint,
         is_older=bool(-ranks.minimum(-int(found.is_older if found else False))),
         is_resumed=bool(record),
         result=dict(record["result"]) if finished else None,
@@ -192,10 +195,21 @@ def _log_name(rank: int, number: int) -> str:
     return f"rank_{rank}.log" if number == 1 else f"rank_{rank}.{number}.log"
 
 
+def report_other_weights(run: OpenRun, observer: Observer) -> None:
+    """Warn where the model that was made is not the one that the run began with."""
+    if run.has_other_weights:
+        reason = (
+            f"{run.name}: the model starts from other weights than when the run began; it goes on from its own, these are "
+            "not used; for weights of another file start another run, and let a model draw its own from torch's generator"
+        )
+        observer.on_decision(Decision(kind="other_weights", reason=reason, warning=True, fields={}))
+
+
 def restore_run(run: OpenRun, trainer: Trainer, observer: Observer, ranks: Ranks) -> None:
     """Restore the run's checkpoint in the trainer, and report where it continues."""
     if not run.is_resumed:
         return
+    report_other_weights(run, observer)
     for problem in run.problems:
         observer.on_decision(
             Decision(kind="damaged_checkpoint", reason=f"{problem}: the one before is used", warning=True, fields={})

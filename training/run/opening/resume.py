@@ -111,6 +111,9 @@ def continued_recipe(
             monitor=str(saved.get("monitor", recipe.monitor)),
             monitor_direction=saved.get("monitor_direction", "auto"),
         )
+    # Random numbers of a model's own, or a file of weights that moved, must not keep a run from going on with those it saved.
+    weights = saved.get("task", {}).get("weights_fingerprint", recipe.task.weights_fingerprint)
+    recipe = dataclasses.replace(recipe, task=dataclasses.replace(recipe.task, weights_fingerprint=weights))
     resolved = dataclasses.replace(recipe, resolution=resolution)
     differences = differences_of(saved, resolved.as_dict())
     if mixed_precision not in ("auto", resolution.mixed_precision):

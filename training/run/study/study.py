@@ -50,7 +50,7 @@ def run_study(config: TrainingConfig, settings: Level, task: Task | None, world:
     asked = make_config(type(config), what_was_asked(settings))
     base = config.make_recipe(task)
     if task is not None:
-        base = with_fingerprints(base, task.data_fingerprint(), None)
+        base = with_fingerprints(base, task.data_fingerprint())
     # Before the folder is made, unless there may be one.
     left_out = None if config.resume else _left_out(config, ranks)
     with ExitStack() as stack:
@@ -275,7 +275,7 @@ def _row_of(folder: Path, run: StudyRun, config: TrainingConfig, task: Task | No
         return {"name": run.name, "test": run.test, "options": dict(run.options), "state": "waiting"}
     saved = recipe_of_record(record, task)
     asked = replace(config, **run.options, seeds=None).make_recipe(task).as_dict()
-    found = ("model_fingerprint", "data_fingerprint")
+    found = ("model_fingerprint", "weights_fingerprint", "data_fingerprint")
     asked["task"] |= {name: saved["task"].get(name) for name in found}
     if config.monitor == "auto":
         asked["monitor"] = saved["monitor"]

@@ -36,6 +36,8 @@ class Metrics:
     """The metrics of a task, computed from what it keeps of each sample."""
 
     def __init__(self, given: Mapping[str, MetricSpec]) -> None:
+        if isinstance(given, torch.nn.ModuleDict):  # a MetricCollection of torchmetrics is one
+            given = dict(given.items())  # type: ignore[arg-type]
         if not isinstance(given, Mapping):
             raise UserError(
                 f"metrics: expected names and functions, {{'r2': function}}, got {getattr(given, '__name__', sizes_of(given))}"
