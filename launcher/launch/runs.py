@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,8 +33,10 @@ class RunSummary:
     stage: str | None
     step: int | None
     best: float | None
-    """The best value of the monitored metric; of a finished run that was tested, its test accuracy; of a finished study the
-    mean of its runs' test accuracies."""
+    """The best value of the monitored metric; of a finished run that was tested, its test accuracy, or the monitored metric of
+    the test; of a finished study the mean of its runs'."""
+    metric: str | None
+    """What `best` is: `validation_r2`, `test_accuracy`, `mean_test_accuracy`."""
     checkpoint: str | None
     """The name of the newest checkpoint."""
     age_seconds: float
@@ -85,6 +88,9 @@ def _summary(folder: Path, record: dict[str, Any]) -> RunSummary:
     state = str(record["state"])
     if state == "running" and not _is_held(folder):
         state = "dead"
+    best, metric = _best(
+        record, {_monitored("validation", record): progress.get("best")} | result, "test", "validation"
+    )
     checkpoints = [path for path in (folder / "checkpoints").glob("[!.]*") if path.is_dir()]
     written = [folder / "run.json", folder / "events.jsonl", *checkpoints]
     newest = max(path.stat().st_mtime for path in written if path.exists())
@@ -96,10 +102,21 @@ def _summary(folder: Path, record: dict[str, Any]) -> RunSummary:
         state=state,
         stage=stages.get(last.get("stage", -1), progress.get("stage_name")),
         step=result.get("steps", last.get("step", progress.get("step"))),
-        best=result.get("test_accuracy", progress.get("best")),
+        best=best,
+        metric=metric,
         checkpoint=max(checkpoints).name if checkpoints else None,
         age_seconds=max(0.0, datetime.now(UTC).timestamp() - newest),
     )
+
+
+def _monitored(kind: str, record: Mapping[str, Any]) -> str:
+    return f"{kind}_{(record.get('recipe') or {}).get('monitor', 'accuracy')}"
+
+
+def _best(record: Mapping[str, Any], found: Mapping[str, Any], *kinds: str) -> tuple[float | None, str | None]:
+    """Return the value that stands for a run, and its name: the accuracy of the first kind, or the monitored metric."""
+    names = (f"{kinds[0]}_accuracy", *(_monitored(kind, record) for kind in kinds))
+    return next(((found[name], name) for name in names if found.get(name) is not None), (None, None))
 
 
 def _study_summary(folder: Path, record: dict[str, Any]) -> RunSummary:
@@ -112,6 +129,7 @@ def _study_summary(folder: Path, record: dict[str, Any]) -> RunSummary:
     present = next((str(row["name"]) for row in rows if row["state"] == "running"), None)
     done = f"{sum(row['state'] == 'finished' for row in rows)} of {len(rows)} done"
     runs, _ = _summaries(folder)
+    best, metric = _best(record, result, "mean_test")
     newest = {run.name: run for run in runs}.get(present or "")
     written = datetime.now(UTC).timestamp() - (folder / "run.json").stat().st_mtime
     return RunSummary(
@@ -120,7 +138,8 @@ def _study_summary(folder: Path, record: dict[str, Any]) -> RunSummary:
         state=state,
         stage=", ".join([*([present] if present else []), done]) if rows else None,
         step=result.get("steps", sum(run.step or 0 for run in runs)),
-        best=result.get("mean_test_accuracy"),
+        best=best,
+        metric=metric,
         checkpoint=newest.checkpoint if newest else None,
         age_seconds=max(0.0, min([written, *(run.age_seconds for run in runs)])),
     )
@@ -166,6 +185,7 @@ def _print_table(found: list[RunSummary]) -> None:
         ("stage", 0),
         ("step", 1),
         ("best", 1),
+        ("metric", 0),
         ("checkpoint", 0),
         ("age", 1),
     ):
@@ -177,6 +197,7 @@ def _print_table(found: list[RunSummary]) -> None:
             run.stage or "",
             "" if run.step is None else f"{run.step:,}",
             "" if run.best is None else f"{run.best:.4g}",
+            run.metric or "",
             run.checkpoint or "none",
             _format_age(run.age_seconds),
         )

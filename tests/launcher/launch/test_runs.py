@@ -104,6 +104,28 @@ def test_a_run_is_told_by_its_record_its_journal_and_its_checkpoints(
     assert found["mine"]["folder"] == "runs/mine"
 
 
+def test_the_best_value_of_a_run_stands_beside_the_name_of_its_metric(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = {"stages": [{"name": "warm"}], "monitor": "어긋남"}
+    make_run(project, "now", recipe=recipe)
+    make_run(project, "done", recipe=recipe, state="finished", result={"steps": 9, "validation_어긋남": 0.25})
+    make_run(
+        project, "tested", recipe=recipe, state="finished", result={"test_어긋남": 0.75, "validation_어긋남": 0.25}
+    )
+    make_run(project, "signs", recipe=recipe, state="finished", result={"test_accuracy": 0.9, "test_어긋남": 0.75})
+    make_run(project, "study", recipe=recipe, study={"seeds": [0]}, result={"mean_test_어긋남": 0.125}, progress={})
+    make_run(project, "fresh", progress={})
+    assert {name: (one["best"], one["metric"]) for name, one in listed(capsys).items()} == {
+        "now": (0.5, "validation_어긋남"),
+        "done": (0.25, "validation_어긋남"),
+        "tested": (0.75, "test_어긋남"),
+        "signs": (0.9, "test_accuracy"),
+        "study": (0.125, "mean_test_어긋남"),
+        "fresh": (None, None),
+    }
+
+
 def test_the_table_has_the_newest_run_first(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, age in (("older", 7200), ("newer", 60), ("oldest", 200_000)):
         path = make_run(project, name) / "run.json"
@@ -114,8 +136,8 @@ def test_the_table_has_the_newest_run_first(project: Path, capsys: pytest.Captur
     assert cli.main(["runs"]) == 0
     captured = capsys.readouterr()
     lines = [line.split() for line in captured.out.splitlines()]
-    assert lines[0] == ["run", "state", "stage", "step", "best", "checkpoint", "age"]
-    assert lines[1] == ["newer", "dead", "warm", "12", "0.5", "none", "1", "min"]
+    assert lines[0] == ["run", "state", "stage", "step", "best", "metric", "checkpoint", "age"]
+    assert lines[1] == ["newer", "dead", "warm", "12", "0.5", "validation_accuracy", "none", "1", "min"]
     assert [line[0] for line in lines[1:]] == ["newer", "older", "oldest"]
     assert captured.err == "runs/broken/run.json: not the record of a run\n"
 

@@ -37,7 +37,7 @@ class Metrics:
 
     def __init__(self, given: Mapping[str, MetricSpec]) -> None:
         if isinstance(given, torch.nn.ModuleDict):  # a MetricCollection of torchmetrics is one
-            given = dict(given.items())  # type: ignore[arg-type]
+            given = dict(given.items())
         if not isinstance(given, Mapping):
             raise UserError(
                 f"metrics: expected names and functions, {{'r2': function}}, got {getattr(given, '__name__', sizes_of(given))}"
