@@ -96,20 +96,16 @@ class ItemSource:
             self._drawn = (*self._drawn, *changed)
 
     def _fetch(self, indices: Sequence[int], keys: Sequence[int], seeds: Sequence[Callable[[int], object]]) -> Any:
-        if not seeds:
-            return self._put_together(self._read(indices), indices)
-        samples: list[Any] = []
-        for index, key in zip(indices, keys, strict=True):
-            for seed in seeds:
-                seed(key)
-            samples += self._read((index,))
+        samples = self._read(indices, keys, seeds)
         for seed in seeds:
             seed(fold(keys[0], _COLLATE_STREAM))
         return self._put_together(samples, indices)
 
-    def _read(self, indices: Sequence[int]) -> Sequence[Any]:
+    def _read(
+        self, indices: Sequence[int], keys: Sequence[int] = (), seeds: Sequence[Callable[[int], object]] = ()
+    ) -> Sequence[Any]:
         """Return samples. Raises `UserError` that names the one that cannot be read, and the user's line."""
-        if self._get_many is not None and len(indices) > 1:
+        if self._get_many is not None and len(indices) > 1 and not seeds:
             try:
                 return self._get_many(list(indices))
             except Exception as error:
@@ -120,7 +116,9 @@ class ItemSource:
                 raise UserError(f"{self._where}: reading {_some(indices)} fails: {words_of(error)}") from error
         samples: list[Any] = []
         try:
-            for index in indices:
+            for number, index in enumerate(indices):
+                for seed in seeds:
+                    seed(keys[number])
                 samples += self._get_many([index]) if self._get_many is not None else (self.dataset[index],)
         except Exception as error:
             if is_out_of_memory(error):
