@@ -15,6 +15,9 @@ import torch
 
 from .host import host_memory_bytes
 
+_ONEDNN = ("could not create a primitive", "could not create a memory", "could not execute a primitive")
+"""How the messages of oneDNN begin, which name no cause."""
+
 _MESSAGES = (
     "out of memory",  # CUDA, HIP, XPU, MPS, NPU, their drivers and their collectives
     "outofmemory",  # hipErrorOutOfMemory
@@ -33,9 +36,7 @@ _MESSAGES = (
     "failed to allocate",  # CANN
     "allocation failed",  # HPU
     "bad_alloc",
-    "could not create a primitive",  # oneDNN, whose errors name no cause, as the next two
-    "could not create a memory",
-    "could not execute a primitive",
+    *_ONEDNN,
     "resource temporarily unavailable",  # for a thread of C++ code, whose stack has no room
     "can't start new thread",
 )
@@ -72,6 +73,17 @@ def out_of_memory_message(error: BaseException) -> str | None:
     if not is_out_of_memory(error):
         return None
     return _ENFORCED.sub("", str(error).strip().split("\n")[0]) or type(error).__name__
+
+
+def leave_onednn(message: str) -> bool:
+    """Compute without oneDNN from now on if memory ran out in it; return whether that is new.
+
+    It keeps the code of each shape that it has met, and gives none of it back. On all ranks, which know the same message.
+    """
+    if not message.lower().startswith(_ONEDNN) or not torch.backends.mkldnn.enabled:
+        return False
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+    return True
 
 
 def drop_traceback(error: BaseException) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..batches.sampler import StepWork
 from ..common.errors import UserError
+from ..devices.memory import leave_onednn
 from ..observers.events import Decision
 from ..observers.runtime import Runtime
 from ..step.train_step import Failure, StepFlags
@@ -43,6 +44,12 @@ class LimitControl:
         limit, ranks = self._state.limit, self._runtime.ranks
         rank = ranks.minimum(ranks.rank if failure else ranks.size)
         message = ranks.broadcast_text(failure.message if failure else "", source=rank)
+        if leave_onednn(message):
+            reason = (
+                f"out of memory on rank {rank} ({message}): the batch again without oneDNN, which gives no memory back"
+            )
+            self._report("out_of_memory", reason, step=self._state.progress.step + 1, rank=rank)
+            return
         if limit.shrink(_largest_micro_batch(work)):
             where = f" on rank {rank}" if ranks.size > 1 else ""
             self._report(

@@ -22,6 +22,7 @@ from slipway.training.devices.memory import (
     MemoryWatch,
     drop_traceback,
     is_out_of_memory,
+    leave_onednn,
     out_of_memory_message,
 )
 from slipway.training.devices.world import leave_group
@@ -328,3 +329,14 @@ def test_what_was_prepared_for_steps_that_are_cut_anew_is_dropped() -> None:
     task.gate.set()
     loader.close()
     assert task.fetched <= 4  # those of the first step, which is being computed
+
+
+def test_where_memory_runs_out_in_onednn_a_run_goes_on_without_it() -> None:
+    assert is_out_of_memory(RuntimeError("could not create a primitive"))
+    try:
+        assert not leave_onednn("DefaultCPUAllocator: can't allocate memory")
+        assert leave_onednn("could not create a primitive descriptor")
+        assert not torch.backends.mkldnn.enabled
+        assert not leave_onednn("could not create a primitive")  # what fails now is the batch
+    finally:
+        torch.backends.mkldnn.enabled = True  # type: ignore[assignment]
