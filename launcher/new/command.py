@@ -43,7 +43,7 @@ def write_project(folder: Path) -> None:
     name = folder.name
     if not _NAME.fullmatch(name):
         raise UserError(
-            f"slipway new {str(folder)!r}: a name begins with a letter or a digit, and has these, '_', '-' and '.' only"
+            f"slipway new {str(folder)!r}: a name begins with a letter of a to z or a digit, and has these, '_', '-', '.' only"
         )
     if folder.exists() or folder.is_symlink():
         raise UserError(f"slipway new {folder}: it is there already; choose another name, or remove it")

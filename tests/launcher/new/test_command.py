@@ -65,8 +65,8 @@ def test_what_is_written_is_formatted_typed_and_without_placeholders() -> None:
     ("name", "message"),
     [
         ("there", "slipway new there: it is there already; choose another name, or remove it"),
-        ("a b", "slipway new 'a b': a name begins with a letter or a digit"),
-        (".hidden", "slipway new '.hidden': a name begins with a letter or a digit"),
+        ("a b", "slipway new 'a b': a name begins with a letter of a to z or a digit"),
+        (".hidden", "slipway new '.hidden': a name begins with a letter of a to z or a digit"),
         ("none/demo", "slipway new none/demo: there is no folder none; make it first"),
         ("/proc/demo", "slipway new /proc/demo: it cannot be written: "),
     ],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +19,9 @@ from ...storage.run_folder import RUN_SCHEMA_VERSION
 from .open_run import OpenRun
 
 _PACKAGES = ("torch", "accelerate", "datasets", "numpy", "safetensors")
+
+_MOST_FILES = 200
+"""Of the user's own that a record names."""
 
 
 def versions() -> dict[str, str]:
@@ -53,6 +58,29 @@ def script_commit(script: str | None) -> str | None:
         return _commit_of(Path.cwd())
     commit = _commit_of(path.parent)
     return commit and f"{commit.removesuffix('+changes')}+changes"
+
+
+def script_files(script: str | None) -> dict[str, str]:
+    """Return hashes of the user's own Python files that are imported, by their paths in the folder of the script.
+
+    Without a script, or with Slipway's own, they are those of the working folder. Installed packages are left out.
+    """
+    own = Path(__file__).resolve().parents[3]
+    of_user = script is not None and not Path(script).is_relative_to(own / "bin")
+    folder = Path(script).parent if script is not None and of_user else Path.cwd()
+    installed = [Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix)]
+    found: dict[str, str] = {}
+    for module in [*sys.modules.values()]:
+        name = getattr(module, "__file__", None)
+        if not isinstance(name, str) or not name.endswith(".py"):
+            continue
+        path = Path(name).resolve()
+        is_foreign = "site-packages" in path.parts or any(path.is_relative_to(one) for one in (own, *installed))
+        if is_foreign or not path.is_relative_to(folder):
+            continue
+        with suppress(OSError):
+            found[path.relative_to(folder).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return dict(sorted(found.items())[:_MOST_FILES])
 
 
 def _commit_of(folder: Path) -> str | None:
@@ -97,6 +125,7 @@ def make_record(run: OpenRun, options: Mapping[str, Any], settings: Level, data:
         "data": dict(data),
         "versions": versions(),
         "script_commit": script_commit(command["script"]),
+        "script_files": script_files(command["script"]),
         "slipway_commit": slipway_commit(),
     }
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
 import slipway
 from slipway.training.run.opening import provenance
-from slipway.training.run.opening.provenance import script_commit, slipway_commit, versions
+from slipway.training.run.opening.provenance import script_commit, script_files, slipway_commit, versions
 from tests.conftest import ROOT
 
 
@@ -67,3 +69,22 @@ def test_for_slipways_own_command_it_is_that_of_the_working_folder(
     monkeypatch.chdir(project)
     named = None if script is None else str(project / script)  # an absolute path stays as it is
     assert script_commit(named) == git(project, "rev-parse", "HEAD")
+
+
+def test_the_users_own_files_are_told_by_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "서브").mkdir()
+    script, helper = tmp_path / "script.py", tmp_path / "서브" / "helper.py"
+    for path in (script, helper, tmp_path / "not_imported.py"):
+        path.write_text("x = 1\n")
+    for name, path in (("own_script", script), ("own_helper", helper)):
+        module = ModuleType(name)
+        module.__file__ = str(path)
+        monkeypatch.setitem(sys.modules, name, module)
+    before = script_files(str(script))
+    assert before.keys() == {"script.py", "서브/helper.py"}
+    helper.write_text("x = 2\n")
+    after = script_files(str(script))
+    assert after["script.py"] == before["script.py"]
+    assert after["서브/helper.py"] != before["서브/helper.py"]
+    monkeypatch.chdir(tmp_path)
+    assert script_files(None) == after
