@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from ..training.common.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, UserError, nearest
+from ..training.common.program.private import not_for_all_to_write
 from ..training.common.program.streams import open_closed_streams, print_to_stderr, stop_writing
 
 
@@ -66,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_to_stderr(f"error: no command\n{_usage()}", end="")
         return EXIT_BAD_INPUT
     try:
-        code = _run(arguments[0], arguments[1:])
+        with not_for_all_to_write():
+            code = _run(arguments[0], arguments[1:])
         sys.stdout.flush()
         return code
     except BrokenPipeError:

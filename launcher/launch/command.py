@@ -256,6 +256,7 @@ class _Launch:
     ) -> _Prepared:
         """Return what is started and written to go on with these runs, or to begin; do neither."""
         from ...training.common.json_records import to_json
+        from ...training.common.program.redaction import command_without_secrets
         from ..plan.accelerate_config import launch_command, to_yaml
         from .environment import environment_of, starts_directly
         from .state_files import CONFIG_FILE, LAUNCH_FILE, PLAN_FILE, LaunchRecord
@@ -276,7 +277,7 @@ class _Launch:
             launcher_pid=os.getpid(),
             started_at=time.time(),
             grace_seconds=self._options.grace_seconds,
-            argv=tuple(argv),
+            argv=tuple(command_without_secrets(argv)),
             folder=os.getcwd(),
             host=socket.gethostname(),
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...training.common.errors import UserError
 from ...training.common.json_records import from_json, to_json
+from ...training.common.program.redaction import without_secrets
 
 PLAN_FILE = "plan.json"
 CONFIG_FILE = "config.yaml"
@@ -66,7 +67,7 @@ def log_path(folder: Path, rank: int) -> Path:
 def write_record(path: Path, record: object) -> None:
     """Write a record so that a reader finds the old or the new one complete."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(to_json(record) + "\n", encoding="utf-8")
+    partial.write_text(without_secrets(to_json(record)) + "\n", encoding="utf-8")
     os.replace(partial, path)
 
 

@@ -15,6 +15,8 @@ from typing import Any, BinaryIO
 
 from ..common.conversion import plain_values
 from ..common.errors import UserError
+from ..common.program.private import open_file
+from ..common.program.redaction import without_secrets
 from ..common.small_files import parse_json
 from .events import Decision, EpochEnd, Observer, ProfileEnd, RunEnd, RunStart, StageEnd, StageStart, StepEnd
 from .journal_schema import COMMON_FIELDS, EVENT_FIELDS, SCHEMA_VERSION
@@ -43,7 +45,7 @@ class Journal(Observer):
         try:
             self._unwritten = bytearray(_fix_tail(path))
             # Unbuffered: after a failed write it must be known what was written and what not.
-            self._file = path.open("ab", buffering=0)
+            self._file = open(open_file(path, os.O_WRONLY | os.O_APPEND), "ab", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}; choose a folder that can be written") from None
         self._lost_lines = 0
@@ -156,7 +158,7 @@ class Journal(Observer):
     def _write(self, name: str, fields: Mapping[str, Any]) -> None:
         seconds = round(time.perf_counter() - self._start, 3)
         self.flush()
-        self._append([_line(name, seconds, fields)])
+        self._append([without_secrets(_line(name, seconds, fields))])
 
     def _append(self, lines: Iterable[str]) -> None:
         for line in lines:

@@ -7,6 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from ..common.program.private import open_file
 from .events import Observer, RunEnd, RunResumed, StepEnd
 
 MARK = "progress"
@@ -25,7 +26,7 @@ class LaunchMark(Observer):
         if launch_folder:
             with suppress(OSError):
                 # No folder is made here: a launch removes its folder when it ends.
-                self._file = os.open(Path(launch_folder) / MARK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                self._file = open_file(Path(launch_folder) / MARK, os.O_RDWR)
                 self._write(0)
                 run = json.dumps(str(run_folder.resolve())) + "\n"
                 os.pwrite(self._file, run.encode(), os.fstat(self._file).st_size)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..common.errors import UserError
 from ..common.program.ipython import OneLine, ipython_shell
+from ..common.program.private import not_for_all_to_write
 from ..common.program.streams import open_closed_streams, print_to_stderr
 from ..common.settings import Level
 from ..config.launched_plan import launched_plan
@@ -106,7 +107,7 @@ def _train(
             f"--task {config.task}: the script gives train() a task of its own; leave one of them out", option="task"
         )
         raise with_place(error, settings)
-    with StopRequest() as stop:
+    with not_for_all_to_write(), StopRequest() as stop:
         try:
             with stop.at_once():
                 accelerator, ranks = start_world(config)

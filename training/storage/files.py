@@ -16,6 +16,8 @@ import torch
 
 from ..common.conversion import plain_values
 from ..common.errors import UserError
+from ..common.program.private import open_file
+from ..common.program.redaction import without_secrets
 
 _PIECE_BYTES = 8 << 20
 """Written and hashed at a time: both let other threads run, and the hash finds the bytes in the processor's cache."""
@@ -48,7 +50,9 @@ def write_durably(path: Path, pieces: Iterable[bytes | memoryview]) -> Written:
     """Write a file and wait until it is on the disk; return its size and SHA-256. Raises `OSError` that names it."""
     digest, size = hashlib.sha256(), 0
     try:
-        with path.open("wb") as file:
+        if path.is_symlink():
+            path.unlink()  # a file takes its place: what it leads to is not ours
+        with open(open_file(path, os.O_WRONLY | os.O_TRUNC), "wb") as file:
             for piece in pieces:
                 file.write(piece)
                 digest.update(piece)
@@ -130,13 +134,14 @@ def describe_os_error(error: OSError) -> str:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file so that a reader finds the old or the new one, never a part. Raises `OSError`.
 
-    JSON has no NaN and no infinity: such a number is written as null, and `non_finite` names it.
+    Passwords and tokens are left out. JSON has no NaN and no infinity: such a number is written as null, and `non_finite`
+    names it.
     """
     non_finite: list[str] = []
     plain = plain_values(content, "", non_finite)
     if non_finite:
         plain["non_finite"] = non_finite
-    text = json.dumps(plain, indent=2, allow_nan=False) + "\n"
+    text = without_secrets(json.dumps(plain, indent=2, allow_nan=False)) + "\n"
     with replaced(path) as partial:
         write_durably(partial, [text.encode()])
 

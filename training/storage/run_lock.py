@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from ..common.errors import TrainingFailed, UserError
+from ..common.program.private import open_file
 
 LOCK = "lock"
 
@@ -78,8 +79,10 @@ def lock_run(folder: Path, wait_seconds: float) -> Iterator[RunLock]:
     deadline = time.monotonic() + max(wait_seconds, _LEAST_WAIT_SECONDS)
     while True:
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            handle = open_file(path, os.O_RDWR)
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise UserError(f"{path}: is a link, which a lock never is; remove it") from None
             raise UserError(f"{path}: {error.strerror}; choose a folder that can be written") from None
         try:
             if _take(handle) and _is_still(handle, path):

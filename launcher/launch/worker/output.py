@@ -26,7 +26,7 @@ def route_output(log: Path, *, is_shown: bool) -> int | None:
         return None
     sys.stdout.flush()
     sys.stderr.flush()
-    log_descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    log_descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o664)
     if is_shown:
         return _copy_to(log_descriptor)
     for stream in _STREAMS:

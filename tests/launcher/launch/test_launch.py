@@ -392,3 +392,16 @@ def test_the_variables_of_a_job_on_other_hosts_are_refused_before_anything_waits
     assert "--num-machines 1" in done.stderr
     done = launches.run("--device", "cpu", "--num-machines", "1", script, environment=launches.environment(**job))
     assert (done.returncode, done.stdout) == (0, "alone\n")
+
+
+def test_tokens_of_the_command_are_in_no_file_of_the_launch_and_reach_the_script(launches: Launches) -> None:
+    script = launches.script(
+        "import os, sys; print(sys.argv[1] + os.environ['HF_TOKEN'] == '--hf-token=planted-1planted-22')"
+    )
+    environment = launches.environment(HF_TOKEN="planted-22")
+    done = launches.run("--device", "cpu", script, "--hf-token=planted-1", "planted-22", environment=environment)
+    assert (done.returncode, done.stdout) == (0, "True\n")
+    texts = [path.read_text() for path in launches.launch_folder().iterdir()]
+    assert len(texts) > 3
+    assert [text for text in texts if "planted" in text] == []
+    assert any("--hf-token=***" in text for text in texts)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 
+from .redaction import without_secrets
+
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters but tab and line end, what turns the direction of writing, and bytes of names that are no text."""
 
 
 def printable(text: str) -> str:
-    """Return a text with what would command a terminal, or cannot be written, as escapes: `\\x1b[2J` for what clears it."""
-    return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    """Return a text with what would command a terminal, or cannot be written, as escapes (`\\x1b[2J` for what clears it),
+    and `***` for passwords and tokens.
+    """
+    return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), without_secrets(text))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
+from ...common.program.private import refuse_links
 from ...common.run_names import read_record
 from ...config.plan import Plan
 from ...config.recipe import Recipe
@@ -153,6 +154,7 @@ def _find_and_lock(resume: str, runs_dir: Path, name: str, stack: ExitStack) -> 
     lock = None
     if not is_finished(read_record(folder)):
         lock = stack.enter_context(lock_run(folder, _LOCK_WAIT_SECONDS))
+        refuse_links(folder)
     # The process that held the lock may have saved since, or finished the run.
     return find_run(resume, runs_dir, name), lock
 

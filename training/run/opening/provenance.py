@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .... import __version__
+from ...common.program.redaction import command_without_secrets
 from ...common.settings import Level
 from ...storage.run_folder import RUN_SCHEMA_VERSION
 from .open_run import OpenRun
@@ -138,6 +139,6 @@ def _command() -> dict[str, Any]:
     return {
         "module": module.removesuffix(".__main__") if module else None,
         "script": str(Path(script).resolve()) if script and not module else None,
-        "arguments": sys.argv[1:],
+        "arguments": command_without_secrets(sys.argv[1:]),
         "folder": str(Path.cwd()),
     }
