@@ -24,8 +24,8 @@ def refuse_links(folder: Path) -> None:
             mode = os.lstat(path).st_mode if os.path.lexists(path) else stat.S_IFREG
             if stat.S_ISLNK(mode):
                 raise UserError(
-                    f"{path} is a link to {os.readlink(path)}, and Slipway writes through none in the folder of a run: put what "
-                    "it leads to in its place, or remove it"
+                    f"{path} is a link to {os.readlink(path)}, and Slipway writes through none in the folder of a run: put "
+                    "what it leads to in its place, or remove it"
                 )
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 raise UserError(f"{path} is neither a file nor a folder: remove it from the folder of the run")
