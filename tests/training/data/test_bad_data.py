@@ -37,8 +37,11 @@ def test_a_mistyped_format_is_answered_with_the_nearest_one(tmp_path: Path) -> N
     assert_says(error_of(tmp_path, "frame_folder"), "'frame_folder'", "did you mean 'frame_folders'", "npz")
 
 
-def test_a_path_that_does_not_exist_is_neither_path_nor_name(tmp_path: Path) -> None:
-    assert_says(error_of(tmp_path / "nothing"), "neither a path nor the name of a data set", "no such file")
+def test_a_path_that_does_not_exist_is_not_asked_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "HfApi", None)
+    monkeypatch.chdir(tmp_path)
+    assert_says(error_of(tmp_path / "nothing"), tmp_path / "nothing", "no such file or folder")
+    assert_says(error_of("someone/signs"), "someone/signs: no such file", "Hub is written hub:someone/signs")
     assert_says(error_of(tmp_path / "nothing", "npz"), tmp_path / "nothing", "no such file or folder")
 
 
@@ -48,7 +51,20 @@ def test_a_name_the_hub_does_not_have_says_so_in_one_line(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(hub.HfApi, "dataset_info", refuse)
     monkeypatch.setattr(hub.datasets.config, "HF_HUB_OFFLINE", False)
-    assert_says(error_of("someone/signs"), "'someone/signs'", "neither a path nor the name", "404 not found")
+    assert_says(error_of("hub:someone/signs"), "hub:someone/signs is no data set of the Hub", "404 not found")
+    assert_says(error_of("someone/signs", "hub"), "hub:someone/signs is no data set of the Hub", "404 not found")
+
+
+@pytest.mark.parametrize(
+    "files", ["https://example.com/x.parquet", "[{split: train, path: 'hf://datasets/a/b/x.parquet'}]"]
+)
+def test_the_card_of_a_local_folder_never_opens_the_network(tmp_path: Path, files: str) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.jsonl").write_text('{"landmarks": [[[0.1, 0.2]]], "label": "a"}\n')
+    (tmp_path / "README.md").write_text(
+        f"---\nconfigs:\n- config_name: default\n  data_files: {files}\n---\n# A card\n"
+    )
+    assert_says(error_of(tmp_path, "hub"), "README.md: its data_files name", "local data never open the network")
 
 
 def test_a_folder_of_two_formats_asks_for_one(tmp_path: Path) -> None:

@@ -91,12 +91,14 @@ def _read_raw(source: str, reading: Reading) -> RawClips:
         return replace(raw, notes=(f"read from {where}, the only data set below {path.name}", *raw.notes))
     if source == "digits":
         raise UserError("digits: no such file or folder; scikit-learn's digits are pictures: add --task images")
-    if data_format not in (None, hub.NAME):
-        raise UserError(f"{source}: no such file or folder{nearest_path(path)}")
-    try:
-        return hub.read_name(source, reading)
-    except UserError as error:
-        raise UserError(f"{error}{nearest_path(path)}") from error
+    is_named = source.startswith(hub.PREFIX)
+    if not is_named and data_format != hub.NAME:
+        # Not asked of the Hub: a path with a typo is nobody else's business.
+        near = nearest_path(path)
+        may_be = hub.is_name(source) and "did you mean" not in near
+        what = f"; a data set of the Hugging Face Hub is written {hub.PREFIX}{source}" if may_be else ""
+        raise UserError(f"{source}: no such file or folder{near}{what}")
+    return hub.read_name(source.removeprefix(hub.PREFIX), reading)
 
 
 def _read(reader: Reader, path: Path, reading: Reading) -> RawClips:

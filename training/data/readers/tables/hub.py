@@ -5,21 +5,24 @@ These are the files of huggingface.co/docs/datasets; `slipway data convert` writ
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import datasets
+import huggingface_hub
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import HfApi
 
 from ....common.errors import UserError
+from ....common.small_files import UnreadableError, parse_yaml, read_small_text
 from ...landmarks import LAYOUT_KEY, LandmarkLayout
 from ...specs import Reading
 from ...text import LANDMARK_COLUMNS, TEXT_COLUMNS, files_with, find_column, plain_label, split_name
@@ -30,6 +33,8 @@ from .columns import columns_of
 from .nested import NestedFrames, count_numbers
 
 NAME = "hub"
+PREFIX = f"{NAME}:"
+"""Of a name on the Hugging Face Hub: `hub:user/data`."""
 LOOKS_FOR = "a folder made by save_to_disk, Parquet, Arrow, JSON"
 USES: tuple[str, ...] = ("label", "signer")
 
@@ -39,6 +44,7 @@ _LEAST_NUMBERS = 8
 _BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl": "json"}
 _SAVED = ("dataset_dict.json", "state.json")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_ELSEWHERE = re.compile(r"""[^\s'"\[\],]*(?:://|::)[^\s'"\[\],]*""")
 _HUB_TIMEOUT_SECONDS = 10.0
 _COCO = (
     'import json, pandas as pd; d = json.load(open({file})); n = {{c["id"]: c["name"] for c in d["categories"]}}; '
@@ -72,6 +78,7 @@ def read(path: Path, reading: Reading) -> RawClips:
             if any((path / file).is_file() for file in _SAVED):
                 loaded = datasets.load_from_disk(str(path))
             elif path.is_dir():
+                _check_cards(path)
                 loaded = datasets.load_dataset(str(path), cache_dir=cache)
             else:
                 builder = _BUILDERS.get(path.suffix.lower(), "parquet")
@@ -83,11 +90,16 @@ def read(path: Path, reading: Reading) -> RawClips:
         raise UserError(f"{path}: cannot be loaded as a data set ({_first_line(error)})") from error
 
 
+def is_name(source: str) -> bool:
+    """Return whether a text could be the name of a data set on the Hub."""
+    return _HUB_NAME.fullmatch(source) is not None
+
+
 def read_name(name: str, reading: Reading) -> RawClips:
     """Return a data set of the Hugging Face Hub by its name."""
-    message = f"{name!r} is neither a path nor the name of a data set that could be loaded"
-    if not _HUB_NAME.fullmatch(name):
-        raise UserError(f"{message}: no such file or folder")
+    message = f"{PREFIX}{name} is no data set of the Hub that could be loaded"
+    if not is_name(name):
+        raise UserError(f"{message}: a name is NAME or USER/NAME")
     try:
         # First, since `load_dataset` retries for half a minute before it fails for a name that does not exist.
         if not datasets.config.HF_HUB_OFFLINE:
@@ -96,6 +108,21 @@ def read_name(name: str, reading: Reading) -> RawClips:
     except Exception as error:  # no network, no such name, no access, a format that `datasets` cannot read
         raise UserError(f"{message} ({_first_line(error)})") from error
     return _clips_of(_parts_of(loaded, name), name.rsplit("/", maxsplit=1)[-1], name, reading)
+
+
+def _check_cards(folder: Path) -> None:
+    """Raise `UserError` if the card of a local data set names files on the network, which nobody asked for."""
+    for card in (folder / "README.md", folder / ".huggingface.yaml"):
+        with suppress(OSError, UnreadableError):
+            text = read_small_text(card)
+            head = re.match(r"\s*---\s*\n(.*?)\n---", text, re.DOTALL) if card.suffix == ".md" else None
+            content = parse_yaml(head[1] if head else text)
+            configs = content.get("configs") if isinstance(content, dict) else None
+            if found := _ELSEWHERE.search(json.dumps(configs, default=str)):
+                raise UserError(
+                    f"{card}: its data_files name {found[0][:200]}, which is not in this folder, and local data never open the "
+                    "network: fetch the file into the folder, and name it there"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -356,7 +383,9 @@ def _first_line(error: BaseException) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide the progress bars of `datasets` over local files, and its log of errors that it raises anyway."""
+    """Keep `datasets` to local files: no network, no progress bars, and no log of errors that it raises anyway."""
+    was_offline = datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE = True
     hidden, verbosity = datasets.utils.are_progress_bars_disabled(), datasets.logging.get_verbosity()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     if not hidden:
@@ -364,6 +393,7 @@ def _quiet() -> Iterator[None]:
     try:
         yield
     finally:
+        datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE = was_offline
         datasets.logging.set_verbosity(verbosity)
         if not hidden:
             datasets.enable_progress_bars()
