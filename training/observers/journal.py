@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -45,7 +46,7 @@ class Journal(Observer):
         try:
             self._unwritten = bytearray(_fix_tail(path))
             # Unbuffered: after a failed write it must be known what was written and what not.
-            self._file = open(open_file(path, os.O_WRONLY | os.O_APPEND), "ab", buffering=0)  # noqa: SIM115
+            self._file = _open(path)
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}; choose a folder that can be written") from None
         self._lost_lines = 0
@@ -179,7 +180,7 @@ class Journal(Observer):
         try:
             if self._unwritten and not self._path.exists():
                 # It was removed, with its folder perhaps: what follows is kept.
-                removed, self._file = self._file, self._path.open("ab", buffering=0)
+                removed, self._file = self._file, _open(self._path)
                 removed.close()
             while self._unwritten:
                 written = self._file.write(self._unwritten)
@@ -273,6 +274,10 @@ def _line(name: str, seconds: float, fields: Mapping[str, Any]) -> str:
     if non_finite:
         line["non_finite"] = non_finite
     return json.dumps(line, allow_nan=False) + "\n"
+
+
+def _open(path: Path) -> FileIO:
+    return open(open_file(path, os.O_WRONLY | os.O_APPEND), "ab", buffering=0)
 
 
 def _fix_tail(path: Path) -> bytes:

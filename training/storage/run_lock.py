@@ -42,7 +42,7 @@ class RunLock:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             is_same = os.path.samestat(folder.stat(), self._folder)
-            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            handle = open_file(self._path, os.O_RDWR)
         except OSError:
             return False  # what is to be written there says so
         try:
