@@ -16,7 +16,6 @@ import torch
 
 from ..common.conversion import plain_values
 from ..common.errors import UserError
-from ..common.program.private import open_file
 from ..common.program.redaction import without_secrets
 
 _PIECE_BYTES = 8 << 20
@@ -52,7 +51,7 @@ def write_durably(path: Path, pieces: Iterable[bytes | memoryview]) -> Written:
     try:
         if path.is_symlink():
             path.unlink()  # a file takes its place: what it leads to is not ours
-        with open(open_file(path, os.O_WRONLY | os.O_TRUNC), "wb") as file:
+        with path.open("wb") as file:
             for piece in pieces:
                 file.write(piece)
                 digest.update(piece)
