@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...training.common.errors import UserError, nearest
 from ...training.common.parser import Parser, make_parser, parse
 from ...training.common.program.streams import print_to_stderr
+from ...training.common.program.redaction import HIDDEN
 from ...training.common.small_files import UnreadableError, read_json
 from ..common.paths import TRAIN_SCRIPT
 from .command import add_launch_options, start
@@ -86,6 +87,11 @@ def _start_of(folder: Path, record: dict[str, Any]) -> tuple[EarlierRun, list[st
         raise UserError(
             f"{folder}: its run.json does not say how it was started; use its own command with --resume {folder}"
         ) from None
+    if hidden := [word.removesuffix(f"={HIDDEN}") for word in words if HIDDEN in word]:
+        raise UserError(
+            f"{folder}: its run.json does not hold the secret in its command ({', '.join(hidden)}); use its own command with "
+            f"--resume {folder}, or give the secret by a variable such as HF_TOKEN"
+        )
     if module == "training" and record.get("schema_version") == 1:
         module, script = None, TRAIN_SCRIPT  # what `slipway train` ran while the package was installed under that name
     if module:
