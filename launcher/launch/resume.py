@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...training.common.errors import UserError, nearest
 from ...training.common.parser import Parser, make_parser, parse
-from ...training.common.program.streams import print_to_stderr
 from ...training.common.program.redaction import HIDDEN
+from ...training.common.program.streams import print_to_stderr
 from ...training.common.small_files import UnreadableError, read_json
 from ..common.paths import TRAIN_SCRIPT
 from .command import add_launch_options, start
