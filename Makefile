@@ -7,7 +7,7 @@ BENCH_VENV ?= .bench-venv
 BENCH_STAMP := $(BENCH_VENV)/.installed
 AUDIT_VENV ?= .audit-venv
 
-.PHONY: help train test lint exactness chaos own-models bench clean
+.PHONY: help train test lint exactness fuzz chaos own-models bench clean
 
 help:  ## list what make can do
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-11s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ lint: $(STAMP)  ## check formatting, lint and types
 
 exactness: $(STAMP)  ## compare the weights of 1 to 4 processes with those of a plain PyTorch loop
 	$(BIN)/python -m benchmarks.exactness $(ARGS)
+
+fuzz: $(STAMP)  ## open every reader of files on damaged ones; ARGS=--short: a few
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 chaos: $(STAMP)  ## kill real runs at random moments and compare their ends; ARGS=--short: a few kills
 	$(BIN)/python -m tests.chaos $(ARGS)

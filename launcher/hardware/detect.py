@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...training.common.errors import UserError
+from ...training.common.small_files import UnreadableError, read_small_text
 from .probes import cpu, environment, memory, network, scheduler, torch_build
 from .probes.accelerators import amd, apple, ascend, gaudi, intel, nvidia
 from .probes.sources import ProbeError, Sources
@@ -58,7 +59,6 @@ def load_hardware(path: str | None) -> Hardware:
     if path is None:
         return detect()
     try:
-        with open(path, encoding="utf-8") as file:
-            return Hardware.from_json(file.read(), path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--hardware {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+        return Hardware.from_json(read_small_text(path), path)
+    except (OSError, UnreadableError) as error:
+        raise UserError(f"--hardware {path}: {getattr(error, 'strerror', None) or error}") from None

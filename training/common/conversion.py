@@ -93,6 +93,22 @@ def convert(value: Any, annotation: Any, where: str, path: str = "") -> Any:
     return _convert_scalar(value, annotation, where, path)
 
 
+def whole_number(values: Mapping[str, Any], name: str, least: int = 0) -> int:
+    """Return the whole number of this name that a program wrote down. Raises `ValueError` for anything else."""
+    value = values[name]
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 1 << 62:
+        raise ValueError(f"{name} is {str(value)[:40]!r}, not a whole number from {least} on")
+    return value
+
+
+def finite_number(values: Mapping[str, Any], name: str) -> float:
+    """Return the number of this name that a program wrote down. Raises `ValueError` for anything else."""
+    value = values[name]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{name} is {str(value)[:40]!r}, not a number")
+    return float(value)
+
+
 def plain_values(value: Any, name: str, non_finite: list[str]) -> Any:
     """Return a value in JSON's types; the dotted names of what is not finite are added to `non_finite`."""
     if isinstance(value, float) and not math.isfinite(value):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import re
+import stat
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -269,15 +270,39 @@ def listing_of(folder: Path) -> Listing:
         for entry in found:
             if is_stray(entry.name):
                 continue
-            if entry.is_dir():
+            if is_folder(entry):
                 folders.append(entry.name)
             else:
                 files.append(entry.name)
-                if not entry.is_file():
+                if not is_regular(entry):
                     not_files.add(entry.name)
     # Names first: the disk has 1 and 01 in any order.
     ordered = [sorted(sorted(names), key=natural_key) for names in (folders, files)]
     return Listing(folders=ordered[0], files=ordered[1], not_files=frozenset(not_files))
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder or a link to one; a link that leads in a circle is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def is_regular(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry can be read as a file; false for a link that leads nowhere.
+
+    Raises `UserError` for a pipe, a socket and a device with the name of a file: reading one may never end.
+    """
+    try:
+        if entry.is_file():
+            return True
+        kind = entry.stat().st_mode
+    except OSError:
+        return False
+    if stat.S_ISDIR(kind) or not os.path.splitext(entry.name)[1]:
+        return False
+    raise UserError(f"{entry.path}: is a pipe, a socket or a device, not a file; remove it")
 
 
 def folders_in(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..common.conversion import plain_values
+from ..common.conversion import finite_number, plain_values, whole_number
 from ..common.errors import UserError
 from ..config.recipe import MonitorDirection
 
@@ -98,9 +98,12 @@ class Best:
         """Set all but the snapshot from what `state` returned."""
         if state["score"] is not None:
             value, loss = state["score"]
-            self.score = Score(value=-math.inf if value is None else value, loss=math.inf if loss is None else loss)
-        self.epoch = state["epoch"]
+            self.score = Score(
+                value=-math.inf if value is None else finite_number({"score": value}, "score"),
+                loss=math.inf if loss is None else finite_number({"score": loss}, "score"),
+            )
+        self.epoch = None if state["epoch"] is None else whole_number(state, "epoch")
         self.validation = {name: math.nan if value is None else value for name, value in state["validation"].items()}
-        self.epochs_without_improvement = int(state["epochs_without_improvement"])
-        self._min_delta = float(state["min_delta"])
-        self._reference = -math.inf if state["reference"] is None else float(state["reference"])
+        self.epochs_without_improvement = whole_number(state, "epochs_without_improvement")
+        self._min_delta = finite_number(state, "min_delta")
+        self._reference = -math.inf if state["reference"] is None else finite_number(state, "reference")

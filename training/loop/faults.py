@@ -64,7 +64,7 @@ class FaultDetector:
         self._bad.clear()
         self._overflows = 0
         self._losses.clear()
-        self._losses.extend(losses)
+        self._losses.extend(map(float, losses))
 
     @property
     def losses(self) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..common.conversion import plain_values
+from ..common.conversion import finite_number, plain_values, whole_number
 from .best import Best
 from .faults import Position
 
@@ -61,11 +61,14 @@ class Progress:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Progress:
-        """Return the progress of which `state` was returned."""
-        numbers: dict[str, Any] = {name: int(state[name]) for name in _COUNTERS}
-        numbers |= {name: float(state[name]) for name in _SUMS}
+        """Return the progress of which `state` was returned. Raises `ValueError` and its kin for anything else."""
+        numbers: dict[str, Any] = {name: whole_number(state, name) for name in _COUNTERS}
+        numbers |= {name: finite_number(state, name) for name in _SUMS}
         skipped_batches = {Position(*map(int, position)) for position in state["passed_over"]}
-        progress = cls(**numbers, rows=list(state["rows"]), skipped_batches=skipped_batches)
+        rows = state["rows"]
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ValueError("rows is no list of epochs")
+        progress = cls(**numbers, rows=rows, skipped_batches=skipped_batches)
         progress.best.restore(state["best"])
         progress.stage_best.restore(state["stage_best"])
         return progress

@@ -12,7 +12,7 @@ from ..observers.events import Decision, RunRewound, SkippedBatch
 from ..observers.runtime import Runtime
 from ..storage.checkpoint import newest_checkpoint
 from .faults import Position
-from .state import Tensors, TrainingState, broadcast_checkpoint
+from .state import Tensors, TrainingState, restore_newest
 
 MOST_REWINDS = 3
 """Times that a run goes back without progress between them before it gives up."""
@@ -46,13 +46,15 @@ class Rewinder:
             raise TrainingFailed(f"{what}, and going back {MOST_REWINDS} times did not help: {advice}")
         manifest, problems = newest_checkpoint(self._folder) if self._folder is not None else (None, [])
         observer = self._runtime.observer
-        for problem in problems:
+
+        def report(problem: str) -> None:
             reason = f"{problem}: the one before is used"
             observer.on_decision(Decision(kind="damaged_checkpoint", reason=reason, warning=True, fields={}))
-        found = broadcast_checkpoint(manifest, self._runtime.ranks)
-        if found is None:
+
+        for problem in problems:
+            report(problem)
+        if restore_newest(manifest, self._runtime.ranks, restore, report) is None:
             raise TrainingFailed(f"{what}, and there is no checkpoint to go back to: {advice}, or use --save-every")
-        restore(*found)
         progress = self._state.progress
         progress.skipped_batches |= known | set(positions)
         skipped = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..common.errors import UserError
+from ..common.program.doors import door
 from ..config.recipe import Recipe
 from ..devices.ranks import Ranks
 from ..step.buffers import model_buffers
@@ -19,7 +20,7 @@ from ..step.micro_batch.limit import MicroBatchLimit
 from ..step.optimizer import StepOptimizer
 from ..step.parameters import ParameterStore
 from ..step.train_step import StepState
-from ..storage.checkpoint import Content, Manifest, read_state, read_tensors
+from ..storage.checkpoint import Content, DamagedCheckpoint, Manifest, newest_checkpoint, read_state, read_tensors
 from .best import Best, Snapshot
 from .faults import FaultDetector
 from .progress import Progress
@@ -119,6 +120,8 @@ def restore(state: TrainingState, recipe: Recipe, values: Mapping[str, Any], ten
     state.average = parameters.from_checkpoint(optimizer["average"]) if "average" in optimizer else None
     progress.best.snapshot = _to_snapshot(tensors.get("best", {}), parameters)
     progress.stage_best.snapshot = _to_snapshot(tensors.get("stage_best", {}), parameters)
+    if parameters.values.isnan().any():
+        raise ValueError("its weights are no numbers")
     state.faults.forget(values["recent_losses"])
     state.limit.restore(values["memory"])
 
@@ -140,10 +143,50 @@ def _to_snapshot(tensors: Mapping[str, torch.Tensor], parameters: ParameterStore
     return Snapshot(parameters.from_checkpoint(tensors["values"]), tuple(buffers))
 
 
+def restore_newest(
+    manifest: Manifest | None,
+    ranks: Ranks,
+    restore: Callable[[Mapping[str, Any], Tensors], None],
+    report: Callable[[str], None],
+) -> Mapping[str, Any] | None:
+    """Restore rank 0's checkpoint on every rank, or the newest older one that can be; return its state. A collective.
+
+    What is wrong with a checkpoint that is passed over is reported. Returns `None`, having restored nothing, if there is no
+    checkpoint. Raises `UserError` on every rank if none can be restored.
+    """
+    failure: UserError | None = None
+    while True:
+        try:
+            checkpoint = broadcast_checkpoint(manifest, ranks)
+            if checkpoint is None:
+                break
+            error = None
+            try:
+                with door(manifest.folder if manifest else "checkpoint", "it does not hold what a run writes"):
+                    restore(*checkpoint)
+            except UserError as caught:
+                error = caught
+            ranks.raise_on_all_ranks(error)
+            return checkpoint[0]
+        except UserError as caught:
+            failure = failure or caught
+            report(str(caught))
+        if manifest is not None:
+            manifest, problems = newest_checkpoint(manifest.folder.parent.parent, below=manifest.sequence)
+            for problem in problems:
+                report(problem)
+    if failure is not None:
+        raise failure
+    return None
+
+
 def broadcast_checkpoint(
     manifest: Manifest | None, ranks: Ranks
 ) -> tuple[dict[str, Any], dict[str, dict[str, torch.Tensor]]] | None:
-    """Return state and tensors of rank 0's checkpoint on every rank; `None` if it has none. A collective."""
+    """Return state and tensors of rank 0's checkpoint on every rank; `None` if it has none. A collective.
+
+    Raises `UserError` on every rank for a damaged one.
+    """
     text, error = "null", None
     tensors: dict[str, dict[str, torch.Tensor]] = {}
     if manifest is not None:
@@ -155,8 +198,8 @@ def broadcast_checkpoint(
                 for group, named in tensors.items()
             }
             text = json.dumps({"state": state, "layout": layout})
-        except (OSError, ValueError) as caught:
-            error = UserError(f"{manifest.folder}: cannot be read ({caught})")
+        except DamagedCheckpoint as damage:
+            error = UserError(str(damage))
     ranks.raise_on_all_ranks(error)
     agreed = json.loads(ranks.broadcast_text(text))
     if agreed is None:

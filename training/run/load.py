@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
 from ..common.errors import UserError, nearest
+from ..common.program.doors import door
 from ..common.run_names import RECORD
-from ..common.small_files import UnreadableError, read_json
+from ..common.small_files import read_json
 from ..step.plain_names import own_state
 from ..tasks.origin.spec import make_from_spec
 from ..tasks.sign.predict import SignPredictor
@@ -39,11 +39,9 @@ def load(
     lambda, give `make_model`. The weights must be those of exactly this model. Raises `UserError`.
     """
     folder = _find_weights(Path(run), which, Path(runs_dir))
-    try:
+    with door(folder, "give the folder of a run"):
         weights = load_file(folder / _WEIGHTS)
         spec = read_json(folder / "spec.json")
-    except (OSError, UnreadableError, SafetensorError) as error:
-        raise UserError(f"{folder}: no readable model: {' '.join(str(error).split())}") from None
     how = f"slipway.load({str(run)!r}, make_model=...)"
     with torch.random.fork_rng(devices=[]):  # the first weights are not kept
         model = _make(spec if isinstance(spec, dict) else {}, folder, make_model, how)
@@ -71,7 +69,8 @@ def _make(spec: dict[str, Any], folder: Path, make_model: Callable[[], nn.Module
     if spec.get("model") == "SignEncoder":
         return SignPredictor.load(folder).model
     try:
-        model = make_from_spec(spec, str(folder))
+        with door(folder / "spec.json", "it does not say how the model is made"):
+            model = make_from_spec(spec, str(folder))
     except UserError as error:
         raise UserError(f"{error}; bring it back, or give the function that makes the model, {how}") from None
     if model is None:

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from ..common.small_files import read_json
+from ..common.conversion import whole_number
+from ..common.program.doors import door
+from ..common.small_files import UnreadableError, read_json
 from .files import Written, flush_folder, sha256_of, write_durably, write_tensors
 
 CHECKPOINT_SCHEMA_VERSION = 1
@@ -67,25 +70,24 @@ class Manifest:
 def read_manifest(folder: Path) -> Manifest:
     """Return a checkpoint's manifest. Raises `DamagedCheckpoint`."""
     path = folder / MANIFEST
-    try:
+    if not path.exists():
+        raise DamagedCheckpoint(f"{folder}: no {MANIFEST}")
+    with _reading(path):
         data = read_json(path)
         if data["schema_version"] != CHECKPOINT_SCHEMA_VERSION:
             raise DamagedCheckpoint(f"{folder}: written by another version (schema {data['schema_version']})")
         if data.pop("sha256") != _hash_of(data):
             raise DamagedCheckpoint(f"{path}: its content is not what was written")
+        files = {name: Written(entry["bytes"], entry["sha256"]) for name, entry in data["files"].items()}
+        if any(Path(name).name != name or not isinstance(one.num_bytes, int) for name, one in files.items()):
+            raise DamagedCheckpoint(f"{path}: names what is no file of a checkpoint")
         return Manifest(
             folder=folder,
-            step=data["step"],
-            sequence=data["sequence"],
-            written=data["written"],
-            files={name: Written(entry["bytes"], entry["sha256"]) for name, entry in data["files"].items()},
+            step=whole_number(data, "step"),
+            sequence=whole_number(data, "sequence"),
+            written=str(data["written"]),
+            files=files,
         )
-    except FileNotFoundError:
-        raise DamagedCheckpoint(f"{folder}: no {MANIFEST}") from None
-    except OSError as error:
-        raise DamagedCheckpoint(f"{path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise DamagedCheckpoint(f"{path}: not a manifest") from None
 
 
 def verify(manifest: Manifest) -> None:
@@ -111,10 +113,10 @@ def _verify_sizes(manifest: Manifest) -> None:
             raise DamagedCheckpoint(f"{path}: {size:,} bytes instead of {entry.num_bytes:,}")
 
 
-def newest_checkpoint(run_folder: Path) -> tuple[Manifest | None, list[str]]:
+def newest_checkpoint(run_folder: Path, below: int | None = None) -> tuple[Manifest | None, list[str]]:
     """Return a run's newest undamaged checkpoint by its manifest, and what is wrong with those that are newer.
 
-    Folders that are no checkpoints are ignored.
+    With `below` only those count that were written before the one of this number. Folders that are no checkpoints are ignored.
     """
     unreadable: list[tuple[int, str]] = []
     manifests = []
@@ -123,8 +125,10 @@ def newest_checkpoint(run_folder: Path) -> tuple[Manifest | None, list[str]]:
             manifests.append(read_manifest(folder))
         except DamagedCheckpoint as damage:
             number = _number_of(folder)
-            if number is not None:
+            if number is not None and (below is None or number < below):
                 unreadable.append((number, str(damage)))
+    if below is not None:
+        manifests = [manifest for manifest in manifests if manifest.sequence < below]
     problems: list[str] = []
     found = None
     for manifest in sorted(manifests, key=lambda one: one.sequence, reverse=True):
@@ -140,14 +144,26 @@ def newest_checkpoint(run_folder: Path) -> tuple[Manifest | None, list[str]]:
 
 
 def read_state(manifest: Manifest) -> dict[str, Any]:
-    """Return the state of a verified checkpoint."""
-    return read_json(manifest.folder / _STATE)
+    """Return the state of a verified checkpoint. Raises `DamagedCheckpoint`."""
+    with _reading(manifest.folder / _STATE):
+        state = read_json(manifest.folder / _STATE)
+        if not isinstance(state, dict):
+            raise UnreadableError("holds no keys and values")
+    return state
 
 
 def read_tensors(manifest: Manifest) -> dict[str, dict[str, torch.Tensor]]:
-    """Return the tensors of a verified checkpoint by group and name, on the host."""
-    groups = (name.removesuffix(_TENSORS) for name in manifest.files if name.endswith(_TENSORS))
-    return {group: load_file(manifest.folder / f"{group}{_TENSORS}") for group in groups}
+    """Return the tensors of a verified checkpoint by group and name, on the host. Raises `DamagedCheckpoint`."""
+    groups = {}
+    for name in manifest.files:
+        if name.endswith(_TENSORS):
+            with _reading(manifest.folder / name):
+                groups[name.removesuffix(_TENSORS)] = load_file(manifest.folder / name)
+    return groups
+
+
+def _reading(path: Path) -> AbstractContextManager[None]:
+    return door(path, "it is damaged", DamagedCheckpoint, DamagedCheckpoint)
 
 
 def write_checkpoint(run_folder: Path, content: Content, keep: int) -> Manifest:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...common.errors import UserError
+from ...common.program.doors import door
 from ...common.program.threads import HelperThreads
 from ..readers.raw import Faults
 from ..readers.refusals import IMAGES, placeholder
@@ -59,6 +60,7 @@ class Pictures:
         return f"{text}, {channels} channel{'s' * (channels > 1)}"
 
 
+@door("data", "mend it, write it again, or remove it")
 def find_pictures(data: str) -> Pictures:
     """Return the pictures of a folder of class folders, or of `digits`, those of scikit-learn.
 

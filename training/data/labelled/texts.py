@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...common.errors import UserError, nearest
+from ...common.program.doors import door
 from ..readers.raw import Faults
 from ..readers.tables.columns import column_named, list_of, split_names
 from ..readers.tables.csv_rows import Table, by_split
@@ -30,6 +31,7 @@ _MORE_LABELS = (
 )
 
 
+@door("data", "mend it, write it again, or remove it")
 def find_texts(
     data: str,
     *,

@@ -6,11 +6,11 @@ import hashlib
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from ...common.program.doors import door
 from ...storage.files import describe_os_error
 from ..landmarks import SPLITS, LandmarkData
 from ..specs import SYNTHETIC, DataSpec
@@ -18,9 +18,6 @@ from .cache import DamagedEntry, DataCache
 from .content import NotCacheable, data_key
 from .prepared import DataFacts, PreparedData
 from .store import RaggedStore
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +37,17 @@ class Preparation:
 
 def prepare_data(spec: DataSpec, seed: int) -> PreparedData:
     """Return a data set, read, split and normalised. Raises `UserError` if it cannot be read, or split as asked."""
+    data = read_data(spec)
+    with door(spec.source, "look at it with `slipway data inspect`"):
+        return _prepare(data, spec, seed)
+
+
+def _prepare(data: LandmarkData, spec: DataSpec, seed: int) -> PreparedData:
     # Imported here: data from the cache do not need them.
     from ..normalise import normalise_clips
     from ..splits.split import split
     from ..understanding.summary import summarise
 
-    data = read_data(spec)
     splits = split(data, spec, seed=seed)
     store = RaggedStore(
         values=torch.from_numpy(normalise_clips(data.values, data.offsets, data.layout)),

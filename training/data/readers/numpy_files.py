@@ -8,8 +8,8 @@ from __future__ import annotations
 import io
 import math
 import os
+import stat
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ...common.errors import UserError
+from ...common.program.doors import why
 
 _BLOCK_NUMBERS = 1 << 20
 """Numbers that are read at once where they have to be converted."""
@@ -31,8 +32,9 @@ _MOST_SHAPES = 3
 _MOST_HEADERS = 2000
 """Files of a folder whose headers are read to describe it."""
 
-_BROKEN = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, IndexError)
-"""What reading a file that is cut short, encrypted or no NumPy file raises."""
+_LONGEST_HEADER = 1 << 16
+_MOST_TIMES, _FREE_BYTES = 100, 200 << 20
+"""An archive may unpack to so many bytes, or to so many times its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,15 @@ class Header:
     def size(self) -> int:
         """The count of its elements."""
         return math.prod(self.shape)
+
+    def check(self, file: str | Path, num_bytes: int) -> None:
+        """Raise `UserError` unless its numbers fit into so many bytes, before memory is taken for them."""
+        needed = self.num_bytes + self.size * self.dtype.itemsize
+        if min(self.shape, default=0) < 0 or (needed > num_bytes and not self.dtype.hasobject):
+            raise UserError(
+                f"{file}: is not a complete .npy file of NumPy: {list(self.shape)} of {str(self.dtype)[:40]} take {needed:,} "
+                f"bytes, and it has {num_bytes:,}; write it again with numpy.save"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +105,13 @@ def stored_arrays(file: Path) -> list[StoredArray]:
         return [StoredArray(file=file, name="", header=header_of(file))]
     found = []
     with _readable(file), zipfile.ZipFile(file) as archive:
-        for member in archive.namelist():
-            with archive.open(member) as stream:
-                if member.endswith(".npy"):
+        _check_unpacked(file, archive)
+        for member in archive.infolist():
+            if member.filename.endswith(".npy"):
+                with archive.open(member) as stream:
                     header = _read_header(stream)
-                    found.append(StoredArray(file=file, name=member.removesuffix(".npy"), header=header))
+                header.check(f"{file}: {member.filename}", member.file_size)
+                found.append(StoredArray(file=file, name=member.filename.removesuffix(".npy"), header=header))
     return found
 
 
@@ -110,15 +123,20 @@ def load_arrays(file: Path) -> dict[str, np.ndarray]:
 def header_of(file: str | Path) -> Header:
     """Return the header of an `.npy`. Raises `UserError` if it has none."""
     with _readable(file):
-        descriptor = os.open(file, os.O_RDONLY)
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
         try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise UserError(f"{file}: is no regular file; remove it")
             start = os.read(descriptor, _FIRST_BYTES)
             length = _header_length(start)
             if length > len(start):
                 start += os.read(descriptor, length - len(start))
         finally:
             os.close(descriptor)
-        return _parse(start[:length])
+        header = _parse(start[:length])
+        header.check(file, status.st_size)
+        return header
 
 
 def read_numbers(file: str | Path, header: Header, out: np.ndarray) -> None:
@@ -170,17 +188,32 @@ def describe_arrays(files: Sequence[Path]) -> str:
 
 @contextmanager
 def _readable(file: str | Path) -> Iterator[None]:
+    """Whatever is raised by a file that is cut short, encrypted or no NumPy file becomes `UserError`."""
     try:
         yield
-    except _BROKEN as error:
-        if isinstance(error, UserError):
-            raise
+    except UserError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise UserError(f"{file}: {why(error, 'see that it can be read')}") from error
+        if isinstance(error, MemoryError):
+            raise UserError(f"{file}: {why(error, 'use fewer or smaller arrays')}") from error
         suffix = os.path.splitext(file)[1]
         if suffix.lower() not in (".npy", ".npz"):
             raise UserError(
                 f"{file}: is no .npy or .npz of NumPy; leave out --data-format, so that its format is recognised"
-            ) from None
-        raise UserError(f"{file}: is not a complete {suffix} file of NumPy; write it again with numpy.save") from None
+            ) from error
+        raise UserError(f"{file}: is not a complete {suffix} file of NumPy; write it again with numpy.save") from error
+
+
+def _check_unpacked(file: Path, archive: zipfile.ZipFile) -> None:
+    """Raise `UserError` for an archive that unpacks to far more than it is, unused members too."""
+    unpacked, own = sum(member.file_size for member in archive.infolist()), file.stat().st_size
+    if unpacked > max(_FREE_BYTES, _MOST_TIMES * own):
+        raise UserError(
+            f"{file}: its {own:,} bytes unpack to {unpacked:,}, more than {_MOST_TIMES} times as many; if that is meant, write "
+            "it with numpy.savez, which does not pack"
+        )
 
 
 def _is_archive(file: Path) -> bool:
@@ -206,8 +239,15 @@ def _read_header(stream: IO[bytes]) -> Header:
 
 def _header_length(start: bytes) -> int:
     """Return the length in bytes of the header that begins so."""
-    if start[:6] != npy.MAGIC_PREFIX:
+    if start[:6] != npy.MAGIC_PREFIX or len(start) < 12:
         raise ValueError
+    length = _told_length(start)
+    if length > _LONGEST_HEADER:
+        raise ValueError
+    return length
+
+
+def _told_length(start: bytes) -> int:
     return 10 + int.from_bytes(start[8:10], "little") if start[6] == 1 else 12 + int.from_bytes(start[8:12], "little")
 
 

@@ -29,7 +29,7 @@ _HUB_KEYS = (*LANDMARK_COLUMNS, "_data_files", "splits")
 _HAS_TEXT = re.compile(rb'"(%s)"\s*:' % "|".join(TEXT_COLUMNS).encode(), re.IGNORECASE)
 _MOST_KINDS = 5
 _MOST_TABLES, _SAMPLE_ROWS = 2, 20
-_MOST_COLUMNS = 6
+_MOST_COLUMNS, _MOST_LETTERS = 6, 40
 _PATH_WORDS = ("path", "file", "video", "clip")
 _ARRAYS, _TABLES = (".npy", ".npz"), (".csv", ".tsv")
 _DATA = frozenset((".npy", ".npz", ".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow", ".ts", ".data", ".pose"))
@@ -142,8 +142,10 @@ def _table(root: Path, file: Path) -> str:
     paths = [column for word in _PATH_WORDS for column in header if word in column.lower()]
     if paths:
         known = "" if find_column(header, LABEL_COLUMNS) is not None else " and none of classes"
-        return f"{name}, a table of clips with the column {paths[0]}{known}"
-    shown = ", ".join(header[:_MOST_COLUMNS]) + (", ..." if len(header) > _MOST_COLUMNS else "")
+        return f"{name}, a table of clips with the column {paths[0][:_MOST_LETTERS]}{known}"
+    shown = ", ".join(column[:_MOST_LETTERS] for column in header[:_MOST_COLUMNS]) + (
+        ", ..." if len(header) > _MOST_COLUMNS else ""
+    )
     return f"{name}, a table of {len(header)} columns ({shown})"
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from ...common.errors import UserError
-from ..text import is_stray, listing_of, once_a_read
+from ..text import is_folder, is_regular, is_stray, listing_of, once_a_read
 
 _MOST_FOLDERS, _MOST_NAMES = 100, 5000
 """Folders, and names in each, that are looked at before data are recognised."""
@@ -51,7 +51,8 @@ def _first_names(root: Path) -> list[tuple[Path, list[str]]]:
             for entry in itertools.islice(found, _MOST_NAMES):
                 if is_stray(entry.name):
                     continue
-                if not entry.is_dir():
+                if not is_folder(entry):
+                    is_regular(entry)
                     names.append(entry.name)
                 elif len(waiting) < _MOST_FOLDERS:
                     waiting.append(folder / entry.name)
@@ -88,13 +89,22 @@ def contents_of(root: Path) -> Contents:
 
 
 def _walk(
-    folder: Path, below: PurePath | None = None, above: frozenset[str] = frozenset()
+    folder: Path, below: PurePath | None = None, walked: set[str] | None = None
 ) -> Iterator[tuple[PurePath, Sequence[str]]]:
-    """Yield each folder, relative to the first one, and the names of its files; links are followed, but not in circles."""
-    below, real = below or PurePath(), os.path.realpath(folder)
-    if real in above:
-        return
+    """Yield each folder, relative to the first one, and the names of its files.
+
+    Links are followed, but no folder is walked twice: of several links to one the first counts, and none to a folder that
+    lies below the first one itself.
+    """
+    below = below or PurePath()
+    walked = {os.path.realpath(folder)} if walked is None else walked
     found = listing_of(folder)
     yield below, found.files
     for name in found.folders:
-        yield from _walk(folder / name, below / name, above | {real})
+        place = folder / name
+        real = os.path.realpath(place)
+        root = folder.parents[len(below.parts) - 1] if below.parts else folder
+        is_seen = real in walked or (place.is_symlink() and Path(real).is_relative_to(os.path.realpath(root)))
+        if not is_seen:
+            walked.add(real)
+            yield from _walk(place, below / name, walked)

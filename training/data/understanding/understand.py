@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...common.errors import UserError, flag_of
+from ...common.program.doors import door
 from ..landmarks import LandmarkData
 from ..readers.raw import Faults, RawClips
 from ..readers.read import read_raw
@@ -17,6 +18,8 @@ from .columns import Columns, blocks, look_at
 from .decode import decode
 from .doubts import find_doubts
 from .interpretation import interpret
+
+REMEDY = "mend it, write it again, or remove it"
 
 
 def read_landmarks(source: str, reading: Reading | None = None) -> LandmarkData:
@@ -30,7 +33,8 @@ def read_landmarks(source: str, reading: Reading | None = None) -> LandmarkData:
 
         _check_of_synthetic(reading)
         return make_fingerspelling()
-    data = understand(read_raw(source, reading), reading)
+    with door(source, REMEDY):
+        data = understand(read_raw(source, reading), reading)
     return data if data.source else replace(data, source=(_name_of(source),))
 
 

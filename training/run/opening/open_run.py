@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...common.conversion import whole_number
 from ...common.errors import UserError
 from ...common.program.private import refuse_links
 from ...common.run_names import read_record
 from ...config.plan import Plan
 from ...config.recipe import Recipe
 from ...devices.ranks import Ranks
-from ...loop.state import broadcast_checkpoint
+from ...loop.state import Tensors, restore_newest
 from ...loop.trainer import Trainer
 from ...observers.events import Decision, Observer, RunResumed
 from ...storage.checkpoint import Manifest
@@ -212,14 +213,18 @@ def restore_run(run: OpenRun, trainer: Trainer, observer: Observer, ranks: Ranks
     if not run.is_resumed:
         return
     report_other_weights(run, observer)
+
+    def report(problem: str) -> None:
+        reason = f"{problem}: the one before is used"
+        observer.on_decision(Decision(kind="damaged_checkpoint", reason=reason, warning=True, fields={}))
+
+    def restore(values: Mapping[str, Any], tensors: Tensors) -> None:
+        trainer.restore(values, tensors)
+        _move_cursor(trainer, values)
+
     for problem in run.problems:
-        observer.on_decision(
-            Decision(kind="damaged_checkpoint", reason=f"{problem}: the one before is used", warning=True, fields={})
-        )
-    checkpoint = broadcast_checkpoint(run.manifest, ranks)
-    if checkpoint is not None:
-        trainer.restore(*checkpoint)
-        _move_cursor(trainer, checkpoint[0])
+        report(problem)
+    checkpoint = restore_newest(run.manifest, ranks, restore, report)
     if trainer.progress.stage >= len(trainer.recipe.stages):
         raise UserError(f"{run.name}: it stands in stage {trainer.progress.stage + 1}, which the recipe no longer has")
     if run.is_older:
@@ -232,7 +237,7 @@ def restore_run(run: OpenRun, trainer: Trainer, observer: Observer, ranks: Ranks
 
 def _move_cursor(trainer: Trainer, state: Mapping[str, Any]) -> None:
     """After a change of the batch size, move to the step of the epoch with about as many samples seen."""
-    before = int(state["recipe"]["resolution"]["global_batch_size"])
+    before = whole_number(state["recipe"]["resolution"], "global_batch_size", 1)
     now = trainer.recipe.resolved.global_batch_size
     if before != now:
         trainer.progress.step_in_epoch = trainer.progress.step_in_epoch * before // now

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...common.conversion import whole_number
+
 _FIRST_QUIET_STEPS = 1000
 
 
@@ -85,11 +87,10 @@ class MicroBatchLimit:
         """Set it from a checkpoint, if that is of the same model, device and share; else stay as it is."""
         if state.get("key") != self.key:
             return
-        self.limit, self.ceiling = int(state["limit"]), int(state["ceiling"])
+        self.limit, self.ceiling = whole_number(state, "limit", 1), whole_number(state, "ceiling", 1)
         self.is_chosen, self.is_on_trial = bool(state["is_chosen"]), bool(state["is_on_trial"])
-        needed = state["bytes_per_sample"]
-        self.bytes_per_sample = None if needed is None else int(needed)
-        self.quiet_steps, self.patience = int(state["quiet_steps"]), int(state["patience"])
+        self.bytes_per_sample = None if state["bytes_per_sample"] is None else whole_number(state, "bytes_per_sample")
+        self.quiet_steps, self.patience = whole_number(state, "quiet_steps"), whole_number(state, "patience", 1)
         self.proven = {int(size): float(cost) for size, cost in state["proven"]}
-        size = state.get("evaluation")  # older checkpoints lack it
-        self.evaluation = None if size is None else int(size)
+        has_size = state.get("evaluation") is not None  # older checkpoints lack it
+        self.evaluation = whole_number(state, "evaluation", 1) if has_size else None

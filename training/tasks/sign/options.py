@@ -28,6 +28,8 @@ AUGMENTATION = Augmentation(
 """The augmentation of strength 1. It does not flip: in one-handed data a flip changes who signs, and in two-handed data
 it can change the sign; a stages file asks for it with `flip_probability`."""
 
+_WIDEST = 16_384
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
@@ -44,7 +46,9 @@ class ModelSpec:
     def __post_init__(self) -> None:
         divisible = self.width >= self.heads >= 1 and self.width % self.heads == 0
         check(divisible, "model", "width", self.width, f"a multiple of its {self.heads} heads")
-        check(self.blocks >= 1, "model", "blocks", self.blocks, "at least 1")
+        check(self.width <= _WIDEST, "model", "width", self.width, f"at most {_WIDEST:,}")
+        for name, most in (("blocks", 256), ("convolutions", 256), ("kernel_size", 1024)):
+            check(1 <= getattr(self, name) <= most, "model", name, getattr(self, name), f"from 1 to {most}")
 
 
 CLASSIFICATION_METRICS = ("accuracy", "macro_f1", "loss", "top5_accuracy", "confusion_matrix")

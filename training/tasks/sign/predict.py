@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ...common.conversion import from_mapping
+from ...common.conversion import convert, from_mapping
 from ...common.errors import UserError
+from ...common.program.doors import door
 from ...common.small_files import read_json
 from ...data.landmarks import LandmarkLayout
 from ...data.normalise import normalise_clips
@@ -37,21 +37,8 @@ class SignPredictor:
     def load(cls, folder: str | Path) -> SignPredictor:
         """Load what a run left in `best` or `last`. Raises `UserError` if it is missing or incomplete."""
         folder = Path(folder)
-        try:
-            spec = read_json(folder / "spec.json")
-            weights = load_file(folder / "model.safetensors")
-        except (OSError, ValueError, SafetensorError) as error:
-            raise UserError(
-                f"{folder}: no readable model ({error}); give the best/ or last/ folder of a run"
-            ) from error
-        if spec.get("model") != "SignEncoder":
-            raise UserError(f"{folder}: holds a {spec.get('model', 'model of another task')}, not a SignEncoder")
-        layout = from_mapping(LandmarkLayout, spec["layout"], f"{folder}/spec.json: layout")
-        model_spec = from_mapping(ModelSpec, spec["spec"], f"{folder}/spec.json: spec")
-        model = SignEncoder(layout, len(spec["class_names"]), model_spec)
-        model = model.to(next(tensor.dtype for name, tensor in weights.items() if name.startswith("head.")))
-        model.load_state_dict(weights)
-        return cls(model, spec["class_names"])
+        with door(folder, "give the best/ or last/ folder of a run"):
+            return cls(*_load(folder))
 
     def probabilities(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Return class probabilities, [clips, classes], for raw clips [frames, landmarks, coords] of any lengths.
@@ -75,3 +62,29 @@ class SignPredictor:
         landmarks, lengths = store.fetch(torch.arange(len(clips)))
         with torch.no_grad():
             return self.model.score_rows(landmarks, lengths, real_frames(lengths)).softmax(dim=1).numpy()
+
+
+def _load(folder: Path) -> tuple[SignEncoder, list[str]]:
+    """Return the model of a folder, and the names of its classes."""
+    spec = read_json(folder / "spec.json")
+    weights = load_file(folder / "model.safetensors")
+    if not isinstance(spec, dict) or spec.get("model") != "SignEncoder":
+        what = spec.get("model", "model of another task") if isinstance(spec, dict) else "model of another task"
+        raise UserError(f"{folder}: holds a {what}, not a SignEncoder")
+    where = f"{folder}/spec.json"
+    layout = from_mapping(LandmarkLayout, spec["layout"], f"{where}: layout")
+    model_spec = from_mapping(ModelSpec, spec["spec"], f"{where}: spec")
+    class_names = list(convert(spec["class_names"], tuple[str, ...], where, "class_names"))
+    with torch.device("meta"):  # takes no memory, whatever sizes are named
+        expected = {
+            name: tensor.shape
+            for name, tensor in SignEncoder(layout, len(class_names), model_spec).state_dict().items()
+        }
+    if expected != {name: tensor.shape for name, tensor in weights.items()}:
+        raise UserError(
+            f"{folder}: spec.json describes another model than model.safetensors holds; give the folder of a run"
+        )
+    model = SignEncoder(layout, len(class_names), model_spec)
+    model = model.to(next(tensor.dtype for name, tensor in weights.items() if name.startswith("head.")))
+    model.load_state_dict(weights)
+    return model, class_names

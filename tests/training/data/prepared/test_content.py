@@ -102,6 +102,7 @@ def test_all_code_that_decides_a_prepared_data_set_is_in_the_key() -> None:
             "common.errors",
             "common.conversion",
             "common.keyed_random",
+            "common.program",
             "config.recipe",
             "devices.ranks",
             "storage.entries",

@@ -1,0 +1,85 @@
+"""What damaged files once did, kept: each is answered by a value or by one line, and takes no memory that it does not need."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from slipway.training.common.errors import UserError
+from slipway.training.common.program.doors import door
+from slipway.training.data.understanding.understand import read_landmarks
+from slipway.training.storage.checkpoint import newest_checkpoint
+from tests.fuzz import makers
+
+
+def error_of(source: Path) -> str:
+    with pytest.raises(UserError) as raised:
+        read_landmarks(str(source))
+    return str(raised.value)
+
+
+def write_npy(path: Path, shape: str, dtype: str = "<f4") -> None:
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
+    path.write_bytes(b"\x93NUMPY\x01\0" + len(header).to_bytes(2, "little") + header + bytes(64))
+
+
+@pytest.mark.parametrize("shape", ["(1000000000000, 63)", "(3, -1)", f"({10**30},)"])
+def test_an_array_that_promises_more_than_its_file_holds_is_refused_with_both_figures(
+    tmp_path: Path, shape: str
+) -> None:
+    write_npy(tmp_path / "X.npy", shape)
+    np.save(tmp_path / "y.npy", np.arange(3))
+    assert "take" in (message := error_of(tmp_path)), message
+    assert "it has 192" in message
+
+
+def test_an_archive_that_unpacks_to_a_thousand_times_its_size_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with (
+        zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("unused.npy", "w") as file,
+    ):
+        for _ in range(300):
+            file.write(bytes(1 << 20))
+    assert "unpack to 314,572,800" in error_of(tmp_path / "bomb.npz")
+
+
+def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    np.save(tmp_path / "X.npy", np.zeros((6, 4, 63)))
+    os.mkfifo(tmp_path / "y.npy")
+    assert "is a pipe" in error_of(tmp_path)
+
+
+def test_what_a_library_raises_is_one_line_with_the_file_and_what_it_was_behind_it(tmp_path: Path) -> None:
+    path = tmp_path / "clips.json"
+    path.write_text("{}")
+
+    def read(file: Path) -> None:
+        raise ZeroDivisionError(f"in {file.name}")
+
+    with pytest.raises(UserError, match="report what --debug shows at https://") as raised, door("data", "mend it"):
+        read(path)
+    assert str(raised.value).startswith(f"{path}: cannot be read (ZeroDivisionError: in clips.json); mend it; ")
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("value", [None, "x", -1, 10**30, True, float("nan")])
+def test_an_older_checkpoint_is_used_where_the_newest_holds_what_no_run_writes(tmp_path: Path, value: object) -> None:
+    import random
+    import shutil
+
+    run = tmp_path / "run"
+    shutil.copytree(makers.trained_run() / "checkpoints", run / "checkpoints")
+    newest, _ = newest_checkpoint(run)
+    assert newest is not None
+    before = makers.resume_from(run)
+    state = json.loads((newest.folder / "state.json").read_bytes())
+    state["progress"]["step"] = value
+    (newest.folder / "state.json").write_text(json.dumps(state))
+    generator = random.Random(1)
+    makers.mend_hashes(tmp_path, generator)
+    assert makers.resume_from(run) < before

@@ -1,0 +1,71 @@
+"""Where files of others come in: whatever is raised while one is read becomes the error of the place."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import TrainingFailed, UserError
+from ..small_files import UnreadableError
+
+REPORT = "https://github.com/slipway-train/slipway/issues"
+_MOST_LETTERS = 200
+
+
+@contextmanager
+def door(
+    place: object, remedy: str, make_error: Callable[[str], Exception] = UserError, *passed: type[Exception]
+) -> Iterator[None]:
+    """Turn what is raised in this block, whatever it is, into one error of one line; what it was stands behind it.
+
+    `UserError` and the kinds in `passed` go through as they are. The message begins with the file that was read, as far as
+    the functions on the way name one, else with `place`, and ends with `remedy`. Where a fault of ours may be the cause it
+    says how to report that; the traceback is shown with `--debug`.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, (UserError, TrainingFailed, *passed)):
+            raise
+        raise make_error(f"{file_of(error) or place}: {why(error, remedy)}") from error
+
+
+def why(error: Exception, remedy: str) -> str:
+    """Return what went wrong while a file was read, and what to do."""
+    words = " ".join(str(error).split())
+    words = words if len(words) <= _MOST_LETTERS else f"{words[: _MOST_LETTERS - 3]}..."
+    if isinstance(error, UnreadableError):
+        return f"{words}; {remedy}"
+    if isinstance(error, RecursionError):
+        return f"is nested too deeply; {remedy}"
+    if isinstance(error, MemoryError):
+        return f"needs more memory than there is{f' ({words})' if words else ''}; {remedy}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read ({error.strerror}); {_remedy_of(error) or remedy}"
+    kind = type(error).__name__
+    return (
+        f"cannot be read ({f'{kind}: {words}' if words else kind}); {remedy}; if nothing is wrong with it, report what "
+        f"--debug shows at {REPORT}"
+    )
+
+
+def file_of(error: BaseException) -> str:
+    """Return the file that was read when an error was raised: what the innermost function with one calls its file or path."""
+    if isinstance(error, OSError) and isinstance(error.filename, (str, os.PathLike)):
+        return str(error.filename)
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for frame in reversed(frames):
+        for name in ("file", "path", "place"):
+            found = frame.f_locals.get(name)
+            if isinstance(found, Path) and found.is_file():
+                return str(found)
+    return ""
+
+
+def _remedy_of(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return f"let this user read it: chmod u+rX {error.filename}" if error.filename else ""
+    return ""
