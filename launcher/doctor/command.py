@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal
 
 from ...training.common.errors import EXIT_INTERRUPTED, UserError
 from ...training.common.parser import Parser, make_parser, parse
-from ...training.common.program.console import SteadyConsole
 from ..hardware.detect import load_hardware
 from ..plan.options import add_intent, intent_of
 from .check import Check, DoctorContext, Report, State, make_report, skipped
@@ -127,6 +126,8 @@ def _print_results(checks: Iterator[Check], as_json: bool) -> int:
         report = make_report(tuple(checks))
         print(report.to_json())
         return _exit_code(report)
+
+    from ...training.common.program.console import SteadyConsole
 
     console = SteadyConsole(highlight=False)
     results = []

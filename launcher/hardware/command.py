@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 from ...training.common.parser import Parser, make_parser, parse
-from ...training.common.program.console import SteadyConsole
 from .detect import load_hardware
 
 
@@ -25,6 +24,7 @@ def main(arguments: list[str]) -> int:
         print(hardware.to_json())
         return 0
 
+    from ...training.common.program.console import SteadyConsole
     from .show import draw
 
     console = SteadyConsole(soft_wrap=not sys.stdout.isatty(), highlight=False)

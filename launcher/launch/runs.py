@@ -14,7 +14,6 @@ from typing import Any
 
 from ...training.common.errors import UserError
 from ...training.common.parser import Parser, make_parser, parse
-from ...training.common.program.console import SteadyConsole
 from ...training.common.program.streams import print_to_stderr
 from ...training.common.small_files import parse_json, read_json
 
@@ -202,6 +201,8 @@ def _print_table(found: list[RunSummary]) -> None:
             _format_age(run.age_seconds),
         )
         table.add_row(*map(Text, cells))
+    from ...training.common.program.console import SteadyConsole
+
     SteadyConsole(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 from ...training.common.parser import Parser, make_parser, parse
-from ...training.common.program.console import SteadyConsole
 from ..hardware.detect import load_hardware
 from .options import add_intent, intent_of
 
@@ -34,6 +33,8 @@ def main(arguments: list[str]) -> int:
         return 0
 
     # A pipe has no width to fold to.
+    from ...training.common.program.console import SteadyConsole
+
     console = SteadyConsole(highlight=False, width=None if sys.stdout.isatty() else 200)
     for part in draw(made, options.explain, intent.settings):
         console.print(part, soft_wrap=isinstance(part, str))

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...training.common.errors import UserError
-from ...training.common.program.console import SteadyConsole
 from .state import AnswerOption, Question, parse_reply, without_flag
 
 if TYPE_CHECKING:
@@ -44,6 +43,8 @@ class Dialogue:
 
         # A pipe has no width to fold to.
         self._folds = sys.stderr.isatty()
+        from ...training.common.program.console import SteadyConsole
+
         self._console = SteadyConsole(stderr=True, highlight=False, width=None if self._folds else 200)
 
     @staticmethod

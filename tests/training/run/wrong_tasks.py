@@ -207,7 +207,6 @@ WRONG: dict[str, Callable[[], Any]] = {
     "data.class": lambda: classes(NoLength),
     "data.no_length": lambda: classes(NoLength()),
     "data.length_is_a_float": lambda: classes(Items(lambda i: (X[i], 0), 40.0)),
-    "data.generator": lambda: classes((x, 0) for x in X),
     "data.path": lambda: classes("data/train"),
     "data.too_long": lambda: fit(classes(Items(lambda i: (X[:20][i], 0)))),
     "data.sample_raises": lambda: fit(classes(Items(parsed))),
