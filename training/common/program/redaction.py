@@ -30,6 +30,8 @@ _FEWEST_CHARACTERS = 8
 def is_secret(name: str) -> bool:
     """Return whether an option or a variable of this name holds what nobody else may know: `--hf-token`, `WANDB_API_KEY`."""
     plain = name.lstrip("-")
+    if plain == "PWD":  # the working folder
+        return False
     return _SECRET_NAME.search(plain) is not None and _NO_SECRET.search(plain.lower()) is None
 
 

@@ -28,7 +28,16 @@ def test_names_of_secrets(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["--tokenizer", "--max-tokens", "--pad-token", "eos_token", "--key", "--keypoints", "TOKENIZERS_PARALLELISM"],
+    [
+        "--tokenizer",
+        "--max-tokens",
+        "--pad-token",
+        "eos_token",
+        "--key",
+        "--keypoints",
+        "TOKENIZERS_PARALLELISM",
+        "PWD",
+    ],
 )
 def test_names_of_options_that_are_none(name: str) -> None:
     assert not is_secret(name)
