@@ -25,10 +25,11 @@ from ..raw import Faults, cut
 from .csv_rows import MISSING, delimiter_of, to_float
 
 _SAMPLE_ROWS = 20
-_BLOCK_BYTES = 1 << 20
-_SCAN_BYTES = 1 << 16
-"""Of a file that is only looked through: more costs the system new memory for each block."""
-_THREADS = 2
+_BLOCK_BYTES = 1 << 21
+_THREADS = 3
+"""Two that parse, and one whose block is ready when they are."""
+_SPARE = 1.05
+"""Room for rows that are shorter than the first ones."""
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?\s*")
 _NULLS = sorted({form for text in MISSING for form in (text, text.upper(), text.capitalize(), "NaN", "N/A")})
 
@@ -102,16 +103,22 @@ def read_numbers(form: Form, *, has_header: bool, texts: Sequence[int], numbers:
     Raises `UserError` with all faults: rows of another length than the first, cells that are not numbers.
     """
     try:
-        cells, values = _by_arrow(form, has_header, texts, numbers)
+        try:
+            cells, values = _by_arrow(form, has_header, texts, numbers, has_quotes=False)
+        except _Quoted:
+            cells, values = _by_arrow(form, has_header, texts, numbers, has_quotes=True)
     except pa.ArrowException:  # a fault, or a form of numbers that only Python's reader knows
         cells, values = _row_by_row(form, has_header, texts, numbers)
     return NumberTable(form=form, has_header=has_header, texts=cells, numbers=values)
 
 
+class _Quoted(Exception):  # noqa: N818 - a fact, not an error
+    """Cells are quoted: a line may end within one."""
+
+
 def _by_arrow(
-    form: Form, has_header: bool, texts: Sequence[int], numbers: Sequence[int]
+    form: Form, has_header: bool, texts: Sequence[int], numbers: Sequence[int], *, has_quotes: bool
 ) -> tuple[dict[int, list[str]], np.ndarray]:
-    most_rows, has_quotes = _measure(form.path)
     of_texts, of_numbers = [str(index) for index in texts], [str(index) for index in numbers]
     conversion = arrow_csv.ConvertOptions(
         column_types={**dict.fromkeys(of_texts, pa.string()), **dict.fromkeys(of_numbers, pa.float64())},
@@ -120,7 +127,11 @@ def _by_arrow(
         decimal_point="," if form.decimal_comma else ".",
     )
     cells: dict[int, list[str]] = {index: [] for index in texts}
-    values = np.empty((most_rows, len(numbers)), dtype=np.float32)  # pages that are not written take no memory
+    row_bytes = sum(sum(map(len, row)) + len(row) for row in form.rows[1:] or form.rows) / len(
+        form.rows[1:] or form.rows
+    )
+    room = int(_SPARE * form.path.stat().st_size / row_bytes) + 1
+    values = np.empty((room, len(numbers)), dtype=np.float32)  # pages that are not written take no memory
     count = 0
     for batch, block in _batches(form, form.first_line - 1 + int(has_header), has_quotes, conversion, of_numbers):
         columns = {index: _labels(batch.column(str(index))) for index in texts}
@@ -130,6 +141,9 @@ def _by_arrow(
             columns = {index: [column[row] for row in kept] for index, column in columns.items()}
         for index in texts:
             cells[index] += columns[index]
+        if count + len(block) > len(values):
+            more = np.empty((len(block) + count // 2, len(numbers)), dtype=np.float32)
+            values = np.concatenate([values[:count], more])
         values[count : count + len(block)] = block
         count += len(block)
     return cells, values[:count]
@@ -140,7 +154,8 @@ def _batches(
 ) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
     """Yield the rows of a table in order, and their numbers as float32 [rows, numbers], from blocks read in threads.
 
-    A file with quoted cells, which may hold ends of lines, or in UTF-16 is read in one thread.
+    A file with quoted cells, which may hold ends of lines, or in UTF-16 is read in one thread. Raises `_Quoted` where it
+    has such cells, unless that is known.
     """
     options = {
         "block_size": max(_BLOCK_BYTES, 4 * max(sum(map(len, row)) + len(row) for row in form.rows)),
@@ -160,6 +175,8 @@ def _batches(
     options["use_threads"] = False
 
     def parse(block: pa.Buffer) -> list[tuple[pa.RecordBatch, np.ndarray]]:
+        if (np.frombuffer(block, np.uint8) == ord('"')).any():
+            raise _Quoted
         reading = arrow_csv.ReadOptions(**options)
         batches = arrow_csv.read_csv(pa.BufferReader(block), reading, parsing, conversion).to_batches()
         return [(batch, _as_float32(batch, numbers)) for batch in batches]
@@ -206,18 +223,6 @@ def _not_blank(columns: dict[int, list[str]], values: np.ndarray) -> list[int] |
     blank = {row for row, cells in enumerate(zip(*columns.values(), strict=True)) if not any(cells)}
     blank = {row for row in blank if np.isnan(values[row]).all()}
     return [row for row in range(len(values)) if row not in blank] if blank else None
-
-
-def _measure(path: Path) -> tuple[int, bool]:
-    """Return how many rows a file has at most, and whether it has quoted cells."""
-    newlines = returns = 0
-    has_quotes = False
-    with path.open("rb") as file:
-        while block := file.read(_SCAN_BYTES):
-            newlines += block.count(b"\n")
-            returns += block.count(b"\r") if not newlines else 0
-            has_quotes = has_quotes or b'"' in block
-    return max(newlines, returns) + 1, has_quotes
 
 
 def _row_by_row(
