@@ -21,7 +21,7 @@ from .samples.calls import ModelCall, inputs_and_targets
 from .samples.labels import Labels
 from .samples.loss import Loss, SampleLoss, Weighted, main_output
 from .samples.metrics import Metrics, MetricSpec, class_scores, known_direction
-from .samples.processes import SampleProcesses, why_no_processes
+from .samples.processes import SampleProcesses, start_processes
 from .samples.sources import ArraySource, Collate
 from .samples.splits import Splits
 from .samples.structure import Structure, sizes_of
@@ -200,13 +200,8 @@ class DatasetTask(Task):
             self.stop_workers()
             return count
         if self._processes is None:
-            if why := why_no_processes(sources):
-                logger.warning(
-                    "samples are read in the process that trains, as the data set cannot be sent to another: %s", why
-                )
-                return 0
-            self._processes = SampleProcesses(sources, most)
-        return count
+            self._processes = start_processes(sources, most)
+        return count if self._processes is not None else 0
 
     def stop_workers(self) -> None:
         """End the processes that read samples, if there are any."""

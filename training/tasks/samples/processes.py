@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import signal
@@ -21,7 +22,10 @@ import torch.multiprocessing as multiprocessing
 from torch.multiprocessing.reductions import reduce_tensor
 
 from ...common.errors import TrainingFailed
+from ...common.program.threads import say_without
 from .sources import ItemSource
+
+logger = logging.getLogger("slipway")
 
 _PARENT_SECONDS = 0.5
 """How often a process looks whether the one that trains is still there: a killed one cannot tell."""
@@ -47,7 +51,11 @@ class SampleProcesses:
         for _ in range(count):
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, dict(sources)), name="slipway-samples")
-            process.start()
+            try:
+                process.start()
+            except OSError:  # a limit of processes or of memory
+                self.close()
+                raise
             # No other process has the other end, so that the death of this one is seen.
             theirs.close()
             processes.append(process)
@@ -100,7 +108,20 @@ def _end(processes: Sequence[Any], connections: Sequence[Connection]) -> None:
         process.join()
 
 
-def why_no_processes(sources: Mapping[str, ItemSource]) -> str | None:
+def start_processes(sources: Mapping[str, ItemSource], count: int) -> SampleProcesses | None:
+    """Return processes that read the sources; None, which is said, where the process that trains has to read them."""
+    where = "samples are read in the process that trains"
+    if why := _why_none(sources):
+        logger.warning("%s, as the data set cannot be sent to another: %s", where, why)
+        return None
+    try:
+        return SampleProcesses(sources, count)
+    except OSError:
+        say_without(where)
+        return None
+
+
+def _why_none(sources: Mapping[str, ItemSource]) -> str | None:
     """Return why the sources cannot be read in other processes; None: they can."""
     if multiprocessing.get_context().get_start_method() == "fork":
         return None
