@@ -7,7 +7,7 @@ BENCH_VENV ?= .bench-venv
 BENCH_STAMP := $(BENCH_VENV)/.installed
 AUDIT_VENV ?= .audit-venv
 
-.PHONY: help train test lint exactness fuzz chaos own-models bench clean
+.PHONY: help train test lint exactness fuzz chaos own-models bench audit clean
 
 help:  ## list what make can do
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-11s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
