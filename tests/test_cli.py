@@ -50,7 +50,10 @@ def test_a_typo_is_one_line_with_the_nearest_option_and_exit_code_2(start: tuple
 def test_a_rank_that_belongs_to_no_world_says_what_is_wrong(tmp_path: Path) -> None:
     done = run("bin/train.py", "--runs-dir", str(tmp_path), RANK="1")
     assert done.returncode == 2
-    assert done.stderr == "error: RANK=1 is not below WORLD_SIZE=1; fix the launcher's environment\n"
+    assert (
+        done.stderr
+        == "error: RANK=1 is not below WORLD_SIZE=1; fix the launcher, or unset RANK where another launch has left it\n"
+    )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -246,6 +246,8 @@ class Recipe:
 
 def _hash(values: dict[str, Any]) -> str:
     values = {name: value for name, value in values.items() if (name, value) not in LATER_FIELDS.items()}
+    if values.get("task", {}).get("weights_fingerprint", "") is None:
+        values["task"] = {name: value for name, value in values["task"].items() if name != "weights_fingerprint"}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -204,7 +204,7 @@ def test_a_name_that_is_no_path_is_looked_for_on_the_hub(monkeypatch: pytest.Mon
     monkeypatch.setattr(hub.HfApi, "dataset_info", lambda self, name, timeout: asked.append(name))
     monkeypatch.setattr(hub.datasets, "load_dataset", lambda name: DatasetDict(train=Dataset.from_dict(ROWS)))
     monkeypatch.setattr(hub.datasets.config, "HF_HUB_OFFLINE", False)
-    data = read_landmarks("someone/signs")
+    data = read_landmarks("hub:someone/signs")
     assert asked == ["someone/signs"]
     assert data.name == "signs"
     assert_is_rows(data)
