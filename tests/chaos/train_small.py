@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,8 @@ from slipway.training.data.landmarks import SPLITS, LandmarkLayout
 from slipway.training.data.prepared.prepared import DataFacts, PreparedData
 from slipway.training.data.prepared.store import RaggedStore
 from slipway.training.devices.interruption import Interrupted
+from slipway.training.loop import trainer
+from slipway.training.step.train_step import TrainStep
 from slipway.training.tasks.classification import ClassificationTask
 from slipway.training.tasks.sign.options import ModelSpec
 from slipway.training.tasks.sign.task import SignTask
@@ -42,7 +45,9 @@ _STAGES = Path(__file__).with_name("stages.yaml")
 
 
 class _Booked(ClassificationTask):
-    """Appends the samples of each forward pass to a file of this rank, in one write."""
+    """Appends the samples of each forward pass of a step to a file of this rank, in one write."""
+
+    is_rehearsed = False
 
     def build_model(self) -> nn.Module:
         # As many as in the run that is compared with; and two trainings at once must not wait for each other's threads.
@@ -53,9 +58,23 @@ class _Booked(ClassificationTask):
         return super().build_model()
 
     def losses(self, outputs: torch.Tensor, batch: Batch, stage: Stage | None) -> torch.Tensor:
+        if self.is_rehearsed:
+            return super().losses(outputs, batch, stage)
         os.write(self._book, (" ".join(map(str, batch.indices.tolist())) + "\n").encode())
         time.sleep(self._pass_seconds)
         return super().losses(outputs, batch, stage)
+
+
+def _rehearse(step: TrainStep, *others: Any) -> None:
+    """Try the task before the training, out of the book."""
+    step.task.is_rehearsed = True  # type: ignore[attr-defined]
+    try:
+        _rehearse_in_use(step, *others)
+    finally:
+        step.task.is_rehearsed = False  # type: ignore[attr-defined]
+
+
+_rehearse_in_use, trainer.rehearse = trainer.rehearse, _rehearse
 
 
 class _BookedSign(_Booked, SignTask):
