@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,12 +26,11 @@ from slipway.training.data.landmarks import SPLITS, LandmarkLayout
 from slipway.training.data.prepared.prepared import DataFacts, PreparedData
 from slipway.training.data.prepared.store import RaggedStore
 from slipway.training.devices.interruption import Interrupted
-from slipway.training.loop import trainer
-from slipway.training.step.train_step import TrainStep
 from slipway.training.tasks.classification import ClassificationTask
 from slipway.training.tasks.sign.options import ModelSpec
 from slipway.training.tasks.sign.task import SignTask
 from slipway.training.tasks.tensors import TensorTask
+from tests.training.rehearsal import rehearsed_with
 
 NUM_SAMPLES = {"train": 300, "validation": 60, "test": 60}
 GLOBAL_BATCH_SIZE = 24
@@ -63,18 +61,6 @@ class _Booked(ClassificationTask):
         os.write(self._book, (" ".join(map(str, batch.indices.tolist())) + "\n").encode())
         time.sleep(self._pass_seconds)
         return super().losses(outputs, batch, stage)
-
-
-def _rehearse(step: TrainStep, *others: Any) -> None:
-    """Try the task before the training, out of the book."""
-    step.task.is_rehearsed = True  # type: ignore[attr-defined]
-    try:
-        _rehearse_in_use(step, *others)
-    finally:
-        step.task.is_rehearsed = False  # type: ignore[attr-defined]
-
-
-_rehearse_in_use, trainer.rehearse = trainer.rehearse, _rehearse
 
 
 class _BookedSign(_Booked, SignTask):
@@ -168,7 +154,9 @@ def main() -> int:
         resume=options.resume,
     )
     try:
-        train(config, TASKS[options.task]())
+        task = TASKS[options.task]()
+        with rehearsed_with(task, is_rehearsed=True):
+            train(config, task)
         return 0
     except Interrupted:
         return EXIT_RESUMABLE

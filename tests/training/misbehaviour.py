@@ -6,8 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-import slipway.training.loop.trainer
 import slipway.training.run.train
 from slipway.training.config.recipe import Stage
 from slipway.training.observers.journal import read_journal
@@ -24,6 +22,7 @@ from slipway.training.run.cli import main
 from slipway.training.tasks.task import Batch
 from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import make_task
+from tests.training.rehearsal import rehearsed_with
 
 if TYPE_CHECKING:
     import pytest  # the processes that train here do without
@@ -65,25 +64,6 @@ class ActingTask(TensorTask):
         return losses if changed is None else changed
 
 
-@contextmanager
-def only_in_steps(task: ActingTask) -> Iterator[None]:
-    """Keep a task from acting in what is tried before the training."""
-    rehearse, act = slipway.training.loop.trainer.rehearse, task.act
-
-    def without_acting(*values: Any) -> None:
-        task.act = None
-        try:
-            rehearse(*values)
-        finally:
-            task.act = act
-
-    slipway.training.loop.trainer.rehearse = without_acting
-    try:
-        yield
-    finally:
-        slipway.training.loop.trainer.rehearse = rehearse
-
-
 def run(
     arguments: Sequence[str],
     act: Act | None = None,
@@ -98,7 +78,7 @@ def run(
     task = ActingTask(act, inputs)
     slipway.training.run.train.train = partial(whole, task=task)  # type: ignore[assignment]
     try:
-        with only_in_steps(task):
+        with rehearsed_with(task, act=None):
             code = main([*SMALL, *arguments])
     finally:
         slipway.training.run.train.train = whole

@@ -234,12 +234,13 @@ def test_a_script_that_does_not_catch_it_ends_with_75_and_a_line(tmp_path: Path)
     script.write_text(
         "import signal\n"
         "from functools import partial\n"
-        "from tests.training.misbehaviour import ActingTask, only_in_steps, send\n"
+        "from tests.training.misbehaviour import ActingTask, send\n"
+        "from tests.training.rehearsal import rehearsed_with\n"
         "from slipway.training.run.training_config import TrainingConfig\n"
         "from slipway.training.run.train import train\n"
         "config = TrainingConfig(runs_dir='runs', experiment_name='run', device='cpu', micro_batch_size=16)\n"
         "task = ActingTask(partial(send, signal.SIGTERM, 3, 0))\n"
-        "with only_in_steps(task):\n"
+        "with rehearsed_with(task, act=None):\n"
         "    train(config, task)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

@@ -17,8 +17,9 @@ from slipway.training.common.plan_file import PLAN_VARIABLE
 from slipway.training.run.planning import accelerate_says, launched_compile_backend
 from slipway.training.tasks.task import Batch
 from tests.training.launch_plans import write_plan
-from tests.training.misbehaviour import ActingTask, events_of, only_in_steps, record_of, run, send
+from tests.training.misbehaviour import ActingTask, events_of, record_of, run, send
 from tests.training.processes import started
+from tests.training.rehearsal import rehearsed_with
 
 ARGUMENTS = ("--experiment-name", "run", "--batch-size", "16", "--batch-rule", "fixed", "--log-level", "error")
 SHORT = ("--stages-config", "minimal", "--epochs", "1", "--max-steps", "2")
@@ -36,7 +37,7 @@ def train_plainly(runs_dir: str, arguments: Sequence[str] = ()) -> int:
     note = partial(note_size, Path(runs_dir) / f"rank_{os.environ.get('RANK', '0')}")
     task = ActingTask(note)
     slipway.training.run.train.train = partial(whole, task=task)  # type: ignore[assignment]
-    with only_in_steps(task):
+    with rehearsed_with(task, act=None):
         return slipway.training.run.cli.main([*ARGUMENTS, *SHORT, "--runs-dir", runs_dir, *arguments])
 
 
