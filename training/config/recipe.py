@@ -44,6 +44,8 @@ LATER_FIELDS = {
     "own_schedule": None,
 }
 """Fields that recipes did not always have, as the ones without them mean it. At these values they are not hashed."""
+LATER_TASK_FIELDS = {"weights_fingerprint": None}
+"""The same of a recipe's task."""
 
 
 def split_monitor(text: str) -> tuple[str, MonitorDirection]:
@@ -245,10 +247,12 @@ class Recipe:
 
 
 def _hash(values: dict[str, Any]) -> str:
-    values = {name: value for name, value in values.items() if (name, value) not in LATER_FIELDS.items()}
-    if values.get("task", {}).get("weights_fingerprint", "") is None:
-        values["task"] = {name: value for name, value in values["task"].items() if name != "weights_fingerprint"}
+    values = _without(LATER_FIELDS, {**values, "task": _without(LATER_TASK_FIELDS, values["task"])})
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _without(fields: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if (name, value) not in fields.items()}
 
 
 def check(holds: bool, where: str, key: str, value: Any, expected: str) -> None:

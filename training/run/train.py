@@ -61,9 +61,8 @@ def train(
 
     `settings` are the origins of the config's options, as `read_settings` returns them; without them they are those of
     `TrainingConfig.from_command_line`, or the options are the caller's own, and the launch plan decides what they leave open.
-    Call it in every process of a launch. Raises `UserError`
-    for input that cannot be used, `Interrupted` where a signal asked to stop and the run was saved, and `TrainingFailed`
-    where it cannot go on.
+    Call it in every process of a launch. Raises `UserError` for input that cannot be used, `Interrupted` where a signal asked
+    to stop and the run was saved, and `TrainingFailed` where it cannot go on.
     """
     open_closed_streams()
     check_arguments(config, task, observers)
