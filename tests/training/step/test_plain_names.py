@@ -36,8 +36,9 @@ def test_the_saved_weights_load_strictly_into_the_plain_module_and_back(make: ty
 
 
 def test_weights_saved_with_the_names_of_a_compiled_model_are_read() -> None:
-    model = whole()
-    FlatParameters(model, 1).load_state_dict(model, whole().state_dict())
+    model, saved = whole(), whole().state_dict()
+    FlatParameters(model, 1).load_state_dict(model, saved)
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in saved.items())
 
 
 def test_a_part_that_only_has_the_name_keeps_it() -> None:

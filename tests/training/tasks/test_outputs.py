@@ -39,9 +39,15 @@ class Returning(nn.Module):
         return self.wrap(self.head(hidden), hidden)
 
 
-def run(model: Any) -> None:
+def run(model: Any) -> list[torch.Tensor]:
+    """Train and return the weights."""
     trainer, _ = make_trainer(TensorTask(model, SPLITS), make_recipe(Stage(name="only", epochs=1)))
     trainer.run()
+    return [value.clone() for value in trainer.model.state_dict().values()]
+
+
+def scores_alone() -> nn.Module:
+    return Returning(lambda scores, hidden: scores)
 
 
 @pytest.mark.parametrize(
@@ -55,16 +61,17 @@ def run(model: Any) -> None:
     ],
 )
 def test_scores_that_are_named_or_alone_are_taken(wrap: Callable[..., Any]) -> None:
-    run(lambda: Returning(wrap))
+    assert all(map(torch.equal, run(lambda: Returning(wrap)), run(scores_alone)))
 
 
 def test_scores_of_transformers_are_taken() -> None:
     outputs = pytest.importorskip("transformers.modeling_outputs")
-    run(
+    found = run(
         lambda: Returning(
             lambda scores, hidden: outputs.SequenceClassifierOutput(logits=scores, hidden_states=(hidden,))
         )
     )
+    assert all(map(torch.equal, found, run(scores_alone)))
 
 
 @pytest.mark.parametrize(

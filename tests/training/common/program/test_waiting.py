@@ -26,9 +26,10 @@ def test_a_long_wait_is_said_and_a_short_one_is_not(
     assert capfd.readouterr().err == "reading clips.csv ...\n"
 
 
-def test_where_processes_can_meet_nothing_is_said() -> None:
+def test_where_processes_can_meet_nothing_is_said(capfd: pytest.CaptureFixture[str]) -> None:
     check_meeting_place("127.0.0.1", "MASTER_ADDR")
     check_meeting_place("localhost", "MASTER_ADDR")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_host_that_nobody_knows_is_refused_with_what_named_it(monkeypatch: pytest.MonkeyPatch) -> None:
