@@ -98,9 +98,11 @@ def test_a_process_whose_main_thread_waits_in_another_library_ends_too() -> None
         "import ctypes, os, signal, threading\n"
         "from slipway.training.devices.interruption import StopRequest\n"
         "with StopRequest() as stop, stop.at_once():\n"
-        "    print('waits', flush=True)\n"
+        "    words = ['waits']\n"
         "    while True:\n"
-        "        try: ctypes.CDLL(None).pause()\n"  # returns after each signal
+        "        try:\n"
+        "            while words: print(words.pop(), flush=True)\n"  # in the block that the signal is to find it in
+        "            ctypes.CDLL(None).pause()\n"  # returns after each signal
         "        except BaseException: pass"
     )
     with subprocess.Popen(
