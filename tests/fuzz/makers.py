@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -70,16 +71,25 @@ def make_net() -> nn.Module:
 
 @cache
 def trained_run() -> Path:
-    """Return the folder of a run of two epochs, with a checkpoint of each."""
-    from slipway import TensorTask, TrainingConfig, train
+    """Return the folder of a run of two epochs, with two checkpoints."""
+    from slipway import Observer, TensorTask, TrainingConfig, train
 
+    class WaitingForTheDisk(Observer):
+        """A checkpoint is left out where the one before is still being written: so small a run is faster than a disk."""
+
+        def on_step(self, event: object) -> None:
+            while not list(folders.glob("[0-9]*")):
+                time.sleep(0.01)
+            time.sleep(0.01)  # the writer has no more to do than to end
+
+    folders = _workplace() / "runs" / "one" / "checkpoints"
     generator = torch.Generator().manual_seed(5)
     inputs = torch.randn(48, 8, generator=generator)
     labels = (inputs[:, :2] > 0).long() @ torch.tensor([1, 2])
     splits = {"train": (inputs[:32], labels[:32]), "validation": (inputs[32:], labels[32:])}
     config = TrainingConfig(
         epochs=2,
-        batch_size=16,
+        batch_size=4,
         device="cpu",
         log_level="error",
         experiment_name="one",
@@ -89,7 +99,9 @@ def trained_run() -> Path:
         ema_decay=0.5,
         compile=False,
     )
-    return train(config, TensorTask(make_net, splits)).folder
+    train(config, TensorTask(make_net, splits), [WaitingForTheDisk()])
+    assert len(list(folders.iterdir())) == 2
+    return folders.parent
 
 
 @cache
@@ -114,11 +126,11 @@ def resume_from(run: Path) -> int:
     from slipway.training.storage.checkpoint import newest_checkpoint
     from tests.training.helpers import make_recipe, make_task, make_trainer
 
-    recipe = make_recipe(epochs=2, batch_size=16, ema_decay=0.5)
+    recipe = make_recipe(epochs=2, batch_size=4, ema_decay=0.5)
     trainer, _ = make_trainer(make_task(32, 16), recipe)
     restore_newest(newest_checkpoint(run)[0], Ranks.alone(), trainer.restore, lambda problem: None)
     assert all(parameter.isfinite().all() for parameter in trainer.model.parameters())
-    assert 0 <= trainer.progress.step <= 4
+    assert 0 <= trainer.progress.step <= 16
     return trainer.progress.step
 
 
