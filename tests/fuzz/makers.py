@@ -146,16 +146,20 @@ def open_journal(path: Path) -> object:
 def mend_hashes(folder: Path, generator: Random) -> None:
     """Write the hashes of what the checkpoints hold now into their manifests, mostly."""
     for manifest in (folder / "run" / "checkpoints").glob("*/manifest.json"):
-        if generator.random() < 0.1:
+        if generator.random() < 0.1 or not _is_small_file(manifest):
             continue
         try:
             data = json.loads(manifest.read_bytes())
             for name, entry in data["files"].items():
                 path = manifest.parent / name
-                if path.is_file() and os.path.getsize(path) < 1 << 20 and not path.is_symlink():
+                if _is_small_file(path):
                     entry.update(bytes=os.path.getsize(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
             data.pop("sha256", None)
             whole = json.dumps(data, sort_keys=True, separators=(",", ":"))
             manifest.write_text(json.dumps({**data, "sha256": hashlib.sha256(whole.encode()).hexdigest()}))
         except (ValueError, KeyError, TypeError, AttributeError, OSError):
             continue
+
+
+def _is_small_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink() and os.path.getsize(path) < 1 << 20
