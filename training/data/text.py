@@ -178,7 +178,9 @@ def _first_bad_line(path: Path, codec: str) -> tuple[int, bytes] | None:
     decoder = codecs.getincrementaldecoder(codec)()
     try:
         for block in _blocks(path):
-            decoder.decode(block)
+            # A block of ASCII is text, and need not be copied to be known as that.
+            if codec != "utf-8" or decoder.getstate()[0] or not block.isascii():
+                decoder.decode(block)
         decoder.decode(b"", final=True)
     except UnicodeError:
         with path.open("rb") as file:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_BLOCK_BYTES = 16 << 20
+_BLOCK_BYTES = 1 << 21
 _ROWS_AT_A_TIME = 16
 
 
 def blocks(values: np.ndarray) -> Iterator[slice]:
-    """Yield slices of rows of about 16 MB each."""
+    """Yield slices of rows of about 2 MB each, which fit in a cache."""
     rows = max(1, _BLOCK_BYTES // max(1, values[:1].nbytes))
     for start in range(0, len(values), rows):
         yield slice(start, min(start + rows, len(values)))

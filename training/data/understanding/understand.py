@@ -73,7 +73,7 @@ def understand(raw: RawClips, reading: Reading) -> LandmarkData:
     number = {label: index for index, label in enumerate(names)}
     if len(number) < len(names):
         faults.add(f"{raw.name}: two classes have the same name; names: {', '.join(names)}")
-    for index, label in enumerate(raw.labels):
+    for index, label in enumerate(raw.labels if set(raw.labels) - number.keys() else ()):
         if label == "":
             faults.add(f"{raw.where(index)}: no label")
         elif label not in number:

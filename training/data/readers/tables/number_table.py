@@ -144,7 +144,8 @@ def _by_arrow(
         if count + len(block) > len(values):
             more = np.empty((len(block) + count // 2, len(numbers)), dtype=np.float32)
             values = np.concatenate([values[:count], more])
-        values[count : count + len(block)] = block
+        with np.errstate(over="ignore"):  # one too large for float32 becomes infinite, which is reported
+            values[count : count + len(block)] = block
         count += len(block)
     return cells, values[:count]
 
@@ -152,7 +153,7 @@ def _by_arrow(
 def _batches(
     form: Form, num_skipped: int, has_quotes: bool, conversion: arrow_csv.ConvertOptions, numbers: Sequence[str]
 ) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
-    """Yield the rows of a table in order, and their numbers as float32 [rows, numbers], from blocks read in threads.
+    """Yield the rows of a table in order, and their numbers [rows, numbers], from blocks read in threads.
 
     A file with quoted cells, which may hold ends of lines, or in UTF-16 is read in one thread. Raises `_Quoted` where it
     has such cells, unless that is known.
@@ -166,7 +167,7 @@ def _batches(
     if has_quotes or form.codec.startswith(("utf-16", "utf-32")):
         reading = arrow_csv.ReadOptions(skip_rows=num_skipped, **options)
         with arrow_csv.open_csv(form.path, reading, parsing, conversion) as reader:
-            yield from ((batch, _as_float32(batch, numbers)) for batch in reader)
+            yield from ((batch, _numbers_of(batch, numbers)) for batch in reader)
         return
     with form.path.open("rb") as file:
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # ends with the last of its blocks
@@ -179,7 +180,7 @@ def _batches(
             raise _Quoted
         reading = arrow_csv.ReadOptions(**options)
         batches = arrow_csv.read_csv(pa.BufferReader(block), reading, parsing, conversion).to_batches()
-        return [(batch, _as_float32(batch, numbers)) for batch in batches]
+        return [(batch, _numbers_of(batch, numbers)) for batch in batches]
 
     waiting: deque[Future[list[tuple[pa.RecordBatch, np.ndarray]]]] = deque()
     with HelperThreads(_THREADS) as pool:
@@ -201,12 +202,11 @@ def _blocks(content: mmap.mmap) -> Iterator[pa.Buffer]:
         start = stop
 
 
-def _as_float32(batch: pa.RecordBatch, columns: Sequence[str]) -> np.ndarray:
-    """Return columns of numbers as float32 [rows, columns]; one too large for float32 becomes infinite, which is reported."""
+def _numbers_of(batch: pa.RecordBatch, columns: Sequence[str]) -> np.ndarray:
+    """Return columns of numbers as float64 [rows, columns], null as NaN."""
     if not columns:
-        return np.empty((batch.num_rows, 0), dtype=np.float32)
-    with np.errstate(over="ignore"):
-        return batch.select(columns).to_tensor(null_to_nan=True).to_numpy().astype(np.float32)
+        return np.empty((batch.num_rows, 0))
+    return batch.select(columns).to_tensor(null_to_nan=True).to_numpy()
 
 
 def _labels(column: pa.Array) -> list[str]:
