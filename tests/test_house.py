@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 Floors = tuple[tuple[str, ...], ...]
 
 # From the ground up: a room imports only from rooms of the floors below its own.
-TRAINING = (
+TRAINING: Floors = (
     ("common",),
     ("storage", "devices", "config"),
     ("observers",),
@@ -28,7 +28,7 @@ TRAINING = (
     ("inspection",),
     ("run",),
 )
-LAUNCHER = (
+LAUNCHER: Floors = (
     ("common",),
     ("hardware",),
     ("plan",),
@@ -38,17 +38,27 @@ LAUNCHER = (
     ("cli",),
     ("completion",),
 )
+RESULTS: Floors = (("common",),)
+PACKAGES = {"training": TRAINING, "launcher": LAUNCHER, "results": RESULTS}
 MOST_ENTRIES = 14
 MOST_LINES = 400
 FACES = {"__init__.py", "__main__.py"}
 
 
-def test_rooms_of_the_training_import_only_from_below() -> None:
-    assert list(arrows_up("training", TRAINING)) == []
+@pytest.mark.parametrize("package", PACKAGES)
+def test_rooms_import_only_from_below(package: str) -> None:
+    assert list(arrows_up(package, PACKAGES[package])) == []
 
 
-def test_rooms_of_the_launcher_import_only_from_below() -> None:
-    assert list(arrows_up("launcher", LAUNCHER)) == []
+def test_what_is_done_with_a_run_is_imported_by_neither_the_training_nor_the_launcher_and_imports_no_launcher() -> None:
+    crossed = [
+        f"{path}: {target}"
+        for package, foreign in (("training", "results"), ("launcher", "results"), ("results", "launcher"))
+        for path in modules(package)
+        for target in imports(path)
+        if target.startswith(f"slipway.{foreign}.")
+    ]
+    assert crossed == []
 
 
 def test_the_launcher_imports_of_the_training_only_common_and_no_torch() -> None:
@@ -76,7 +86,7 @@ def test_the_core_knows_nothing_of_sign_recognition() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("package", ["launcher", "training"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_no_room_and_no_file_is_crowded(package: str) -> None:
     rooms = [folder for folder in (ROOT / package, *(ROOT / package).rglob("*")) if (folder / "__init__.py").is_file()]
     crowded = {str(room): len(entries) for room in rooms if len(entries := entries_of(room)) > MOST_ENTRIES}
@@ -88,7 +98,7 @@ def test_no_room_and_no_file_is_crowded(package: str) -> None:
     assert (crowded, long) == ({}, {})
 
 
-@pytest.mark.parametrize("package", ["launcher", "training"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_tests_mirror_the_rooms(package: str) -> None:
     rooms = {
         folder.relative_to(ROOT / package)
@@ -104,7 +114,7 @@ def test_tests_mirror_the_rooms(package: str) -> None:
 def test_modules_that_are_named_in_strings_are_there() -> None:
     named = {
         name
-        for package in ("launcher", "training", "slipway")
+        for package in (*PACKAGES, "slipway")
         for path in modules(package)
         for name in re.findall(r"[\"'](slipway(?:\.\w+)+)[\"']", path.read_text(encoding="utf-8"))
     }
@@ -115,13 +125,13 @@ def test_modules_that_are_named_in_strings_are_there() -> None:
         assert importlib.util.find_spec(name) is not None, name
 
 
-@pytest.mark.parametrize(("package", "floors"), [("training", TRAINING), ("launcher", LAUNCHER)])
-def test_the_docs_show_the_rooms_in_their_order_with_what_each_is_for(package: str, floors: Floors) -> None:
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_docs_show_the_rooms_in_their_order_with_what_each_is_for(package: str) -> None:
     page = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")
     table = re.findall(
         r"^\| `(\w+)(?:/|\.py)` \| (.*) \|$", page.split(f"\n## {package}/\n")[1].split("\n## ")[0], re.M
     )
-    assert [room for room, _ in table] == [room for rooms in reversed(floors) for room in rooms]
+    assert [room for room, _ in table] == [room for rooms in reversed(PACKAGES[package]) for room in rooms]
     for room, what in table:
         folder = ROOT / package / room
         file = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")

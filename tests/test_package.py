@@ -21,7 +21,10 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
-SOURCES = ("LICENSE", "README.md", "accelerate_configs", "bin", "launcher", "pyproject.toml", "slipway", "training")
+SOURCES = (
+    *("LICENSE", "README.md", "accelerate_configs", "bin", "launcher", "pyproject.toml", "results", "slipway"),
+    "training",
+)
 PUBLIC = {
     *("train", "TrainingConfig", "AdvancedTrainingConfig", "Task", "Batch", "TensorTask", "ClassificationTask"),
     *("SignPredictor", "Observer", "Recipe", "Stage", "Augmentation", "read_journal", "DeviceManager"),
@@ -77,6 +80,7 @@ def test_a_wheel_and_a_wheel_of_the_sdist_hold_the_same(
     assert set(zipfile.ZipFile(pip_wheel(sdist, tmp_path_factory.mktemp("of_sdist"))).namelist()) == names
     assert {name.split("/")[0] for name in names} == {"slipway", f"{wheel.name.split('-py3')[0]}.dist-info"}
     packaged = [*(ROOT / "launcher").rglob("*.py"), *(ROOT / "training").rglob("*.py")]
+    packaged += [*(ROOT / "results").rglob("*.py")]
     packaged += [ROOT / "bin/train.py", *(ROOT / "accelerate_configs").glob("*.yaml")]
     packaged += [*(ROOT / "launcher/new/template").glob("*.in")]
     assert {"slipway/py.typed", *(f"slipway/{path.relative_to(ROOT)}" for path in packaged)} <= names
