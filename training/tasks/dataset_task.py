@@ -295,7 +295,7 @@ class DatasetTask(Task):
 
     def _check_class_numbers(self, split: str, indices: torch.Tensor, target: torch.Tensor) -> None:
         """Raise `UserError` for a target that is none of the classes that the model scores."""
-        least, most = target.aminmax()
+        least, most = map(int, target.aminmax())
         if not self._num_classes or (least >= 0 and most < self._num_classes):
             return
         wrong = ((target < 0) | (target >= self._num_classes)) & (target != self._loss.ignore_index)

@@ -49,14 +49,21 @@ _numpy_plain = b""
 """A state in memory at which numpy is known to keep no normal number for the next call, of which memory has no trace."""
 
 
+_numpy_at: tuple[object, int] = (None, 0)
+"""numpy's global generator when it was last looked at, and where in memory its state is."""
+
+
 def _numpy_address() -> int:
+    global _numpy_at
     generator = np.random.mtrand.get_bit_generator()
-    if not isinstance(generator, np.random.MT19937):
-        raise UserError(
-            f"numpy's global generator is {type(generator).__name__}, which cannot be seeded for each sample; leave out "
-            "np.random.set_bit_generator"
-        )
-    return generator.ctypes.state_address
+    if generator is not _numpy_at[0]:
+        if not isinstance(generator, np.random.MT19937):
+            raise UserError(
+                f"numpy's global generator is {type(generator).__name__}, which cannot be seeded for each sample; leave out "
+                "np.random.set_bit_generator"
+            )
+        _numpy_at = (generator, generator.ctypes.state_address)
+    return _numpy_at[1]
 
 
 def _numpy_state() -> tuple[bytes, float | None]:
@@ -87,10 +94,43 @@ def _restore_numpy(state: tuple[bytes, float | None]) -> None:
         _numpy_plain = b""
 
 
+_PYTHON_BYTES = 4 * (1 + 624)
+"""Of the state of Python's Mersenne twister in memory: its position, and its words. `getstate` makes 625 objects of it."""
+
+
+def _python_address() -> int | None:
+    """Return where in memory the state of Python's generator is; None where it is not kept as CPython does."""
+    address = id(_PYTHON) + object.__basicsize__
+    if type(_PYTHON).__basicsize__ < object.__basicsize__ + _PYTHON_BYTES:
+        return None
+    (_, words, _) = random.getstate()
+    known = np.array([words[-1], *words[:-1]], dtype=np.uint32).tobytes()
+    return address if ctypes.string_at(address, _PYTHON_BYTES) == known else None
+
+
+_PYTHON: Any = random.getstate.__self__  # type: ignore[attr-defined]  # the generator whose methods the module's functions are
+_PYTHON_AT = _python_address()
+
+
+def _python_state() -> tuple[Any, ...]:
+    """Return the state, and the normal number that is kept for the next call, if there is one."""
+    if _PYTHON_AT is None:
+        return random.getstate()
+    return ctypes.string_at(_PYTHON_AT, _PYTHON_BYTES), _PYTHON.gauss_next
+
+
+def _restore_python(state: tuple[Any, ...]) -> None:
+    if _PYTHON_AT is None:
+        random.setstate(state)
+    else:
+        memory, _PYTHON.gauss_next = state
+        ctypes.memmove(_PYTHON_AT, memory, _PYTHON_BYTES)
+
+
 GENERATORS = (
     Generator(seed=lambda key: _seed_torch(key & (2**63 - 1)), state=_torch_state, restore=_restore_torch),
     Generator(seed=lambda key: np.random.seed(key & (2**32 - 1)), state=_numpy_state, restore=_restore_numpy),
-    Generator(seed=random.seed, state=random.getstate, restore=random.setstate),
+    Generator(seed=random.seed, state=_python_state, restore=_restore_python),
 )
 """torch's, numpy's and Python's."""
 

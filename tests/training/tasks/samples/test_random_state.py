@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from slipway.training.tasks.samples import random_state
 from slipway.training.tasks.samples.random_state import generator_states, seed_generators, set_generators
 from slipway.training.tasks.samples.sources import ItemSource
 
@@ -70,3 +71,19 @@ def test_a_sample_draws_the_same_alone_and_after_any_others() -> None:
                 found[number] = value
         assert found == expected
         assert before == generator_states()
+
+
+@pytest.mark.parametrize("is_in_memory", [True, False], ids=["state in memory", "state as an object"])
+def test_pythons_generator_is_put_back_whole(is_in_memory: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if is_in_memory:
+        assert random_state._PYTHON_AT is not None, "CPython keeps it where it is looked for"
+    else:
+        monkeypatch.setattr(random_state, "_PYTHON_AT", None)
+    random.seed(1)
+    random.gauss(0, 1)  # which keeps another
+    before, states = random.getstate(), generator_states()
+    drawn = [random.gauss(0, 1), random.random()]
+    assert generator_states() != states
+    set_generators(states)
+    assert random.getstate() == before
+    assert [random.gauss(0, 1), random.random()] == drawn
