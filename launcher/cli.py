@@ -12,6 +12,7 @@ from importlib import import_module
 from ..training.common.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, UserError, nearest
 from ..training.common.program.private import not_for_all_to_write
 from ..training.common.program.streams import open_closed_streams, print_to_stderr, stop_writing
+from ..training.common.program.uncaught import print_traceback, wants_traceback
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,15 +77,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         if error.errno != errno.ENOSPC or error.filename is not None:
-            raise
+            print_traceback(error)
+            return EXIT_FAILED
         stop_writing(to_stderr=False)
         print_to_stderr(f"error: stdout: {error.strerror}; not all was written")
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except UserError as error:
-        print_to_stderr(f"error: {error}")
+        if wants_traceback(arguments):
+            print_traceback(error)
+        else:
+            print_to_stderr(f"error: {error}")
         return EXIT_BAD_INPUT
+    except Exception as error:
+        print_traceback(error)
+        return EXIT_FAILED
 
 
 def _usage() -> str:

@@ -12,6 +12,10 @@ from .errors import UserError, nearest
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are raised as `UserError`."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
     def error(self, message: str) -> NoReturn:
         """Raise the message as a `UserError`."""
         raise UserError(f"{self.prog}: {message}; see `{self.prog} --help`")

@@ -23,7 +23,7 @@ from ..common.errors import (
     nearest,
 )
 from ..common.program.streams import print_to_stderr, stop_writing
-from ..common.program.uncaught import print_error, prints, wants_traceback
+from ..common.program.uncaught import end_scripts_in_one_line, print_error, prints, wants_traceback
 from ..common.settings import Level
 from ..common.synonyms import right_name
 from ..config.settings import explain, make_config, read_settings
@@ -204,6 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: done, or done before; 1: failed; 2: bad input; 75: stopped by a signal, saved, and to be resumed; 130: quit.
     """
+    end_scripts_in_one_line()
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = wants_traceback(list(arguments))
     try:

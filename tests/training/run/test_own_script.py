@@ -170,7 +170,7 @@ def test_an_error_that_a_script_does_not_catch_is_one_line_unless_a_traceback_is
         assert "Traceback" not in done.stderr
         assert message in done.stderr
     done = command(project, "bad.py", "--debug")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Traceback" in done.stderr
     assert issubclass(UserError, Exception)
 

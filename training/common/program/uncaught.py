@@ -1,12 +1,16 @@
-"""The end of a program by an error that is shown in one line: of Slipway's commands, and of a script that does not catch it."""
+"""The end of a program by an error: of Slipway's commands, and of a script that does not catch it."""
 
 from __future__ import annotations
 
 import os
+import platform
 import sys
+import traceback
 from types import TracebackType
 
 from ..errors import EXIT_BAD_INPUT, EXIT_FAILED, TrainingFailed, UserError
+from .doors import REPORT
+from .places import is_ours
 from .streams import print_to_stderr
 
 
@@ -14,6 +18,7 @@ def end_scripts_in_one_line() -> None:
     """Have an uncaught `UserError` or `TrainingFailed` end this program with one line and exit code 2 or 1.
 
     With `--debug` or SLIPWAY_DEBUG=1, and at an interactive prompt, it keeps its traceback, as any other exception does.
+    One that Slipway's own code raised says then how to report it.
     """
     if sys.excepthook is not _end_in_one_line:
         _before.append(sys.excepthook)
@@ -34,6 +39,12 @@ def print_error(error: UserError | TrainingFailed) -> None:
         print_to_stderr(f"error: {error}")
 
 
+def print_traceback(error: BaseException) -> None:
+    """Print the traceback of an error; after that of a fault in Slipway's own code, how to report it."""
+    print_to_stderr("".join(traceback.format_exception(error)), end="")
+    _say_how_to_report(error)
+
+
 def prints() -> bool:
     """Return whether this process prints what all processes of a launch have to say."""
     # All ranks fail in the same way, so one prints the error; a rank whose error is that it has no world prints its own.
@@ -44,15 +55,21 @@ _before = [sys.__excepthook__]
 
 
 def _end_in_one_line(kind: type[BaseException], error: BaseException, entries: TracebackType | None) -> None:
+    is_told = isinstance(error, (UserError, TrainingFailed))
     is_prompt = hasattr(sys, "ps1") or sys.flags.interactive
-    if (
-        not isinstance(error, (UserError, TrainingFailed))
-        or is_prompt
-        or error.shows_stack
-        or wants_traceback(sys.argv)
-    ):
+    if is_told and not (is_prompt or error.shows_stack or wants_traceback(sys.argv)):
+        print_error(error)
+    else:
         _before[-1](kind, error, entries)
-        return
-    print_error(error)
-    # The one way to give a program that ends by an exception another exit code than 1.
-    raise SystemExit(EXIT_FAILED if isinstance(error, TrainingFailed) else EXIT_BAD_INPUT)
+        _say_how_to_report(error)
+    if is_told and not is_prompt:
+        # The one way to give a program that ends by an exception another exit code than 1.
+        raise SystemExit(EXIT_FAILED if isinstance(error, TrainingFailed) else EXIT_BAD_INPUT)
+
+
+def _say_how_to_report(error: BaseException) -> None:
+    if isinstance(error, Exception) and not isinstance(error, (UserError, TrainingFailed)) and is_ours(error):
+        print_to_stderr(
+            f"This is a fault of Slipway, not of what it was given. Please report it with the lines above, the command, and "
+            f"`slipway detect` (Python {platform.python_version()}, {platform.system()}): {REPORT}"
+        )
