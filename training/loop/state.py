@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..common.errors import UserError
+from ..common.errors import TrainingFailed, UserError
 from ..common.program.doors import door
+from ..common.small_files import UnreadableError
 from ..config.recipe import Recipe
+from ..devices.memory import is_out_of_memory
 from ..devices.ranks import Ranks
 from ..step.buffers import model_buffers
 from ..step.loss_scale import LossScale
@@ -121,7 +123,7 @@ def restore(state: TrainingState, recipe: Recipe, values: Mapping[str, Any], ten
     progress.best.snapshot = _to_snapshot(tensors.get("best", {}), parameters)
     progress.stage_best.snapshot = _to_snapshot(tensors.get("stage_best", {}), parameters)
     if parameters.values.isnan().any():
-        raise ValueError("its weights are no numbers")
+        raise UnreadableError("has weights that are NaN")
     state.faults.forget(values["recent_losses"])
     state.limit.restore(values["memory"])
 
@@ -148,11 +150,14 @@ def restore_newest(
     ranks: Ranks,
     restore: Callable[[Mapping[str, Any], Tensors], None],
     report: Callable[[str], None],
+    *,
+    is_named: bool = False,
 ) -> Mapping[str, Any] | None:
     """Restore rank 0's checkpoint on every rank, or the newest older one that can be; return its state. A collective.
 
     What is wrong with a checkpoint that is passed over is reported. Returns `None`, having restored nothing, if there is no
-    checkpoint. Raises `UserError` on every rank if none can be restored.
+    checkpoint. Raises `UserError` on every rank if none can be restored, or with `is_named`, on all ranks alike, if this one
+    cannot be; `TrainingFailed` where memory does not suffice, which is no damage.
     """
     failure: UserError | None = None
     while True:
@@ -160,24 +165,51 @@ def restore_newest(
             checkpoint = broadcast_checkpoint(manifest, ranks)
             if checkpoint is None:
                 break
-            error = None
-            try:
-                with door(manifest.folder if manifest else "checkpoint", "it does not hold what a run writes"):
-                    restore(*checkpoint)
-            except UserError as caught:
-                error = caught
-            ranks.raise_on_all_ranks(error)
+            _restore_on_all_ranks(manifest, checkpoint, ranks, restore)
             return checkpoint[0]
         except UserError as caught:
             failure = failure or caught
-            report(str(caught))
+            if not is_named:
+                report(str(caught))
         if manifest is not None:
             manifest, problems = newest_checkpoint(manifest.folder.parent.parent, below=manifest.sequence)
-            for problem in problems:
+            for problem in problems if not is_named else ():
                 report(problem)
+        if is_named:
+            before = ranks.broadcast_text(str(manifest.folder) if manifest else "")
+            remedy = f"name the one before, {before}" if before else "there is no good one before it: start another run"
+            raise UserError(f"--resume: {failure}; {remedy}") from failure
     if failure is not None:
         raise failure
     return None
+
+
+def _restore_on_all_ranks(
+    manifest: Manifest | None,
+    checkpoint: tuple[Mapping[str, Any], Tensors],
+    ranks: Ranks,
+    restore: Callable[[Mapping[str, Any], Tensors], None],
+) -> None:
+    damage = shortage = None
+    try:
+        with door(manifest.folder if manifest else "checkpoint", "it does not hold what a run writes"):
+            restore(*checkpoint)
+    except UserError as error:
+        shortage = error.__cause__ if error.__cause__ is not None and is_out_of_memory(error.__cause__) else None
+        damage = None if shortage else error
+    _fail_for_memory(shortage, ranks)
+    ranks.raise_on_all_ranks(damage)
+
+
+def _fail_for_memory(shortage: BaseException | None, ranks: Ranks) -> None:
+    """Raise `TrainingFailed` on every rank if one has no memory for the checkpoint. A collective."""
+    try:
+        ranks.raise_on_all_ranks(None if shortage is None else UserError(" ".join(str(shortage).split())[:200]))
+    except UserError as error:
+        raise TrainingFailed(
+            f"no memory to restore the checkpoint ({error}); it is whole, and the run is as it was: end what else uses "
+            "memory here, or take a machine or device with more, and resume again"
+        ) from shortage
 
 
 def broadcast_checkpoint(
@@ -185,9 +217,9 @@ def broadcast_checkpoint(
 ) -> tuple[dict[str, Any], dict[str, dict[str, torch.Tensor]]] | None:
     """Return state and tensors of rank 0's checkpoint on every rank; `None` if it has none. A collective.
 
-    Raises `UserError` on every rank for a damaged one.
+    Raises `UserError` on every rank for a damaged one, and `TrainingFailed` where memory does not suffice.
     """
-    text, error = "null", None
+    text, error, shortage = "null", None, None
     tensors: dict[str, dict[str, torch.Tensor]] = {}
     if manifest is not None:
         try:
@@ -200,6 +232,9 @@ def broadcast_checkpoint(
             text = json.dumps({"state": state, "layout": layout})
         except DamagedCheckpoint as damage:
             error = UserError(str(damage))
+        except MemoryError as caught:
+            shortage = caught
+    _fail_for_memory(shortage, ranks)
     ranks.raise_on_all_ranks(error)
     agreed = json.loads(ranks.broadcast_text(text))
     if agreed is None:

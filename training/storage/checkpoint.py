@@ -144,7 +144,7 @@ def newest_checkpoint(run_folder: Path, below: int | None = None) -> tuple[Manif
 
 
 def read_state(manifest: Manifest) -> dict[str, Any]:
-    """Return the state of a verified checkpoint. Raises `DamagedCheckpoint`."""
+    """Return the state of a verified checkpoint. Raises `DamagedCheckpoint`, and `MemoryError` for lack of memory."""
     with _reading(manifest.folder / _STATE):
         state = read_json(manifest.folder / _STATE)
         if not isinstance(state, dict):
@@ -153,7 +153,10 @@ def read_state(manifest: Manifest) -> dict[str, Any]:
 
 
 def read_tensors(manifest: Manifest) -> dict[str, dict[str, torch.Tensor]]:
-    """Return the tensors of a verified checkpoint by group and name, on the host. Raises `DamagedCheckpoint`."""
+    """Return the tensors of a verified checkpoint by group and name, on the host.
+
+    Raises `DamagedCheckpoint`, and `MemoryError` for lack of memory.
+    """
     groups = {}
     for name in manifest.files:
         if name.endswith(_TENSORS):
@@ -163,7 +166,7 @@ def read_tensors(manifest: Manifest) -> dict[str, dict[str, torch.Tensor]]:
 
 
 def _reading(path: Path) -> AbstractContextManager[None]:
-    return door(path, "it is damaged", DamagedCheckpoint, DamagedCheckpoint)
+    return door(path, "it is damaged", DamagedCheckpoint, DamagedCheckpoint, MemoryError)
 
 
 def write_checkpoint(run_folder: Path, content: Content, keep: int) -> Manifest:

@@ -55,14 +55,16 @@ _before = [sys.__excepthook__]
 
 
 def _end_in_one_line(kind: type[BaseException], error: BaseException, entries: TracebackType | None) -> None:
-    is_told = isinstance(error, (UserError, TrainingFailed))
     is_prompt = hasattr(sys, "ps1") or sys.flags.interactive
-    if is_told and not (is_prompt or error.shows_stack or wants_traceback(sys.argv)):
-        print_error(error)
-    else:
+    if not isinstance(error, (UserError, TrainingFailed)):
         _before[-1](kind, error, entries)
         _say_how_to_report(error)
-    if is_told and not is_prompt:
+        return
+    if is_prompt or error.shows_stack or wants_traceback(sys.argv):
+        _before[-1](kind, error, entries)
+    else:
+        print_error(error)
+    if not is_prompt:
         # The one way to give a program that ends by an exception another exit code than 1.
         raise SystemExit(EXIT_FAILED if isinstance(error, TrainingFailed) else EXIT_BAD_INPUT)
 

@@ -56,6 +56,8 @@ class OpenRun:
     """Whether the model starts from other weights than it did when the run began."""
     is_older: bool
     """Whether an older checkpoint than the newest good one was asked for."""
+    is_named: bool
+    """Whether the checkpoint was named, so that no other may take its place."""
     is_resumed: bool
     result: dict[str, Any] | None
     """Of a run that was finished before; None for others."""
@@ -132,6 +134,7 @@ def open_run(
         differences=tuple(differences),
         has_other_weights=bool(record) and base.task.weights_fingerprint != recipe.task.weights_fingerprint,
         is_older=bool(-ranks.minimum(-int(found.is_older if found else False))),
+        is_named=bool(-ranks.minimum(-int(found.is_named if found else False))),
         is_resumed=bool(record),
         result=dict(record["result"]) if finished else None,
     )
@@ -224,7 +227,7 @@ def restore_run(run: OpenRun, trainer: Trainer, observer: Observer, ranks: Ranks
 
     for problem in run.problems:
         report(problem)
-    checkpoint = restore_newest(run.manifest, ranks, restore, report)
+    checkpoint = restore_newest(run.manifest, ranks, restore, report, is_named=run.is_named)
     if trainer.progress.stage >= len(trainer.recipe.stages):
         raise UserError(f"{run.name}: it stands in stage {trainer.progress.stage + 1}, which the recipe no longer has")
     if run.is_older:

@@ -36,6 +36,8 @@ class Found:
     """The damage of newer checkpoints."""
     is_older: bool = False
     """Whether an older checkpoint than the newest good one was asked for."""
+    is_named: bool = False
+    """Whether this checkpoint was asked for by its name, so that no other may take its place."""
 
     @property
     def is_finished(self) -> bool:
@@ -79,10 +81,12 @@ def _found_checkpoint(resume: str, folder: Path, record: dict[str, Any], checkpo
         manifest = read_manifest(checkpoint.resolve())
         verify(manifest)
     except DamagedCheckpoint as damage:
-        raise UserError(f"--resume {resume}: {damage}; name the run instead, for its newest good checkpoint") from None
+        good = newest_checkpoint(folder)[0]
+        remedy = f"the newest good one is {good.folder}" if good else "none of the run is good: start another run"
+        raise UserError(f"--resume {resume}: {damage}; {remedy}") from None
     newest = newest_checkpoint(folder)[0]
     is_older = newest is not None and newest.sequence > manifest.sequence
-    return Found(folder=folder, record=record, manifest=manifest, is_older=is_older)
+    return Found(folder=folder, record=record, manifest=manifest, is_older=is_older, is_named=True)
 
 
 def continued_recipe(

@@ -17,6 +17,8 @@ import torch
 from slipway.training.common.run_names import newest_run, resolve_name
 from slipway.training.observers.journal import lineage
 from slipway.training.run.opening.resume import differences_of, find_run
+from slipway.training.storage import checkpoint
+from slipway.training.storage.checkpoint import Content, newest_checkpoint, read_state, read_tensors, write_checkpoint
 from tests.training.helpers import catch
 from tests.training.misbehaviour import (
     NAME,
@@ -219,7 +221,7 @@ def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_is_used(
     damaged, before = damage_newest(runs_dir)
     told = error_of(capfd, run(["--resume", str(damaged)]))
     assert "optimizer.safetensors: " in told
-    assert "name the run instead" in told
+    assert "the newest good one is " in told
     assert run(["--runs-dir", str(runs_dir), "--resume", "auto", "--log-level", "warning"]) == 0
     assert f"{damaged.name}/optimizer.safetensors" in capfd.readouterr().err
     (event,) = [event for event in events_of(runs_dir) if event["event"] == "damaged_checkpoint"]
@@ -322,3 +324,35 @@ def test_a_recipe_of_another_version_is_refused_in_one_line(runs_dir: Path, capf
     path.write_text(json.dumps(record))
     told = error_of(capfd, run(["--runs-dir", str(runs_dir), "--resume", "auto"]))
     assert told == "error: run: its recipe was written by another version; start another run\n"
+
+
+def test_weights_that_are_no_numbers_are_passed_over_and_an_error_where_their_checkpoint_is_named(
+    runs_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    good = newest_checkpoint(runs_dir / NAME)[0]
+    assert good is not None
+    tensors = read_tensors(good)
+    for tensor in tensors["model"].values():
+        tensor.fill_(torch.nan)
+    bad = write_checkpoint(runs_dir / NAME, Content(step=good.step, tensors=tensors, state=read_state(good)), keep=9)
+    assert run(["--runs-dir", str(runs_dir), "--resume", str(bad.folder)]) == 2
+    assert capfd.readouterr().err == (
+        f"error: --resume: {bad.folder}: has weights that are NaN; it does not hold what a run writes; name the one before, "
+        f"{good.folder}\n"
+    )
+    assert resumes_of(runs_dir) == []
+    assert run(["--runs-dir", str(runs_dir), "--resume", NAME]) == 0
+    assert resumes_of(runs_dir) == [good.step]
+    assert any("the one before is used" in str(event.get("reason")) for event in events_of(runs_dir))
+
+
+def test_too_little_memory_for_a_checkpoint_is_no_damage_and_leaves_the_run_as_it_was(
+    runs_dir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def load(path: Path) -> dict[str, torch.Tensor]:
+        raise MemoryError("Cannot allocate memory (os error 12)")
+
+    monkeypatch.setattr(checkpoint, "load_file", load)
+    assert run(["--runs-dir", str(runs_dir), "--resume", NAME]) == 1
+    assert "no memory to restore the checkpoint (Cannot allocate memory" in capfd.readouterr().err
+    assert resumes_of(runs_dir) == []
