@@ -203,6 +203,7 @@ WRONG: dict[str, Callable[[], Any]] = {
     "data.empty_validation": lambda: fit(classes(val=[])),
     "data.lengths": lambda: classes((X, Y[:5])),
     "data.array_alone": lambda: classes(X),
+    "data.splits_in_one": lambda: classes({"train": [(X[0], 0)], "test": [(X[0], 0)]}),
     "data.loader": lambda: classes(DataLoader(TensorDataset(X, Y))),
     "data.class": lambda: classes(NoLength),
     "data.no_length": lambda: classes(NoLength()),

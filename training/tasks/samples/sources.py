@@ -179,6 +179,12 @@ def make_source(data: Any, collate: Collate | None, where: str) -> Source:
         )
         raise UserError(f"{where}: {type(data).__name__} cannot be asked for a sample by its number: {hint}")
     if isinstance(data, Mapping):
+        splits = [name for name in data if name in SPLITS]
+        if len(splits) == len(data) > 0:
+            raise UserError(
+                f"{where}: {type(data).__name__} holds the splits {', '.join(splits)}; give each by itself, as "
+                + ", ".join(f"{SPLITS[name]}=data[{name!r}]" for name in splits)
+            )
         raise UserError(f"{where}: a dictionary must hold arrays, by name, whose first dimension is the samples")
     if isinstance(data, (torch.Tensor, np.ndarray)):
         raise UserError(f"{where}: one array has no targets; give a tuple (inputs, targets)")
