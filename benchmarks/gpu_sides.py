@@ -34,11 +34,11 @@ from slipway.training.data.prepared.store import RaggedStore
 from slipway.training.devices.memory import synchronise
 from slipway.training.devices.ranks import Ranks
 from slipway.training.loop.trainer import MODEL_STREAM, Trainer
-from slipway.training.observers.console import make_console_observer
 from slipway.training.observers.events import Observer, Observers, StepEnd
 from slipway.training.observers.journal import Journal
 from slipway.training.observers.profiling.sections import UNMARKED, Sections
 from slipway.training.observers.runtime import Runtime
+from slipway.training.observers.screen.console import make_console_observer
 from slipway.training.run.announce import announce_run
 from slipway.training.tasks.sign.options import ModelSpec
 from slipway.training.tasks.sign.task import SignTask

@@ -17,10 +17,10 @@ from slipway.training.config.plan import Plan
 from slipway.training.config.recipe import Recipe
 from slipway.training.devices.ranks import Ranks
 from slipway.training.loop.trainer import Trainer
-from slipway.training.observers.console import make_console_observer
 from slipway.training.observers.events import EpochEnd, Observer, Observers, StageStart
 from slipway.training.observers.journal import Journal
 from slipway.training.observers.runtime import Runtime
+from slipway.training.observers.screen.console import make_console_observer
 from slipway.training.run.announce import announce_run
 from slipway.training.tasks.task import Task
 

@@ -30,7 +30,7 @@ def set_preload(*modules: str) -> None:
         [
             "slipway.training.run.train",
             "accelerate",
-            "slipway.training.observers.console",
+            "slipway.training.observers.screen.console",
             "torch._dynamo",
             *modules,
         ]

@@ -13,7 +13,7 @@ from ..common.errors import UserError
 from ..data.landmarks import LandmarkData
 from ..data.understanding.summary import summarise
 from ..data.understanding.understand import read_landmarks
-from ..observers.console import make_console
+from ..observers.screen.console import make_console
 from ..storage.files import describe_os_error, replaced
 from .options import read_data_options
 from .texts import count

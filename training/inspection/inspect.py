@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(to_json(findings.record))
     else:
-        from ..observers.console import make_console
+        from ..observers.screen.console import make_console
         from .terminal import InspectionView
 
         make_console(stderr=False).print(InspectionView(findings.record))

@@ -17,8 +17,8 @@ from ..devices.forked.member import Channel, check_fork
 from ..devices.world import launched_world
 from ..loop.trainer import build_model
 from ..observers.events import Observer, RunStart
-from ..observers.notebook import markup
-from ..observers.notebook.display import new_output, send_to
+from ..observers.screen.notebook import markup
+from ..observers.screen.notebook.display import new_output, send_to
 from ..tasks.task import Task
 from .one_run import make_task_alone
 from .result import RunResult, with_best_weights

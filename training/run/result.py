@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ..common.errors import UserError
-from ..observers.notebook.results import result_html
+from ..observers.screen.notebook.results import result_html
 from ..step.plain_names import own_state
 
 _SPLITS = ("test_", "validation_", "mean_test_")

@@ -18,8 +18,8 @@ from ..config.settings import make_config, settings_of, with_place
 from ..devices.interruption import Interrupted, StopRequest
 from ..devices.rank_failure import decide_reporter
 from ..devices.world import end_accelerator, launched_world
-from ..observers.console import configure_logging, make_console_observer
 from ..observers.events import Observer, Observers
+from ..observers.screen.console import configure_logging, make_console_observer
 from ..tasks.origin.own_code import refuse_while_imported
 from ..tasks.task import Task
 from .arguments import check_arguments

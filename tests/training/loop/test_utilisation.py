@@ -16,8 +16,8 @@ from slipway.training.config.recipe import Stage
 from slipway.training.devices.ranks import Ranks
 from slipway.training.loop import utilisation
 from slipway.training.loop.utilisation import find_model_flops, peak_flops_per_second
-from slipway.training.observers.console_plain import PlainConsole
 from slipway.training.observers.events import ModelFlops
+from slipway.training.observers.screen.records import PlainConsole
 from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import PLAN, make_recipe, make_task, make_trainer
 from tests.training.observers import make_run_start, make_stage_start, make_step

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from ...common.conversion import convert
 from ...common.errors import EXIT_INTERRUPTED, UserError
-from ...observers.console import make_console
+from ...observers.screen.console import make_console
 from ..texts import count, percent
 from .clip_files import ClipFolder
 from .sources import FrameSource, open_camera, open_video

@@ -16,7 +16,7 @@ from slipway.training.common.program.console import SteadyConsole
 
 PRINTS = """
 import sys
-from slipway.training.observers.console import make_console
+from slipway.training.observers.screen.console import make_console
 console = make_console(stderr=False)
 for _ in range(3):
     console.print("x" * 100_000)

@@ -9,7 +9,7 @@ from types import TracebackType
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ....devices.world import launched_world
-from ....observers.console import make_console
+from ....observers.screen.console import make_console
 
 logger = logging.getLogger("slipway")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .console_base import ProgressConsole, ProgressCounts, key_values
-from .events import EpochEnd, RunStart, StageEnd, StageStart
+from ..events import EpochEnd, RunStart, StageEnd, StageStart
+from .base import ProgressConsole, ProgressCounts, key_values
 from .tables import data_name, is_synthetic
 
 

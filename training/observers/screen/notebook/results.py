@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..events import RunEnd, StudyEnd
+from ...events import RunEnd, StudyEnd
 from ..tables import NO_TEST, Grid, ResultTable, StudyTable
 from . import markup
 

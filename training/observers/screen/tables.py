@@ -13,8 +13,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ..config.recipe import Recipe
-from .events import ProfileEnd, RunEnd, RunStart, SectionTime, StudyEnd
+from ...config.recipe import Recipe
+from ..events import ProfileEnd, RunEnd, RunStart, SectionTime, StudyEnd
 
 NOTHING = "-"
 NO_TEST = "no test split"

@@ -10,9 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
-from ...devices.interruption import Interrupted
-from ..console_base import TRACE_VIEWER, ProgressConsole, ProgressCounts
-from ..events import (
+from ....devices.interruption import Interrupted
+from ...events import (
     EpochEnd,
     ProfileEnd,
     RunEnd,
@@ -24,6 +23,7 @@ from ..events import (
     StudyEnd,
     StudyStep,
 )
+from ..base import TRACE_VIEWER, ProgressConsole, ProgressCounts
 from ..tables import (
     Grid,
     ProfileTable,

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from slipway.training.devices.interruption import Interrupted
 from slipway.training.observers.events import Decision, RunStart, StudyEnd
-from slipway.training.observers.notebook.console import NotebookConsole
-from slipway.training.observers.notebook.results import result_html
+from slipway.training.observers.screen.notebook.console import NotebookConsole
+from slipway.training.observers.screen.notebook.results import result_html
 from tests.training.observers import events_of_a_run, make_result, make_run_start, make_stage_start, make_step, send
 
 

@@ -12,8 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from .console_base import ProgressConsole, ProgressCounts
-from .events import EpochEnd, RunEnd, RunStart, StageEnd, StageStart, StudyStep
+from ..events import EpochEnd, RunEnd, RunStart, StageEnd, StageStart, StudyStep
+from .base import ProgressConsole, ProgressCounts
 from .tables import (
     WARNING_STYLE,
     WIDE_COLUMNS,

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from .events import (
+from ..events import (
     Decision,
     EpochEnd,
     ModelFlops,

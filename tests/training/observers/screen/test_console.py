@@ -13,12 +13,12 @@ import pytest
 from rich.console import Console
 
 from slipway.training.config.recipe import Recipe, Stage, TaskSpec
-from slipway.training.observers.console import configure_logging, is_live_terminal, make_console_observer
-from slipway.training.observers.console_base import ProgressCounts, key_values
-from slipway.training.observers.console_live import ProgressView
-from slipway.training.observers.console_plain import PlainConsole
 from slipway.training.observers.events import Decision, EpochEnd, RunEnd, SectionTime
-from slipway.training.observers.tables import ProfileTable, ResultTable, RunHeader, format_duration, format_rate
+from slipway.training.observers.screen.base import ProgressCounts, key_values
+from slipway.training.observers.screen.console import configure_logging, is_live_terminal, make_console_observer
+from slipway.training.observers.screen.live import ProgressView
+from slipway.training.observers.screen.records import PlainConsole
+from slipway.training.observers.screen.tables import ProfileTable, ResultTable, RunHeader, format_duration, format_rate
 from tests.training.observers import (
     events_of_a_run,
     make_plan,

@@ -11,12 +11,12 @@ from typing import TextIO
 
 from rich.console import Console
 
-from ..common.program.console import SteadyConsole
-from ..common.program.ipython import in_notebook
-from .console_base import QuietConsole
-from .console_live import LiveConsole
-from .console_plain import PlainConsole
+from ...common.program.console import SteadyConsole
+from ...common.program.ipython import in_notebook
+from .base import QuietConsole
+from .live import LiveConsole
 from .notebook.console import NotebookConsole
+from .records import PlainConsole
 
 PIPE_COLUMNS = 100
 
