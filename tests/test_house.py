@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -157,7 +158,7 @@ def is_torch(target: str) -> bool:
 def imports(path: Path, *, at_start: bool = False) -> Iterator[str]:
     """Yield the full names of what a file imports, anywhere in it or when it is imported itself."""
     package = ["slipway", *path.relative_to(ROOT).parts[:-1]]
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = _tree_of(path)
     for node in tree.body if at_start else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -166,6 +167,11 @@ def imports(path: Path, *, at_start: bool = False) -> Iterator[str]:
             module = ".".join([*base, *([node.module] if node.module else [])])
             for alias in node.names:
                 yield f"{module}.{alias.name}"
+
+
+@cache
+def _tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def arrows_up(package: str, floors: Floors) -> Iterator[str]:

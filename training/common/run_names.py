@@ -11,6 +11,8 @@ from .small_files import read_json
 
 CHECKPOINTS = "checkpoints"
 RECORD = "run.json"
+ANSWERS = "answers.json"
+"""What the best weights answered: the worst mistakes, and how often which class is said for which."""
 
 
 class Named(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..batches.share import rank_positions
 from ..common.apportion import apportion
 from ..common.errors import UserError
 from ..common.keyed_random import fold
+from ..common.run_names import ANSWERS
 from ..devices.memory import (
     CANNOT_TRY_AGAIN,
     drop_traceback,
@@ -27,6 +29,8 @@ from ..observers.events import Decision
 from ..observers.runtime import Runtime
 from ..step.buffers import model_buffers
 from ..step.train_step import TrainStep
+from ..storage.files import write_json
+from ..tasks.answers import describe_answers
 from ..tasks.samples.random_state import kept_generators, seed_generators
 from .state import TrainingState
 
@@ -54,6 +58,8 @@ class Evaluator:
         self._state, self._step, self._loader, self._runtime = state, step, loader, runtime
         self._task, self._plan = step.task, step.plan
         self._has_warned = False
+        self._latest: tuple[str, np.ndarray] | None = None
+        self._kept: dict[str, Any] | None = None
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """Return the task's metrics on a split, the same on every rank; empty if the split is. A collective.
@@ -86,10 +92,43 @@ class Evaluator:
         rows = ranks.sum_(table).cpu().numpy()
         if failures := int(rows[count, 0]):
             self._report(split, failures)
+        self._latest = split, rows[:count]
         found = self._task.metrics(rows[:count], split)
         if split == "validation":
             self._report_no_number(found)
         return found
+
+    def keep_answers(self) -> None:
+        """Remember what the latest evaluation answered, of the best weights so far, if no test will do it better."""
+        if self._latest is not None and self._task.num_samples("test") == 0:
+            self._keep_latest()
+
+    def write_answers(self, folder: Path | None) -> None:
+        """Write what the best weights answered into the folder of a run: on the test split, if there is one.
+
+        A task that cannot tell, or a disk that is full, is a warning: nothing of the result depends on it.
+        """
+        if folder is None:
+            return
+        if self._latest is not None and self._latest[0] == "test":
+            self._keep_latest()
+        if self._kept is not None:
+            try:
+                write_json(folder / ANSWERS, self._kept)
+            except OSError as error:
+                self._warn_of_answers(f"{folder / ANSWERS}: {error.strerror}: the report will list no mistakes")
+
+    def _keep_latest(self) -> None:
+        assert self._latest is not None
+        split, rows = self._latest
+        try:
+            self._kept = describe_answers(self._task, self._task.answers(rows, split), split)
+        except Exception as error:  # methods that a task may override, after the last step
+            why = f"{type(error).__name__}: {error}".removesuffix(": ")
+            self._warn_of_answers(f"the mistakes of the {split} split are not listed in the report: {why}")
+
+    def _warn_of_answers(self, reason: str) -> None:
+        self._runtime.observer.on_decision(Decision(kind="no_answers", reason=reason, warning=True, fields={}))
 
     def _report_no_number(self, found: Mapping[str, Any]) -> None:
         """Warn once where the metric that chooses the best weights is not finite."""

@@ -306,8 +306,7 @@ class Trainer:
             self._weights.save("best")
 
     def _run_epoch(self, number: int, stage: Stage, epoch_in_stage: int) -> None:
-        started = time.perf_counter()
-        progress = self.progress
+        started, progress = time.perf_counter(), self.progress
         epoch = self.recipe.first_epoch(number) + epoch_in_stage
         if progress.step_in_epoch == 0:
             progress.begin_epoch()
@@ -318,6 +317,7 @@ class Trainer:
             score = Score.of(validation, self.recipe.monitor, self.recipe.monitor_direction)
             improved = best.offer(score, self.state.take_snapshot, epoch_in_stage, validation)
             if improved and score.beats(progress.best.score):
+                self._evaluator.keep_answers()
                 with self.parameters.temporarily(self.state.average):
                     self._weights.save_soon("best")
         self._weights.save_soon("last")
@@ -392,9 +392,9 @@ class Trainer:
                 self._weights.save("best")
         self._weights.retry()
         test = self.evaluate("test")
-        if self._weights.unsaved:
-            kinds = ", ".join(sorted(self._weights.unsaved))
+        if unsaved := ", ".join(sorted(self._weights.unsaved)):
             raise TrainingFailed(
-                f"{self.saving.folder}: trained to the end, but {kinds} cannot be written; make room, then --resume it"
+                f"{self.saving.folder}: trained to the end, but {unsaved} cannot be written; make room, then --resume it"
             )
+        self._evaluator.write_answers(self.saving.folder)
         return run_result(self.recipe, self.progress, test, time.perf_counter() - self._started)

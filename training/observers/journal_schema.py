@@ -97,6 +97,7 @@ DECISION_FIELDS: dict[str, dict[str, str]] = {
     },
     "checkpoint_failed": {"retry_seconds": "seconds until the next try; older checkpoints are kept"},
     "damaged_checkpoint": {},
+    "no_answers": {},
     "weights_not_saved": {"weights": "`best` or `last`: the weights that could not be written"},
     "journal_gap": {"lines": "lines that are missing before this one: the disk was full for too long"},
     "skipped_update": {

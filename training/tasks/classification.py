@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ..config.recipe import Stage
+from .answers import Answers
 from .sign.options import CLASSIFICATION_METRICS, ClassificationStage
 from .task import Batch, Task
 
@@ -60,6 +61,19 @@ class ClassificationTask(Task):
             "macro_f1": macro_f1(matrix),
             "confusion_matrix": matrix.tolist(),
         }
+
+    def answers(self, rows: np.ndarray, split: str) -> Answers:
+        """Return the classes that the model said, if the rows are those of this `measure`."""
+        if type(self).measure is not ClassificationTask.measure:
+            return super().answers(rows, split)
+        losses, predicted = rows[:, 0], rows[:, 1].astype(np.int64)
+        return Answers(
+            losses=losses,
+            labels=self.labels(split),
+            predicted=predicted,
+            probabilities=np.exp(-losses),
+            class_names=self.class_names,
+        )
 
 
 def macro_f1(confusion_matrix: np.ndarray) -> float:

@@ -17,10 +17,11 @@ from ..common.program.places import words_of
 from ..config.recipe import MonitorDirection, Stage
 from ..devices.interruption import StopRequest
 from ..devices.ranks import Ranks
+from .answers import Answers
 from .samples.calls import ModelCall, inputs_and_targets
 from .samples.labels import Labels
 from .samples.loss import Loss, SampleLoss, Weighted, main_output
-from .samples.metrics import Metrics, MetricSpec, class_scores, known_direction
+from .samples.metrics import Metrics, MetricSpec, class_answers, class_scores, known_direction
 from .samples.processes import SampleProcesses, start_processes
 from .samples.sources import ArraySource, Collate
 from .samples.splits import Splits
@@ -350,6 +351,11 @@ class DatasetTask(Task):
         if self._has_default_metrics:
             return found | class_scores(outputs.numpy(), targets.numpy())
         return found | self._metrics.compute(outputs, targets)
+
+    def answers(self, rows: np.ndarray, split: str) -> Answers:
+        """Return the loss of each sample, and the classes that the model said, if the metrics are the default ones."""
+        kept = self._whole(rows[:, 2:]) if self._has_default_metrics else None
+        return class_answers(rows, kept, self.class_names)
 
     def _whole(self, columns: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the outputs and targets of all samples, as the model and the data set gave them."""

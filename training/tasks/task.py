@@ -17,6 +17,7 @@ from ..config.methods import Groups, ParameterGroup
 from ..config.recipe import MonitorDirection, Stage
 from ..devices.interruption import StopRequest
 from ..devices.ranks import Ranks
+from .answers import Answers
 from .fingerprint import samples_fingerprint
 
 if TYPE_CHECKING:
@@ -218,6 +219,18 @@ class Task(abc.ABC):
         There must be `loss` and the metric of `--monitor`, which is `accuracy` unless given, or the task has classes and one
         of them is most of the training samples: then it is `macro_f1`, if the metrics are those of `ClassificationTask`.
         """
+
+    def answers(self, rows: np.ndarray, split: str) -> Answers:
+        """Return from the same rows what the model answered for each sample, of which the run keeps the worst."""
+        return Answers(losses=rows[:, 0])
+
+    def show(self, split: str, index: int) -> Mapping[str, Any]:
+        """Return what a person sees of a sample, as plain values of some kilobytes, for the report of a run.
+
+        `where` is its place in the data, `text` a text, `clip` landmarks as `pack_clip` returns them. Empty: it is listed by
+        its index alone.
+        """
+        return {}
 
     def data_fingerprint(self) -> str:
         """Return a hash of the samples: part of the recipe, so a run is resumed on the same samples only.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from ...common.errors import UserError
+from ..answers import Answers
 from ..classification import macro_f1
 from .structure import sizes_of
 
@@ -81,6 +82,17 @@ def class_scores(predicted: np.ndarray, targets: np.ndarray) -> dict[str, float]
     size = int(max(predicted.max(), targets.max())) + 1
     matrix = np.bincount(targets * size + predicted, minlength=size * size).reshape(size, size)
     return {"accuracy": float((predicted == targets).mean()), "macro_f1": macro_f1(matrix)}
+
+
+def class_answers(
+    rows: np.ndarray, kept: tuple[torch.Tensor, torch.Tensor] | None, class_names: Sequence[str] | None
+) -> Answers:
+    """Return the mean loss of each sample of a `DatasetTask`, and the said and right classes that were `kept`, if any."""
+    losses = rows[:, 0] / np.where(rows[:, 1] > 0, rows[:, 1], 1)
+    if kept is None:
+        return Answers(losses=losses)
+    said, right = (part.numpy() for part in kept)
+    return Answers(losses=losses, labels=right, predicted=said, class_names=class_names)
 
 
 def _split(name: str, spec: Any) -> tuple[Metric, Direction | None]:

@@ -16,6 +16,7 @@ from ...data.features import landmark_features
 from ...data.landmarks import SPLITS
 from ...data.packing import Rows, pad_with_last, real_frames
 from ...data.prepared.prepared import PreparedData
+from ..answers import pack_clip
 from ..classification import ClassificationTask
 from ..task import Batch
 from .encoder import SignEncoder
@@ -23,7 +24,8 @@ from .options import ModelSpec, SignStage
 
 _STATISTICS_CLIPS = 2048
 """Training clips from which the features' mean and spread are taken, evenly spaced over the split."""
-
+_MOST_FRAMES, _MOST_POINTS = 40, 3000
+"""Of a clip that is shown in a report; of eight frames all points are."""
 
 FEWEST_FOR_ACCURACY = 100
 """Validation clips from which on the accuracy chooses the weights: its standard error is then 5 points at most."""
@@ -120,6 +122,16 @@ class SignTask(ClassificationTask):
         if isinstance(model, SignEncoder):
             return model.score_rows(landmarks, lengths, real, batch.keys)
         return model(pad_with_last(landmarks, lengths, real), lengths, batch.keys)
+
+    def show(self, split: str, index: int) -> Mapping[str, Any]:
+        """Return a clip as training reads it, centred and in units of the body: all of its frames or some, evenly spaced."""
+        if not self._layout.spatial:
+            return {}
+        clip = int(self._indices[split][index])
+        landmarks, _ = self._store.fetch(torch.tensor([clip]))
+        frames = min(len(landmarks), _MOST_FRAMES, max(8, _MOST_POINTS // self._layout.num_landmarks))
+        shown = torch.linspace(0, len(landmarks) - 1, frames).round().long()
+        return {"clip": pack_clip(landmarks[shown].numpy()), "where": f"clip {clip} of the data"}
 
     def data_fingerprint(self) -> str:
         """Return the hash of all clips and of their splits."""
