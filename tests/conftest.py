@@ -46,6 +46,7 @@ def no_settings_of_the_developer(tmp_path_factory: pytest.TempPathFactory) -> It
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         for name in list(os.environ):
             if name.startswith("SLIPWAY_") and name not in ("SLIPWAY_TEST_DATA", "SLIPWAY_TEST_CASES"):
                 patch.delenv(name)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...training.common.errors import UserError, nearest
 from ...training.common.parser import Parser, make_parser, parse
 from ...training.common.program.redaction import HIDDEN
+from ...training.common.program.shown import one_line
 from ...training.common.program.streams import print_to_stderr
+from ...training.common.program.trust import why_foreign
 from ...training.common.small_files import UnreadableError, read_json
 from ..common.paths import TRAIN_SCRIPT
 from .command import add_launch_options, start
@@ -26,6 +29,9 @@ def build_parser() -> Parser:
         "[options] RUN",
     )
     parser.add_argument("--runs-dir", default="runs", metavar="DIR", help="the folder of the runs [runs]")
+    parser.add_argument(
+        "--trust", action="store_true", help="start the command that the run names though you did not start it here"
+    )
     add_launch_options(parser)
     parser.add_argument("run", metavar="RUN", help="the folder of the run, or its name in the folder of the runs")
     return parser
@@ -42,6 +48,9 @@ def main(arguments: list[str]) -> int:
         print_to_stderr(f"{folder.name} is finished: nothing is left to train")
         return 0
     earlier, command, where = _start_of(folder, record)
+    # A dry run tells command and folder, and runs nothing of them.
+    if not (options.trust or options.dry_run):
+        _refuse_foreign(record["command"], command, where, options.run)
     for name in ("log_dir", "config", "hardware"):
         if getattr(options, name) != parser.get_default(name):
             setattr(options, name, os.path.abspath(getattr(options, name)))
@@ -52,6 +61,16 @@ def main(arguments: list[str]) -> int:
             f"{folder}: it was started in {where} ({error.strerror}); start it by its own command, with --resume {folder}"
         ) from None
     return start(options, command, earlier)
+
+
+def _refuse_foreign(facts: dict[str, Any], command: list[str], where: Path, run: str) -> None:
+    """Raise `UserError` that shows the command, unless this user's own run has written it on this machine."""
+    if (why := why_foreign("command", facts)) is not None:
+        shown = one_line(shlex.join(["python", *command]))
+        raise UserError(
+            f"slipway resume {run} would run `{shown}` in {one_line(str(where))}, and its run.json does not prove that you "
+            f"started it here: {why}. Read what it runs, then add --trust"
+        )
 
 
 def _folder_of(run: str, runs_dir: Path) -> Path:

@@ -16,7 +16,7 @@ from ..common.program.doors import door
 from ..common.run_names import RECORD
 from ..common.small_files import read_json
 from ..step.plain_names import own_state
-from ..tasks.origin.spec import make_from_spec
+from ..tasks.origin.spec import make_from_spec, refuse_foreign_code
 from ..tasks.sign.predict import SignPredictor
 
 _WEIGHTS = "model.safetensors"
@@ -28,6 +28,7 @@ def load(
     *,
     make_model: Callable[[], nn.Module] | None = None,
     runs_dir: str | os.PathLike[str] = "runs",
+    trust: bool = False,
 ) -> nn.Module:
     """Return the model of a run with its best or its last weights: the plain module, on the CPU, in `eval()`.
 
@@ -36,7 +37,10 @@ def load(
 
     The model is made as the run made it, by what `spec.json` beside the weights says: an importable function or class, with
     plain arguments if it is a `functools.partial`, or the task that `--task` named. Where the run could not say, as of a
-    lambda, give `make_model`. The weights must be those of exactly this model. Raises `UserError`.
+    lambda, give `make_model`. The weights must be those of exactly this model.
+
+    Code that `spec.json` names is run only if this user's own run wrote it on this machine, or with `trust=True`: read it
+    first. The models of Slipway's own tasks, and `make_model`, need no trust. Raises `UserError`.
     """
     folder = _find_weights(Path(run), which, Path(runs_dir))
     with door(folder, "give the folder of a run"):
@@ -44,7 +48,7 @@ def load(
         spec = read_json(folder / "spec.json")
     how = f"slipway.load({str(run)!r}, make_model=...)"
     with torch.random.fork_rng(devices=[]):  # the first weights are not kept
-        model = _make(spec if isinstance(spec, dict) else {}, folder, make_model, how)
+        model = _make(spec if isinstance(spec, dict) else {}, folder, make_model, how, is_trusted=trust)
     if type(model).__name__ == "OptimizedModule":  # torch.compile around all of it
         model = model._orig_mod  # type: ignore[assignment]
     precision = next((tensor.dtype for tensor in weights.values() if tensor.is_floating_point()), None)
@@ -60,7 +64,9 @@ def load(
     return model.eval()
 
 
-def _make(spec: dict[str, Any], folder: Path, make_model: Callable[[], nn.Module] | None, how: str) -> nn.Module:
+def _make(
+    spec: dict[str, Any], folder: Path, make_model: Callable[[], nn.Module] | None, how: str, *, is_trusted: bool
+) -> nn.Module:
     if make_model is not None:
         made = make_model()
         if not isinstance(made, nn.Module) or made is make_model:
@@ -68,6 +74,10 @@ def _make(spec: dict[str, Any], folder: Path, make_model: Callable[[], nn.Module
         return made
     if spec.get("model") == "SignEncoder":
         return SignPredictor.load(folder).model
+    if not is_trusted:
+        refuse_foreign_code(
+            spec, str(folder), f"{how.replace('make_model=...', 'trust=True')}, or give the function, {how}"
+        )
     try:
         with door(folder / "spec.json", "it does not say how the model is made"):
             model = make_from_spec(spec, str(folder))

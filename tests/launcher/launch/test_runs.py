@@ -16,6 +16,7 @@ import pytest
 
 from slipway.launcher import cli
 from slipway.launcher.common.paths import TRAIN_SCRIPT
+from slipway.training.common.program.trust import signed
 from tests.conftest import ROOT
 from tests.launcher.helpers import assert_one_line_error
 from tests.launcher.launches import SLIPWAY, Launches, launches
@@ -46,6 +47,8 @@ def make_run(folder: Path, name: str = "mine", *, script: Path | None = None, **
         },
         **facts,
     }
+    if record["command"]:
+        record["command"] = signed("command", record["command"])
     (run / "run.json").write_text(json.dumps(record))
     return run
 

@@ -10,6 +10,16 @@ _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2
 """Control characters but tab and line end, what turns the direction of writing, and bytes of names that are no text."""
 
 
+_MOST_SHOWN = 1000
+"""Characters of a text that somebody else may have made long."""
+
+
+def one_line(text: str) -> str:
+    """Return a text as `printable` does, in one line and cut where it is very long."""
+    line = printable(text).replace("\n", "\\n").replace("\t", "\\t")
+    return line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}... ({len(line):,} characters)"
+
+
 def printable(text: str) -> str:
     """Return a text with what would command a terminal, or cannot be written, as escapes (`\\x1b[2J` for what clears it),
     and `***` for passwords and tokens.

@@ -15,6 +15,7 @@ from typing import Any
 
 from .... import __version__
 from ...common.program.redaction import command_without_secrets
+from ...common.program.trust import signed
 from ...common.settings import Level
 from ...storage.run_folder import RUN_SCHEMA_VERSION
 from .open_run import OpenRun
@@ -132,13 +133,14 @@ def make_record(run: OpenRun, options: Mapping[str, Any], settings: Level, data:
 
 
 def _command() -> dict[str, Any]:
-    """Return how this process was started, for `slipway resume`."""
+    """Return how this process was started, signed, for `slipway resume`."""
     main = sys.modules["__main__"]
     module = getattr(getattr(main, "__spec__", None), "name", None)
     script = getattr(main, "__file__", None)
-    return {
+    facts = {
         "module": module.removesuffix(".__main__") if module else None,
         "script": str(Path(script).resolve()) if script and not module else None,
         "arguments": command_without_secrets(sys.argv[1:]),
         "folder": str(Path.cwd()),
     }
+    return signed("command", facts)

@@ -13,31 +13,55 @@ from torch import nn
 
 from ...common.conversion import plain_values
 from ...common.errors import UserError
+from ...common.program.shown import one_line
+from ...common.program.trust import signed, why_foreign
 from ..task import Task
 from .factory import find_factory, is_plain
 from .own_code import find_in, import_file, import_name, is_installed
 
+_BUNDLED = frozenset({("slipway.training.tasks.images", "Network"), ("slipway.training.tasks.text", "Network")})
+"""Models that come with Slipway: whoever names one has it make nothing but a model."""
+
 
 def model_spec(task: Task) -> dict[str, Any]:
-    """Return what is needed beside the weights to predict, and how the model is made where that can be said in plain values."""
+    """Return what is needed beside the weights to predict, and how the model is made where that can be said in plain values.
+
+    What names code is signed by this user.
+    """
     spec = dict(task.prediction_spec())
     made_by = _callable_spec(task.model_factory)
     if made_by is not None:
-        spec["make_model"] = made_by
+        spec["make_model"] = signed("model", made_by)
     if (origin := task.origin) is not None and all(is_plain(value) for value in origin.arguments.values()):
         arguments = plain_values(dict(origin.arguments), "", [])
         if "data" in arguments and Path(arguments["data"]).exists():
             arguments["data"] = str(Path(arguments["data"]).resolve())
         factory = origin.factory
         name = factory.name if factory.file is None else f"{factory.file}:{factory.function}"
-        spec["task"] = {"name": name, "arguments": arguments}
+        spec["task"] = signed("task", {"name": name, "arguments": arguments})
     return spec
+
+
+def refuse_foreign_code(spec: Mapping[str, Any], where: str, remedy: str) -> None:
+    """Raise `UserError` where making the model of a `spec.json` would run code that this user's runs have not written there."""
+    if isinstance(made_by := spec.get("make_model"), Mapping):
+        if (made_by.get("module"), made_by.get("name")) in _BUNDLED:
+            return
+        why = why_foreign("model", made_by)
+        what = f"{made_by.get('name')} of {made_by.get('file') or made_by.get('module')}"
+    elif isinstance(task := spec.get("task"), Mapping):
+        why, what = why_foreign("task", task), f"the task {task.get('name')}"
+    else:
+        return
+    if why is not None:
+        raise UserError(f"{where}/spec.json would run {one_line(what)}, and {why}: read that code first, then {remedy}")
 
 
 def make_from_spec(spec: Mapping[str, Any], where: str) -> nn.Module | None:
     """Return a new model as a `spec.json` says, by its function, else by its task; None if it says neither.
 
-    Raises `UserError` for a function or a file that is not there any more, or that fails.
+    It runs what is named there: `refuse_foreign_code` comes first. Raises `UserError` for a function or a file that is not
+    there any more, or that fails.
     """
     if isinstance(made_by := spec.get("make_model"), Mapping):
         made: Any = _find_callable(made_by, where)(*made_by["arguments"], **made_by["options"])
@@ -82,7 +106,9 @@ def _callable_spec(made_by: Any) -> dict[str, Any] | None:
 def _find_callable(spec: Mapping[str, Any], where: str) -> Callable[..., Any]:
     name, module_name, file = str(spec["name"]), str(spec["module"]), spec.get("file")
     main = sys.modules["__main__"]
-    if file is None:
+    if (module_name, name) in _BUNDLED:
+        module = importlib.import_module(module_name)  # of this Slipway, wherever that of the run was
+    elif file is None:
         module = importlib.import_module(module_name) if module_name in sys.modules else import_name(module_name, where)
     elif Path(getattr(main, "__file__", None) or "/").resolve() == Path(file):
         module = main

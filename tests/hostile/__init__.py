@@ -1,0 +1,1 @@
+"""Malicious files, made here, and the proof that nothing of them ran."""
