@@ -23,6 +23,7 @@ from typing import Any
 
 from tests.conftest import ROOT
 
+from .child import EVERY_PLACE
 from .doors import DOORS, Door
 
 FULL, SHORT = 200_000, 1_500
@@ -37,7 +38,7 @@ _POLL_SECONDS = 0.2
 class Search:
     """What was found so far, by all processes."""
 
-    seed: int
+    seed: str
     keep: str | None
     """The corpus to which the first finding of each kind is added."""
     found: list[dict[str, Any]] = field(default_factory=list)
@@ -63,10 +64,13 @@ def main() -> int:
     options = _options()
     doors = [door for door in DOORS if options.door in (None, door.name)]
     weights = sum(door.weight for door in doors)
-    search = Search(seed=options.seed, keep=options.keep)
+    search = Search(seed=str(options.seed), keep=options.keep)
     began = time.monotonic()
     batches = []
-    for door in doors:
+    if options.places:
+        search.seed = EVERY_PLACE
+        batches = [(door, 0, sys.maxsize) for door in doors]
+    for door in doors if not options.places else ():
         count = round(options.inputs * door.weight / weights)
         step = max(1, -(-count // options.parts))
         batches += [(door, start, min(count, start + step)) for start in range(0, count, step)]
@@ -86,6 +90,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help=f"{SHORT:,} inputs")
     parser.add_argument("--inputs", type=int, help=f"how many [{FULL:,}]")
     parser.add_argument("--seed", type=int, default=0, help="of the damage [0]")
+    parser.add_argument("--places", action="store_true", help="no damage, but each file once as a pipe, a folder, a device")
     parser.add_argument("--door", choices=[door.name for door in DOORS], help="one of the doors")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="at once [all cores]")
     parser.add_argument("--parts", type=int, help="processes for each door, one after the other")
@@ -102,7 +107,9 @@ def _search(search: Search, door: Door, start: int, stop: int) -> None:
         at, ending = _run_child(search, door, start, stop)
         if ending:
             search.add({"door": door.name, "case": "?", "number": at, "done": [], "files": {}, **ending})
-        search.inputs += min(stop, at + 1) - start
+        search.inputs += max(0, at + 1 - start)
+        if not ending:
+            return
         start = at + 1
 
 
@@ -111,7 +118,7 @@ def _run_child(search: Search, door: Door, start: int, stop: int) -> tuple[int, 
     with tempfile.NamedTemporaryFile() as marks, tempfile.TemporaryFile("w+") as errors:
         marks.write(struct.pack("q", -1))
         marks.flush()
-        arguments = [door.name, str(search.seed), str(start), str(stop), marks.name]
+        arguments = [door.name, search.seed, str(start), str(stop), marks.name]
         command = [sys.executable, "-m", "tests.fuzz.child", *arguments]
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, env=_environment()
@@ -122,7 +129,7 @@ def _run_child(search: Search, door: Door, start: int, stop: int) -> tuple[int, 
         reader.join()
         number = struct.unpack("q", Path(marks.name).read_bytes())[0]
         if process.returncode == 0:
-            return stop - 1, {}
+            return number, {}
         errors.seek(0)
         said = errors.read()[-3000:]
         if number < 0 or process.returncode == 1:

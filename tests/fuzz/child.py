@@ -27,17 +27,24 @@ from typing import Any
 from slipway.training.common.program.lifeline import end_with_parent
 
 from .doors import DOORS, Case, Door
-from .mutate import mutate_folder, restore
+from .mutate import PLACES, make_special, mutate_folder, restore
 
 MOST_SECONDS = 10.0
 MOST_MORE_BYTES = 200 << 20
+EVERY_PLACE = "places"
+"""In place of a seed: each file of each case once as each kind of thing that is no file."""
 _ADDRESS_SPACE = 12 << 30
 """More than that is a finding by itself, and no danger for the machine."""
 
 
-def main(name: str, seed: int, start: int, stop: int, marks: str) -> None:
+class TookTooLong(BaseException):
+    """An input was waited for longer than it may take."""
+
+
+def main(name: str, seed: str, start: int, stop: int, marks: str) -> None:
     """Open a door on the inputs of some numbers. What is found goes to stdout, a line each; the number to `marks`."""
     faulthandler.enable()
+    signal.signal(signal.SIGALRM, _give_up)
     end_with_parent(os.getppid(), signal.SIGKILL, 0.0)
     warnings.simplefilter("ignore")
     logging.disable()
@@ -56,20 +63,33 @@ def main(name: str, seed: int, start: int, stop: int, marks: str) -> None:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def look(door: Door, seed: int, start: int, stop: int, place: Path, mark: Any) -> Iterator[dict[str, Any]]:
+def look(door: Door, seed: str, start: int, stop: int, place: Path, mark: Any) -> Iterator[dict[str, Any]]:
     """Yield what was found at the inputs of some numbers."""
     cases = door.cases()
-    written: dict[str, tuple[Path, dict[Path, bytes | None]]] = {}
+    written: dict[str, tuple[Path, dict[Path, bytes]]] = {}
+
+    def files_of_case(case: Case) -> tuple[Path, dict[Path, bytes]]:
+        if case.name not in written:
+            written[case.name] = write_whole(case, place / str(len(written)))
+        return written[case.name]
+
+    plan = []
+    if seed == EVERY_PLACE:
+        plan = [(case, file, kind) for case in cases for file in sorted(files_of_case(case)[1]) for kind in PLACES]
+        stop = min(stop, len(plan))
     _limit_memory()
     for number in range(start, stop):
         mark[:] = struct.pack("q", number)
         generator = Random(f"{seed} {door.name} {number}")
-        case = generator.choice(cases)
-        if case.name not in written:
-            written[case.name] = write_whole(case, place / str(len(written)))
-        folder, contents = written[case.name]
-        done = mutate_folder(folder, generator)
-        case.mend(folder, generator)
+        if plan:
+            case, file, kind = plan[number]
+            folder, contents = files_of_case(case)
+            done = [f"{file.relative_to(folder)}: {make_special(file, kind)}"]
+        else:
+            case = generator.choice(cases)
+            folder, contents = files_of_case(case)
+            done = mutate_folder(folder, generator)
+            case.mend(folder, generator)
         problem = open_door(case, folder)
         if problem is not None:
             changed = files_of(folder, contents)
@@ -97,6 +117,7 @@ def open_door(case: Case, folder: Path) -> dict[str, Any] | None:
     before = _reset_peak()
     began = time.monotonic()
     problem = None
+    signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS)
     try:
         case.open(folder)
     except case.allowed as error:
@@ -104,6 +125,8 @@ def open_door(case: Case, folder: Path) -> dict[str, Any] | None:
             problem = {"kind": "a message of many lines", "what": str(error)[:300]}
     except BaseException as error:
         problem = {"kind": f"{type(error).__name__}{_place_of(error)}", "what": traceback.format_exc()[-3000:]}
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     if problem is None and (seconds := time.monotonic() - began) > MOST_SECONDS:
         problem = {"kind": "slow", "what": f"{seconds:.1f} s"}
     if problem is None and (more := _peak() - before) > 2 * size + MOST_MORE_BYTES:
@@ -121,6 +144,10 @@ def files_of(folder: Path, contents: dict[Path, bytes]) -> dict[str, str | None]
             packed = None if content is None else base64.b85encode(zlib.compress(content, 9)).decode()
             found[path.relative_to(folder).as_posix()] = packed
     return found
+
+
+def _give_up(*_: object) -> None:
+    raise TookTooLong
 
 
 def _place_of(error: BaseException) -> str:
@@ -152,4 +179,4 @@ def _peak() -> int:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5])
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -126,7 +127,8 @@ def _settings() -> list[Case]:
     configs = [path.read_text() for path in sorted((ROOT / "accelerate_configs").glob("[cdft]*.yaml"))]
 
     def project(path: Path) -> object:
-        path.rename(path.with_name("slipway.yaml"))
+        if os.path.lexists(path):
+            path.rename(path.with_name("slipway.yaml"))
         return parse_config([], {}, path.parent).make_recipe()
 
     def words(path: Path) -> object:

@@ -138,7 +138,8 @@ _DTYPES = (
     *("f4,f4", "nonsense", "<f4" * 300, "", "|S2000000000", "<U500000000"),
 )
 _SIZES = (0, 1, 2, 3, 7, -1, 10**6, 10**9, 2**31, 2**40, 2**63, 10**30)
-_SPECIAL = ("gone", "folder", "pipe", "loop", "dangling", "device", "empty")
+PLACES = ("gone", "folder", "pipe", "loop", "dangling", "device", "empty")
+"""What may stand in the place of a file."""
 _MOST_BYTES = 1 << 18
 
 
@@ -156,7 +157,7 @@ def mutate_folder(folder: Path, generator: Random) -> list[str]:
 def mutate_file(file: Path, generator: Random) -> str:
     """Damage a file; return how."""
     if generator.random() < 0.02:
-        return _make_special(file, generator.choice(_SPECIAL))
+        return make_special(file, generator.choice(PLACES))
     content = file.read_bytes()
     by_format = _BY_FORMAT.get(file.suffix.lower())
     how = "bytes"
@@ -172,7 +173,8 @@ def mutate_file(file: Path, generator: Random) -> str:
     return how
 
 
-def _make_special(file: Path, kind: str) -> str:
+def make_special(file: Path, kind: str) -> str:
+    """Put what is no file, or an empty one, in the place of a file; return its kind."""
     if kind == "empty":
         file.write_bytes(b"")
         return kind
@@ -188,9 +190,10 @@ def _make_special(file: Path, kind: str) -> str:
 
 def restore(folder: Path, contents: dict[Path, bytes]) -> None:
     """Make a folder what it was: files by their paths."""
+    parents = {parent for path in contents for parent in path.parents}
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir() and not path.is_symlink():
-            if path in contents:
+            if path not in parents:
                 shutil.rmtree(path)
         elif path not in contents:
             path.unlink()

@@ -14,6 +14,8 @@ from .tables.csv_rows import first_rows
 
 _LONG_FORM = ("landmarkindex", "landmarkid", "landmark", "keypoint", "keypointid", "joint", "jointid", "point")
 _TABLES = (".csv", ".tsv")
+_MOST_NAMED = 12
+"""Columns that a program names one by one."""
 
 
 def with_thousands(file: Path, mark: str) -> UserError:
@@ -60,8 +62,11 @@ def of_lists(file: Path, header: list[str], samples: list[list[str]]) -> str:
     cells = "r[0]" if len(lists) == 1 else "[n for c in r for n in c]"
     is_literal = "," in samples[0][header.index(lists[0])]
     parse = "ast.literal_eval" if is_literal else 'lambda s: [float(n) for n in s.strip("[]() \\n").split()]'
+    chosen = as_list(lists)
+    if len(lists) > _MOST_NAMED:
+        chosen = '[n for n in d if str(d[n][0]).strip()[:1] in ("[", "(")]'
     program = (
-        f"import ast, pandas as pd; d = pd.read_csv({{file}}); c = {as_list(lists)}; "
+        f"import ast, pandas as pd; d = pd.read_csv({{file}}); c = {chosen}; "
         f'd["landmarks"] = [{cells} for r in d[c].map({parse}).values.tolist()]; '
         'd.drop(columns=[n for n in c if n != "landmarks"]).to_parquet({out})'
     )
