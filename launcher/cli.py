@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from ..training.common.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, UserError, nearest
+from ..training.common.program.doors import error_of_place
 from ..training.common.program.private import not_for_all_to_write
 from ..training.common.program.streams import open_closed_streams, print_to_stderr, stop_writing
 from ..training.common.program.uncaught import print_traceback, wants_traceback
@@ -76,6 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stop_writing(to_stderr=False)  # its reader has left
         return 0
     except OSError as error:
+        of_place = error_of_place(error)
+        if of_place is not None and not wants_traceback(arguments):
+            print_to_stderr(f"error: {of_place}")
+            return EXIT_BAD_INPUT
         if error.errno != errno.ENOSPC or error.filename is not None:
             print_traceback(error)
             return EXIT_FAILED

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ...training.common.conversion import from_mapping
 from ...training.common.errors import UserError
 from ...training.common.parser import Parser, make_parser, parse
 from ...training.common.program.streams import print_to_stderr
-from ...training.common.small_files import parse_json, read_json
+from ...training.common.small_files import UnreadableError, open_regular, parse_json, read_json
 
 SCHEMA_VERSION = 1
 _TAIL_BYTES = 1 << 16
@@ -73,8 +74,9 @@ def _summaries(folder: Path) -> tuple[list[RunSummary], list[Path]]:
     found, unreadable = [], []
     for path in folder.glob("*/run.json"):
         try:
-            found.append(_summary(path.parent, read_json(path)))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            summary = _summary(path.parent, read_json(path))
+            found.append(from_mapping(RunSummary, vars(summary), str(path)))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
             unreadable.append(path)
     return sorted(found, key=lambda one: one.age_seconds), unreadable
 
@@ -149,7 +151,7 @@ def _last_event(folder: Path) -> dict[str, Any]:
 
     The journal is written more often than the record.
     """
-    with suppress(OSError), (folder / "events.jsonl").open("rb") as file:
+    with suppress(OSError, UnreadableError), open_regular(folder / "events.jsonl") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
         for line in reversed(file.read().splitlines()):
             with suppress(ValueError, KeyError, TypeError):  # a line that is incomplete
@@ -164,12 +166,12 @@ def _is_held(folder: Path) -> bool:
     import fcntl
 
     try:
-        with (folder / "lock").open(encoding="utf-8") as file:
+        with open_regular(folder / "lock") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return False
     except BlockingIOError:
         return True
-    except OSError:
+    except (OSError, UnreadableError):
         return False
 
 

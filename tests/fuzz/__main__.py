@@ -90,7 +90,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help=f"{SHORT:,} inputs")
     parser.add_argument("--inputs", type=int, help=f"how many [{FULL:,}]")
     parser.add_argument("--seed", type=int, default=0, help="of the damage [0]")
-    parser.add_argument("--places", action="store_true", help="no damage, but each file once as a pipe, a folder, a device")
+    parser.add_argument(
+        "--places", action="store_true", help="no damage, but each file once as a pipe, a folder, a device"
+    )
     parser.add_argument("--door", choices=[door.name for door in DOORS], help="one of the doors")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="at once [all cores]")
     parser.add_argument("--parts", type=int, help="processes for each door, one after the other")

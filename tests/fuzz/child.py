@@ -24,6 +24,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from slipway.training.common.program.doors import error_of_place
 from slipway.training.common.program.lifeline import end_with_parent
 
 from .doors import DOORS, Case, Door
@@ -124,7 +125,9 @@ def open_door(case: Case, folder: Path) -> dict[str, Any] | None:
         if "\n" in str(error).strip() and len(str(error)) > 3000:
             problem = {"kind": "a message of many lines", "what": str(error)[:300]}
     except BaseException as error:
-        problem = {"kind": f"{type(error).__name__}{_place_of(error)}", "what": traceback.format_exc()[-3000:]}
+        # What is no fault of the file, but of its place, becomes one line at the end of the program.
+        if error_of_place(error) is None:
+            problem = {"kind": f"{type(error).__name__}{_place_of(error)}", "what": traceback.format_exc()[-3000:]}
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
     if problem is None and (seconds := time.monotonic() - began) > MOST_SECONDS:

@@ -16,9 +16,10 @@ from typing import Any, BinaryIO
 
 from ..common.conversion import plain_values
 from ..common.errors import UserError
+from ..common.program.doors import door
 from ..common.program.private import open_file
 from ..common.program.redaction import without_secrets
-from ..common.small_files import parse_json
+from ..common.small_files import UnreadableError, open_regular, parse_json
 from .events import Decision, EpochEnd, Observer, ProfileEnd, RunEnd, RunStart, StageEnd, StageStart, StepEnd
 from .journal_schema import COMMON_FIELDS, EVENT_FIELDS, SCHEMA_VERSION
 
@@ -196,18 +197,20 @@ class Journal(Observer):
 def read_journal(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a journal. An incomplete last line, of a run that goes on or was killed, is left out.
 
-    Raises `UserError` for a missing file and, with its number, for any other line that is not a JSON object.
+    Raises `UserError` for a missing file and, with its number, for any other line that is not an event.
     """
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: no readable journal here ({error.strerror}); give a run's events.jsonl") from error
+        with open_regular(path) as file:
+            content = file.read()
+    except (OSError, UnreadableError) as error:
+        problem = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: no readable journal here ({problem}); give a run's events.jsonl") from error
     *lines, tail = content.split(b"\n")
     events = []
     for number, line in enumerate(lines, 1):
         event = _parsed(line)
         if event is None:
-            raise UserError(f"{path}: line {number} is not a JSON object; fix or delete that line")
+            raise UserError(f"{path}: line {number} is no event (a JSON object with `event`); fix or delete that line")
         events.append(event)
     last = _parsed(tail)
     return events if last is None else [*events, last]
@@ -217,8 +220,13 @@ def lineage(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the `step` events that led to the final weights, each step once, in order.
 
     A `resume` or `rewind` event supersedes the steps before it whose number is above its `step`, and the batches that a
-    `rewind` skips do not count.
+    `rewind` skips do not count. Raises `UserError` for events that no run writes.
     """
+    with door("the journal", "remove its damaged lines"):
+        return _lineage(events)
+
+
+def _lineage(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     steps: list[Mapping[str, Any]] = []
     for event in events:
         if event["event"] == "step":
@@ -265,7 +273,7 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
         event = parse_json(line)
     except ValueError:
         return None
-    return event if isinstance(event, dict) else None
+    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
 
 
 def _line(name: str, seconds: float, fields: Mapping[str, Any]) -> str:

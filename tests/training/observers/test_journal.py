@@ -156,7 +156,7 @@ def test_a_torn_last_line_is_left_out_and_a_bad_line_elsewhere_is_named(path: Pa
     path.write_text('{"event": "a"}\n{"event": "b"}\n{"event": "c", "lo')
     assert [line["event"] for line in read_journal(path)] == ["a", "b"]
     path.write_text('{"event": "a"}\n{"event": \n{"event": "c"}\n')
-    with pytest.raises(UserError, match="line 2 is not a JSON object"):
+    with pytest.raises(UserError, match="line 2 is no event"):
         read_journal(path)
     with pytest.raises(UserError, match=r"give a run's events\.jsonl"):
         read_journal(path.with_name("absent.jsonl"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import traceback
 from collections.abc import Callable, Iterator
@@ -13,6 +14,12 @@ from ..small_files import UnreadableError
 
 REPORT = "https://github.com/slipway-train/slipway/issues"
 _MOST_LETTERS = 200
+_REMEDIES = {
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ELOOP: "remove the link that leads to itself, or give another place",
+    errno.ENOSPC: "free space there, or give another place",
+    errno.EROFS: "give a place that can be written",
+}
 
 
 @contextmanager
@@ -50,6 +57,21 @@ def why(error: Exception, remedy: str) -> str:
         f"cannot be read ({f'{kind}: {words}' if words else kind}); {remedy}; if nothing is wrong with it, report what "
         f"--debug shows at {REPORT}"
     )
+
+
+def error_of_place(error: BaseException) -> UserError | None:
+    """Return the error in one line for what the system says of a place that has a name: too long, closed, on a full disk.
+
+    None where it says that there is no such place: who looked for it knows better what should be there.
+    """
+    if not isinstance(error, OSError) or not isinstance(error.filename, (str, os.PathLike)) or error.errno is None:
+        return None
+    if error.errno == errno.ENOENT:
+        return None
+    remedy = _remedy_of(error) or _REMEDIES.get(
+        error.errno, "see that it can be read and written, or give another place"
+    )
+    return UserError(f"{os.fspath(error.filename)}: {error.strerror}; {remedy}")
 
 
 def file_of(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -12,8 +13,16 @@ from ..errors import UserError
 
 
 def open_file(path: Path, flags: int) -> int:
-    """Return the descriptor of a file to write, made if it is not there. Raises `OSError`; no link is followed."""
-    return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o664)
+    """Return the descriptor of a file to write, made if it is not there.
+
+    No link is followed and no pipe is waited for. Raises `OSError`, also for what is no file.
+    """
+    careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | careful, 0o664)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is no file", str(path))
+    return descriptor
 
 
 def refuse_links(folder: Path) -> None:

@@ -9,7 +9,7 @@ import traceback
 from types import TracebackType
 
 from ..errors import EXIT_BAD_INPUT, EXIT_FAILED, TrainingFailed, UserError
-from .doors import REPORT
+from .doors import REPORT, error_of_place
 from .places import is_ours
 from .streams import print_to_stderr
 
@@ -56,6 +56,8 @@ _before = [sys.__excepthook__]
 
 def _end_in_one_line(kind: type[BaseException], error: BaseException, entries: TracebackType | None) -> None:
     is_prompt = hasattr(sys, "ps1") or sys.flags.interactive
+    of_place = error_of_place(error) if is_ours(error) and not wants_traceback(sys.argv) else None
+    error = of_place or error
     if not isinstance(error, (UserError, TrainingFailed)):
         _before[-1](kind, error, entries)
         _say_how_to_report(error)
