@@ -7,33 +7,18 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from ...training.common.errors import UserError, flag_of, nearest
+from ...training.common.errors import UserError, flag_of
 from ...training.common.plan_file import LaunchPlan
 from ..common.paths import python_path
 
 _CHECK_SECONDS = 120.0  # an import of torch and Accelerate on a slow disk
 _SEVERAL = {"cpu": "MULTI_GPU", "cuda": "MULTI_GPU", "rocm": "MULTI_GPU"}  # MULTI_CPU starts one process without mpirun
-_KEYS = (
-    "compute_environment",
-    "distributed_type",
-    "mixed_precision",
-    "use_cpu",
-    "num_machines",
-    "num_processes",
-    "machine_rank",
-    "main_process_ip",
-    "main_process_port",
-    "main_training_function",
-    "fsdp_config",
-    "deepspeed_config",
-    "dynamo_config",
-)
 _ZERO_STAGES = {"zero2": 2, "zero3": 3}
 # The name of a plan's choice behind a key, where it is another.
 _CHOICES = {
@@ -133,39 +118,6 @@ def _sections(plan: LaunchPlan) -> dict[str, dict[str, Any]]:
         backend = "HPU_BACKEND" if plan.device == "hpu" else "INDUCTOR"
         found["dynamo_config"] = {"dynamo_backend": backend, "dynamo_mode": "default"}
     return found
-
-
-def fixed_by_config(data: Mapping[Any, Any], where: str) -> dict[str, Any]:
-    """Return what the keys and values of a config fix, by option of a plan.
-
-    Raises `UserError` for what is no config written by `to_yaml`.
-    """
-    for key in data:
-        if key not in _KEYS:
-            raise UserError(f"{where}: unknown key {key!r}{nearest(str(key), _KEYS)}")
-    kind = data.get("distributed_type")
-    if not isinstance(kind, str):
-        raise UserError(f"{where}: distributed_type: expected a kind such as NO or MULTI_GPU, got {str(kind)[:40]!r}")
-    named = kind.removeprefix("MULTI_").lower()
-    device = "cpu" if data.get("use_cpu") is True else named if named in ("xpu", "npu", "hpu") else None
-    sections = {name: data.get(name) or {} for name in ("deepspeed_config", "dynamo_config")}
-    if not all(isinstance(section, dict) for section in sections.values()):
-        raise UserError(f"{where}: deepspeed_config and dynamo_config must be keys and values")
-    stage = sections["deepspeed_config"].get("zero_stage")
-    sharding = "fsdp" if kind == "FSDP" else f"zero{stage}" if kind == "DEEPSPEED" else "replicate"
-    several = (data.get("num_machines") or 1) != 1
-    values = {
-        "device": device,
-        "num_processes": data.get("num_processes"),
-        "num_machines": data.get("num_machines"),
-        "machine_rank": data.get("machine_rank") if several else None,
-        "main_process_ip": data.get("main_process_ip"),
-        "main_process_port": data.get("main_process_port"),
-        "mixed_precision": data.get("mixed_precision"),
-        "sharding": sharding,
-        "compile": bool(sections["dynamo_config"].get("dynamo_backend")),
-    }
-    return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

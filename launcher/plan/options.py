@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from ...training.common.errors import flag_of
 from ...training.common.parser import Parser
+from ...training.common.program.shown import printable
+from ...training.common.program.streams import print_to_stderr
 
 if TYPE_CHECKING:
     from .records import MergedIntent
@@ -56,10 +58,15 @@ def add_intent(parser: Parser) -> None:
 def intent_of(options: argparse.Namespace) -> MergedIntent:
     """Return what is fixed: by the parsed options, `--config`, the environment, and the settings files.
 
+    Prints what became of the keys of an Accelerate config to stderr.
+
     Raises `UserError` that names the file and key, or the variable.
     """
     import os
 
     from .settings import intent_types, read_intent
 
-    return read_intent({name: getattr(options, name) for name in intent_types()}, options.config, os.environ)
+    intent = read_intent({name: getattr(options, name) for name in intent_types()}, options.config, os.environ)
+    if intent.note:
+        print_to_stderr(printable(f"note: {intent.note}"))
+    return intent

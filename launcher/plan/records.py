@@ -44,6 +44,8 @@ class MergedIntent(Intent):
     """What all levels fixed together, and where; equal to an `Intent` of the same values."""
 
     settings: Mapping[str, Setting]
+    note: str = ""
+    """What became of the keys of an Accelerate config."""
 
     def setting(self, name: str) -> Setting | None:
         """Return where a field's value was fixed; None for a value that was put in its place since."""

@@ -10,13 +10,12 @@ from typing import Any, Literal
 
 from ...training.common.conversion import choices_of, field_types
 from ...training.common.errors import UserError, flag_of
-from ...training.common.settings import Level, SettingsReader, mapping_of, merge_levels, read_yaml
+from ...training.common.settings import SECTIONS, Level, SettingsReader, mapping_of, merge_levels, read_yaml
 from .records import Intent, MergedIntent
 
 AUTOMATIC = ("device", "mixed_precision", "micro_batch_size")
 """Options that take `auto`, as those of the training do."""
 
-_ACCELERATE_KEYS = ("compute_environment", "distributed_type")
 _SET_EACH_OTHER = (("micro_batch_size", "gradient_accumulation"),)
 
 
@@ -29,14 +28,15 @@ def read_intent(
     unless given. Raises `UserError` that names the file and key, the variable or the flag.
     """
     reader = SettingsReader(section="launch", types=intent_types())
+    of_config, note = _read_config(config, reader, environment)
     levels = [
         *reader.read_files(environment, folder),
         reader.read_environment(environment),
-        _read_config(config, reader),
+        of_config,
         reader.read_flags(flags),
     ]
     merged = merge_levels(map(_without_auto, levels), _SET_EACH_OTHER, _check_pairs)
-    return MergedIntent(**{name: setting.value for name, setting in merged.items()}, settings=merged)
+    return MergedIntent(**{name: setting.value for name, setting in merged.items()}, settings=merged, note=note)
 
 
 @cache
@@ -63,14 +63,15 @@ def _check_pairs(level: Level) -> None:
             raise UserError(f"{place}{': ' if place else ''}{flags} set each other: give one of them", option=pair[0])
 
 
-def _read_config(name: str | None, reader: SettingsReader) -> Level:
-    """Return what the file of `--config` fixes, which may also be an Accelerate config."""
+def _read_config(name: str | None, reader: SettingsReader, environment: Mapping[str, str]) -> tuple[Level, str]:
+    """Return what the file of `--config` fixes, and what became of the keys of an Accelerate config, which it may be too."""
     if name is None:
-        return {}
+        return {}, ""
     place = f"--config {name}"
     data = mapping_of(read_yaml(Path(name), place), place)
-    if not any(key in data for key in _ACCELERATE_KEYS):
-        return reader.read_config(name)
-    from .accelerate_config import fixed_by_config
+    from .accelerate_keys import is_accelerate, read_accelerate
 
-    return reader.read_mapping(fixed_by_config(data, place), place, "--config", place)
+    if any(key in data for key in SECTIONS) or not is_accelerate(data, reader.types):
+        return reader.read_config(name), ""
+    found = read_accelerate(data, place, reader.types, environment)
+    return reader.read_mapping(found.values, place, "--config", place), found.note

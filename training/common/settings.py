@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from .small_files import read_yaml as read_yaml_file
 ENVIRONMENT_PREFIX = "SLIPWAY_"
 SECTIONS = ("launch", "train")
 """Of a settings file: the options of the launcher, and those of the training."""
+
+_OF_ACCELERATE = ("compute_environment", "distributed_type")
 
 Origin = Literal[
     "default",
@@ -100,6 +103,11 @@ class SettingsReader:
             return {}
         place = f"--config {name}"
         data = mapping_of(read_yaml(Path(name), place), place)
+        if any(key in data for key in _OF_ACCELERATE):
+            raise UserError(
+                f"{place}: is a config of Accelerate's, which the launcher reads: slipway launch --config "
+                f"{shlex.quote(name)} bin/train.py ..."
+            )
         if any(key in data for key in SECTIONS):
             return self.read_mapping(self._section_of(data, place), place, "--config", place, f"{self.section}.")
         return self.read_mapping(data, place, "--config", place)

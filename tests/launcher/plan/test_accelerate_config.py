@@ -96,7 +96,10 @@ def test_a_config_read_back_plans_the_same_world(name: str) -> None:
     [
         ("distributed_type: 'NO'\nnum_proceses: 2", "unknown key 'num_proceses' (did you mean 'num_processes'?)"),
         ("distributed_type: 'NO'\nnum_processes: two", "num_processes: expected a whole number, got 'two'"),
-        ("distributed_type: DEEPSPEED", "sharding: 'zeroNone' is none of replicate, fsdp, zero2, zero3"),
+        (
+            "distributed_type: DEEPSPEED\ndeepspeed_config: {zero_stage: 9}",
+            "deepspeed_config.zero_stage: 9 is none; write 2 or 3",
+        ),
     ],
 )
 def test_a_file_that_is_no_config_of_ours_is_refused_in_one_line(text: str, message: str, tmp_path: Path) -> None:
