@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from datasets import Dataset, Features
     from pyarrow import Table
 
+    from .understanding.frame_form import FrameForm
+
 SPLITS = ("train", "validation", "test")
 LAYOUT_KEY = "slipway_layout"
 """The key of a layout's JSON in the metadata of a table."""
@@ -87,6 +89,8 @@ class LandmarkData:
     where: Callable[[int], str] = field(default=lambda index: f"clip {index}")
     """The place of a clip in its source, for messages."""
     synthetic: bool = False
+    frame: FrameForm | None = None
+    """How the numbers of a frame of the source were read; None: they were not."""
 
     def __len__(self) -> int:
         return len(self.labels)

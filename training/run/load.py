@@ -42,13 +42,22 @@ def load(
     Code that `spec.json` names is run only if this user's own run wrote it on this machine, or with `trust=True`: read it
     first. The models of Slipway's own tasks, and `make_model`, need no trust. Raises `UserError`.
     """
-    folder = _find_weights(Path(run), which, Path(runs_dir))
+    folder = find_weights(Path(run), which, Path(runs_dir))
     with door(folder, "give the folder of a run"):
-        weights = load_file(folder / _WEIGHTS)
         spec = read_json(folder / "spec.json")
     how = f"slipway.load({str(run)!r}, make_model=...)"
     with torch.random.fork_rng(devices=[]):  # the first weights are not kept
         model = _make(spec if isinstance(spec, dict) else {}, folder, make_model, how, is_trusted=trust)
+    return load_weights(model, folder, how)
+
+
+def load_weights(model: nn.Module, folder: Path, how: str = "slipway.load(..., make_model=...)") -> nn.Module:
+    """Return a model, in `eval()` on the CPU, with the weights of a folder `best` or `last`.
+
+    `how` is the call by which a user gives another model. Raises `UserError` for weights of another model.
+    """
+    with door(folder, "give the folder of a run"):
+        weights = load_file(folder / _WEIGHTS)
     if type(model).__name__ == "OptimizedModule":  # torch.compile around all of it
         model = model._orig_mod  # type: ignore[assignment]
     precision = next((tensor.dtype for tensor in weights.values() if tensor.is_floating_point()), None)
@@ -91,7 +100,8 @@ def _make(
     return model
 
 
-def _find_weights(run: Path, which: str, runs_dir: Path) -> Path:
+def find_weights(run: Path, which: str, runs_dir: Path) -> Path:
+    """Return the folder of the weights of a run, by its path or its name. Raises `UserError` where there are none."""
     if which not in ("best", "last"):
         raise UserError(f"slipway.load: which={which!r}: give 'best' or 'last'")
     for path in (run, runs_dir / run):

@@ -67,6 +67,7 @@ def _prepare(data: LandmarkData, spec: DataSpec, seed: int) -> PreparedData:
         signers=dict(splits.signers),
         neighbour_share=splits.neighbours.share,
         understood=summarise(data),
+        frame=data.frame,
         fingerprint=_fingerprint(*samples, *(getattr(splits, name) for name in SPLITS)),
         contents=_fingerprint(*samples),
     )

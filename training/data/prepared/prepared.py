@@ -12,6 +12,7 @@ import torch
 from ...common.conversion import from_mapping
 from ...common.small_files import read_json
 from ..landmarks import SPLITS, LandmarkLayout
+from ..understanding.frame_form import FrameForm
 from ..understanding.summary import Understood
 from .store import RaggedStore
 
@@ -36,6 +37,8 @@ class DataFacts:
     """What is doubtful in the data or their split, one sentence each."""
     understood: Understood | None = None
     """What was understood of them; None for samples that no reader and no generator made."""
+    frame: FrameForm | None = None
+    """How the numbers of a frame were read; None: they were not."""
     signers: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """The known signers of each split; empty if none is known."""
     neighbour_share: float = 0.0

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
-from .columns import Columns, blocks, may_hold_gaps
+from .columns import blocks, may_hold_gaps
 from .interpretation import Interpretation
-from .marks import frames_without, marks_of
+from .marks import frames_without
 
 
-def decode(values: np.ndarray, read_as: Interpretation, columns: Columns) -> tuple[np.ndarray, tuple[str, ...]]:
+def decode(values: np.ndarray, read_as: Interpretation, marks: Sequence[float]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return landmarks [frames, landmarks, coords], missing ones as NaN, of `values` [frames, numbers], and notes.
 
     The memory of `values` is written over. A landmark is missing if one of its coordinates is, if its visibility or
-    confidence is 0, if all of its part is 0 or such as -1, or if x and y are one of `marks_of`.
+    confidence is 0, if all of its part is 0 or such as -1, or if x and y are one of `marks`, those of `marks_of`.
     """
-    marks = marks_of(values, read_as, columns)
     found: Counter[float] = Counter()
     num_landmarks, num_coords = read_as.places.shape
     places = read_as.places.reshape(-1)

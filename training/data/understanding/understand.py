@@ -9,7 +9,7 @@ import numpy as np
 
 from ...common.errors import UserError, flag_of
 from ...common.program.doors import door
-from ..landmarks import LandmarkData
+from ..landmarks import LandmarkData, LandmarkLayout
 from ..readers.raw import Faults, RawClips
 from ..readers.read import read_raw
 from ..specs import SYNTHETIC, Reading
@@ -17,13 +17,19 @@ from ..text import natural_key
 from .columns import Columns, blocks, look_at
 from .decode import decode
 from .doubts import find_doubts
+from .frame_form import FrameForm
 from .interpretation import interpret
+from .marks import marks_of
 
 REMEDY = "mend it, write it again, or remove it"
 
 
-def read_landmarks(source: str, reading: Reading | None = None) -> LandmarkData:
+def read_landmarks(
+    source: str, reading: Reading | None = None, known: tuple[FrameForm, LandmarkLayout] | None = None
+) -> LandmarkData:
     """Return the data set of a path, of a name on the Hub, or the generated one, understood as `reading` says.
+
+    Frames of the form that is `known` are read as it says, with its landmarks.
 
     Raises `UserError` if it cannot be read, and for what `reading` says of data that know it for certain.
     """
@@ -34,7 +40,7 @@ def read_landmarks(source: str, reading: Reading | None = None) -> LandmarkData:
         _check_of_synthetic(reading)
         return make_fingerspelling()
     with door(source, REMEDY):
-        data = understand(read_raw(source, reading), reading)
+        data = understand(read_raw(source, reading), reading, known)
     return data if data.source else replace(data, source=(_name_of(source),))
 
 
@@ -57,11 +63,19 @@ def _name_of(source: str) -> str:
     return path.name if path.exists() else source
 
 
-def understand(raw: RawClips, reading: Reading) -> LandmarkData:
+def understand(
+    raw: RawClips,
+    reading: Reading,
+    known: tuple[FrameForm, LandmarkLayout] | None = None,
+    *,
+    is_to_learn: bool = True,
+) -> LandmarkData:
     """Return the landmarks of clips as their source and `reading` say.
 
-    A point without one of its coordinates is missing. Raises `UserError` for no clip at all, clips without frames, clips
-    without a label, infinite numbers, and numbers of which it is not certain what they are.
+    Frames of the form that is `known` are read as it says, unless the source itself says what its points are. What is doubtful
+    in data to learn from is told only where they are. A point without one of its coordinates is missing. Raises `UserError` for
+    no clip at all, clips without frames, clips without a label, infinite numbers, and numbers of which it is not certain what
+    they are.
     """
     if not len(raw.labels):
         raise UserError(f"{raw.name}: no clips found")
@@ -84,8 +98,14 @@ def understand(raw: RawClips, reading: Reading) -> LandmarkData:
     for index in _infinite(values, columns, raw.offsets):
         faults.add(f"{raw.where(index)}: holds an infinite number; a missing one is written as NaN")
     faults.check()
-    read_as = interpret(raw, values, columns, reading)
-    landmarks, missing = decode(values, read_as, columns)
+    number_names = tuple(raw.number_names or ())
+    if known is not None and raw.layout is None and known[0].fits(values.shape[1], number_names):
+        read_as, marks = known[0].interpretation(known[1]), known[0].marks
+    else:
+        read_as = interpret(raw, values, columns, reading)
+        marks = marks_of(values, read_as, columns)
+    frame = FrameForm.of(read_as, values.shape[1], number_names, marks)
+    landmarks, missing = decode(values, read_as, marks)
     data = LandmarkData(
         name=raw.name,
         source=tuple(raw.files),
@@ -100,7 +120,10 @@ def understand(raw: RawClips, reading: Reading) -> LandmarkData:
         notes=(*raw.notes, *read_as.notes, *missing),
         warnings=(*raw.warnings, *read_as.warnings),
         where=raw.where,
+        frame=frame,
     )
+    if not is_to_learn:
+        return data
     return replace(data, warnings=(*data.warnings, *find_doubts(data, read_as, columns, raw.number_names)))
 
 

@@ -156,12 +156,13 @@ class SignTask(ClassificationTask):
         }
 
     def prediction_spec(self) -> Mapping[str, Any]:
-        """Return the classes, the layout and the encoder's size."""
+        """Return the classes, the layout, the encoder's size, and how the numbers of a frame were read."""
         return {
             "model": "SignEncoder",
             "class_names": list(self.class_names),
             "layout": asdict(self._layout),
             "spec": asdict(self._spec),
+            **({} if self._facts.frame is None else {"frame": asdict(self._facts.frame)}),
         }
 
 

@@ -77,7 +77,7 @@ def read(path: Path, reading: Reading) -> RawClips:
     """
     tables = by_split(_tables(path), path, "table of clips") if path.is_dir() else {"": path}
     faults = Faults(next(iter(tables.values())) if len(tables) == 1 else path)
-    rows: list[_Row] = []
+    rows: list[Row] = []
     notes: list[str] = []
     for split, file in tables.items():
         rows += _rows_of(file, split, reading, faults, notes)
@@ -92,7 +92,7 @@ def read(path: Path, reading: Reading) -> RawClips:
             faults.add(f"{row.where}: {error}")
     faults.check()
     opened = [clip for clip in clips if clip is not None]
-    values, offsets = _numbers_of(path, rows, opened, reading, faults, notes)
+    values, offsets = numbers_of(path, rows, opened, reading, faults, notes)
     kinds = dict.fromkeys(kind for row in rows for kind in row.groups)
     groups = {kind: [row.groups.get(kind, "") for row in rows] for kind in kinds}
     if not any(groups.get("signer", ())) and (signers := signers_of_names([nfc(row.file.stem) for row in rows])):
@@ -127,8 +127,8 @@ def clip_files(path: Path, reading: Reading) -> list[Path]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Row:
-    """A row of a table of clips."""
+class Row:
+    """A clip of a table: its file, and what the row says of it."""
 
     file: Path
     label: str
@@ -137,7 +137,7 @@ class _Row:
     where: str
 
 
-def _rows_of(file: Path, file_split: str, reading: Reading, faults: Faults, notes: list[str]) -> list[_Row]:
+def _rows_of(file: Path, file_split: str, reading: Reading, faults: Faults, notes: list[str]) -> list[Row]:
     named = None if _has_paths(file) else table_of_names(file, reading.encoding)
     table = named or read_any_table(file, reading.encoding)
     path_columns = [0] if named else _path_columns(table.header, table.cells)
@@ -175,7 +175,7 @@ def _rows_of(file: Path, file_split: str, reading: Reading, faults: Faults, note
             )
             continue
         rows.append(
-            _Row(
+            Row(
                 file=clip,
                 label=texts[label][row],
                 split=splits[row],
@@ -191,10 +191,10 @@ def _end_of(cell: str) -> str:
     return repr(cell) if len(cell) <= 60 else repr(f"...{cell[-57:]}")
 
 
-def _once(rows: list[_Row], faults: Faults, notes: list[str]) -> list[_Row]:
+def _once(rows: list[Row], faults: Faults, notes: list[str]) -> list[Row]:
     """Return the rows without those that name the file of an earlier one."""
-    first: dict[Path, _Row] = {}
-    twice: list[_Row] = []
+    first: dict[Path, Row] = {}
+    twice: list[Row] = []
     for row in rows:
         earlier = first.setdefault(row.file, row)
         if earlier is row:
@@ -213,12 +213,12 @@ def _once(rows: list[_Row], faults: Faults, notes: list[str]) -> list[_Row]:
     return list(first.values())
 
 
-def _of(row: _Row) -> str:
+def _of(row: Row) -> str:
     return cut(row.label) + (f" in {row.split}" if row.split else "")
 
 
-def _numbers_of(
-    path: Path, rows: list[_Row], clips: list[ClipFile], reading: Reading, faults: Faults, notes: list[str]
+def numbers_of(
+    path: Path, rows: list[Row], clips: list[ClipFile], reading: Reading, faults: Faults, notes: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the frames of all clips end to end, and their offsets."""
     if not clips:
