@@ -89,7 +89,7 @@ class Trained:
             if self.kind == "sign":
                 found = self.spec.get("frame")
                 frame = None if found is None else from_mapping(FrameForm, found, where, "frame")
-                return LandmarkPredictor(SignPredictor.load(self.folder, trust=self.is_trusted), self.record, frame, reading)
+                return LandmarkPredictor(SignPredictor.load(self.folder), self.record, frame, reading)
             names = self.class_names
             if self.kind == "own":
                 raise UserError(f"{self.name}: it is of a task of your own, whose samples only the task itself reads")

@@ -44,20 +44,25 @@ def load(
     """
     folder = find_weights(Path(run), which, Path(runs_dir))
     with door(folder, "give the folder of a run"):
+        weights = load_file(folder / _WEIGHTS)
         spec = read_json(folder / "spec.json")
     how = f"slipway.load({str(run)!r}, make_model=...)"
     with torch.random.fork_rng(devices=[]):  # the first weights are not kept
         model = _make(spec if isinstance(spec, dict) else {}, folder, make_model, how, is_trusted=trust)
-    return load_weights(model, folder, how)
+    return _with_weights(model, weights, folder, how)
 
 
-def load_weights(model: nn.Module, folder: Path, how: str = "slipway.load(..., make_model=...)") -> nn.Module:
+def load_weights(model: nn.Module, folder: Path) -> nn.Module:
     """Return a model, in `eval()` on the CPU, with the weights of a folder `best` or `last`.
 
-    `how` is the call by which a user gives another model. Raises `UserError` for weights of another model.
+    Raises `UserError` for weights of another model.
     """
     with door(folder, "give the folder of a run"):
         weights = load_file(folder / _WEIGHTS)
+    return _with_weights(model, weights, folder, "slipway.load(..., make_model=...)")
+
+
+def _with_weights(model: nn.Module, weights: dict[str, torch.Tensor], folder: Path, how: str) -> nn.Module:
     if type(model).__name__ == "OptimizedModule":  # torch.compile around all of it
         model = model._orig_mod  # type: ignore[assignment]
     precision = next((tensor.dtype for tensor in weights.values() if tensor.is_floating_point()), None)

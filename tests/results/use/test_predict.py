@@ -10,9 +10,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from slipway.launcher import cli
+from slipway.training.tasks.origin.factory import find_factory
+from slipway.training.tasks.origin.spec import model_spec
 from slipway.training.tasks.sign.predict import SignPredictor
+from slipway.training.tasks.task import Batch
 from tests.results.use.conftest import CLASSES, Made
 
 
@@ -90,7 +95,7 @@ def test_frames_on_stdin_are_a_prediction_each_over_the_window_that_they_end(
     clip = sign_run.clips[9]
     lines = [
         ",".join(map(str, frame.reshape(-1))) if number % 2 else json.dumps(frame.tolist())
-        for number, frame in enumerate(clip.tolist() if False else list(clip))
+        for number, frame in enumerate(clip)
     ]
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines) + "\n"))
     assert predict(sign_run.folder, "-", "--window", 4) == 0
@@ -157,3 +162,80 @@ def test_what_cannot_be_predicted_is_refused_in_one_line_that_says_what_to_do(
         assert predict(*words) == 2, words
         (line,) = capsys.readouterr().err.splitlines()
         assert message in line
+
+
+TASK = """
+import torch
+from slipway import DatasetTask
+
+def make_task(data: str = "a", classes: bool = True):
+    generator = torch.Generator().manual_seed(len(data))
+    inputs = torch.randn(30, 4, generator=generator)
+    targets = (inputs[:, 0] > 0).long() if classes else inputs.sum(dim=1, keepdim=True)
+    return DatasetTask(
+        lambda: torch.nn.Linear(4, 2 if classes else 1), (inputs, targets), test=(inputs[:7], targets[:7]), name="mine",
+        loss=torch.nn.CrossEntropyLoss() if classes else torch.nn.MSELoss(), class_names=["no", "yes"] if classes else None,
+    )
+"""
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_the_samples_of_an_own_task_are_predicted_through_the_task_where_its_code_is_the_users(
+    classes: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.py").write_text(TASK)
+    task = find_factory(f"{tmp_path / 'own.py'}:make_task")
+    made = task.make(task.bind({"classes": classes}, data="abc", seed=0))
+    weights = tmp_path / "runs" / "own" / "best"
+    weights.mkdir(parents=True)
+    model = made.build_model()
+    save_file(dict(model.state_dict()), weights / "model.safetensors")
+    (weights / "spec.json").write_text(json.dumps(model_spec(made)))
+    assert predict(weights, "abcd", "--out", tmp_path / "p.json") == 0
+    rows = json.loads((tmp_path / "p.json").read_text())
+    inputs = torch.randn(30, 4, generator=torch.Generator().manual_seed(4))
+    outputs = model(inputs).detach()
+    assert [row["sample"] for row in rows][28:] == ["train 28", "train 29", *(f"test {number}" for number in range(7))]
+    if classes:
+        assert [row["prediction"] for row in rows][:30] == [("no", "yes")[index] for index in outputs.argmax(dim=1)]
+        assert [row["label"] for row in rows][:30] == [("no", "yes")[int(one > 0)] for one in inputs[:, 0]]
+    else:
+        assert [row["output_0"] for row in rows][:30] == pytest.approx(outputs[:, 0].tolist(), abs=1e-6)
+
+    spec = json.loads((weights / "spec.json").read_text())
+    spec["task"]["arguments"]["data"] = "other"
+    (weights / "spec.json").write_text(json.dumps(spec))
+    assert predict(weights, "abcd") == 2
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    assert "read that code first, then add --trust to slipway predict" in line
+    assert predict(weights, "abcd", "--trust") == 0
+
+
+def test_pictures_and_texts_are_read_as_those_that_were_trained_on(tmp_path: Path) -> None:
+    Image = pytest.importorskip("PIL.Image")  # noqa: N806 - the name in Pillow
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(10):
+            Image.fromarray(rng.integers(0, 255, (12, 12), dtype=np.uint8)).save(
+                tmp_path / "pets" / name / f"{number}.png"
+            )
+    (tmp_path / "texts.csv").write_text("text,label\n" + "".join(f"good {n},yes\nbad {n},no\n" for n in range(20)))
+    for name, data in (("images", tmp_path / "pets"), ("text", tmp_path / "texts.csv")):
+        factory = find_factory(name)
+        made = factory.make(factory.bind({"width": 16}, data=str(data), seed=0))
+        weights = tmp_path / name / "best"
+        weights.mkdir(parents=True)
+        model = made.build_model().eval()
+        save_file(dict(model.state_dict()), weights / "model.safetensors")
+        (weights / "spec.json").write_text(json.dumps(model_spec(made)))
+        assert predict(weights, data, "--out", tmp_path / f"{name}.json") == 0
+        rows = json.loads((tmp_path / f"{name}.json").read_text())
+        with torch.no_grad():
+            batch = Batch(torch.arange(2), None, made.fetch("test", torch.arange(2)))
+            wanted = made.forward(model, batch).softmax(dim=1)[:, 0].tolist()
+        found = [row["probabilities"][made.class_names[0]] for row in rows]
+        assert all(min(abs(one - other) for other in found) < 1e-5 for one in wanted)
+    assert predict(tmp_path / "images", tmp_path / "pets" / "cat" / "3.png") == 0
+    (tmp_path / "one.txt").write_text("good one")
+    assert predict(tmp_path / "text", tmp_path / "one.txt") == 0
