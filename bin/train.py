@@ -12,11 +12,12 @@ if _TOP not in sys.path:
 
 from slipway.launcher.launch.self_launch import launch_on_all_devices
 from slipway.training.common.errors import EXIT_INTERRUPTED, EXIT_RESUMABLE
-from slipway.training.common.program.streams import open_closed_streams
+from slipway.training.common.program.streams import open_closed_streams, say_starting
 from slipway.training.common.program.waiting import end_within
 
 if __name__ == "__main__":
     open_closed_streams()
+    say_starting()
     code = launch_on_all_devices(__file__, sys.argv[1:])
     if code is None:
         from slipway.training.run.cli import main

@@ -32,7 +32,7 @@ _NAMES = {
     "resume": "resume_from_checkpoint checkpoint ckpt ckpt_path load restore",
     "save_every": "save_steps save_interval save_freq checkpoint_interval save_strategy",
     "keep": "save_total_limit save_top_k max_checkpoints keep_last",
-    "log_level": "verbose verbosity v quiet",
+    "log_level": "verbosity quiet",
     "data": "dataset data_path data_dir dataset_path dataset_name input train_data root",
     "stages_config": "stages stage preset curriculum",
     "quick_test": "fast_dev_run smoke_test dry_run test_run",

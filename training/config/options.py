@@ -237,6 +237,10 @@ class GeneralOptions:
     profile: bool = option(False, RUN, "trace some steps and print where their time goes")
     profile_steps: int = option(20, RUN, "number of steps that --profile traces, after 10 steps of warm-up")
     log_level: Literal["debug", "info", "warning", "error"] = option("info", RUN, "least important messages to show")
+    log_format: Literal["auto", "text", "logfmt", "json"] = option(
+        "auto", RUN, "lines of the run: auto (bars on a terminal, else text), text, or records for programs"
+    )
+    verbose: bool = option(False, RUN, "show the whole plan with its reasons, and every decision")
     debug: bool = option(False, RUN, "show the traceback of an error in the input")
 
     def __post_init__(self) -> None:

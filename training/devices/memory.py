@@ -131,6 +131,22 @@ def free_bytes(device: torch.device) -> int | None:
     return int(free) + module.memory_reserved(device) - module.memory_allocated(device)
 
 
+def peak_bytes(device: str) -> int | None:
+    """Return the most bytes that were allocated on a kind of device, such as `cuda`, or that this process took on a CPU.
+
+    `None` where that is not known. It waits for nothing that is queued.
+    """
+    if device == "cpu":
+        if sys.platform == "win32":
+            return None
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak
+    module = getattr(torch, device)
+    return int(module.max_memory_allocated()) if hasattr(module, "max_memory_allocated") else None
+
+
 def _address_space_left() -> int | None:
     """Return how many bytes a limit on this process's address space (`ulimit -v`) leaves; `None` without a limit."""
     if sys.platform == "win32":

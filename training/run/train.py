@@ -91,7 +91,9 @@ def _train(
     """Train in this process, which may be one of several that do."""
     watching = Observers([])
     if launched_world().rank == 0:
-        console = make_console_observer(log_level=config.log_level)
+        console = make_console_observer(
+            log_level=config.log_level, log_format=config.log_format, verbose=config.verbose
+        )
         configure_logging(config.log_level, console.say)
         watching = Observers([console], last=observers)
     planned = launched_plan(os.environ)

@@ -17,7 +17,7 @@ from slipway.training.devices.ranks import Ranks
 from slipway.training.loop import utilisation
 from slipway.training.loop.utilisation import find_model_flops, peak_flops_per_second
 from slipway.training.observers.events import ModelFlops
-from slipway.training.observers.screen.records import PlainConsole
+from slipway.training.observers.screen.records import RecordsConsole
 from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import PLAN, make_recipe, make_task, make_trainer
 from tests.training.observers import make_run_start, make_stage_start, make_step
@@ -126,7 +126,7 @@ def test_counting_changes_neither_weights_nor_running_statistics_nor_randomness(
 def test_the_console_shows_the_share_of_the_peak_and_of_waiting() -> None:
     now = [100.0]
     console = Console(file=io.StringIO(), width=200)
-    observer = PlainConsole(console, Console(file=io.StringIO()), logging.INFO, lambda: now[0])
+    observer = RecordsConsole(console, Console(file=io.StringIO()), logging.INFO, lambda: now[0])
     observer.on_run_start(make_run_start())
     observer.on_model_flops(ModelFlops(flops_per_sample=2e9, peak_flops_per_second=1e12, mixed_precision="bf16"))
     observer.on_stage_start(make_stage_start())
@@ -134,4 +134,4 @@ def test_the_console_shows_the_share_of_the_peak_and_of_waiting() -> None:
     observer.on_step(replace(make_step(1), data_wait_seconds=0.05))
     (line,) = [line for line in console.file.getvalue().splitlines() if line.startswith("event=progress")]
     # 50 samples in half a second of 2 GFLOP each.
-    assert "samples_per_second=100 data_wait_share=0.1 model_flop_utilisation=0.2 " in line
+    assert "samples_per_second=100 data_wait_share=0.1 model_flop_utilisation=0.2" in line

@@ -8,7 +8,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from .shown import printable
-from .streams import stop_writing
+from .streams import end_starting, stop_writing
 
 
 class SteadyConsole(Console):
@@ -32,6 +32,8 @@ class SteadyConsole(Console):
         stop_writing(self.stderr)
 
     def _check_buffer(self) -> None:
+        if self._buffer:
+            end_starting()
         try:
             super()._check_buffer()
         except (OSError, ValueError):  # a full disk; a closed stream

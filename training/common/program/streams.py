@@ -25,8 +25,32 @@ def open_closed_streams() -> None:
             setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
+_shows_start = False
+
+
+def say_starting() -> None:
+    """Show on a terminal that the program has begun: to load its libraries takes seconds. What is printed next replaces it."""
+    global _shows_start
+    if os.environ.get("LOCAL_RANK", "0") != "0" or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
+        return
+    with suppress(OSError):
+        if os.isatty(2):
+            os.write(2, b"slipway: starting ...\r")
+            _shows_start = True
+
+
+def end_starting() -> None:
+    """Take away what `say_starting` showed."""
+    global _shows_start
+    if _shows_start:
+        _shows_start = False
+        with suppress(OSError):
+            os.write(2, b"\x1b[K")
+
+
 def print_to_stderr(text: str = "", end: str = "\n") -> None:
     """Print a text to stderr; where that is closed or full it is lost, and so is all that follows."""
+    end_starting()
     try:
         print(text, end=end, file=sys.stderr, flush=True)
     except (OSError, ValueError):

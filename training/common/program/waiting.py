@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from ..errors import UserError
+from .streams import end_starting
 
 SAID_AFTER_SECONDS = 5.0
 _NAME_SECONDS = 20.0
@@ -51,6 +52,7 @@ def end_within(seconds: float, code: int) -> None:
 
 
 def _say(text: str) -> None:
+    end_starting()
     with suppress(OSError):
         os.write(2, f"{text}\n".encode())
 

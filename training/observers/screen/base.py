@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from ...devices.memory import peak_bytes
 from ..events import (
+    CheckpointSaved,
     Decision,
     EpochEnd,
     ModelFlops,
@@ -25,48 +25,38 @@ from ..events import (
     StudyEnd,
 )
 from .tables import WARNING_STYLE, ProfileTable, ResultTable, StudyTable, is_synthetic
+from .trend import Trend
 
 TRACE_VIEWER = "https://ui.perfetto.dev"
+
+_FIRST_STEPS, _FIRST_SECONDS = 3, 3.0
+"""Before so many steps and so much time, how long a run takes is a guess: the first steps are slower."""
 
 _STYLES = {logging.INFO: "dim", logging.WARNING: WARNING_STYLE, logging.ERROR: "bold red"}
 
 
-def key_values(**values: Any) -> str:
-    """Return `key=value key="two words"` in one line; values that are None are left out.
-
-    >>> key_values(event="step", loss=0.25, name="two words")
-    'event=step loss=0.25 name="two words"'
-    """
-    return " ".join(f"{name}={_value(value)}" for name, value in values.items() if value is not None)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    text = str(value)
-    plain = text and not any(character in ' "=\\' or not character.isprintable() for character in text)
-    return text if plain else json.dumps(text, ensure_ascii=False)
+TOLD = frozenset({"resume", "rewind", "finished", "profile"})
+"""Kinds of decisions that a person is told; of the others the journal and `--verbose` tell, and each warning is told."""
 
 
 def print_message(console: Console, level: int, kind: str, text: str) -> None:
-    """Print a message: on a terminal in the colour of its level and above the bars, else as a `key=value` line."""
-    if console.is_terminal:
-        style = next((style for least, style in reversed(_STYLES.items()) if level >= least), "dim")
-        label = f"{logging.getLevelName(level).lower()}: " if level >= logging.WARNING else f"{kind}: "
-        console.print(Text(label + text, style=style))
-    else:
-        console.out(key_values(event=kind, level=logging.getLevelName(level).lower(), message=text), highlight=False)
+    """Print a message in the colour of its level, above the bars."""
+    style = next((style for least, style in reversed(_STYLES.items()) if level >= least), "dim")
+    label = f"{logging.getLevelName(level).lower()}: " if level >= logging.WARNING else f"{kind.replace('_', ' ')}: "
+    console.print(Text(label + text, style=style))
 
 
 class QuietConsole(Observer):
-    """Prints decisions, each warning once, and the result table; no progress."""
+    """Prints what a person is told, each warning once, and the result table; no progress."""
+
+    tells_all = False
+    """Whether every decision is printed, at whatever level."""
 
     def __init__(self, console: Console, results: Console, level: int) -> None:
         self.console = console
         self._results = results
         self._level = level
+        self.is_verbose = self.tells_all or level <= logging.DEBUG
         self._printed: set[tuple[str, str]] = set()
         self._synthetic = False
 
@@ -75,8 +65,10 @@ class QuietConsole(Observer):
         self._synthetic = is_synthetic(event)
 
     def on_decision(self, event: Decision) -> None:
-        """Print what was decided, if its level is printed."""
+        """Print what was decided, if its level is printed and it is for a person."""
         level = logging.WARNING if event.warning else logging.INFO
+        if not (event.warning or self.is_verbose or event.kind in TOLD):
+            return
         if level < self._level or (event.warning and (event.kind, event.reason) in self._printed):
             return
         self._printed.add((event.kind, event.reason))
@@ -122,16 +114,26 @@ class ProgressCounts:
     step: int
     """Of the stage, from 1."""
     num_steps: int
+    step_in_epoch: int
+    """From 1."""
+    steps_per_epoch: int
     loss: float
+    losses: tuple[float, ...]
+    """Means over equal parts of the run so far, the oldest first."""
+    gradient_norm: float
     learning_rate: float
     samples_per_second: float
     data_wait_share: float
     """Share of the epoch's time in which rank 0 waited for its micro-batches, or made them itself."""
     model_flop_utilisation: float | None
     """Share of what the devices could compute; `None` where that is not known."""
-    stage_seconds_left: float
-    """As long as the stage is not stopped early."""
-    run_seconds_left: float
+    peak_bytes: int | None
+    """The most memory that this rank's device, or on a CPU its process, took; `None` where that is not known."""
+    saved_seconds_ago: float | None
+    """Since the last checkpoint; `None`: there is none yet."""
+    stage_seconds_left: float | None
+    """As long as the stage is not stopped early; `None` while too few steps were done to tell."""
+    run_seconds_left: float | None
     """If no stage is stopped early."""
 
     @property
@@ -156,6 +158,8 @@ class ProgressConsole(QuietConsole):
         self._steps = self._samples = 0
         self._data_wait_seconds = 0.0
         self._peak_samples_per_second: float | None = None
+        self._losses = Trend()
+        self._saved_at: float | None = None
 
     def on_run_start(self, event: RunStart) -> None:
         """Start the clock."""
@@ -163,6 +167,7 @@ class ProgressConsole(QuietConsole):
         self._run = event
         self._started = self._epoch_started = self._clock()
         self._steps = 0
+        self._losses, self._saved_at = Trend(), None
 
     def on_stage_start(self, event: StageStart) -> None:
         """Remember the size of the stage."""
@@ -174,6 +179,7 @@ class ProgressConsole(QuietConsole):
         self._steps += 1
         self._samples += sum(event.samples_per_rank)
         self._data_wait_seconds += event.data_wait_seconds
+        self._losses.add(event.loss)
         now = self._clock()
         if now >= self._next_report:
             self._next_report = now + self.interval_seconds
@@ -182,6 +188,11 @@ class ProgressConsole(QuietConsole):
     def on_epoch_end(self, event: EpochEnd) -> None:
         """Start to measure the rate of the next epoch: validation does not count."""
         self._begin_epoch()
+
+    def on_checkpoint_saved(self, event: CheckpointSaved) -> None:
+        """Remember when."""
+        super().on_checkpoint_saved(event)
+        self._saved_at = self._clock()
 
     def on_model_flops(self, event: ModelFlops) -> None:
         """Note how many samples of this model the devices could compute in a second; show it."""
@@ -212,7 +223,8 @@ class ProgressConsole(QuietConsole):
         if recipe.max_steps is not None:
             steps_left = max(0, recipe.max_steps - event.step)
             stage_left, run_left = min(stage_left, steps_left), min(run_left, steps_left)
-        seconds_per_step = (now - self._started) / self._steps
+        seconds = now - self._started
+        is_known = self._steps >= _FIRST_STEPS and seconds >= _FIRST_SECONDS
         epoch_seconds = max(now - self._epoch_started, 1e-9)
         rate, peak_rate = self._samples / epoch_seconds, self._peak_samples_per_second
         return ProgressCounts(
@@ -223,11 +235,17 @@ class ProgressConsole(QuietConsole):
             num_epochs=stage.num_epochs,
             step=step,
             num_steps=num_steps,
+            step_in_epoch=event.step_in_epoch + 1,
+            steps_per_epoch=stage.steps_per_epoch,
             loss=event.loss,
+            losses=self._losses.means,
+            gradient_norm=event.gradient_norm,
             learning_rate=event.learning_rate,
             samples_per_second=rate,
             data_wait_share=min(1.0, self._data_wait_seconds / epoch_seconds),
             model_flop_utilisation=None if peak_rate is None else rate / peak_rate,
-            stage_seconds_left=stage_left * seconds_per_step,
-            run_seconds_left=run_left * seconds_per_step,
+            peak_bytes=peak_bytes(run.plan.device),
+            saved_seconds_ago=None if self._saved_at is None else now - self._saved_at,
+            stage_seconds_left=stage_left * seconds / self._steps if is_known else None,
+            run_seconds_left=run_left * seconds / self._steps if is_known else None,
         )

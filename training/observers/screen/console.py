@@ -14,9 +14,10 @@ from rich.console import Console
 from ...common.program.console import SteadyConsole
 from ...common.program.ipython import in_notebook
 from .base import QuietConsole
+from .lines import LinesConsole
 from .live import LiveConsole
 from .notebook.console import NotebookConsole
-from .records import PlainConsole
+from .records import RecordsConsole, json_line, key_values
 
 PIPE_COLUMNS = 100
 
@@ -54,22 +55,34 @@ def make_console(*, stderr: bool = True, stream_is_terminal: bool | None = None)
 
 
 def make_console_observer(
-    *, log_level: str, stream_is_terminal: bool | None = None, console: Console | None = None
+    *,
+    log_level: str,
+    log_format: str = "auto",
+    verbose: bool = False,
+    stream_is_terminal: bool | None = None,
+    console: Console | None = None,
 ) -> QuietConsole:
     """Return the observer that prints a run: progress on stderr, the result table on stdout.
 
     `log_level` is `debug`, `info`, `warning` or `error`: above info no progress is printed, above warning no warnings.
+    `log_format` is `auto` (bars on a terminal, else text), `text`, `logfmt` or `json`; with `verbose` all is told.
     `stream_is_terminal` says whether stderr is one; `None`: find out. `console` is used instead of a new one.
     """
     level = level_of(log_level)
-    if console is None and stream_is_terminal is None and in_notebook():
+    if console is None and stream_is_terminal is None and log_format == "auto" and in_notebook():
         return NotebookConsole(level)
     if console is None:
-        console = make_console(stream_is_terminal=stream_is_terminal)
+        console = make_console(stream_is_terminal=stream_is_terminal if log_format == "auto" else False)
     results = make_console(stderr=False)
-    if level > logging.INFO:
-        return QuietConsole(console, results, level)
-    return (LiveConsole if console.is_terminal else PlainConsole)(console, results, level)
+    observer: QuietConsole
+    if log_format in ("logfmt", "json"):
+        observer = RecordsConsole(console, results, level, line_of=json_line if log_format == "json" else key_values)
+    elif level > logging.INFO:
+        observer = QuietConsole(console, results, level)
+    else:
+        observer = (LiveConsole if console.is_terminal else LinesConsole)(console, results, level)
+    observer.is_verbose |= verbose
+    return observer
 
 
 def configure_logging(log_level: str, say: Callable[[int, str, str], None]) -> None:

@@ -1,4 +1,4 @@
-"""The console on a terminal: a header, two bars that are redrawn in place, and a line for each epoch and stage."""
+"""The console on a terminal: a header, bars that are redrawn in place, and a line for each epoch."""
 
 from __future__ import annotations
 
@@ -14,28 +14,23 @@ from rich.text import Text
 
 from ..events import EpochEnd, RunEnd, RunStart, StageEnd, StageStart, StudyStep
 from .base import ProgressConsole, ProgressCounts
-from .tables import (
-    WARNING_STYLE,
-    WIDE_COLUMNS,
-    RunHeader,
-    format_duration,
-    format_metric,
-    format_percent,
-    format_rate,
-    plural,
-)
+from .epochs import EpochTable, words_of_stage
+from .header import RunHeader
+from .tables import WARNING_STYLE, format_bytes, format_duration, format_percent, format_rate, format_time_left, plural
+from .trend import sparkline
 
 LARGEST_BAR_COLUMNS, SMALLEST_BAR_COLUMNS = 40, 10
-
-_ROOMY_COLUMNS = 90
-"""In a narrower terminal the line of an epoch has shorter names, with which it fits 80 columns."""
+_TREND_COLUMNS = 16
 
 _MUCH_WAITING = 0.05
 """Share of the time."""
 
+Notes = list[tuple[int, str, str]]
+"""Priority, the least first, text and style."""
+
 
 class ProgressView:
-    """The two bars: stages of the run, steps of the stage. Draws the last progress it was given, fitted to the width."""
+    """Bars of stages and of the epoch's steps, and a line of numbers. Draws what it was given last, fitted to the width."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -50,56 +45,72 @@ class ProgressView:
         if progress is None:
             yield Text(f"{self.activity}, {elapsed}", style="dim")
             return
-        labels = [
-            f"stage {progress.stage_number + 1}/{progress.num_stages}",
-            f"epoch {progress.epoch}/{progress.num_epochs}",
+        of_run = self._run_notes(progress, elapsed)
+        rows = [
+            (
+                f"epoch {progress.epoch}/{progress.num_epochs}",
+                ProgressBar(total=max(1, progress.steps_per_epoch), completed=progress.step_in_epoch),
+                self._epoch_notes(progress) + ([] if progress.num_stages > 1 else of_run),
+            )
         ]
-        label_columns = max(map(len, labels)) + 2
+        if progress.num_stages > 1:
+            label = f"stage {progress.stage_number + 1}/{progress.num_stages}"
+            bar = ProgressBar(total=progress.num_stages, completed=progress.stages_done)
+            rows.insert(0, (label, bar, [(1, progress.stage_name, "bold"), *of_run]))
+        label_columns = max(len(label) for label, _, _ in rows) + 2
         room = options.max_width - label_columns - SMALLEST_BAR_COLUMNS - 2
-        notes = [_fitted(self._stage_notes(progress, elapsed), room), _fitted(self._step_notes(progress), room)]
-        note_columns = max(note.cell_len for note in notes)
-        bar_columns = min(LARGEST_BAR_COLUMNS, options.max_width - label_columns - note_columns - 2)
+        fitted = [_fitted(notes, room) for _, _, notes in rows]
+        bar_columns = options.max_width - label_columns - max(note.cell_len for note in fitted) - 2
+        bar_columns = min(LARGEST_BAR_COLUMNS, bar_columns)
         bar_columns -= bar_columns % 5  # else one digit more in the notes would change the bar's width
         grid = Table.grid(padding=(0, 2, 0, 0))
         grid.add_column(no_wrap=True, style="cyan")
         grid.add_column(no_wrap=True)
         grid.add_column(no_wrap=True)
-        bars = [
-            ProgressBar(total=progress.num_stages, completed=progress.stages_done, width=bar_columns),
-            ProgressBar(total=max(1, progress.num_steps), completed=progress.step, width=bar_columns),
-        ]
-        for label, bar, note in zip(labels, bars, notes, strict=True):
+        for (label, bar, _), note in zip(rows, fitted, strict=True):
+            bar.width = bar_columns
             grid.add_row(label, bar, note)
         yield grid
+        yield Text(self.activity, style="dim") if self.activity else _fitted(self._numbers(progress), options.max_width)
 
-    def _stage_notes(self, progress: ProgressCounts, elapsed: str) -> list[tuple[int, str, str]]:
-        left = format_duration(progress.run_seconds_left)
-        notes = [
-            (0, progress.stage_name, "bold"),
-            (2, f"{elapsed} so far", ""),
-            (1, f"at most {left} left", ""),
-        ]
-        if progress.model_flop_utilisation is not None:
-            notes.append((3, f"MFU {format_percent(progress.model_flop_utilisation)}", ""))
+    @staticmethod
+    def _run_notes(progress: ProgressCounts, elapsed: str) -> Notes:
+        notes = [(2, f"{elapsed} so far", "")]
+        if progress.run_seconds_left is not None:
+            notes.append((0, f"at most {format_time_left(progress.run_seconds_left)} left", ""))
         return notes
 
-    def _step_notes(self, progress: ProgressCounts) -> list[tuple[int, str, str]]:
-        if self.activity:
-            return [(0, self.activity, "dim")]
+    @staticmethod
+    def _epoch_notes(progress: ProgressCounts) -> Notes:
+        digits = len(str(progress.steps_per_epoch))
+        notes = [(0, f"step {progress.step_in_epoch:>{digits}}/{progress.steps_per_epoch}", "")]
+        if progress.num_stages > 1 and progress.stage_seconds_left is not None:
+            notes.append((1, f"stage: {format_time_left(progress.stage_seconds_left)} left", ""))
+        return notes
+
+    @staticmethod
+    def _numbers(progress: ProgressCounts) -> Notes:
         # The learning rate is left out before the waiting, which the user can do something about.
         waiting = WARNING_STYLE if progress.data_wait_share > _MUCH_WAITING else ""
-        return [
-            (1, f"step {progress.step:>{len(str(progress.num_steps))}}/{progress.num_steps}", ""),
-            (0, f"loss {progress.loss:#.4g}", "" if math.isfinite(progress.loss) else "bold red"),
-            (5, f"lr {progress.learning_rate:.2e}", ""),
-            (3, f"{format_rate(progress.samples_per_second)} samples/s", ""),
-            (4, f"data wait {format_percent(progress.data_wait_share)}", waiting),
-            (2, f"ETA {format_duration(progress.stage_seconds_left)}", ""),
+        notes = [(0, f"loss {progress.loss:#.4g}", "" if math.isfinite(progress.loss) else "bold red")]
+        if len(progress.losses) > 2:
+            notes.append((4, sparkline(progress.losses, _TREND_COLUMNS), "cyan"))
+        notes += [
+            (1, f"{format_rate(progress.samples_per_second)} samples/s", ""),
+            (3, f"gradient norm {progress.gradient_norm:.3g}", ""),
+            (2, f"data wait {format_percent(progress.data_wait_share)}", waiting),
         ]
+        if progress.model_flop_utilisation is not None:
+            notes.append((5, f"MFU {format_percent(progress.model_flop_utilisation)}", ""))
+        if progress.peak_bytes is not None:
+            notes.append((6, f"peak {format_bytes(progress.peak_bytes)}", ""))
+        if progress.saved_seconds_ago is not None:
+            notes.append((7, f"saved {format_duration(progress.saved_seconds_ago)} ago", ""))
+        return [*notes, (8, f"lr {progress.learning_rate:.2e}", "")]
 
 
-def _fitted(notes: list[tuple[int, str, str]], columns: int) -> Text:
-    """Return the notes (priority, text, style) in their order, without the least important ones if they do not fit."""
+def _fitted(notes: Notes, columns: int) -> Text:
+    """Return the notes in their order, without the least important ones if they do not fit."""
     kept = sorted(range(len(notes)), key=lambda position: notes[position][0])
     while len(kept) > 1 and sum(len(notes[position][1]) + 2 for position in kept) - 2 > columns:
         kept.pop()
@@ -121,6 +132,7 @@ class LiveConsole(ProgressConsole):
     ) -> None:
         super().__init__(console, results, level, clock)
         self.view = ProgressView(clock)
+        self._epochs: EpochTable | None = None
         self._live = Live(
             self.view,
             console=console,
@@ -133,58 +145,41 @@ class LiveConsole(ProgressConsole):
     def on_run_start(self, event: RunStart) -> None:
         """Print the header, start the bars."""
         super().on_run_start(event)
-        self.console.print(RunHeader(event))
+        self.console.print(RunHeader(event, is_whole=self.is_verbose))
         self.view.progress, self.view.activity = None, "preparing"
         self._live.start()
 
     def on_study_step(self, event: StudyStep) -> None:
         """Print which run of the study begins."""
-        self.console.print(Text(event.reason, style="bold cyan"))
+        self._print(Text(event.reason, style="bold cyan"))
 
     def on_stage_start(self, event: StageStart) -> None:
         """Print the stage's name and size."""
         super().on_stage_start(event)
+        self._epochs = None
         size = f"{plural(event.num_epochs, 'epoch')} x {plural(event.steps_per_epoch, 'step')}"
-        title = (f"stage {event.number + 1}/{self._num_stages}  {event.stage.name}", "bold")
-        note = (f"  {size}, peak learning rate {event.peak_learning_rate:.4g}", "dim")
-        self.console.print(Text.assemble(title, note))
+        name = (
+            f"stage {event.number + 1}/{self._num_stages}  {event.stage.name}" if self._num_stages > 1 else "training"
+        )
+        note = f"  {size}, peak learning rate {event.peak_learning_rate:.4g}"
+        self._print(Text(), Text.assemble((name, "bold"), (note, "dim")))
 
     def on_epoch_end(self, event: EpochEnd) -> None:
-        """Print a line for the epoch."""
+        """Print a line for the epoch, below the names of its numbers if it is the first of a stage."""
         super().on_epoch_end(event)
-        num_epochs = self._stage.num_epochs if self._stage else event.epoch_in_stage + 1
-        digits = len(str(num_epochs))
-        wide = self.console.width >= WIDE_COLUMNS
-        roomy = self.console.width >= _ROOMY_COLUMNS
-        label = "train loss" if roomy else "loss"
-        text = Text(f"  epoch {event.epoch_in_stage + 1:>{digits}}/{num_epochs}  {label} {event.train_loss:<#7.4g}")
-        metrics = [
-            f"{name.replace('_', ' ')} {format_metric(name, event.validation[name]):<6}"
-            for name in self._format_metrics(wide)
-            if name in event.validation
-        ]
-        if metrics:
-            if wide and not roomy:
-                metrics[0] = metrics[0].removeprefix("loss ")
-            text.append(f"{'  validation ' if wide else ' '}{'  '.join(metrics)}")
-        text.append(f"  {format_duration(event.seconds):>7}")
+        if self._epochs is None:
+            num_epochs = self._stage.num_epochs if self._stage else event.epoch_in_stage + 1
+            monitor = self._run.recipe.monitor if self._run else "loss"
+            self._epochs = EpochTable(event.validation, num_epochs, monitor, self.console.width)
+            self._print(Text(self._epochs.heading, style="dim"))
+        line = Text(self._epochs.line(event))
         if event.improved:
-            text.append("  best", style="bold green")
-        self.console.print(text)
+            line.append("  best", style="bold green")
+        self._print(line)
 
     def on_stage_end(self, event: StageEnd) -> None:
         """Print a line for the stage."""
-        row = event.row
-        parts = [f"  {plural(int(row['epochs']), 'epoch')}"] if "epochs" in row else ["  done"]
-        monitor = self._run.recipe.monitor if self._run else "accuracy"
-        name = "accuracy" if row.get("validation_accuracy") is not None else monitor
-        if row.get(f"validation_{name}") is not None:
-            parts.append(f"validation {name.replace('_', ' ')} {format_metric(name, row[f'validation_{name}'])}")
-        if row.get("best_epoch") is not None:
-            parts.append(f"best epoch {row['best_epoch']}")
-        if row.get("stopped"):
-            parts.append(f"stopped: {row['stopped']}")
-        self.console.print(Text(", ".join(parts), style="green"))
+        self._print(Text(f"  {words_of_stage(event, self._run)}", style="green"))
         self.view.activity = "preparing the next stage" if event.number + 1 < self._num_stages else "testing"
 
     def on_run_end(self, event: RunEnd) -> None:
@@ -202,10 +197,10 @@ class LiveConsole(ProgressConsole):
             self._live.transient = False
             self._live.stop()
 
+    def _print(self, *lines: Text) -> None:
+        for line in lines:
+            self.console.print(line, no_wrap=True, overflow="ellipsis")
+
     @property
     def _num_stages(self) -> int:
         return self._run.num_stages if self._run else 1
-
-    def _format_metrics(self, wide: bool) -> list[str]:
-        monitored = self._run.recipe.monitor if self._run else "accuracy"
-        return list(dict.fromkeys(["loss", "accuracy", monitored] if wide else [monitored]))

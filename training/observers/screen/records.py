@@ -1,18 +1,71 @@
-"""The console off a terminal: `key=value` lines, one every few seconds and one for each epoch and stage."""
+"""The console for programs: a record a line, as `key=value` or as JSON."""
 
 from __future__ import annotations
 
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
 from typing import Any
 
+from rich.console import Console
+
 from ..events import EpochEnd, RunStart, StageEnd, StageStart
-from .base import ProgressConsole, ProgressCounts, key_values
+from .base import ProgressConsole, ProgressCounts
 from .tables import data_name, is_synthetic
 
 
-class PlainConsole(ProgressConsole):
-    """Writes one line at a time, for log files and for `grep`. `step` and `epoch` are those of the stage, from 1."""
+def key_values(**values: Any) -> str:
+    """Return `key=value key="two words"` in one line; values that are None are left out.
+
+    >>> key_values(event="step", loss=0.25, name="two words")
+    'event=step loss=0.25 name="two words"'
+    """
+    return " ".join(f"{name}={_value(value)}" for name, value in values.items() if value is not None)
+
+
+def json_line(**values: Any) -> str:
+    """Return an object of JSON in one line; values that are None are left out, and numbers that JSON has not are text."""
+    plain = {
+        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+        if value is not None
+    }
+    return json.dumps(plain, default=str, ensure_ascii=False, allow_nan=False)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = str(value)
+    plain = text and not any(character in ' "=\\' or not character.isprintable() for character in text)
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
+class RecordsConsole(ProgressConsole):
+    """Writes one record at a time. `step` and `epoch` are those of the stage, from 1."""
 
     interval_seconds = 5.0
+    tells_all = True
+
+    def __init__(
+        self,
+        console: Console,
+        results: Console,
+        level: int,
+        clock: Callable[[], float] = time.perf_counter,
+        *,
+        line_of: Callable[..., str] = key_values,
+    ) -> None:
+        super().__init__(console, results, level, clock)
+        self._line_of = line_of
+
+    def say(self, level: int, kind: str, text: str) -> None:
+        """Write a message."""
+        self._put(event=kind, level=logging.getLevelName(level).lower(), message=text)
 
     def on_run_start(self, event: RunStart) -> None:
         """Write recipe, plan and data, in a few lines."""
@@ -102,8 +155,8 @@ class PlainConsole(ProgressConsole):
             samples_per_second=round(progress.samples_per_second, 1),
             data_wait_share=round(progress.data_wait_share, 4),
             model_flop_utilisation=progress.model_flop_utilisation,
-            stage_seconds_left=round(progress.stage_seconds_left),
-            run_seconds_left=round(progress.run_seconds_left),
+            stage_seconds_left=_rounded(progress.stage_seconds_left),
+            run_seconds_left=_rounded(progress.run_seconds_left),
         )
 
     def _stage_label(self, number: int) -> str:
@@ -113,4 +166,12 @@ class PlainConsole(ProgressConsole):
         self._write_untimed(event, elapsed_seconds=round(self._clock() - self._started, 1), **values)
 
     def _write_untimed(self, event: str, **values: Any) -> None:
-        self.console.out(key_values(event=event, **values), highlight=False)
+        if self._level <= logging.INFO:
+            self._put(event=event, **values)
+
+    def _put(self, **values: Any) -> None:
+        self.console.out(self._line_of(**values), highlight=False)
+
+
+def _rounded(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds)

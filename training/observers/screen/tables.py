@@ -1,4 +1,4 @@
-"""The header, the result table and the profile of a run, which draw themselves, and the formats of their numbers."""
+"""The result table and the profile of a run, which draw themselves, and the formats of their numbers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from typing import Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ...config.recipe import Recipe
 from ..events import ProfileEnd, RunEnd, RunStart, SectionTime, StudyEnd
 
 NOTHING = "-"
@@ -21,10 +19,6 @@ NO_TEST = "no test split"
 WIDE_COLUMNS = 80
 """In a narrower terminal, what matters less is left out."""
 WARNING_STYLE = "yellow"
-
-_OWN_ROWS = ("device", "micro_batch_size", "compile_backend")
-_USUAL_VALUES = {"sharding": "replicate", "memory_format": "contiguous"}
-"""Fields of a plan that the header leaves out: those with their own rows, and those with these values."""
 
 
 def format_duration(seconds: float) -> str:
@@ -38,6 +32,11 @@ def format_duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def format_time_left(seconds: float) -> str:
+    """Return an estimate of a duration, as `format_duration` without parts of a second."""
+    return f"{seconds:.0f} s" if seconds < 59.5 else format_duration(seconds)
+
+
 def format_rate(value: float) -> str:
     """Return a rate in few digits: `87.3`, `912`, `1.2k`, `34k`, `5.6M`."""
     for divisor, suffix in ((1e6, "M"), (1e3, "k")):
@@ -45,6 +44,11 @@ def format_rate(value: float) -> str:
             scaled = value / divisor
             return f"{scaled:.1f}{suffix}" if scaled < 10 else f"{scaled:.0f}{suffix}"
     return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def format_bytes(value: float) -> str:
+    """Return an amount of memory in three digits: `812 MB`, `3.41 GB`."""
+    return f"{value / 1e9:.3g} GB" if value >= 1e9 else f"{value / 1e6:.0f} MB"
 
 
 def format_percent(value: float) -> str:
@@ -74,96 +78,6 @@ def is_synthetic(event: RunStart) -> bool:
 def data_name(event: RunStart) -> str:
     """Return the name of the data, or else of the task."""
     return str(event.description.get("data", event.recipe.task.name))
-
-
-def explain_batch(recipe: Recipe) -> str:
-    """Return the global batch and how it was computed."""
-    resolved = recipe.resolved
-    if recipe.batch_rule == "fixed":
-        return f"{resolved.global_batch_size} (fixed: the base batch, however many processes)"
-    processes = plural(resolved.num_processes, "process", "es")
-    return f"{resolved.global_batch_size} = {recipe.batch_size} x {processes} (scale)"
-
-
-def explain_learning_rate(recipe: Recipe) -> str:
-    """Return base and peak learning rate and the rule between them."""
-    base, peak = recipe.optimizer.learning_rate, recipe.peak_learning_rate
-    ratio = recipe.resolved.global_batch_size / recipe.batch_size
-    if recipe.learning_rate_rule == "none":
-        return f"{base:.4g} (rule none: does not follow the batch)"
-    if ratio == 1:
-        return f"{base:.4g} (the global batch is the base batch)"
-    factor = recipe.resolved.batch_size_factor
-    return f"{base:.4g} -> {peak:.4g} (x {factor:.4g}: {recipe.learning_rate_rule} rule, batch x {ratio:.4g})"
-
-
-@dataclass(frozen=True)
-class RunHeader:
-    """What is trained, how, and why so."""
-
-    event: RunStart
-
-    def rows(self) -> list[tuple[str, Text]]:
-        """Return labels and values, top to bottom."""
-        event, recipe, plan = self.event, self.event.recipe, self.event.plan
-        reasons = dict(plan.reasons)
-        micro_batch = "a rank's share"
-        if plan.micro_batch_size is not None:
-            micro_batch = plural(plan.micro_batch_size, "sample")
-        micro_batch += f", gradient accumulation {plan.gradient_accumulation}"
-        if len(set(plan.share_weights)) > 1:
-            micro_batch += f", shares {':'.join(f'{weight:g}' for weight in plan.share_weights)}"
-        mixed = recipe.resolved.mixed_precision
-        device = plan.device if plan.device_name in ("", plan.device) else f"{plan.device} ({plan.device_name})"
-        stages = ", ".join(f"{stage.name} {stage.epochs}" for stage in recipe.stages)
-        rows = [
-            ("data", self._data()),
-            ("model", Text(plural(event.num_parameters, "parameter"))),
-            (
-                "device",
-                self._with_reason(f"{device}, {plural(plan.world_size, 'process', 'es')}", reasons.get("device")),
-            ),
-            ("global batch", Text(explain_batch(recipe))),
-            ("micro-batch", self._with_reason(micro_batch, reasons.get("micro_batch_size"))),
-            ("learning rate", Text(explain_learning_rate(recipe))),
-            ("precision", Text(recipe.precision if mixed == "no" else f"{recipe.precision}, mixed with {mixed}")),
-            ("stages", Text(f"{stages} ({plural(sum(stage.epochs for stage in recipe.stages), 'epoch')} at most)")),
-        ]
-        if plan.compile_backend is not None:
-            rows.append(("torch.compile", self._with_reason(plan.compile_backend, reasons.get("compile_backend"))))
-        for name, reason in reasons.items():
-            if name not in _OWN_ROWS and getattr(plan, name, "") != _USUAL_VALUES.get(name):
-                value = getattr(plan, name, None)
-                rows.append((name.replace("_", " "), self._with_reason("" if value is None else str(value), reason)))
-        return [*rows, ("run folder", Text(str(event.folder)))]
-
-    def _data(self) -> Text:
-        description = self.event.description
-        name = data_name(self.event)
-        text = Text(name)
-        if is_synthetic(self.event):
-            text = Text.assemble("" if name == "synthetic" else f"{name}, ", ("synthetic data", WARNING_STYLE))
-        if "about" in description:
-            text.append(f", {description['about']}")
-        elif "classes" in description:
-            text.append(f", {plural(int(description['classes']), 'class', 'es')}")
-        samples = description.get("samples", {})
-        if samples:
-            text.append(f", samples: {', '.join(f'{split} {size:,}' for split, size in samples.items())}")
-        return text
-
-    @staticmethod
-    def _with_reason(value: str, reason: str | None) -> Text:
-        return Text.assemble(value, (f" ({reason})" if value else f"{reason}", "dim")) if reason else Text(value)
-
-    def __rich__(self) -> Panel:
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(style="cyan", no_wrap=True)
-        grid.add_column(overflow="fold")
-        for label, value in self.rows():
-            grid.add_row(label, value)
-        title = Text.assemble(("slipway ", "bold"), (self.event.name, "bold cyan"))
-        return Panel(grid, title=title, title_align="left", border_style="dim", expand=False)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import re
@@ -14,11 +15,12 @@ from rich.console import Console
 
 from slipway.training.config.recipe import Recipe, Stage, TaskSpec
 from slipway.training.observers.events import Decision, EpochEnd, RunEnd, SectionTime
-from slipway.training.observers.screen.base import ProgressCounts, key_values
+from slipway.training.observers.screen.base import ProgressCounts
 from slipway.training.observers.screen.console import configure_logging, is_live_terminal, make_console_observer
+from slipway.training.observers.screen.header import RunHeader
 from slipway.training.observers.screen.live import ProgressView
-from slipway.training.observers.screen.records import PlainConsole
-from slipway.training.observers.screen.tables import ProfileTable, ResultTable, RunHeader, format_duration, format_rate
+from slipway.training.observers.screen.records import RecordsConsole, key_values
+from slipway.training.observers.screen.tables import ProfileTable, ResultTable, format_duration, format_rate
 from tests.training.observers import (
     events_of_a_run,
     make_plan,
@@ -68,8 +70,36 @@ def make_quiet_pair() -> tuple[Console, Console]:
     return Console(file=io.StringIO(), width=100), Console(file=io.StringIO(), width=100)
 
 
-def test_a_piped_run_is_key_value_lines_on_stderr_and_the_table_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_piped_run_is_lines_for_a_person_on_stderr_and_the_table_on_stdout(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     observer = make_console_observer(log_level="info", stream_is_terminal=False)
+    for event in events_of_a_run():
+        send(observer, event)
+    observer.close()
+    out, err = capsys.readouterr()
+    assert ESCAPE not in out + err
+    lines = err.splitlines()
+    assert lines[:3] == ["slipway trial", "data: hands, synthetic data, 26 classes", "samples: train 150, test 40"]
+    assert "epoch 1/2: train loss 1.250, validation loss 0.7500, validation accuracy 81.2 %, 2.5 s, best" in lines
+    assert "warning: few samples" in lines
+    assert "the batch follows" not in err, "what nobody acts on is in the journal"
+    assert out.splitlines()[-1] == "run folder: runs/trial"
+
+
+def test_a_run_as_json_is_an_object_a_line_with_every_decision(capsys: pytest.CaptureFixture[str]) -> None:
+    observer = make_console_observer(log_level="info", log_format="json", stream_is_terminal=True)
+    for event in events_of_a_run():
+        send(observer, event)
+    observer.close()
+    records = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert sum(record["event"] == "epoch" for record in records) == 3
+    assert {"event": "small_data", "level": "warning", "message": "few samples"} in records
+    assert any(record["event"] == "batch_rule" for record in records)
+
+
+def test_a_run_as_logfmt_is_key_value_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    observer = make_console_observer(log_level="info", log_format="logfmt", stream_is_terminal=False)
     for event in events_of_a_run():
         send(observer, event)
     observer.close()
@@ -88,10 +118,10 @@ def test_a_piped_run_is_key_value_lines_on_stderr_and_the_table_on_stdout(capsys
     assert out.splitlines()[-1] == "run folder: runs/trial"
 
 
-def test_a_piped_run_writes_a_progress_line_every_five_seconds() -> None:
+def test_records_of_progress_come_every_five_seconds() -> None:
     clock = Clock()
     console, results = make_quiet_pair()
-    observer = PlainConsole(console, results, logging.INFO, clock)
+    observer = RecordsConsole(console, results, logging.INFO, clock)
     observer.on_run_start(make_run_start())
     observer.on_stage_start(make_stage_start())
     for step in range(1, 13):
@@ -107,13 +137,16 @@ def test_the_time_left_follows_from_the_steps_left_and_their_pace() -> None:
     observer = _ProgressOnly(*make_quiet_pair(), logging.INFO, clock)
     observer.on_run_start(make_run_start())
     observer.on_stage_start(make_stage_start())
-    clock.now += 2.0
-    observer.on_step(make_step(1))
-    progress = observer.shown[0]
-    assert (progress.step, progress.num_steps, progress.epoch, progress.num_epochs) == (1, 6, 1, 2)
-    assert progress.stage_seconds_left == pytest.approx(5 * 2.0)
-    assert progress.run_seconds_left == pytest.approx(8 * 2.0)
-    assert progress.samples_per_second == pytest.approx(25.0)
+    for step in (1, 2, 3):
+        clock.now += 6.0
+        observer.on_step(make_step(step, step_in_epoch=step - 1))
+    assert observer.shown[0].run_seconds_left is None, "one step tells nothing yet"
+    progress = observer.shown[-1]
+    assert (progress.step, progress.num_steps, progress.epoch, progress.num_epochs) == (3, 6, 1, 2)
+    assert (progress.step_in_epoch, progress.steps_per_epoch) == (3, 3)
+    assert progress.stage_seconds_left == pytest.approx(3 * 6.0)
+    assert progress.run_seconds_left == pytest.approx(6 * 6.0)
+    assert progress.samples_per_second == pytest.approx(50 / 6)
 
 
 def test_samples_per_second_are_those_of_training_without_validation() -> None:
@@ -139,12 +172,13 @@ def test_the_time_left_stops_at_the_most_steps_of_the_run() -> None:
         make_run_start(Recipe(task=TaskSpec(name="trial"), stages=stages, max_steps=4).resolve(2, "no"))
     )
     observer.on_stage_start(make_stage_start())
-    clock.now += 2.0
-    observer.on_step(make_step(1))
-    assert observer.shown[0].stage_seconds_left == observer.shown[0].run_seconds_left == pytest.approx(3 * 2.0)
+    for step in (1, 2, 3):
+        clock.now += 6.0
+        observer.on_step(make_step(step, step_in_epoch=step - 1))
+    assert observer.shown[-1].stage_seconds_left == observer.shown[-1].run_seconds_left == pytest.approx(1 * 6.0)
 
 
-class _ProgressOnly(PlainConsole):
+class _ProgressOnly(RecordsConsole):
     def on_run_start(self, event: object) -> None:
         self.shown: list[ProgressCounts] = []
         super().on_run_start(event)
@@ -179,32 +213,40 @@ def test_log_level_error_hides_warnings_too(capsys: pytest.CaptureFixture[str]) 
     assert "92.3 %" in out
 
 
-def test_a_terminal_shows_the_header_a_line_for_each_epoch_and_the_table(capsys: pytest.CaptureFixture[str]) -> None:
-    observer = make_console_observer(log_level="info", stream_is_terminal=True)
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_terminal_shows_the_header_a_line_for_each_epoch_and_the_table(
+    capsys: pytest.CaptureFixture[str], verbose: bool
+) -> None:
+    observer = make_console_observer(log_level="info", stream_is_terminal=True, verbose=verbose)
     for event in events_of_a_run():
         send(observer, event)
     observer.close()
     out, err = capsys.readouterr()
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err)
-    assert "64 = 32 x 2 processes (scale)" in text
-    assert "batch_rule: the batch follows" in text
-    assert text.count("train loss 1.250") == 3
-    assert text.count("accuracy 81.2 %    2.5 s  best") == 2
+    assert ("64 = 32 x 2 processes (scale)" in text) == verbose
+    assert ("batch rule: the batch follows" in text) == verbose
+    assert text.count("train loss  validation loss  accuracy") == 2, "named once for each stage"
+    assert len(re.findall(r" 1/2 +1\.250 +0\.7500 +81\.2 % +2\.5 s  best", text)) == 1
     assert "stage 2/2  second" in text
     assert "warning: few samples" in text
     assert ESCAPE not in out
 
 
-def test_the_line_of_an_epoch_fits_80_columns(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_no_line_of_a_run_is_wider_than_the_terminal_and_the_header_has_eight(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("COLUMNS", str(width))
     observer = make_console_observer(log_level="info", stream_is_terminal=True)
-    for event in events_of_a_run():
+    events = events_of_a_run()
+    for event in events:
         send(observer, event)
     observer.close()
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
-    assert text.count("loss 1.250    validation 0.7500  accuracy 81.2 %    2.5 s  best\n") == 2
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err).replace("\r", "\n")
+    lines = text.split("\n")
+    assert max(map(len, lines)) <= width
+    assert lines.index("") == 8, "the header, then the first stage"
+    assert len(re.findall(r" 1/2 +1\.250 .*81\.2 % +2\.5 s  best", text)) == 1
 
 
 def test_a_failed_run_gives_the_terminal_back_and_leaves_how_far_it_came(capsys: pytest.CaptureFixture[str]) -> None:
@@ -218,7 +260,7 @@ def test_a_failed_run_gives_the_terminal_back_and_leaves_how_far_it_came(capsys:
     hidden, shown = err.rindex("\x1b[?25l"), err.rindex("\x1b[?25h")
     assert shown > hidden
     last_bars = err[err.rindex("stage 1/2") :]
-    assert "step 1/6" in last_bars
+    assert "step 1/3" in last_bars
     assert "\x1b[2K" not in last_bars
 
 
@@ -234,25 +276,34 @@ def test_the_bars_fit_the_width_and_keep_the_loss(width: int) -> None:
         num_epochs=12,
         step=1234,
         num_steps=5678,
+        step_in_epoch=120,
+        steps_per_epoch=473,
         loss=0.123456,
+        losses=(3.0, 2.0, 1.0, 0.5, 0.2),
+        gradient_norm=0.531,
         learning_rate=1e-4,
         samples_per_second=12345.0,
         data_wait_share=0.0123,
         model_flop_utilisation=0.4567,
+        peak_bytes=812_000_000,
+        saved_seconds_ago=65.0,
         stage_seconds_left=754.0,
         run_seconds_left=7540.0,
     )
     lines = drawn(view, width).rstrip("\n").split("\n")
-    assert len(lines) == 2
+    assert len(lines) == 3
     assert max(map(len, lines)) <= width
-    assert "loss 0.1235" in lines[1]
-    assert ("samples/s" in lines[1]) == (width >= 100)
-    assert ("2:05:40" in lines[0]) == (width >= 100)
-    assert ("MFU 45.7 %" in lines[0]) == ("data wait 1.2 %" in lines[1]) == (width >= 100)
+    assert "step 120/473" in lines[1]
+    assert "loss 0.1235" in lines[2]
+    assert "12k samples/s" in lines[2]
+    assert "2:05:40" in lines[0]
+    assert ("regularization" in lines[0]) == (width >= 100)
+    assert ("█▅▃▂▁" in lines[2]) == ("gradient norm 0.531" in lines[2]) == (width >= 100)
+    assert ("saved 1:05 ago" in lines[2]) == (width >= 140)
 
 
 def test_the_header_says_what_is_trained_on_what_and_why() -> None:
-    text = drawn(RunHeader(make_run_start()))
+    text = drawn(RunHeader(make_run_start(), is_whole=True))
     assert "hands, synthetic data, 26 classes, samples: train 150, test 40" in text
     assert "12,345 parameters" in text
     assert "cpu (Some CPU), 2 processes" in text
@@ -268,7 +319,7 @@ def test_the_header_of_a_fixed_batch_leaves_batch_and_rate_and_says_so() -> None
         4, "bf16"
     )
     plan = make_plan(micro_batch_size=None, gradient_accumulation=1, share_weights=(3.0, 1.0))
-    text = drawn(RunHeader(make_run_start(recipe, plan=plan, description={"data": "real"})))
+    text = drawn(RunHeader(make_run_start(recipe, plan=plan, description={"data": "real"}), is_whole=True))
     assert "32 (fixed: the base batch, however many processes)" in text
     assert "0.002 (the global batch is the base batch)" in text
     assert "a rank's share, gradient accumulation 1, shares 3:1" in text
@@ -335,7 +386,7 @@ def test_log_messages_go_to_the_same_console(
     configure_logging("warning", say)
     restored_logger.warning("a %s with [brackets]", "word")
     restored_logger.info("hidden")
-    assert capsys.readouterr().err == 'event=log level=warning message="a word with [brackets]"\n'
+    assert capsys.readouterr().err == "warning: a word with [brackets]\n"
     configure_logging("info", make_console_observer(log_level="info", stream_is_terminal=True).say)
     restored_logger.warning("seen")
     assert "\x1b[33mwarning: seen" in capsys.readouterr().err

@@ -24,14 +24,15 @@ from ...events import (
     StudyStep,
 )
 from ..base import TRACE_VIEWER, ProgressConsole, ProgressCounts
+from ..header import RunHeader
 from ..tables import (
     Grid,
     ProfileTable,
-    RunHeader,
     data_name,
     format_duration,
     format_metric,
     format_rate,
+    format_time_left,
     is_synthetic,
     plural,
 )
@@ -50,6 +51,7 @@ class NotebookConsole(ProgressConsole):
     """Draws a run as HTML at one place. Above the level `info` only warnings and the result are drawn."""
 
     interval_seconds = 0.5
+    tells_all = True  # where a click unfolds it
 
     def __init__(self, level: int, show: Show | None = None, clock: Callable[[], float] = time.perf_counter) -> None:
         nowhere = Console(quiet=True)
@@ -184,17 +186,17 @@ class NotebookConsole(ProgressConsole):
         if progress.num_stages > 1:
             label = f"stage {progress.stage_number + 1}/{progress.num_stages}"
             bars.append(markup.bar(label, progress.stages_done / progress.num_stages, progress.stage_name))
-        text = ", ".join(
-            (
-                f"step {progress.step}/{progress.num_steps}",
-                f"loss {progress.loss:#.4g}",
-                f"{format_rate(progress.samples_per_second)} samples/s",
-                f"{format_duration(self._clock() - self._started)} so far",
-                f"at most {format_duration(progress.run_seconds_left)} left",
-            )
-        )
+        parts = [
+            f"step {progress.step_in_epoch}/{progress.steps_per_epoch}",
+            f"loss {progress.loss:#.4g}",
+            f"{format_rate(progress.samples_per_second)} samples/s",
+            f"{format_duration(self._clock() - self._started)} so far",
+        ]
+        if progress.run_seconds_left is not None:
+            parts.append(f"at most {format_time_left(progress.run_seconds_left)} left")
+        text = ", ".join(parts)
         label = f"epoch {progress.epoch}/{progress.num_epochs}"
-        return [*bars, markup.bar(label, progress.step / max(1, progress.num_steps), text)]
+        return [*bars, markup.bar(label, progress.step_in_epoch / max(1, progress.steps_per_epoch), text)]
 
     def _epoch_grid(self) -> tuple[Grid, int]:
         """Return the last epochs, and how many came before."""
