@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ...training.common.errors import UserError
-from ...training.common.small_files import read_json
+from ...training.common.small_files import make_folders, read_json
 from .state_files import LAUNCH_FILE
 
 DEFAULT_LOG_DIR = Path("runs") / ".launches"
@@ -34,7 +34,8 @@ def next_folder(log_dir: Path) -> Path:
 def create(folder: Path, files: Mapping[str, str]) -> None:
     """Create the folder with these files, and remove old launch folders beside it. Raises `UserError`."""
     try:
-        folder.mkdir(parents=True)
+        make_folders(folder.parent)
+        folder.mkdir()
         for name, content in files.items():
             (folder / name).write_text(content, encoding="utf-8")
     except OSError as error:

@@ -12,6 +12,7 @@ from ...training.common.errors import UserError
 from ...training.common.parser import Parser, make_parser, parse
 from ...training.common.plan_file import LaunchPlan
 from ...training.common.program.streams import print_to_stderr
+from ...training.common.small_files import check_replaceable, make_folders
 from ..common.paths import train_script
 from ..hardware.detect import load_hardware
 from .options import add_intent, intent_of
@@ -89,7 +90,8 @@ def drafted(path: Path) -> Iterator[Path]:
     # Named before it is made, so that Ctrl-C at any moment leaves no draft.
     draft = path.parent / f".{path.stem}-{secrets.token_hex(6)}.yaml"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        check_replaceable(path)
+        make_folders(path.parent)
         yield draft
         draft.replace(path)
     except OSError as error:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
@@ -35,6 +37,20 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
         kind = next((kind for is_kind, kind in _KINDS if is_kind(mode)), "a device")
         raise UnreadableError(f"is {kind}, not a file")
     return os.fdopen(handle, "rb")
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise `OSError` for a device, a pipe or a socket: a file in its place would take it from every program."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise FileExistsError(errno.EEXIST, "is a device, a pipe or a socket; name a file", str(path))
+
+
+def make_folders(path: Path) -> None:
+    """Make a folder and those that it lies in, where they are not there. Raises `OSError`."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except RecursionError:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path)) from None
 
 
 def read_small(path: str | os.PathLike[str], most_bytes: int = MOST_BYTES) -> bytes:

@@ -76,12 +76,14 @@ class _Meeting:
         self._told = False
 
     def refusal(self, what: str) -> UserError:
-        """Return the error of a meeting that cannot be."""
-        return UserError(
+        """Return the error of a meeting that cannot be; where no other process is here to tell it, this one does."""
+        error = UserError(
             f"MASTER_ADDR={self.address} MASTER_PORT={self.port} {what}; {self._world.promise} and RANK={self._world.rank} "
             "promise a launch: start all of its processes with torchrun or `slipway launch`, or unset WORLD_SIZE, RANK and "
             "LOCAL_RANK to train alone"
         )
+        error.is_alone = None if self._has_company() else True
+        return error
 
     def _elsewhere(self) -> UserError:
         return self.refusal("does not lead to this machine, where rank 0 is")

@@ -66,11 +66,18 @@ def start_accelerator(*, kind: str, precision: str, timeout_seconds: float) -> A
 
     Raises `UserError` if the environment promises a world that cannot be joined.
     """
-    with warnings.catch_warnings():
-        # In a notebook without ipywidgets tqdm says so, which is imported here and not used.
-        warnings.filterwarnings("ignore", message="IProgress not found")
-        from accelerate import Accelerator
-        from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, InitProcessGroupKwargs
+    try:
+        with warnings.catch_warnings():
+            # In a notebook without ipywidgets tqdm says so, which is imported here and not used.
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            from accelerate import Accelerator
+            from accelerate.utils import (
+                DistributedDataParallelKwargs,
+                GradientAccumulationPlugin,
+                InitProcessGroupKwargs,
+            )
+    except ValueError as error:  # of a variable that it reads at once: ACCELERATE_LOG_LEVEL
+        raise _unusable(error) from error
 
     world = launched_world()
     if left := leftovers(os.environ):
@@ -88,12 +95,12 @@ def start_accelerator(*, kind: str, precision: str, timeout_seconds: float) -> A
         )
     # Accelerate passes on only what differs from its own default, 600 s, though gloo's is 1800: hence the microsecond.
     group = InitProcessGroupKwargs(timeout=datetime.timedelta(seconds=timeout_seconds, microseconds=1))
-    if kind == "cpu" and world.size > 1:
-        # A process that ends with gloo's threads alive can abort (exit code 134) after its work is done.
-        atexit.register(leave_group)
-        group.backend = "gloo"  # a torch built with MPI would take mpi, which knows nothing of torchrun's ranks
     with _environment_for(kind, world):
-        is_grouped = world.size > 1 or (kind != "cpu" and "LOCAL_RANK" in os.environ)
+        is_grouped = world.size > 1 or "LOCAL_RANK" in os.environ
+        if kind == "cpu" and is_grouped:
+            # A process that ends with gloo's threads alive can abort (exit code 134) after its work is done.
+            atexit.register(leave_group)
+            group.backend = "gloo"  # a torch built with MPI would take mpi, which knows nothing of torchrun's ranks
         if is_grouped and dist.is_available() and not dist.is_initialized():
             _start_group(kind, world, group)
         try:
@@ -105,13 +112,18 @@ def start_accelerator(*, kind: str, precision: str, timeout_seconds: float) -> A
                 kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False), group],
             )
         except (ValueError, KeyError, TypeError, ImportError, NotImplementedError) as error:
-            told = [f"{name}={value[:40]}" for name, value in os.environ.items() if name.startswith(_ACCELERATE)]
-            if not told:
-                raise
-            raise UserError(
-                f"Accelerate cannot start with what the environment says, {', '.join(sorted(told))}: {error}; unset what is "
-                "left of another launch"
-            ) from error
+            raise _unusable(error) from error
+
+
+def _unusable(error: Exception) -> Exception:
+    """Return the error of what Accelerate raises for its variables; the same error where there are none."""
+    told = [f"{name}={value[:40]}" for name, value in os.environ.items() if name.startswith(_ACCELERATE)]
+    if not told:
+        return error
+    return UserError(
+        f"Accelerate cannot start with what the environment says, {', '.join(sorted(told))}: {error}; unset what is left of "
+        "another launch"
+    )
 
 
 def end_accelerator(accelerator: Accelerator) -> None:

@@ -10,6 +10,7 @@ from shlex import quote
 from typing import Any
 
 from ..common.errors import UserError
+from ..common.small_files import make_folders
 from ..data.landmarks import LandmarkData
 from ..data.understanding.summary import summarise
 from ..data.understanding.understand import read_landmarks
@@ -45,7 +46,7 @@ def write_parquet(path: Path, table: Any) -> None:
     import pyarrow.parquet as pq
 
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(path.parent)
         with replaced(path) as partial:
             pq.write_table(table, partial, compression="zstd")
     except OSError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..common.errors import UserError
 from ..common.json_records import to_json
 from ..common.program.streams import print_to_stderr
+from ..common.small_files import make_folders
 from ..storage.files import describe_os_error, replaced
 from .findings import inspect_data
 from .options import read_data_options
@@ -49,7 +50,7 @@ def _page_path(text: str) -> Path:
 def write_text(path: Path, text: str) -> None:
     """Write a file and the folders it needs; a reader finds the old one or the new one. Raises `UserError`."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(path.parent)
         with replaced(path) as partial:
             partial.write_text(text, encoding="utf-8")
     except OSError as error:

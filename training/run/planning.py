@@ -41,8 +41,12 @@ def _sharding(
     if asked == "auto":
         shards = accelerate_says("ACCELERATE_USE_FSDP") in ("1", "true")
         reason = "the launcher's config says so" if shards else "nothing asks for sharding"
-        if shards and os.environ.get("FSDP_VERSION", "2") != "2":
-            raise UserError("the launcher's config asks for FSDP 1: set fsdp_version: 2 in its fsdp_config")
+        version = os.environ.get("FSDP_VERSION", "2")
+        if shards and version != "2":
+            raise UserError(
+                f"FSDP_VERSION={version[:40]}: training shards with FSDP 2; write fsdp_version: 2 into the launcher's "
+                "fsdp_config, or unset ACCELERATE_USE_FSDP where another launch has left it"
+            )
     if shards and size == 1:
         return "replicate", "one process: there is nothing to share"
     return "fsdp" if shards else "replicate", reason

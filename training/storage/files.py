@@ -17,6 +17,7 @@ import torch
 from ..common.conversion import plain_values
 from ..common.errors import UserError
 from ..common.program.redaction import without_secrets
+from ..common.small_files import check_replaceable
 
 _PIECE_BYTES = 8 << 20
 """Written and hashed at a time: both let other threads run, and the hash finds the bytes in the processor's cache."""
@@ -158,6 +159,7 @@ def user_cache_folder() -> Path:
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
     """Yield the path of a new file, then put it in the place of the old one; after an error the old one stays."""
+    check_replaceable(path)
     partial = path.with_name(path.name + ".partial")
     try:
         yield partial

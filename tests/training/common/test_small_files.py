@@ -10,12 +10,14 @@ import pytest
 
 from slipway.training.common.small_files import (
     UnreadableError,
+    make_folders,
     parse_json,
     parse_yaml,
     read_json,
     read_small,
     read_yaml,
 )
+from slipway.training.storage.files import replaced
 
 
 @pytest.mark.parametrize(
@@ -103,3 +105,15 @@ def test_a_file_is_not_read_beyond_its_bound(tmp_path: Path) -> None:
         read_small(path)
     with pytest.raises(UnreadableError, match="more than the 262,144"):
         read_yaml(path)
+
+
+def test_a_pipe_is_not_replaced_by_what_is_written(tmp_path: Path) -> None:
+    os.mkfifo(path := tmp_path / "pipe")
+    with pytest.raises(OSError, match="is a device, a pipe or a socket; name a file"), replaced(path):
+        pass
+    assert path.is_fifo()
+
+
+def test_folders_too_deep_to_be_made_are_an_error_of_the_system(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="too long"):
+        make_folders(tmp_path / ("x/" * 1500))

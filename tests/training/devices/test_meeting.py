@@ -47,6 +47,7 @@ def promise(monkeypatch: pytest.MonkeyPatch, **variables: object) -> None:
 def refusal() -> str:
     with pytest.raises(UserError) as caught:
         meeting.meet(world_of(os.environ), 600.0)
+    assert caught.value.is_alone  # so that it is printed on any rank
     return str(caught.value)
 
 

@@ -133,7 +133,10 @@ def data_key(spec: DataSpec, seed: int, digests: FileDigests | None) -> str:
     to files elsewhere, changes meanwhile or is too large, and `OSError` if it cannot be read.
     """
     if digests is not None:
-        _check_clips(Path(spec.source).expanduser(), spec.reading)
+        path = Path(spec.source).expanduser()
+        if not path.is_file() and not path.is_dir():
+            raise NotCacheable(f"{path} is neither a file nor a folder")  # a pipe or a device may never end
+        _check_clips(path, spec.reading)
     layout = None if spec.reading.layout is None else Path(spec.reading.layout).expanduser()
     facts = {
         **asdict(spec),

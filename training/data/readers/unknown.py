@@ -62,6 +62,8 @@ def check_source(path: Path) -> None:
         if (message := refusal(path)) is not None:
             raise UserError(f"{path}: {message}")
         return
+    if not path.is_dir():
+        raise UserError(f"{path}: is a pipe, a socket or a device; give a file or a folder with data")
     looked_at = set()
     for file in first_files(path, *_DATA):
         if (suffix := file.suffix.lower()) not in looked_at and file.is_file():

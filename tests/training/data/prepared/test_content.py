@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from slipway.training.common.errors import UserError
 from slipway.training.data.prepared import content
+from slipway.training.data.readers.unknown import check_source
 from slipway.training.data.specs import DataSpec, Reading
 from tests.conftest import ROOT
 from tests.test_house import imports
@@ -261,6 +263,18 @@ def test_a_source_that_lists_its_own_files_is_kept(kind: str, tmp_path: Path) ->
     (tmp_path / "set").mkdir()
     WITHIN[kind](tmp_path / "set")
     assert key_of(tmp_path / "set", tmp_path)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_pipe_and_a_device_in_place_of_data_are_not_waited_for(tmp_path: Path, kind: str) -> None:
+    path = Path("/dev/zero")
+    if kind == "pipe":
+        os.mkfifo(path := tmp_path / "pipe.csv")
+    with pytest.raises(content.NotCacheable, match="is neither a file nor a folder"):
+        key_of(path, tmp_path)
+    with pytest.raises(UserError, match="is a pipe, a socket or a device; give a file or a folder with data"):
+        check_source(path)
 
 
 def test_links_are_followed_and_circles_and_dead_ends_do_no_harm(source: Path, tmp_path: Path, settled: None) -> None:
