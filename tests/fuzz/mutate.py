@@ -140,7 +140,7 @@ _DTYPES = (
 _SIZES = (0, 1, 2, 3, 7, -1, 10**6, 10**9, 2**31, 2**40, 2**63, 10**30)
 PLACES = ("gone", "folder", "pipe", "loop", "dangling", "device", "empty")
 """What may stand in the place of a file."""
-_MOST_BYTES = 1 << 18
+_MOST_BYTES, _MOST_PACKED = 1 << 18, 1 << 14
 
 
 def mutate_folder(folder: Path, generator: Random) -> list[str]:
@@ -356,10 +356,12 @@ def mutate_npz(content: bytes, generator: Random) -> bytes:
     else:
         members.append(members[at])
     packed = io.BytesIO()
-    ways = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-    with zipfile.ZipFile(packed, "w", generator.choice(ways)) as archive:
+    ways = (zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+    way = generator.choice(ways)
+    with zipfile.ZipFile(packed, "w", way, compresslevel=1) as archive:
         for name, data in members:
-            archive.writestr(name, data)
+            # To pack much takes longer than all that is looked at.
+            archive.writestr(name, data, zipfile.ZIP_DEFLATED if len(data) > _MOST_PACKED else way)
     out = bytearray(packed.getvalue())
     if generator.random() < 0.15:  # an entry of the directory: how it is packed, its flags, its sizes
         entry = out.find(b"PK\x01\x02")

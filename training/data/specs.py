@@ -93,6 +93,15 @@ class DataSpec:
         return dataclasses.replace(self, **{"fold" if self.folds is not None else "held_out": value})  # type: ignore[arg-type]
 
 
+_STRONGEST = {
+    "rotation_degrees": 180.0,
+    **dict.fromkeys(("scale", "shear", "shift", "noise", "resample"), 10.0),
+    "crop": 0.5,
+    **dict.fromkeys(("flip_probability", "frame_dropout", "landmark_dropout"), 1.0),
+}
+"""Beyond these nothing of a clip is left, or a clip takes the memory of thousands."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
     """The strengths of the augmentations; zero switches one off. Lengths are in units of the hand or body size."""
@@ -115,6 +124,11 @@ class Augmentation:
     """Probability that a frame loses all its landmarks."""
     landmark_dropout: float = 0.0
     """Probability that a landmark is missing throughout a clip."""
+
+    def __post_init__(self) -> None:
+        for name, most in _STRONGEST.items():
+            value = getattr(self, name)
+            check(0 <= value <= most, "", f"augmentation.{name}", value, f"from 0 to {most:g}")
 
     def strengthened(self, factor: float) -> Augmentation:
         """Return the same augmentations, each `factor` times as strong; the flip stays as likely."""
