@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import zipfile
 from pathlib import Path
 
@@ -12,9 +13,13 @@ import pytest
 
 from slipway.training.common.errors import UserError
 from slipway.training.common.program.doors import door
+from slipway.training.data.readers.tables import hub, nested
+from slipway.training.data.specs import Reading
 from slipway.training.data.understanding.understand import read_landmarks
 from slipway.training.storage.checkpoint import newest_checkpoint
 from tests.fuzz import makers
+
+ROW = '{"label": "a", "landmarks": [[[0.1, 0.2], [0.3, null]]]}'
 
 
 def error_of(source: Path) -> str:
@@ -83,3 +88,39 @@ def test_an_older_checkpoint_is_used_where_the_newest_holds_what_no_run_writes(t
     generator = random.Random(1)
     makers.mend_hashes(tmp_path, generator)
     assert makers.resume_from(run) < before
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "row"),
+    [
+        ("rows.jsonl", "null\n", "line 1"),
+        ("rows.jsonl", "\ufeffnull", "line 1"),
+        ("rows.jsonl", f"{ROW}\n\n \tnull\n{ROW}\n", "line 3"),
+        ("rows.json", f"[null, {ROW}]", "item 0"),
+        ("rows.json", f"[{ROW},\n\n null]", "item 1"),
+    ],
+)
+@pytest.mark.parametrize("is_in_folder", [False, True])
+def test_null_in_place_of_a_row_ends_no_process(
+    tmp_path: Path, name: str, text: str, row: str, is_in_folder: bool
+) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / name).write_text(text, encoding="utf-8")
+    source = folder if is_in_folder else folder / name
+    child = os.fork()  # reading it with Arrow is a segmentation fault
+    if child == 0:
+        signal.alarm(60)
+        try:
+            hub.read(source, Reading())
+        except UserError as error:
+            os._exit(0 if f"{folder / name}, {row}: is null" in str(error) else 2)
+        finally:
+            os._exit(3)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_null_within_a_row_is_no_null_row(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(f'{ROW}\n{{"landmarks": null}}\n')
+    (tmp_path / "rows.json").write_text(f'[{ROW},\n{{"landmarks": [null,\nnull]}}]')
+    nested.refuse_null_rows(tmp_path)

@@ -1,18 +1,27 @@
-"""Reads nested lists of numbers in columns of Arrow: clips of frames of landmarks."""
+"""Reads nested lists of numbers in columns of Arrow: clips of frames of landmarks. Looks for rows that Arrow cannot read."""
 
 from __future__ import annotations
 
+import mmap
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ....common.errors import UserError
+from ....common.small_files import open_regular, parse_json
 from ..raw import Faults
+from ..walk import files_by_folder
 
 _MOST_INNER = 2
+_ROWS = (".json", ".jsonl")
+_LIST = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*\[")
+_NULL_ROW = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])[ \t]*null")
+_NULL_ITEM = re.compile(rb"[\[,][ \t\r\n]*null")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,3 +119,29 @@ def _unnest(
     shape = [int(level[0]) for level in levels if len(level)]
     lengths = sizes[0].tolist() if len(sizes) > 1 else [1] * len(array)
     return inner.to_numpy(zero_copy_only=False), shape, lengths
+
+
+def refuse_null_rows(path: Path) -> None:
+    """Raise `UserError` for JSON with `null` in place of a row, in a file or below a folder: Arrow ends the process there."""
+    files = [path] if path.suffix.lower() in _ROWS else []
+    if path.is_dir():
+        files = [path / folder / name for folder, names in files_by_folder(path, *_ROWS).items() for name in names]
+    for file in files:
+        if (row := _null_row(file)) is not None:
+            raise UserError(f"{file}, {row}: is null, where a row of the data is expected; remove it")
+
+
+def _null_row(file: Path) -> str | None:
+    """Return the first line, or item of a list, that is `null`."""
+    with open_regular(file) as opened:
+        if not opened.read(1):
+            return None
+        with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if _LIST.match(content) is None:
+                found = _NULL_ROW.search(content)
+                number = None if found is None else content[: found.end()].count(b"\n") + 1
+                return None if number is None else f"line {number}"
+            if _NULL_ITEM.search(content) is None:
+                return None
+            items = parse_json(content[:].removeprefix(b"\xef\xbb\xbf"))
+    return f"item {items.index(None)}" if None in items else None
