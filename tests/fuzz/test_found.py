@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
+import struct
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from slipway.training.common.errors import UserError
@@ -45,7 +48,7 @@ def test_an_array_that_promises_more_than_its_file_holds_is_refused_with_both_fi
 
 def test_an_archive_that_unpacks_to_a_thousand_times_its_size_is_refused_before_it_is_read(tmp_path: Path) -> None:
     with (
-        zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
         archive.open("unused.npy", "w") as file,
     ):
         for _ in range(300):
@@ -108,19 +111,35 @@ def test_null_in_place_of_a_row_ends_no_process(
     folder.mkdir()
     (folder / name).write_text(text, encoding="utf-8")
     source = folder if is_in_folder else folder / name
-    child = os.fork()  # reading it with Arrow is a segmentation fault
+    assert end_of_reading(source, f"{folder / name}, {row}: is null") == 0
+
+
+@pytest.mark.parametrize("is_file", [False, True])
+def test_columns_that_point_outside_of_their_file_end_no_process(tmp_path: Path, is_file: bool) -> None:
+    table = pa.table({"label": ["a", "b", "c"], "landmarks": [[[[0.1, 0.2]]]] * 3})
+    path, written = tmp_path / "rows.arrow", io.BytesIO()
+    with (pa.ipc.new_file if is_file else pa.ipc.new_stream)(written, table.schema) as writer:
+        writer.write_table(table)
+    offsets = struct.pack("<4i", 0, 1, 2, 3)
+    path.write_bytes(written.getvalue().replace(offsets, struct.pack("<4i", 0, 1, 1 << 30, 1 << 30)))
+    assert end_of_reading(path, f"{path}: is damaged") == 0
+
+
+def end_of_reading(source: Path, message: str) -> int:
+    """Return the exit code of a process that reads data and is refused: 0 if the error begins so."""
+    child = os.fork()
     if child == 0:
         signal.alarm(60)
         try:
             hub.read(source, Reading())
         except UserError as error:
-            os._exit(0 if f"{folder / name}, {row}: is null" in str(error) else 2)
+            os._exit(0 if str(error).startswith(message) else 2)
         finally:
             os._exit(3)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def test_a_null_within_a_row_is_no_null_row(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text(f'{ROW}\n{{"landmarks": null}}\n')
     (tmp_path / "rows.json").write_text(f'[{ROW},\n{{"landmarks": [null,\nnull]}}]')
-    nested.refuse_null_rows(tmp_path)
+    nested.check_files(tmp_path)

@@ -30,7 +30,7 @@ from ..arrays.body_parts import names_of_parts, parts_among
 from ..raw import Faults, RawClips
 from ..refusals import lines
 from .columns import columns_of
-from .nested import NestedFrames, count_numbers, refuse_null_rows
+from .nested import NestedFrames, check_files, count_numbers
 
 NAME = "hub"
 PREFIX = f"{NAME}:"
@@ -73,7 +73,7 @@ def read(path: Path, reading: Reading) -> RawClips:
             return replace(
                 _clips_of([_part_of_parquet(files[0])], name, str(files[0]), reading), files=(files[0].name,)
             )
-        refuse_null_rows(path)
+        check_files(path)
         # The data are copied in memory, so `load_dataset`'s copy on the disk need not stay.
         with _quiet(), tempfile.TemporaryDirectory() as cache:
             if any((path / file).is_file() for file in _SAVED):

@@ -19,6 +19,8 @@ from ..walk import files_by_folder
 
 _MOST_INNER = 2
 _ROWS = (".json", ".jsonl")
+_ARROW_FILE = b"ARROW1"
+"""How Arrow's files begin; its streams, which `datasets` writes, begin without."""
 _LIST = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*\[")
 _NULL_ROW = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])[ \t]*null")
 _NULL_ITEM = re.compile(rb"[\[,][ \t\r\n]*null")
@@ -121,14 +123,34 @@ def _unnest(
     return inner.to_numpy(zero_copy_only=False), shape, lengths
 
 
-def refuse_null_rows(path: Path) -> None:
-    """Raise `UserError` for JSON with `null` in place of a row, in a file or below a folder: Arrow ends the process there."""
-    files = [path] if path.suffix.lower() in _ROWS else []
+def check_files(path: Path) -> None:
+    """Raise `UserError` for files, of which `path` is one or a folder, that end a process which reads them with Arrow.
+
+    These are JSON with `null` in place of a row, and Arrow's own whose columns point outside of the file.
+    """
+    suffixes = (*_ROWS, ".arrow")
+    files = [path] if path.suffix.lower() in suffixes else []
     if path.is_dir():
-        files = [path / folder / name for folder, names in files_by_folder(path, *_ROWS).items() for name in names]
+        files = [path / folder / name for folder, names in files_by_folder(path, *suffixes).items() for name in names]
     for file in files:
-        if (row := _null_row(file)) is not None:
+        if file.suffix.lower() == ".arrow":
+            _check_columns(file)
+        elif (row := _null_row(file)) is not None:
             raise UserError(f"{file}, {row}: is null, where a row of the data is expected; remove it")
+
+
+def _check_columns(file: Path) -> None:
+    open_regular(file).close()
+    with pa.memory_map(str(file)) as content:
+        try:
+            is_whole = content.read(len(_ARROW_FILE)) == _ARROW_FILE
+            content.seek(0)
+            reader = pa.ipc.open_file(content) if is_whole else pa.ipc.open_stream(content)
+            batches = map(reader.get_batch, range(reader.num_record_batches)) if is_whole else reader
+            for batch in batches:
+                batch.validate(full=True)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise UserError(f"{file}: is damaged ({' '.join(str(error).split())[:200]}); write it again") from error
 
 
 def _null_row(file: Path) -> str | None:
