@@ -62,7 +62,7 @@ class ClassificationTask(Task):
         predicted = rows[:, 1].astype(np.int64)
         num_classes = len(self.class_names)
         named = predicted < num_classes
-        found = {
+        found: dict[str, Any] = {
             "loss": float(rows[:, 0].mean()),
             "accuracy": float((predicted == labels).mean()),
             "top5_accuracy": float((rows[:, 2] < 5).mean()),
