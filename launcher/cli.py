@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from importlib import import_module
 from ..training.common.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, UserError, nearest
 from ..training.common.program.doors import error_of_place
 from ..training.common.program.private import not_for_all_to_write
-from ..training.common.program.streams import open_closed_streams, print_to_stderr, stop_writing
+from ..training.common.program.streams import end_of_output, open_closed_streams, print_to_stderr
 from ..training.common.program.uncaught import print_traceback, wants_traceback
 
 
@@ -58,14 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import_module("slipway.launcher.completion").complete()
     open_closed_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments in (["--help"], ["-h"]):
-        print(_usage(), end="")
-        return 0
-    if arguments == ["--version"]:
-        from .. import __version__
-
-        print(__version__)
-        return 0
     if not arguments:
         print_to_stderr(f"error: no command\n{_usage()}", end="")
         return EXIT_BAD_INPUT
@@ -74,20 +65,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = _run(arguments[0], arguments[1:])
         sys.stdout.flush()
         return code
-    except BrokenPipeError:
-        stop_writing(to_stderr=False)  # its reader has left
-        return 0
     except OSError as error:
         of_place = error_of_place(error)
         if of_place is not None and not wants_traceback(arguments):
             print_to_stderr(f"error: {of_place}")
             return EXIT_BAD_INPUT
-        if error.errno != errno.ENOSPC or error.filename is not None:
+        ended = end_of_output(error)
+        if ended is None:
             print_traceback(error)
             return EXIT_FAILED
-        stop_writing(to_stderr=False)
-        print_to_stderr(f"error: stdout: {error.strerror}; not all was written")
-        return EXIT_FAILED
+        return ended
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except UserError as error:
@@ -110,6 +97,14 @@ def _usage() -> str:
 
 
 def _run(name: str, arguments: list[str]) -> int:
+    if not arguments and name in ("--help", "-h"):
+        print(_usage(), end="")
+        return 0
+    if not arguments and name == "--version":
+        from .. import __version__
+
+        print(__version__)
+        return 0
     found = [command for command in COMMANDS if command.name == name]
     if not found:
         known = [*(command.name for command in COMMANDS), "--help", "--version"]

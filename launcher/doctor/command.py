@@ -127,9 +127,9 @@ def _print_results(checks: Iterator[Check], as_json: bool) -> int:
         print(report.to_json())
         return _exit_code(report)
 
-    from ...training.common.program.console import SteadyConsole
+    from ...training.common.program.console import AnswerConsole
 
-    console = SteadyConsole(highlight=False)
+    console = AnswerConsole(highlight=False)
     results = []
     # The spinner is on the console that prints, so that both share the terminal.
     with console.status("checking ..."):

@@ -24,10 +24,10 @@ def main(arguments: list[str]) -> int:
         print(hardware.to_json())
         return 0
 
-    from ...training.common.program.console import SteadyConsole
+    from ...training.common.program.console import AnswerConsole
     from .show import draw
 
-    console = SteadyConsole(soft_wrap=not sys.stdout.isatty(), highlight=False)
+    console = AnswerConsole(soft_wrap=not sys.stdout.isatty(), highlight=False)
     for part in draw(hardware):
         console.print(part)
     return 0

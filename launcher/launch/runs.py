@@ -203,9 +203,9 @@ def _print_table(found: list[RunSummary]) -> None:
             _format_age(run.age_seconds),
         )
         table.add_row(*map(Text, cells))
-    from ...training.common.program.console import SteadyConsole
+    from ...training.common.program.console import AnswerConsole
 
-    SteadyConsole(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
+    AnswerConsole(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def _format_age(seconds: float) -> str:

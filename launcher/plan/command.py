@@ -33,9 +33,9 @@ def main(arguments: list[str]) -> int:
         return 0
 
     # A pipe has no width to fold to.
-    from ...training.common.program.console import SteadyConsole
+    from ...training.common.program.console import AnswerConsole
 
-    console = SteadyConsole(highlight=False, width=None if sys.stdout.isatty() else 200)
+    console = AnswerConsole(highlight=False, width=None if sys.stdout.isatty() else 200)
     for part in draw(made, options.explain, intent.settings):
         console.print(part, soft_wrap=isinstance(part, str))
     return 0

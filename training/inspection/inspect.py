@@ -28,10 +28,11 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(to_json(findings.record))
     else:
+        from ..common.program.console import AnswerConsole
         from ..observers.screen.console import make_console
         from .terminal import InspectionView
 
-        make_console(stderr=False).print(InspectionView(findings.record))
+        make_console(stderr=False, kind=AnswerConsole).print(InspectionView(findings.record))
     if page is not None:
         print_to_stderr(f"page: {page}")
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ class RunRecord(Observer):
         self._progress["step"] = event.step
         if self._lock is not None and (now := time.monotonic()) >= self._next_look:
             self._next_look = now + _LOOK_SECONDS
-            self._look_after(self._lock)
+            if self._look_after_folder():
+                self._write()
 
     def on_epoch_end(self, event: EpochEnd) -> None:
         """Note how far the run is, and its best so far."""
@@ -71,6 +73,7 @@ class RunRecord(Observer):
 
     def on_run_end(self, event: RunEnd) -> None:
         """Write the result. Raises `TrainingFailed` if it cannot be written: the run is not finished then."""
+        self._look_after_folder()
         try:
             write_json(self._path, {**self._content(), "state": "finished", "result": event.result})
         except OSError as error:
@@ -80,10 +83,15 @@ class RunRecord(Observer):
             ) from None
         self._is_finished = True
 
-    def _look_after(self, lock: RunLock) -> None:
-        """See to it that the folder is this run's. Raises `TrainingFailed` if it is another process's by now."""
+    def _look_after_folder(self) -> bool:
+        """See to it that the folder is this run's, before each write there; return whether it had to be taken again.
+
+        Raises `TrainingFailed` if it is another process's by now.
+        """
+        if self._lock is None:
+            return False
         try:
-            was_gone = lock.renew()
+            was_gone = self._lock.renew()
         except TrainingFailed:
             self._is_finished = True  # nothing more is written there
             raise
@@ -91,14 +99,15 @@ class RunRecord(Observer):
             logger.warning(
                 "%s or its lock was removed while the run trains: it goes on, and writes there again", self._path.parent
             )
-            self._write()
+        return was_gone
 
     def end(self, state: str, **fields: Any) -> None:
         """Write the state of a run that stopped before its end: `interrupted` or `failed`; a finished one stays that."""
         if self._is_finished:
             return
         self._record.update(state=state, **fields)
-        self._write()
+        with suppress(TrainingFailed):  # it is another's by now
+            self._write()
 
     def _write_at_times(self) -> None:
         if time.monotonic() >= self._next_write:
@@ -108,6 +117,7 @@ class RunRecord(Observer):
         return {**self._record, "progress": self._progress}
 
     def _write(self) -> None:
+        self._look_after_folder()
         try:
             write_json(self._path, self._content())
         except OSError as error:

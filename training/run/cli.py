@@ -22,7 +22,7 @@ from ..common.errors import (
     UserError,
     nearest,
 )
-from ..common.program.streams import print_to_stderr, stop_writing
+from ..common.program.streams import end_of_output, print_to_stderr
 from ..common.program.uncaught import end_scripts_in_one_line, print_error, prints, wants_traceback
 from ..common.settings import Level
 from ..common.synonyms import right_name
@@ -188,9 +188,7 @@ def read_command_line(
         print_error(error)
         sys.exit(EXIT_BAD_INPUT)
     if "explain" in flags:
-        if prints():
-            _print_lines(explain(config, settings))
-        sys.exit(0)
+        sys.exit(_print_lines(explain(config, settings)) if prints() else 0)
     return config, settings, values
 
 
@@ -214,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         debug = config.debug
         if "explain" in flags:
             if prints():
-                _print_lines(explain(config, settings))
+                return _print_lines(explain(config, settings))
             return 0
         # Imported late, so that --help and a typo answer at once.
         from .train import train
@@ -237,9 +235,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _print_lines(lines: Iterable[str]) -> None:
+def _print_lines(lines: Iterable[str]) -> int:
+    """Print lines; return the exit code."""
     try:
         print("\n".join(lines))
         sys.stdout.flush()
-    except BrokenPipeError:
-        stop_writing(to_stderr=False)  # its reader has left
+    except OSError as error:
+        code = end_of_output(error)
+        if code is None:
+            raise
+        return code
+    return 0

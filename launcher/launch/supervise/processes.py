@@ -12,19 +12,25 @@ import psutil
 
 from ..state_files import FOLDER_VARIABLE, RankState
 
-_REUSE_SECONDS = 2.0  # the start time of a process is exact to about a second
 _DRAIN_SECONDS = 2.0
 _POLL_SECONDS = 0.01
 _STOP_SECONDS = 1.0  # for a system call in progress, such as a fork
 
 
-def find_process(state: RankState) -> psutil.Process | None:
-    """Return the process that wrote a state; None where it is gone, even if another process has its pid now."""
-    with contextlib.suppress(psutil.Error):
+def find_process(state: RankState, folder: Path) -> psutil.Process | None:
+    """Return the process that wrote a state; None where it is gone, even if another process has its pid now.
+
+    Its environment tells it, not the time of its start: that one moves when the clock is set.
+    """
+    with contextlib.suppress(psutil.Error, OSError):
         process = psutil.Process(state.pid)
-        if process.create_time() <= state.started_at + _REUSE_SECONDS:
+        if _is_of_launch(process, folder):
             return process
     return None
+
+
+def _is_of_launch(process: psutil.Process, folder: Path) -> bool:
+    return process.environ().get(FOLDER_VARIABLE) == str(folder)
 
 
 def is_alive(process: psutil.Process) -> bool:
@@ -74,7 +80,7 @@ def find_processes_of_launch(folder: Path) -> set[psutil.Process]:
     found: set[psutil.Process] = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(FOLDER_VARIABLE) == str(folder):
+            if _is_of_launch(process, folder):
                 found.add(process)
     return found
 

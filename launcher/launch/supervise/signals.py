@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections import deque
 from dataclasses import dataclass
 from types import FrameType, TracebackType
@@ -45,6 +46,7 @@ class SignalQueue:
         self._waits = sys.platform == "linux"
         self._queue: deque[int] = deque()
         self._previous: dict[int, Any] = {}
+        self._last: signal.struct_siginfo | None = None
 
     def __enter__(self) -> SignalQueue:
         for one in (*self._watched, signal.SIGCHLD):  # an ignored SIGCHLD would lose exit codes
@@ -74,7 +76,7 @@ class SignalQueue:
     def next(self, timeout_seconds: float) -> ReceivedSignal | None:
         """Return the next signal, or None: after the time, or as soon as a process has ended."""
         if self._waits and not self._queue:
-            info = signal.sigtimedwait({*self._watched, signal.SIGCHLD}, timeout_seconds)
+            info = self._wait(timeout_seconds)
             if info is not None and info.si_signo != signal.SIGCHLD:
                 # The code is above 0 for a signal of the kernel, 0 or less for one that a process sent.
                 return ReceivedSignal(signum=info.si_signo, to_group=info.si_code > 0)
@@ -86,6 +88,20 @@ class SignalQueue:
             return None
         signum = self._queue.popleft()
         return ReceivedSignal(signum=signum, to_group=signum in _FROM_TERMINAL)
+
+    def _wait(self, timeout_seconds: float) -> signal.struct_siginfo | None:
+        """Return the next signal, SIGCHLD too, or None after the time.
+
+        Where the time passes while this process is stopped, Python returns what happens to be in memory: the signal before, or
+        a number that is none.
+        """
+        limit = time.monotonic() + timeout_seconds
+        info = signal.sigtimedwait({*self._watched, signal.SIGCHLD}, timeout_seconds)
+        is_late = time.monotonic() >= limit
+        if info is None or (is_late and (info == self._last or info.si_signo not in {*self._watched, signal.SIGCHLD})):
+            return None
+        self._last = info
+        return info
 
     def _keep(self, signum: int, frame: FrameType | None) -> None:
         if signum != signal.SIGCHLD:

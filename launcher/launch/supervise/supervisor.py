@@ -125,7 +125,7 @@ class _Supervisor:
         gone = set()
         for rank in self._states.keys() - self._ranks.keys() - self._ended:
             self._seen_at[rank] = self._states[rank].started_at
-            process = processes.find_process(self._states[rank])
+            process = processes.find_process(self._states[rank], self._group.folder)
             if process is None:
                 gone.add(rank)
                 continue

@@ -77,3 +77,20 @@ def test_an_ignored_sigchld_does_not_lose_exit_codes() -> None:
             assert subprocess.run([sys.executable, "-c", "raise SystemExit(3)"], check=False).returncode == 3
     finally:
         signal.signal(signal.SIGCHLD, before)
+
+
+def test_a_launcher_that_is_stopped_while_it_waits_takes_nothing_for_a_signal_afterwards() -> None:
+    code = (
+        "from slipway.launcher.launch.supervise.signals import SignalQueue\n"
+        "with SignalQueue() as queue:\n"
+        "    print('ready', flush=True)\n"
+        "    print([queue.next(0.1) for _ in range(3)])\n"
+    )
+    for _ in range(2):
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        process.stdout.readline()
+        os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(0.2)  # longer than it waits for a signal
+        os.kill(process.pid, signal.SIGCONT)
+        assert process.communicate(timeout=60)[0] == "[None, None, None]\n"

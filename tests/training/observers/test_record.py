@@ -14,6 +14,7 @@ from slipway.training.config.recipe import Stage
 from slipway.training.observers import record as module
 from slipway.training.observers.events import CheckpointSaved, Decision, EpochEnd, RunEnd, StageStart, StepEnd
 from slipway.training.observers.record import RunRecord
+from slipway.training.storage.run_lock import lock_run
 from tests.training.disks import fill, read_only, small_disk
 from tests.training.helpers import catch
 
@@ -172,3 +173,23 @@ def test_a_result_that_cannot_be_written_fails_the_run_which_can_then_be_taken_u
         ballast.unlink()
         record.on_run_end(RESULT)
         assert read(disk / "run.json")["state"] == "finished"
+
+
+def test_a_run_whose_folder_was_moved_is_written_where_it_was_and_never_over_another(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with lock_run(folder, 0.0) as lock:
+        record = RunRecord(folder / "run.json", {"name": "mine"}, lock)
+        folder.rename(tmp_path / "moved")
+        record.on_run_end(RESULT)
+        assert read(folder / "run.json")["state"] == "finished"
+        assert not lock.renew()
+
+        record = RunRecord(folder / "run.json", {"name": "mine"}, lock)
+        folder.rename(tmp_path / "moved-2")
+        folder.mkdir()
+        (folder / "run.json").write_text("{}")
+        with pytest.raises(TrainingFailed, match="another run was put in its place"):
+            record.on_run_end(RESULT)
+        record.end("failed")
+        assert read(folder / "run.json") == {}

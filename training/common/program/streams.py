@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from contextlib import suppress
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _NAMES = ("stdin", "stdout", "stderr")
 
 
@@ -55,6 +57,26 @@ def print_to_stderr(text: str = "", end: str = "\n") -> None:
         print(text, end=end, file=sys.stderr, flush=True)
     except (OSError, ValueError):
         stop_writing(to_stderr=True)
+
+
+def has_no_room(error: BaseException) -> bool:
+    """Return whether a write to a stream failed because what it leads to is full."""
+    return isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None
+
+
+def end_of_output(error: OSError) -> int | None:
+    """Return the exit code of a program that was to print: 0 if the reader has left, 1 if there is no room, which is said.
+
+    None for any other error. What is printed after it goes nowhere.
+    """
+    has_left = isinstance(error, BrokenPipeError)
+    if not has_left and not has_no_room(error):
+        return None
+    stop_writing(to_stderr=False)
+    if has_left:
+        return 0
+    print_to_stderr(f"error: stdout: {error.strerror}; not all was written")
+    return 1
 
 
 def stop_writing(to_stderr: bool) -> None:

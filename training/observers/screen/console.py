@@ -32,7 +32,9 @@ def is_live_terminal(stream: TextIO | None, environment: Mapping[str, str]) -> b
     return stream is not None and not stream.closed and stream.isatty()
 
 
-def make_console(*, stderr: bool = True, stream_is_terminal: bool | None = None) -> Console:
+def make_console(
+    *, stderr: bool = True, stream_is_terminal: bool | None = None, kind: type[SteadyConsole] = SteadyConsole
+) -> Console:
     """Return the console of stderr or stdout. Off a terminal it is 100 columns wide and has no colours."""
     if stream_is_terminal is None:
         stream_is_terminal = is_live_terminal(sys.stderr if stderr else sys.stdout, os.environ)
@@ -40,7 +42,7 @@ def make_console(*, stderr: bool = True, stream_is_terminal: bool | None = None)
     if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
         # A stage's name in another alphabet must not end a run where stdout is ASCII.
         stream.reconfigure(errors="backslashreplace")
-    return SteadyConsole(
+    return kind(
         stderr=stderr,
         force_terminal=stream_is_terminal,
         force_interactive=stream_is_terminal,

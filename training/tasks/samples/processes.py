@@ -36,6 +36,9 @@ _LAST_SAMPLE_SECONDS = 5.0
 _LEAST_SHARED_BYTES = 1 << 18
 """Of a tensor that is handed over in shared memory; for a smaller one that costs more than a copy."""
 
+_copies = False
+"""In a process that reads: whether a tensor of any size is sent as a copy."""
+
 
 class SampleProcesses:
     """Processes, started as those of torch's `DataLoader` are: forked on Linux, which needs no data set that can be pickled."""
@@ -43,6 +46,8 @@ class SampleProcesses:
     def __init__(self, sources: Mapping[str, ItemSource], count: int) -> None:
         context = multiprocessing.get_context()
         self._free: SimpleQueue[Connection] = SimpleQueue()
+        self._is_copied = False
+        """Whether batches are sent as copies, since shared memory failed."""
         processes: list[Any] = []
         connections: list[Connection] = []
         self.close = Finalize(self, _end, args=(processes, connections), exitpriority=1)
@@ -74,10 +79,30 @@ class SampleProcesses:
 
     def fetch(self, split: str, indices: Sequence[int], keys: Sequence[int]) -> Any:
         """Return collated samples, made in one of the processes. What a sample raises is raised here."""
+        wants_copies = self._is_copied
+        reply = self._ask(split, indices, keys, wants_copies)
+        try:
+            is_batch, is_copied, found = ForkingPickler.loads(reply)
+        except (OSError, RuntimeError):  # no further file can be opened, or mapped
+            if wants_copies:
+                raise
+            reply = self._ask(split, indices, keys, wants_copies=True)
+            is_batch, is_copied, found = ForkingPickler.loads(reply)
+        if is_copied and not self._is_copied:
+            self._is_copied = True
+            logger.warning(
+                "batches cannot be handed over in shared memory (/dev/shm is full or absent, too many open files, or a limit "
+                "of memory): they are copied, which is slower; make room there, raise `ulimit -n`, or give --num-workers 0"
+            )
+        if is_batch:
+            return found
+        raise found
+
+    def _ask(self, split: str, indices: Sequence[int], keys: Sequence[int], wants_copies: bool) -> bytes:
         connection = self._free.get()
         try:
-            connection.send((split, indices, keys))
-            reply = connection.recv_bytes()
+            connection.send((split, indices, keys, wants_copies))
+            return connection.recv_bytes()
         except (EOFError, OSError):
             connection.close()
             raise TrainingFailed(
@@ -90,10 +115,6 @@ class SampleProcesses:
             raise
         finally:
             self._free.put(connection)
-        is_batch, found = ForkingPickler.loads(reply)
-        if is_batch:
-            return found
-        raise found
 
 
 def _end(processes: Sequence[Any], connections: Sequence[Connection]) -> None:
@@ -143,12 +164,24 @@ def _serve(connection: Connection, sources: Mapping[str, ItemSource]) -> None:
     connection.send("ready")
     with suppress(EOFError, ConnectionError):
         while (wanted := connection.recv()) is not None:
-            split, indices, keys = wanted
+            split, indices, keys, is_copied = wanted
             try:
-                reply = ForkingPickler.dumps((True, sources[split].fetch(indices, keys)))
+                reply = _packed(sources[split].fetch(indices, keys), is_copied)
             except Exception as error:
-                reply = ForkingPickler.dumps((False, _as_it_can_be_sent(error)))
+                reply = ForkingPickler.dumps((False, is_copied, _as_it_can_be_sent(error)))
             connection.send_bytes(reply)
+
+
+def _packed(batch: Any, is_copied: bool) -> Any:
+    """Return a batch as it is sent: its large tensors in shared memory, or copied where that fails or is not wanted."""
+    global _copies
+    _copies = is_copied
+    try:
+        return ForkingPickler.dumps((True, is_copied, batch))
+    except (OSError, RuntimeError):  # no room, or no further file
+        if is_copied:
+            raise
+        return _packed(batch, is_copied=True)
 
 
 def _as_it_can_be_sent(error: Exception) -> Exception:
@@ -172,11 +205,12 @@ def _end_with_training() -> None:
 
 def _reduce(tensor: torch.Tensor) -> tuple[Callable[..., torch.Tensor], tuple[Any, ...]]:
     is_plain = type(tensor) is torch.Tensor and tensor.layout is torch.strided and tensor.device.type == "cpu"
-    if not is_plain or tensor.requires_grad or tensor.is_quantized or not 0 < tensor.nbytes < _LEAST_SHARED_BYTES:
+    is_small = _copies or tensor.nbytes < _LEAST_SHARED_BYTES
+    if not is_plain or tensor.requires_grad or tensor.is_quantized or not (tensor.nbytes and is_small):
         return reduce_tensor(tensor)
     flat = tensor.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
-    return _small_tensor, (flat.numpy().tobytes(), tensor.dtype, tuple(tensor.shape))
+    return _copied_tensor, (flat.numpy().tobytes(), tensor.dtype, tuple(tensor.shape))
 
 
-def _small_tensor(data: bytes, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
+def _copied_tensor(data: bytes, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.frombuffer(bytearray(data), dtype=dtype).reshape(shape)

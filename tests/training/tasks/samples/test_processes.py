@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,35 @@ def processes() -> Iterator[SampleProcesses]:
 
 
 def test_a_batch_comes_as_it_was_made_small_or_large(processes: SampleProcesses) -> None:
+    _check_batches(processes)
+
+
+@pytest.mark.parametrize("kind", ["FSIZE", "NOFILE"])
+def test_a_batch_comes_as_a_copy_where_shared_memory_is_full_or_no_file_can_be_opened(
+    kind: str, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    limit = getattr(resource, f"RLIMIT_{kind}")
+    before = resource.getrlimit(limit)
+    taken: list[int] = []
+    try:
+        if kind == "FSIZE":
+            resource.setrlimit(limit, (1 << 16, before[1]))
+            processes = request.getfixturevalue("processes")
+        else:  # the process that reads has room for files, the one that trains has not
+            processes = request.getfixturevalue("processes")
+            resource.setrlimit(limit, (max(map(int, os.listdir("/dev/fd"))) + 1, before[1]))
+            with suppress(OSError):
+                while True:
+                    taken.append(os.open(os.devnull, os.O_RDONLY))
+        _check_batches(processes)
+    finally:
+        resource.setrlimit(limit, before)
+        for handle in taken:
+            os.close(handle)
+    assert [record.message[:46] for record in caplog.records] == ["batches cannot be handed over in shared memory"]
+
+
+def _check_batches(processes: SampleProcesses) -> None:
     for index, expected in enumerate(BATCHES):
         found = processes.fetch("train", [index], [0])
         assert type(found) is type(expected)
