@@ -16,6 +16,7 @@ from ...training.common.conversion import from_mapping
 from ...training.common.errors import UserError
 from ...training.common.parser import Parser, make_parser, parse
 from ...training.common.program.streams import print_to_stderr
+from ...training.common.run_names import is_held
 from ...training.common.small_files import UnreadableError, open_regular, parse_json, read_json
 
 SCHEMA_VERSION = 1
@@ -87,7 +88,7 @@ def _summary(folder: Path, record: dict[str, Any]) -> RunSummary:
     progress = record.get("progress") or {}
     result = record.get("result") or {}
     state = str(record["state"])
-    if state == "running" and not _is_held(folder):
+    if state == "running" and not is_held(folder):
         state = "dead"
     best, metric = _best(
         record, {_monitored("validation", record): progress.get("best")} | result, "test", "validation"
@@ -124,7 +125,7 @@ def _study_summary(folder: Path, record: dict[str, Any]) -> RunSummary:
     """Return the state of a study: of its runs that one which is trained, or was the last time."""
     result = record.get("result") or {}
     state = str(record["state"])
-    if state == "running" and not _is_held(folder):
+    if state == "running" and not is_held(folder):
         state = "dead"
     rows = (record.get("progress") or {}).get("runs", [])
     present = next((str(row["name"]) for row in rows if row["state"] == "running"), None)
@@ -159,20 +160,6 @@ def _last_event(folder: Path) -> dict[str, Any]:
                 if event["event"] in ("step", "resume", "rewind"):
                     return {name: event[name] for name in ("step", "stage") if name in event}
     return {}
-
-
-def _is_held(folder: Path) -> bool:
-    """Return whether a process trains a run: it has the lock, which the kernel releases when the process ends."""
-    import fcntl
-
-    try:
-        with open_regular(folder / "lock") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
-    except BlockingIOError:
-        return True
-    except (OSError, UnreadableError):
-        return False
 
 
 def _print_table(found: list[RunSummary]) -> None:

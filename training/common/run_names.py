@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import UserError, nearest
-from .small_files import read_json
+from .small_files import UnreadableError, open_regular, read_json
 
 CHECKPOINTS = "checkpoints"
 RECORD = "run.json"
@@ -64,3 +64,17 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path}: {error.strerror}; name a run's folder with --resume") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path}: not the record of a run; start another run") from None
+
+
+def is_held(folder: Path) -> bool:
+    """Return whether a process trains a run: it has the lock, which the kernel releases when the process ends."""
+    import fcntl
+
+    try:
+        with open_regular(folder / "lock") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except (OSError, UnreadableError):
+        return False

@@ -12,6 +12,8 @@ import numpy as np
 from ...data.landmarks import LandmarkLayout
 
 _CELL, _MARGIN, _FOOT = 100, 7, 14
+_LARGE = 2
+"""How many times larger what moves is drawn, so that whole numbers are fine enough."""
 _STRIP = 400
 """The width of a strip of frames; how many fit depends on how tall what they show is."""
 _MOST_TRACKS = 5
@@ -78,6 +80,39 @@ class ClipDrawer:
                 width, height, body = self._strip(points, seen)
         return f'<svg class="clip" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">{body}</svg>'
 
+    def animate(self, clip: np.ndarray, title: str) -> str:
+        """Return the SVG of a skeleton in the middle of a clip [frames, landmarks, coords], with all its frames as data.
+
+        `data-frames` of the SVG are the points of each frame, `x,y x,y;...`, in which a missing one is `-`; `data-bones` and
+        `data-dots` of a path are the pairs of points, and the points, that it draws. A clip of nothing, and one of a layout
+        that is not drawn as a skeleton, is drawn as by `draw`.
+        """
+        points = np.where(self._hidden[:, None], np.nan, clip[..., :2])
+        seen = np.flatnonzero(~np.isnan(points[..., 0]).all(axis=1))
+        if not self._layout.spatial or self.is_track or not len(seen):
+            return self.draw(clip, title)
+        fitted = _fit(points, _LARGE * _CELL, _LARGE * _CELL)
+        used = np.asarray(~np.isnan(points[..., 0]).all(axis=0))
+        frames = ";".join(" ".join(f"{x},{y}" if x >= 0 else "-" for x, y in frame[used].tolist()) for frame in fitted)
+        number = np.cumsum(used) - 1
+        dots = self._dots_of(used)
+        body = []
+        for side, colour in self._sides_with_colours():
+            bones = [(number[a], number[b]) for a, b in self._bones_of(side, used)]
+            spots = number[dots & self._of_side[side]]
+            width = _LARGE * (1.6 if self._layout.bones else 3.4)
+            body.append(
+                f'<path class="{colour}" stroke-width="{width}" data-bones="{" ".join(f"{a},{b}" for a, b in bones)}" '
+                f'data-dots="{" ".join(map(str, spots))}"/>'
+            )
+        middle = fitted[seen[len(seen) // 2]]
+        still = "".join(self._skeleton(middle, _LARGE))
+        size = _LARGE * _CELL
+        return (
+            f'<svg class="clip" viewBox="0 0 {size} {size}" role="img" aria-label="{escape(title)}" '
+            f'data-frames="{frames}"><g class="still">{still}</g><g class="moving">{"".join(body)}</g></svg>'
+        )
+
     def _strip(self, points: np.ndarray, seen: np.ndarray) -> tuple[int, int, str]:
         """Draw frames of a clip from left to right, evenly spaced over those that show anything."""
         shown = seen[np.unique(np.linspace(0, len(seen) - 1, self._frames).round().astype(int))]
@@ -90,21 +125,30 @@ class ClipDrawer:
             cells.append(f'<g transform="translate({cell * width})">{"".join(self._skeleton(frame))}{label}</g>')
         return width * (self._frames if self.is_wide else 1), height + (_FOOT if has_numbers else 0), "".join(cells)
 
-    def _skeleton(self, frame: np.ndarray) -> Iterator[str]:
+    def _skeleton(self, frame: np.ndarray, scale: int = 1) -> Iterator[str]:
         """Yield the bones and the dots of each side; `frame` is [landmarks, 2] in whole numbers, missing ones below 0."""
         present = frame[:, 0] >= 0
         dots = self._dots_of(present)
-        for side in self.sides:
-            mine, colour = self._of_side[side], side if len(self.sides) > 1 else "t0"
+        for side, colour in self._sides_with_colours():
             lines = "".join(
                 f"M{frame[one, 0]} {frame[one, 1]}L{frame[other, 0]} {frame[other, 1]}"
-                for one, other in self._layout.bones
-                if present[one] and present[other] and _bone_side(self._of_side, one, other) == side
+                for one, other in self._bones_of(side, present)
             )
             if lines:
-                yield f'<path class="{colour}" stroke-width="1.6" d="{lines}"/>'
-            if spots := "".join(f"M{x} {y}h0" for x, y in frame[dots & mine]):
-                yield f'<path class="{colour}" stroke-width="{2.6 if self._layout.bones else 3.4}" d="{spots}"/>'
+                yield f'<path class="{colour}" stroke-width="{1.6 * scale}" d="{lines}"/>'
+            if spots := "".join(f"M{x} {y}h0" for x, y in frame[dots & self._of_side[side]]):
+                yield f'<path class="{colour}" stroke-width="{(2.6 if self._layout.bones else 3.4) * scale}" d="{spots}"/>'
+
+    def _sides_with_colours(self) -> list[tuple[str, str]]:
+        return [(side, side if len(self.sides) > 1 else "t0") for side in self.sides]
+
+    def _bones_of(self, side: str, present: np.ndarray) -> list[tuple[int, int]]:
+        """Return the bones of a side between landmarks that are there."""
+        return [
+            (one, other)
+            for one, other in self._layout.bones
+            if present[one] and present[other] and _bone_side(self._of_side, one, other) == side
+        ]
 
     def _dots_of(self, present: np.ndarray) -> np.ndarray:
         """Return which landmarks are drawn as dots: all of a small layout, else those without a bone."""

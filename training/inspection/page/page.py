@@ -11,9 +11,11 @@ import numpy as np
 from ...data.landmarks import LandmarkData
 from ..findings import Findings, Inspection
 from ..texts import count, describe_split, frames_text, many_pairs, percent, short_place, worst_missing
-from .charts import bar_table, histogram, table
+from .charts import histogram
 from .clips import ClipDrawer, hidden_landmarks, side_name
+from .document import make_document
 from .style import CSS
+from .tables import bar_table, table
 
 _MOST_CARDS = 400
 """Classes that are drawn; so many make a page of a few megabytes."""
@@ -44,12 +46,7 @@ def make_page(findings: Findings, source: str) -> str:
             *_otherwise(record, source),
         )
     )
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(name)}: what was understood</title><style>{CSS}</style></head>\n"
-        f"<body><main>{sections}</main></body></html>\n"
-    )
+    return make_document(f"{name}: what was understood", CSS, f"<main>{sections}</main>")
 
 
 def _head(record: Inspection, name: str) -> Iterator[str]:
