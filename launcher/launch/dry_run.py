@@ -8,6 +8,7 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 
+from ...training.common.program.shown import printable_json, without_commands
 from .environment import Difference, difference
 from .supervise.supervisor import GroupStart, print_status
 
@@ -26,17 +27,15 @@ def print_dry_run(group: GroupStart, files: Mapping[str, str], notes: Sequence[s
             "files": written,
             "notes": list(notes),
         }
-        print(json.dumps(data, indent=2, ensure_ascii=False))
+        print(printable_json(json.dumps(data, indent=2, ensure_ascii=False)))
         return
     for note in notes:
         print_status(note)
-    print(shlex.join(group.argv))
-    print("\nEnvironment, as it differs from this one:")
-    for line in _difference_lines(changes):
-        print(f"  {line}")
+    lines = [shlex.join(group.argv).replace("\n", "\\n"), "", "Environment, as it differs from this one:"]
+    lines += [f"  {line}" for line in _difference_lines(changes)]
     for path, content in written.items():
-        print(f"\n{path}:")
-        print("\n".join(f"  {line}" for line in content.splitlines()))
+        lines += ["", f"{path}:", *(f"  {line}" for line in content.splitlines())]
+    print(without_commands("\n".join(lines)))
 
 
 def _difference_lines(changes: Difference) -> list[str]:

@@ -117,7 +117,7 @@ def _print_outcome(outcome: Outcome) -> None:
     if lines:
         if (outcome.failure == "signal" or outcome.num_killed) and sys.stderr.isatty():
             # A live screen that was killed leaves its line open and the cursor hidden.
-            print_to_stderr("" if os.environ.get("TERM") == "dumb" else _SHOW_CURSOR)
+            print_to_stderr("" if os.environ.get("TERM") == "dumb" else _SHOW_CURSOR, as_it_is=True)
         print_status("\n".join(lines))
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from .conversion import field_types, from_mapping
 from .errors import UserError
+from .program.shown import printable_json
 from .small_files import UnreadableError, parse_json
 
 T = TypeVar("T")
@@ -17,7 +18,7 @@ T = TypeVar("T")
 
 def to_json(record: Any) -> str:
     """Return a record as JSON text that `from_json` turns into an equal record."""
-    return json.dumps(dataclasses.asdict(record), indent=2, ensure_ascii=False)
+    return printable_json(json.dumps(dataclasses.asdict(record), indent=2, ensure_ascii=False))
 
 
 def from_json(cls: type[T], version: int, text: str, where: str, remake: str) -> T:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..common.errors import UserError
 from ..common.json_records import to_json
+from ..common.program.shown import without_commands
 from ..common.program.streams import print_to_stderr
 from ..common.small_files import make_folders
 from ..storage.files import describe_os_error, replaced
@@ -24,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     if page is not None:
         from .page.page import make_page
 
-        write_text(page, make_page(findings, options.path))
+        write_text(page, without_commands(make_page(findings, options.path)))
     if options.json:
         print(to_json(findings.record))
     else:

@@ -158,9 +158,15 @@ def user_cache_folder() -> Path:
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """Yield the path of a new file, then put it in the place of the old one; after an error the old one stays."""
+    """Yield the path of a new file, then put it in the place of the old one; after an error the old one stays.
+
+    A link that somebody has put where the new file is written is removed first. Raises `OSError`, also where `path` is a
+    device or a pipe.
+    """
     check_replaceable(path)
     partial = path.with_name(path.name + ".partial")
+    if partial.is_symlink() or (partial.exists() and not partial.is_file()):
+        partial.unlink()
     try:
         yield partial
         os.replace(partial, path)

@@ -148,7 +148,7 @@ def _exit_code(code: object) -> int:
         return 0
     if isinstance(code, int):
         return code & 0xFF
-    print_to_stderr(str(code))
+    print_to_stderr(str(code), as_it_is=True)
     return 1
 
 

@@ -22,6 +22,11 @@ def one_line(text: str) -> str:
     return line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}... ({len(line):,} characters)"
 
 
+def printable_json(text: str) -> str:
+    """Return JSON that says the same, in which what would command a terminal is escaped."""
+    return _COMMANDS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def printable(text: str) -> str:
     """Return a text with what would command a terminal, or cannot be written, as escapes (`\\x1b[2J` for what clears it),
     and `***` for passwords and tokens. Of a word of thousands of letters the first stand for it.
@@ -29,4 +34,9 @@ def printable(text: str) -> str:
     text = _LONG_WORD.sub(
         lambda found: f"{found[0][:_SHOWN_LETTERS]}... ({len(found[0]):,} letters)", without_secrets(text)
     )
+    return without_commands(text)
+
+
+def without_commands(text: str) -> str:
+    """Return a text with what would command a terminal as escapes, and all else as it is: of a file that people open."""
     return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)

@@ -7,6 +7,8 @@ import os
 import sys
 from contextlib import suppress
 
+from .shown import printable
+
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _NAMES = ("stdin", "stdout", "stderr")
 
@@ -50,11 +52,14 @@ def end_starting() -> None:
             os.write(2, b"\x1b[K")
 
 
-def print_to_stderr(text: str = "", end: str = "\n") -> None:
-    """Print a text to stderr; where that is closed or full it is lost, and so is all that follows."""
+def print_to_stderr(text: str = "", end: str = "\n", *, as_it_is: bool = False) -> None:
+    """Print a text to stderr; where that is closed or full it is lost, and so is all that follows.
+
+    It is shown as `printable` has it, or `as_it_is`: our own commands to the terminal, and what a program of the user's says.
+    """
     end_starting()
     try:
-        print(text, end=end, file=sys.stderr, flush=True)
+        print(text if as_it_is else printable(text), end=end, file=sys.stderr, flush=True)
     except (OSError, ValueError):
         stop_writing(to_stderr=True)
 

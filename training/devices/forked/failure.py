@@ -75,4 +75,4 @@ def _first_cause(ends: Sequence[End]) -> End:
 
 def _print(end: End, text: str) -> None:
     lines = text.rstrip("\n").splitlines()
-    print_to_stderr("".join(f"rank {end.rank} | {line}\n" for line in lines), end="")
+    print_to_stderr("".join(f"rank {end.rank} | {line}\n" for line in lines), end="", as_it_is=True)

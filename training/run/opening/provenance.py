@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -24,6 +25,12 @@ _PACKAGES = ("torch", "accelerate", "datasets", "numpy", "safetensors")
 
 _MOST_FILES = 200
 """Of the user's own that a record names."""
+
+_SAFE = ("core.fsmonitor=", f"core.hooksPath={os.devnull}", "protocol.allow=never")
+"""Settings of git: a repository that came with a folder may name programs, and what git asks others for."""
+
+_OF_USER = ("global", "system", "command")
+"""Where git finds settings that no repository brings."""
 
 
 def versions() -> dict[str, str]:
@@ -86,7 +93,8 @@ def script_files(script: str | None) -> dict[str, str]:
 
 
 def _commit_of(folder: Path) -> str | None:
-    lines = (_git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no") or "").splitlines()
+    status = ("status", "--porcelain=v2", "--branch", "--untracked-files=no", "--ignore-submodules=dirty")
+    lines = (_git(folder, *status, settings=_without_filters(folder)) or "").splitlines()
     # Before its first commit a repository answers "(initial)".
     commit = next((line.split()[-1] for line in lines if line.startswith("# branch.oid ") and "(" not in line), None)
     has_changes = any(not line.startswith("#") for line in lines)
@@ -97,11 +105,24 @@ def _is_tracked(path: Path) -> bool:
     return _git(path.parent, "ls-files", "--error-unmatch", path.name) is not None
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
-    """Return the output of git; None if it fails or is not installed."""
-    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+def _without_filters(folder: Path) -> list[str]:
+    """Return settings without the programs that a repository, and not its user, has files pass through."""
+    pattern = r"^filter\..*\.(clean|process)$"
+    found = _git(folder, "config", "--show-scope", "--name-only", "--get-regexp", pattern) or ""
+    names = [name for scope, _, name in (line.partition("\t") for line in found.splitlines()) if scope not in _OF_USER]
+    return [f"{name}=" for name in names] + [f"{name.rpartition('.')[0]}.required=false" for name in names]
+
+
+def _git(folder: Path, *arguments: str, settings: Sequence[str] = ()) -> str | None:
+    """Return the output of git, which runs no program that the repository names; None if it fails or is not installed."""
+    options = [word for setting in (*_SAFE, *settings) for word in ("-c", setting)]
+    command = ["git", "--no-optional-locks", *options, "-C", str(folder), *arguments]
+    environment = {**os.environ, "GIT_NO_LAZY_FETCH": "1"}
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        ended = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=10, check=True, env=environment
+        )
+        return ended.stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
 
