@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.torch import save_file
 from torch import nn
@@ -15,6 +16,7 @@ import slipway
 from slipway import UserError
 from slipway.launcher import cli
 from slipway.training.common.program.trust import signed
+from slipway.training.tasks.origin.factory import find_factory
 from tests.hostile.proof import MARKER, marks, nothing_runs
 
 
@@ -154,6 +156,34 @@ def test_with_trust_the_model_is_made_so_the_trap_is_one(sent: Path, tmp_path: P
     with pytest.raises(UserError, match="there is no 'make' in it"):
         slipway.load(run, trust=True)
     assert marks(tmp_path) == [tmp_path / MARKER]
+
+
+def test_predictions_and_reports_run_nothing_that_was_sent(
+    sent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = {"make_model": call("make", "hostile_run"), "task": {"name": "hostile_run:make", "arguments": {}}}
+    run = weights(sent, code)
+    content = {"state": "failed", "name": "good-run", "recipe": {"resolution": {}, "task": {"name": "<script>"}}}
+    (run / "run.json").write_text(json.dumps(content))
+    np.save(sent / "clips.npy", np.zeros((4, 3), np.float32))
+    monkeypatch.chdir(sent)
+    with nothing_runs(tmp_path):
+        assert cli.main(["predict", "good-run", "clips.npy"]) == 2
+        cli.main(["report", "good-run"])
+    assert "Traceback" not in capsys.readouterr().err
+    page = run / "report.html"
+    assert not page.exists() or '<script>"' not in page.read_text()
+
+
+def test_a_bundled_task_takes_no_module_from_the_folder_of_its_data(
+    sent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(sent)
+    before = [*sys.path]
+    with nothing_runs(tmp_path):
+        find_factory("images")
+        find_factory("text")
+    assert sys.path == before
 
 
 def test_lists_of_runs_and_their_completion_run_nothing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -144,7 +145,9 @@ def find_factory(name: str) -> Factory:
             raise UserError(
                 f"{where}: no such task{nearest(target, known)}; give {', '.join(known)}, FILE.py:FUNCTION or MODULE:FUNCTION"
             )
-        found = find_in(import_name(target, where), function, where)
+        # For one of our own the working folder, which may hold data of anybody, is not looked through for modules.
+        module = importlib.import_module(target) if name in NAMES else import_name(target, where)
+        found = find_in(module, function, where)
     if not callable(found) and not isinstance(found, Task):
         raise UserError(f"{where}: {function} is {_in_words(found)}, not a function that returns a task")
     if lacking := sorted(getattr(found, "__abstractmethods__", ()) if isinstance(found, type) else ()):
