@@ -37,7 +37,7 @@ exactness: $(STAMP)  ## compare the weights of 1 to 4 processes with those of a 
 fuzz: $(STAMP)  ## open every reader of files on damaged ones; ARGS=--short: a few
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
-chaos: $(STAMP)  ## kill real runs at random moments and compare their ends; ARGS=--short: a few kills
+chaos: $(STAMP)  ## kill real runs, train in hostile places, and compare the ends; ARGS=--short: a few of both
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 own-models: $(STAMP)  ## train programs as people write them, killed and resumed too, against loops by hand; ARGS=gpt2: one of them

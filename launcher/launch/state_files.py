@@ -18,6 +18,9 @@ AGENT_FILE = "agent.json"
 AGENT_LOG = "agent.log"
 PROGRESS_FILE = "progress"  # written by training/observers/launch_mark.py
 
+_BLOCK_BYTES = 4096
+"""What a file of a few bytes takes of a disk."""
+
 # Variables that the launcher sets for the processes, beside those of the plan.
 FOLDER_VARIABLE = "SLIPWAY_LAUNCH_FOLDER"
 PARENT_VARIABLE = "SLIPWAY_PARENT"  # the pid of the parent, whose end ends the process; removed before the script runs
@@ -65,10 +68,22 @@ def log_path(folder: Path, rank: int) -> Path:
 
 
 def write_record(path: Path, record: object) -> None:
-    """Write a record so that a reader finds the old or the new one complete."""
+    """Write a record so that a reader finds the old or the new one complete.
+
+    On a full disk it takes the place of the old one in its file, where there is room. Raises `OSError`.
+    """
+    text = without_secrets(to_json(record)) + "\n"
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(without_secrets(to_json(record)) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        if not path.exists() or len(text.encode()) > _BLOCK_BYTES:
+            raise
+        with path.open("r+", encoding="utf-8") as file:
+            file.write(text)
+            file.truncate()
 
 
 def write_state(folder: Path, state: RankState) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -21,6 +22,7 @@ from typing import NoReturn
 import psutil
 
 from tests.chaos.attempt import Failed
+from tests.chaos.faults.rows import FAULTS
 from tests.chaos.killer import Killer
 from tests.chaos.preemption import Scheduler
 from tests.chaos.report import table, totals
@@ -116,18 +118,29 @@ class Suite:
 def main() -> int:
     """Run the suite, print its table, and return 1 where something failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--short", action="store_true", help="a few kills, in about a minute")
-    parser.add_argument("--only", metavar="TEXT", default="", help="the runs whose name in the table has this in it")
+    parser.add_argument("--short", action="store_true", help="a few kills and faults, in about a minute")
+    parser.add_argument("--only", metavar="TEXT", default="", help="the runs and faults with this in their name")
     parser.add_argument("--seed", type=int, default=0, help="decides whom the kills hit, and roughly when [0]")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time [2]")
     parser.add_argument("--write", action="store_true", help=f"write the figures to {RESULTS.relative_to(ROOT)}")
     options = parser.parse_args()
     some = (SHORT_KILLS, SHORT_STOPS) if options.short else (KILLS, STOPS)
     kills, stops = ([one for one in scenarios if options.only in one.name] for scenarios in some)
-    if not kills and not stops:
+    has_faults = any(options.only in one.name and (one.is_short or not options.short) for one in FAULTS)
+    if not kills and not stops and not has_faults:
         parser.error(f"--only {options.only!r}: no run has this in its name")
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    failed = bool(kills or stops) and _kill_and_stop(kills, stops, options)
+    if has_faults:
+        short = ["--short"] if options.short else []
+        arguments = [f"--only={options.only}", f"--jobs={options.jobs}", *short]
+        failed |= subprocess.run([sys.executable, "-m", "tests.chaos.faults", *arguments]).returncode != 0
+    return int(failed)
+
+
+def _kill_and_stop(kills: Sequence[Scenario], stops: Sequence[Scenario], options: argparse.Namespace) -> bool:
+    """Run the scenarios and print their table; return whether something failed."""
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="slipway-chaos-"))
     found = Suite(folder, options.seed).run(kills, stops, options.jobs)
@@ -152,7 +165,7 @@ def main() -> int:
             "machine": machine(),
         }
         RESULTS.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    return int(bool(problems))
+    return bool(problems)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Whole trainings in places where something fails: `python -m tests.chaos.faults`."""
