@@ -51,6 +51,8 @@ def why_foreign(kind: Kind, facts: Mapping[str, Any]) -> str | None:
         expected = _signature(kind, {name: value for name, value in facts.items() if name != _SIGNATURE})
         if hmac.compare_digest(found.encode(errors="replace"), expected.encode()):
             return None
+    if not os.path.isfile(key_file()):
+        return f"no key of yours can be kept in {key_file().parent} (XDG_STATE_HOME names another folder)"
     return "it was signed by another user or on another machine, or changed since"
 
 
