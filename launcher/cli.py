@@ -41,6 +41,7 @@ COMMANDS = tuple(
         ("runs", "[options]", "show the runs: state, step, best, checkpoint", "slipway.launcher.launch.runs"),
         ("predict", "RUN DATA", "tell the classes of new data by a run's model", "slipway.results.use.predict"),
         ("report", "RUN", "make a page that shows a run, and pictures of it", "slipway.results.report.command"),
+        ("evaluate", "RUN", "measure a run's model, with intervals", "slipway.results.use.evaluate"),
         ("data", "COMMAND ...", "inspect, convert and record data", "slipway.training.inspection.command"),
         ("detect", "[options]", "show this machine and what limits it", "slipway.launcher.hardware.command"),
         ("plan", "[options]", "show how a training would be started here, and why", "slipway.launcher.plan.command"),

@@ -39,10 +39,11 @@ def prepare_data(spec: DataSpec, seed: int) -> PreparedData:
     """Return a data set, read, split and normalised. Raises `UserError` if it cannot be read, or split as asked."""
     data = read_data(spec)
     with door(spec.source, "look at it with `slipway data inspect`"):
-        return _prepare(data, spec, seed)
+        return prepare_read(data, spec, seed)
 
 
-def _prepare(data: LandmarkData, spec: DataSpec, seed: int) -> PreparedData:
+def prepare_read(data: LandmarkData, spec: DataSpec, seed: int) -> PreparedData:
+    """Return a data set that `read_data` has read, split and normalised; its clips stay in their order."""
     # Imported here: data from the cache do not need them.
     from ..normalise import normalise_clips
     from ..splits.split import split
