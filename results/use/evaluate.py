@@ -5,29 +5,27 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from ...training.common.conversion import convert, field_types
 from ...training.common.errors import UserError
 from ...training.common.parser import Parser, make_parser, parse
 from ...training.common.program.shown import printable
 from ...training.data.prepared.prepare import prepare_read, read_data
-from ...training.data.specs import SYNTHETIC, DataSpec
 from ...training.inspection.options import add_data_options
 from ...training.observers.screen.console import make_console
-from ...training.tasks.sign.options import ModelSpec, SignOptions
+from ...training.tasks.sign.options import ModelSpec
 from ...training.tasks.sign.task import SignTask
 from ...training.tasks.task import Task
 from .inputs.of_task import SPLITS, class_names_of, measure_split, softmax
 from .inputs.samples import check_finite
 from .measures import BINS, FEW_UNITS, LEVEL, Interval, Measures, intervals_of, measure_classes
+from .own_data import own_spec
 from .predict import add_run_options, asked_reading, find_trained, tell
 from .trained import Trained
 
@@ -146,23 +144,6 @@ def _of_own_data(trained: Trained, split: str) -> Evaluation:
     chosen = prepared.indices[split].tolist()
     groups = {kind: [of_kind[index] for index in chosen] for kind, of_kind in data.groups.items()}
     return _of_task(trained, task, trained.load_model(), split, name, groups)
-
-
-def own_spec(record: Mapping[str, Any]) -> tuple[DataSpec, int]:
-    """Return the data of a run of sign recognition and the seed of their split; paths are made absolute. Raises `UserError`."""
-    config, types = record.get("config") or {}, field_types(SignOptions)
-    named = {
-        name: convert(config[name], types[name], "run.json: config", name)
-        for name in types
-        if config.get(name) is not None
-    }
-    spec = SignOptions(**named).data_spec
-    folder = Path(str((record.get("command") or {}).get("folder", ".")))
-    if spec.source != SYNTHETIC and not spec.source.startswith("hub:"):
-        spec = replace(spec, source=str(folder / Path(spec.source).expanduser()))
-    if spec.reading.layout not in (None, "islr"):
-        spec = replace(spec, reading=replace(spec.reading, layout=str(folder / Path(spec.reading.layout).expanduser())))
-    return spec, convert(config.get("seed", 0), int, "run.json: config", "seed")
 
 
 def _check_same(trained: Trained, fingerprint: str) -> None:

@@ -52,6 +52,10 @@ class PicturePredictor(Predictor):
         is_labelled = set(folders) <= set(self.class_names)
         return Samples(items=files, names=[str(file) for file in files], labels=folders if is_labelled else None)
 
+    def read_one(self, item: Any) -> np.ndarray:
+        """Return a picture as the network takes it, float32 [channels, height, width] from 0 to 1."""
+        return read_picture(item, size=self.size, channels=self.channels, resize=self._resize)
+
     def take(self, values: Sequence[Any]) -> Samples:
         """Return pictures by their files, or of grey arrays [1, height, width] from 0 to 1."""
         items = [value if isinstance(value, np.ndarray) else Path(value) for value in values]
@@ -62,13 +66,15 @@ class PicturePredictor(Predictor):
         dtype = next(self.model.parameters()).dtype
         found = []
         for start in range(0, len(items), _BATCH):
-            read = [
-                read_picture(one, size=self.size, channels=self.channels, resize=self._resize)
-                for one in items[start : start + _BATCH]
-            ]
-            with torch.no_grad():
-                found.append(self.model(torch.from_numpy(np.stack(read)).to(dtype)).softmax(dim=1).double().numpy())
+            read = [self.read_one(one) for one in items[start : start + _BATCH]]
+            found.append(self.probabilities_of(torch.from_numpy(np.stack(read)).to(dtype)))
         return np.concatenate(found) if found else np.empty((0, len(self.class_names)))
+
+    def probabilities_of(self, pictures: torch.Tensor) -> np.ndarray:
+        """Return class probabilities of pictures [pictures, channels, height, width] from 0 to 1."""
+        with torch.no_grad():
+            found: np.ndarray = self.model(pictures).softmax(dim=1).double().numpy()
+        return found
 
 
 class TextPredictor(Predictor):

@@ -82,7 +82,10 @@ class SignEncoder(nn.Module):
         `landmarks` is [rows, landmarks, coords] with missing points as NaN, `lengths` int64 [clips], `real` bool
         [clips, longest] as `real_frames` gives it, `keys` as in `forward`.
         """
-        packing = Packing.of_mask(lengths, real, landmarks.shape[0])
+        return self.score_packed(landmarks, Packing.of_mask(lengths, real, landmarks.shape[0]), keys)
+
+    def score_packed(self, landmarks: torch.Tensor, packing: Packing, keys: torch.Tensor | None = None) -> torch.Tensor:
+        """Return scores [clips, classes] of clips whose frames stand in `landmarks`, [rows, ...], as `packing` says."""
         features = landmark_features(landmarks.to(self.feature_mean.dtype), packing, self.layout)
         hidden = self.stem((features - self.feature_mean) * self.feature_scale)
         for layer, factors in zip(self.layers, self.residual_factors(keys, hidden.dtype), strict=True):
@@ -93,8 +96,8 @@ class SignEncoder(nn.Module):
                 hidden = layer(hidden, packing, *factors)
         clips = packing.pad(hidden)
         # Padding is zero: the sum is that of the real frames.
-        mean = clips.sum(dim=1) / lengths[:, None].to(clips.dtype)
-        pooled = self.norm(torch.cat([mean, soft_maximum(clips, real)], dim=1))
+        mean = clips.sum(dim=1) / packing.lengths[:, None].to(clips.dtype)
+        pooled = self.norm(torch.cat([mean, soft_maximum(clips, packing.real)], dim=1))
         (of_head,) = dropout_factors([self.head_dropout], keys, pooled.shape[1], pooled.dtype)
         return self.head(self.head_dropout(pooled, of_head))
 
