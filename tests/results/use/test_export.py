@@ -122,8 +122,8 @@ def make_task():
 
 
 def test_the_model_of_an_own_task_is_exported_as_the_task_calls_it(tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text(OWN)
-    factory = find_factory(f"{tmp_path / 'own.py'}:make_task")
+    (tmp_path / "exported_task.py").write_text(OWN)
+    factory = find_factory(f"{tmp_path / 'exported_task.py'}:make_task")
     task = factory.make({})
     model, weights = task.build_model(), tmp_path / "own" / "best"
     weights.mkdir(parents=True)
