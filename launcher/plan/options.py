@@ -52,7 +52,8 @@ def add_intent(parser: Parser) -> None:
         elif words := words_of(name):
             group.add_argument(flag_of(name), choices=words, **settings)
         else:
-            group.add_argument(flag_of(name), metavar=name.rsplit("_", 1)[-1].upper(), **settings)
+            others = ("--threads",) if name == "threads_per_process" else ()  # as the training calls it
+            group.add_argument(flag_of(name), *others, metavar=name.rsplit("_", 1)[-1].upper(), **settings)
 
 
 def intent_of(options: argparse.Namespace) -> MergedIntent:

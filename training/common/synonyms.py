@@ -25,6 +25,7 @@ _NAMES = {
     "multi_gpu": "gpus n_gpu n_gpus ngpus num_gpus devices ddp distributed",
     "num_processes": "nproc nproc_per_node np world_size num_procs n_proc",
     "num_workers": "workers dataloader_num_workers n_workers j",
+    "threads": "threads_per_process num_threads n_threads nthreads omp_num_threads cpu_threads",
     "compile": "torch_compile compile_model jit",
     "sharding": "fsdp zero deepspeed",
     "runs_dir": "output_dir out_dir output outdir out save_dir log_dir logdir logging_dir default_root_dir work_dir",

@@ -49,6 +49,15 @@ class LaunchedPlan:
                     is_fixed=choice.fixed,
                 )
                 (fixed if choice.fixed else chosen)[name] = setting
+        threads = self.plan.choice("threads_per_process")
+        if threads is not None and threads.fixed:  # else the environment carries their number
+            fixed["threads"] = Setting(
+                value=self.plan.threads_per_process,
+                origin="launch plan",
+                place=self.where,
+                reason=threads.reason,
+                is_fixed=True,
+            )
         # Of these one follows from the other, by the batch that was given to the launcher; the training knows its own.
         for name in ("micro_batch_size", "gradient_accumulation"):
             chosen.pop(name, None)

@@ -41,8 +41,11 @@ _COUNTS = (
     "keep",
     "profile_steps",
     "seeds",
+    "threads",
 )
 """Options that are at least 1."""
+_MOST_THREADS = 1024
+"""OpenMP ends a process that asks for more threads than it gets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,6 +217,9 @@ class GeneralOptions:
     hang_timeout: str = option(
         "10min", PLAN, "end a run that makes no progress for this long, and print where it hangs: 10min, 2h, or never"
     )
+    threads: int | None = option(
+        None, PLAN, "threads of a process that compute on the CPU; its share of the cores unless given"
+    )
     num_workers: int | None = option(
         None, PLAN, "threads that prepare micro-batches in advance; 0: none; chosen for the device unless given"
     )
@@ -268,6 +274,10 @@ class GeneralOptions:
             value = getattr(self, name)
             _check(name, not isinstance(value, int) or value >= 1, f"must be at least 1, got {value}")
         workers, weights, decay = self.num_workers, self.share_weights, self.ema_decay
+        threads = self.threads
+        _check(
+            "threads", threads is None or threads <= _MOST_THREADS, f"must be at most {_MOST_THREADS}, got {threads}"
+        )
         _check("num_workers", workers is None or workers >= 0, f"must be at least 0, got {workers}")
         is_share = weights is None or (min(weights, default=-1) >= 0 and sum(weights) > 0)
         _check("share_weights", is_share, f"must be at least 0 and not all 0, got {weights}")

@@ -221,7 +221,8 @@ class Evaluator:
 
     def _measure_batch(self, split: str, samples: np.ndarray, rest: np.ndarray) -> torch.Tensor:
         batch = self._loader.evaluation_batch(split, samples, rest)
-        return self._task.measure(self._step.forward(self._state.model, batch), batch)
+        with self._runtime.cores.computing():
+            return self._task.measure(self._step.forward(self._state.model, batch), batch)
 
     def _report(self, split: str, failures: int) -> None:
         reason = f"out of memory {failures} times in the evaluation of the {split} split: the same samples in smaller batches"

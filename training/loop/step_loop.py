@@ -17,6 +17,7 @@ from ..config.recipe import Stage
 from ..config.schedule import ema_decay, learning_rate
 from ..devices.interruption import Interrupted
 from ..devices.memory import MemoryWatch
+from ..devices.sharing.choice import Way
 from ..observers.events import Decision, StepEnd
 from ..observers.runtime import Runtime
 from ..step.buffers import BufferGuard
@@ -161,20 +162,21 @@ class StepLoop:
             memory_is_tight=room.is_tight,
         )
         watch = self._watch_gradients()
-        pending = self.step.run(
-            batches,
-            num_micro_batches=len(work.micro_batches),
-            num_padding=work.num_padding,
-            stage=stage,
-            learning_rate=rate,
-            ema_decay=ema_decay(step_in_stage, self._recipe.optimizer.ema_decay or 0.0),
-            overlapped=self._plan.reduction == "overlap" and self._limit_control.is_proven(work),
-            flags=flags,
-        )
+        with runtime.cores.step():
+            pending = self.step.run(
+                runtime.cores.between(batches),
+                num_micro_batches=len(work.micro_batches),
+                num_padding=work.num_padding,
+                stage=stage,
+                learning_rate=rate,
+                ema_decay=ema_decay(step_in_stage, self._recipe.optimizer.ema_decay or 0.0),
+                overlapped=self._plan.reduction == "overlap" and self._limit_control.is_proven(work),
+                flags=flags,
+            )
         if watch is not None and (names := watch.end(runtime.ranks, failed=pending.failure is not None)):
             runtime.observer.on_decision(no_gradient(names))
-        if (is_shared := runtime.spinning.take_change()) is not None:
-            runtime.observer.on_decision(_describe_waiting(is_shared))
+        if (way := runtime.cores.take_change()) is not None:
+            runtime.observer.on_decision(_describe_waiting(way))
         self._buffers.undo_unless(self.step.is_finite)
         return _QueuedStep(work, rate, pending, before, self._loader.take_waited_seconds())
 
@@ -266,11 +268,12 @@ class StepLoop:
         )
 
 
-def _describe_waiting(is_shared: bool) -> Decision:
-    if is_shared:
-        reason = (
-            "other programs want the cores too: the threads of an operation wait for each other asleep, not spinning"
-        )
-    else:
-        reason = "the cores are free again: the threads of an operation wait for each other spinning"
-    return Decision(kind="waiting", reason=reason, fields={"cores_are_shared": is_shared})
+_WAITING: dict[Way, str] = {
+    "spinning": "the cores are free again: the threads of an operation wait for each other spinning",
+    "asleep": "other programs want the cores too: the threads of an operation wait for each other asleep, not spinning",
+    "together": "other programs want the cores too: the threads of an operation take turns on half of the cores",
+}
+
+
+def _describe_waiting(way: Way) -> Decision:
+    return Decision(kind="waiting", reason=_WAITING[way], fields={"cores_are_shared": way != "spinning", "way": way})

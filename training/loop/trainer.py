@@ -180,7 +180,7 @@ class Trainer:
         self._started = time.perf_counter() - self.progress.seconds
         observer = self.runtime.observer
         try:
-            with self.runtime.watchdog, self.runtime.spinning:
+            with self.runtime.watchdog, self.runtime.cores:
                 stage = self.recipe.stages[self.progress.stage]
                 if (model_flops := find_model_flops(self.step, self.loader, self.runtime.ranks, stage)) is not None:
                     observer.on_model_flops(model_flops)

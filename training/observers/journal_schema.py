@@ -145,7 +145,10 @@ DECISION_FIELDS: dict[str, dict[str, str]] = {
         "micro_batch_size": "the most samples in one forward pass from now on",
         "bytes_per_sample": "memory that a sample needs, if it was measured",
     },
-    "waiting": {"cores_are_shared": "whether other programs want the cores too, so that threads wait without spinning"},
+    "waiting": {
+        "cores_are_shared": "whether other programs want the cores too, so that threads wait without spinning",
+        "way": "how threads wait for each other: spinning, asleep, or together: asleep and in turn on half of the cores",
+    },
 }
 """The further fields of decisions that report what happened to a run; those of other kinds are the numbers behind them."""
 

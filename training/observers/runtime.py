@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ..devices.interruption import StopRequest
 from ..devices.ranks import Ranks
-from ..devices.spinning import SpinControl
+from ..devices.sharing.control import CoreControl
 from ..devices.watchdog import Watchdog
 from .events import Observer
 from .profiling.sections import UNMARKED, Sections
@@ -23,7 +23,7 @@ class Runtime:
     sections: Sections = UNMARKED
     """Contexts that mark the parts of a step for a profiler."""
     stop: StopRequest = field(default_factory=StopRequest)
-    spinning: SpinControl = field(default_factory=SpinControl)
-    """Lets threads spin only while they have the cores for themselves; begun and ended by the training."""
+    cores: CoreControl = field(default_factory=CoreControl)
+    """Suits the way in which threads wait for each other to who else wants the cores; begun and ended by the training."""
     queues_steps: bool | None = None
     """Whether steps are queued on the device, updated there and read one step later; `None`: on all devices but the CPU."""

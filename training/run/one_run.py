@@ -24,6 +24,7 @@ from ..data.prepared.shared_data import prepare_data_once
 from ..devices.interruption import Interrupted
 from ..devices.manager import DeviceManager
 from ..devices.ranks import Ranks
+from ..devices.sharing.control import CoreControl
 from ..devices.watchdog import Watchdog
 from ..loop.saver import Saving
 from ..loop.trainer import Trainer, build_model
@@ -96,7 +97,9 @@ def _train(
     parts = [_data_name(task), Path(config.stages_config).stem, *name_of_test(config)]
     name = config.experiment_name or folder_name("-".join(parts))
     with ExitStack() as stack:
-        device_settings = DeviceManager.optimize_for_device(ranks.device, allow_tf32=config.tf32)
+        device_settings = DeviceManager.optimize_for_device(
+            ranks.device, threads=config.threads, allow_tf32=config.tf32
+        )
         run = open_run(
             asked,
             name,
@@ -128,6 +131,7 @@ def _train(
                     observer=observers,
                     watchdog=Watchdog(run.shared_folder, ranks.rank, hang_seconds(config)),
                     sections=sections,
+                    cores=CoreControl(may_gather=config.threads is None and ranks.device.type == "cpu"),
                     stop=world.stop,
                 ),
                 saving=Saving(

@@ -54,6 +54,8 @@ def test_what_the_launcher_chose_is_weaker_than_any_file_and_what_was_fixed_stro
     fixed = write_plan(project / "plan.json", num_workers=1, gradient_accumulation=2)
     config = config_of(fixed, {"SLIPWAY_NUM_WORKERS": "4"})
     assert (config.num_workers, config.micro_batch_size, config.gradient_accumulation) == (1, "auto", 2)
+    assert config.threads is None  # the environment has those that the launcher chose
+    assert config_of(write_plan(project / "plan.json", threads_per_process=2)).threads == 2
     assert config_of(fixed, num_workers="0", micro_batch_size="7").num_workers == 0
     assert config_of(fixed, micro_batch_size="7").gradient_accumulation is None
 

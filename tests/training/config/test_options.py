@@ -79,6 +79,7 @@ FLAGS = [
     "--share-weights",
     "--split",
     "--stages-config",
+    "--threads",
     "--train-ratio",
     "--warmup-epochs",
     "--weight-decay",

@@ -11,14 +11,17 @@ from collections.abc import Sequence
 
 import pytest
 
-from slipway.training.devices.spinning import SpinChoice, SpinControl, gnu_openmp, waited_seconds
+from slipway.training.devices.sharing.choice import WayChoice
+from slipway.training.devices.sharing.control import CoreControl
+from slipway.training.devices.sharing.observed import waited_seconds
+from slipway.training.devices.sharing.openmp import gnu_openmp
 
 TICK = 0.2
 
 
 def spins(shares: Sequence[float]) -> str:
     """Return for each tick whether threads spin after it, as `s` or `.`."""
-    choice = SpinChoice()
+    choice = WayChoice()
     found = ""
     for share in shares:
         choice.note(share, TICK)
@@ -49,7 +52,7 @@ def test_after_a_long_time_alone_a_neighbour_counts_as_the_first() -> None:
 
 
 def test_it_is_said_once_that_the_cores_are_shared_however_often_spinning_is_tried() -> None:
-    choice, told = SpinChoice(), []
+    choice, told = WayChoice(), []
     for share in [0.3, *[0.0] * 5, 0.3, *[0.0] * 10, *[0.0] * 12]:
         choice.note(share, TICK)
         told.append(choice.is_shared)
@@ -62,7 +65,7 @@ import torch
 
 torch.set_num_threads(2)
 torch.ones(1 << 20).mul_(2)
-from slipway.training.devices.spinning import SpinControl
+from slipway.training.devices.sharing.control import CoreControl
 
 def threads():
     return len(os.listdir("/proc/self/task"))
@@ -78,7 +81,7 @@ def busy():
     return dict(waited)
 
 is_busy, before = True, threads()
-with SpinControl(busy) as control:
+with CoreControl(busy, may_gather=False) as control:
     found = [wait_for(lambda: not control.spins), threads() - before, control.take_change(), control.take_change()]
     torch.ones(1 << 20).mul_(2)
     is_busy = False
@@ -98,10 +101,10 @@ def test_an_idle_team_of_threads_stands_while_others_want_the_cores_and_ends_wit
         [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True, timeout=120
     )
     size = max(2, len(os.sched_getaffinity(0)))  # of the team, beside the watch and the thread that keeps it
-    assert json.loads(done.stdout) == [True, size + 1, True, None, True, True, True]
+    assert json.loads(done.stdout) == [True, size + 1, "asleep", None, True, True, True]
 
 
 def test_what_the_user_chose_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
-    with SpinControl(lambda: {1: 0.0}):
+    with CoreControl(lambda: {1: 0.0}):
         assert "spinning" not in [thread.name for thread in threading.enumerate()]
