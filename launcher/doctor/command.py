@@ -20,6 +20,7 @@ from .device import check_devices, check_p2p, check_torch
 from .environment import check_environment, check_leftover_launch
 from .host import check_cpus, check_disk, check_memory, check_open_files, check_shared_memory
 from .port import check_port
+from .sharing import check_sharing
 from .world import check_collective, check_world
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ _CHECKS: tuple[tuple[str, _Needs, Callable[[DoctorContext], Check]], ...] = (
     ("devices", "record", check_devices),
     ("p2p", "record", check_p2p),
     ("cpus", "record", check_cpus),
+    ("sharing", "machine", check_sharing),
     ("memory", "record", check_memory),
     ("shared_memory", "record", check_shared_memory),
     ("disk", "machine", check_disk),

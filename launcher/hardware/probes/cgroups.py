@@ -68,6 +68,17 @@ def cpu_quota(sources: Sources) -> float | None:
     return min(quotas, default=None)
 
 
+def cpu_throttling(sources: Sources) -> float | None:
+    """Return the largest share of the periods in which a quota stopped a cgroup of this process; None without a quota."""
+    shares = []
+    for _, folder in folders(sources, "cpu"):
+        stat = dict(line.split()[:2] for line in (read_text(folder / "cpu.stat") or "").splitlines() if " " in line)
+        periods, stopped = to_integer(stat.get("nr_periods")), to_integer(stat.get("nr_throttled"))
+        if periods and stopped is not None:
+            shares.append(stopped / periods)
+    return max(shares, default=None)
+
+
 def memory_limit(sources: Sources) -> tuple[int | None, int | None]:
     """Return (limit, used) in bytes of the cgroup with the smallest memory limit; (None, None) without a limit."""
     best: tuple[int | None, int | None] = None, None

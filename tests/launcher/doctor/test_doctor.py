@@ -21,7 +21,7 @@ from tests.launcher.helpers import assert_one_line_error
 from tests.launcher.machines import FOLDER, machines
 
 NAMES = [
-    "torch", "devices", "p2p", "cpus", "memory", "shared_memory", "disk", "open_files", "leftover_launch",
+    "torch", "devices", "p2p", "cpus", "sharing", "memory", "shared_memory", "disk", "open_files", "leftover_launch",
     "environment", "default_config", "port", "collective", "world",
 ]  # fmt: skip
 SLIPWAY = [sys.executable, "-c", "import sys; from slipway.launcher.cli import main; sys.exit(main())"]
@@ -198,7 +198,7 @@ def test_a_cpu_only_torch_beside_a_gpu_fails_with_the_command_that_mends_it(
 def test_of_a_recorded_machine_only_its_record_is_checked(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     _, checks = report(capsys, "--hardware", str(FOLDER / f"{name}.json"))
     elsewhere = {name for name, check in checks.items() if check.evidence.startswith("--hardware names a record")}
-    assert elsewhere == {"disk", "open_files", "default_config", "port", "collective", "world"}
+    assert elsewhere == {"sharing", "disk", "open_files", "default_config", "port", "collective", "world"}
     assert {checks[name].state for name in elsewhere} == {"skip"}
     assert all(check.evidence for check in checks.values())
     assert all(check.remedy for check in checks.values() if check.state in ("warn", "fail"))

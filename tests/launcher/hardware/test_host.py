@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from slipway.launcher.hardware.probes import cpu, memory, network, scheduler
+from slipway.launcher.hardware.probes.cgroups import cpu_throttling
 from slipway.launcher.hardware.probes.sources import cpu_list
 from tests.launcher.helpers import cpus, machine, psutil
 
@@ -74,6 +75,12 @@ def test_an_ancestors_quota_holds_for_its_children(tmp_path: Path) -> None:
         "sys/fs/cgroup/slice/job/cpu.max": "400000 100000",
     }
     assert cpu.detect(machine(tmp_path, files)).cgroup_quota_cpus == 1.5
+
+
+def test_the_share_of_periods_in_which_a_quota_stopped_the_job_is_read(tmp_path: Path) -> None:
+    files = {**v2("/job"), "sys/fs/cgroup/job/cpu.stat": "usage_usec 5\nnr_periods 40\nnr_throttled 10"}
+    assert cpu_throttling(machine(tmp_path, files)) == 0.25
+    assert cpu_throttling(machine(tmp_path / "free", v2("/job"))) is None
 
 
 def test_cgroup_v1_quotas_are_read(tmp_path: Path) -> None:
