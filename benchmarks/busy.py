@@ -38,11 +38,17 @@ GRID: dict[str, dict[str, str]] = {
     "spins 300,000": {"GOMP_SPINCOUNT": _DEFAULT_SPINS},
 }
 """Fixed settings by name; the last is what GNU OpenMP does by itself."""
-_BUSY = "while True: pass"
+_BUSY = """
+import os
+starter = os.getppid()
+while os.getppid() == starter:
+    for _ in range(1_000_000): pass
+"""
 _COMES_AND_GOES = """
-import random, time
+import os, random, time
 random.seed({seed})
-while True:
+starter = os.getppid()
+while os.getppid() == starter:
     end = time.monotonic() + random.uniform(0.5, 3)
     while time.monotonic() < end: pass
     time.sleep(random.uniform(0.5, 3))

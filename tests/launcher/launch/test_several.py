@@ -99,8 +99,11 @@ def test_where_all_ranks_stop_alike_rank_0_has_said_why_and_it_is_not_repeated(l
     launches.script(
         "import os, sys, time\n"
         "if os.environ['RANK'] == '0':\n"
+        "    open('up', 'w').close()\n"
         "    time.sleep(0.7)\n"
         "    print('error: no such data', file=sys.stderr)\n"
+        "while not os.path.exists('up'):\n"
+        "    time.sleep(0.01)\n"
         "sys.exit(2)\n"
     )
     done = launches.run(*TWO, "script.py")

@@ -28,7 +28,7 @@ def test_an_error_of_one_rank_ends_all_at_once_and_is_told_in_its_own_words(tmp_
     with started(2, tmp_path / "output", run, ["--runs-dir", str(tmp_path)], act) as group:
         before = time.monotonic()
         assert group.exit_codes() == [1, 1]
-        assert time.monotonic() - before < 20
+        assert time.monotonic() - before < 100  # no limit of a hang
         assert "ValueError: a bad kernel" in group.output(rank)
         if rank == 1:  # rank 0 keeps what they tell each other
             assert "rank 1 had ended with ValueError: a bad kernel" in group.output(0)

@@ -68,17 +68,17 @@ def doze(seconds: float, step: int, batch: Batch, losses: torch.Tensor) -> None:
 
 
 def test_evaluation_counts_as_progress(tmp_path: Path) -> None:
-    arguments = ["--runs-dir", str(tmp_path), "--hang-timeout", "0.8s", "--micro-batch-size", "1", "--epochs", "1"]
+    arguments = ["--runs-dir", str(tmp_path), "--hang-timeout", "1.5s", "--micro-batch-size", "1", "--epochs", "1"]
     assert run_group(1, tmp_path / "output", slow_evaluation, arguments) == [0]
     assert not (tmp_path / NAME / "stacks").exists()
 
 
 def slow_evaluation(arguments: list[str]) -> int:
-    """Run a training that takes 20 x 0.06 s to evaluate."""
+    """Run a training that takes 20 x 0.1 s to evaluate."""
     measure = ActingTask.measure
 
     def measure_slowly(self: ActingTask, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
-        time.sleep(0.06)
+        time.sleep(0.1)
         return measure(self, outputs, batch)
 
     ActingTask.measure = measure_slowly  # type: ignore[method-assign]
