@@ -39,6 +39,12 @@ COMMANDS = tuple(
         ("wizard", "[options]", "plan in a conversation, write the config, launch", "slipway.launcher.wizard.command"),
         ("resume", "RUN", "continue a run from its newest checkpoint", "slipway.launcher.launch.resume"),
         ("runs", "[options]", "show the runs: state, step, best, checkpoint", "slipway.launcher.launch.runs"),
+        (
+            "watch",
+            "[RUN]",
+            "show the screen of a run from another terminal or machine",
+            "slipway.results.watch.command",
+        ),
         ("predict", "RUN DATA", "tell the classes of new data by a run's model", "slipway.results.use.predict"),
         ("report", "RUN", "make a page that shows a run, and pictures of it", "slipway.results.report.command"),
         ("evaluate", "RUN", "measure a run's model, with intervals", "slipway.results.use.evaluate"),

@@ -46,8 +46,8 @@ def find_run(run: str, runs_dir: Path, command: str) -> Path:
     raise UserError(f"{command} {run}: no such run, here or in {runs_dir}{nearest(run, known)}; {listing}")
 
 
-def read_run(folder: Path) -> RunFiles:
-    """Return what the run in `folder` has written until now. Raises `UserError` for files that are not those of a run."""
+def record_of(folder: Path) -> Mapping[str, Any]:
+    """Return the record of the run in `folder` as it is now. Raises `UserError` for a file that is not that of a run."""
     path = folder / RECORD
     try:
         record = read_json(path)
@@ -57,5 +57,11 @@ def read_run(folder: Path) -> RunFiles:
         raise UserError(f"{path}: {error}; give the folder of another run") from None
     if not isinstance(record, dict) or not isinstance(record.get("name"), str):
         raise UserError(f"{path}: not the record of a run; give the folder of another run")
+    return record
+
+
+def read_run(folder: Path) -> RunFiles:
+    """Return what the run in `folder` has written until now. Raises `UserError` for files that are not those of a run."""
+    record = record_of(folder)
     has_journal = (folder / JOURNAL).is_file()
     return RunFiles(folder=folder, record=record, events=read_journal(folder / JOURNAL) if has_journal else [])

@@ -208,11 +208,11 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     *lines, tail = content.split(b"\n")
     events = []
     for number, line in enumerate(lines, 1):
-        event = _parsed(line)
+        event = parse_event(line)
         if event is None:
             raise UserError(f"{path}: line {number} is no event (a JSON object with `event`); fix or delete that line")
         events.append(event)
-    last = _parsed(tail)
+    last = parse_event(tail)
     return events if last is None else [*events, last]
 
 
@@ -268,7 +268,8 @@ def _is_scalar(value: Any) -> bool:
     return isinstance(value, (bool, int, float, str)) or getattr(value, "shape", None) == ()
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
+def parse_event(line: bytes) -> dict[str, Any] | None:
+    """Return the event of a journal's line; `None` if it is none, such as half of one."""
     try:
         event = parse_json(line)
     except ValueError:
@@ -294,7 +295,7 @@ def _fix_tail(path: Path) -> bytes:
         return b""
     with path.open("r+b") as file:
         tail = _last_line(file)
-        if _parsed(tail) is not None:
+        if parse_event(tail) is not None:
             return b"\n"
         if tail:
             file.truncate(file.seek(0, os.SEEK_END) - len(tail))

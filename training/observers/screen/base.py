@@ -123,8 +123,8 @@ class ProgressCounts:
     gradient_norm: float
     learning_rate: float
     samples_per_second: float
-    data_wait_share: float
-    """Share of the epoch's time in which rank 0 waited for its micro-batches, or made them itself."""
+    data_wait_share: float | None
+    """Share of the epoch's time in which rank 0 waited for its micro-batches, or made them itself; `None`: not known."""
     model_flop_utilisation: float | None
     """Share of what the devices could compute; `None` where that is not known."""
     peak_bytes: int | None
@@ -146,6 +146,8 @@ class ProgressConsole(QuietConsole):
     """Counts steps and samples, and from time to time reports how far the run is."""
 
     interval_seconds = 5.0
+    is_replayed = False
+    """Whether the events are read from a journal: what this process waits for and takes is not the run's then."""
 
     def __init__(
         self, console: Console, results: Console, level: int, clock: Callable[[], float] = time.perf_counter
@@ -242,9 +244,9 @@ class ProgressConsole(QuietConsole):
             gradient_norm=event.gradient_norm,
             learning_rate=event.learning_rate,
             samples_per_second=rate,
-            data_wait_share=min(1.0, self._data_wait_seconds / epoch_seconds),
+            data_wait_share=None if self.is_replayed else min(1.0, self._data_wait_seconds / epoch_seconds),
             model_flop_utilisation=None if peak_rate is None else rate / peak_rate,
-            peak_bytes=peak_bytes(run.plan.device),
+            peak_bytes=None if self.is_replayed else peak_bytes(run.plan.device),
             saved_seconds_ago=None if self._saved_at is None else now - self._saved_at,
             stage_seconds_left=stage_left * seconds / self._steps if is_known else None,
             run_seconds_left=run_left * seconds / self._steps if is_known else None,

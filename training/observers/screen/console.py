@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
@@ -63,26 +64,30 @@ def make_console_observer(
     verbose: bool = False,
     stream_is_terminal: bool | None = None,
     console: Console | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> QuietConsole:
     """Return the observer that prints a run: progress on stderr, the result table on stdout.
 
     `log_level` is `debug`, `info`, `warning` or `error`: above info no progress is printed, above warning no warnings.
     `log_format` is `auto` (bars on a terminal, else text), `text`, `logfmt` or `json`; with `verbose` all is told.
-    `stream_is_terminal` says whether stderr is one; `None`: find out. `console` is used instead of a new one.
+    `stream_is_terminal` says whether stderr is one; `None`: find out. `console` is used instead of a new one, `clock`
+    returns seconds.
     """
     level = level_of(log_level)
     if console is None and stream_is_terminal is None and log_format == "auto" and in_notebook():
-        return NotebookConsole(level)
+        return NotebookConsole(level, clock=clock)
     if console is None:
         console = make_console(stream_is_terminal=stream_is_terminal if log_format == "auto" else False)
     results = make_console(stderr=False)
     observer: QuietConsole
     if log_format in ("logfmt", "json"):
-        observer = RecordsConsole(console, results, level, line_of=json_line if log_format == "json" else key_values)
+        observer = RecordsConsole(
+            console, results, level, clock, line_of=json_line if log_format == "json" else key_values
+        )
     elif level > logging.INFO:
         observer = QuietConsole(console, results, level)
     else:
-        observer = (LiveConsole if console.is_terminal else LinesConsole)(console, results, level)
+        observer = (LiveConsole if console.is_terminal else LinesConsole)(console, results, level, clock)
     observer.is_verbose |= verbose
     return observer
 

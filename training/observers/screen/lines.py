@@ -54,8 +54,9 @@ class LinesConsole(ProgressConsole):
         parts = [
             f"loss {progress.loss:#.4g}",
             f"{format_rate(progress.samples_per_second)} samples/s",
-            f"data wait {format_percent(progress.data_wait_share)}",
         ]
+        if progress.data_wait_share is not None:
+            parts.append(f"data wait {format_percent(progress.data_wait_share)}")
         if progress.run_seconds_left is not None:
             parts.append(f"at most {format_time_left(progress.run_seconds_left)} left")
         step = f"step {progress.step_in_epoch}/{progress.steps_per_epoch}"

@@ -90,16 +90,17 @@ class ProgressView:
 
     @staticmethod
     def _numbers(progress: ProgressCounts) -> Notes:
-        # The learning rate is left out before the waiting, which the user can do something about.
-        waiting = WARNING_STYLE if progress.data_wait_share > _MUCH_WAITING else ""
         notes = [(0, f"loss {progress.loss:#.4g}", "" if math.isfinite(progress.loss) else "bold red")]
         if len(progress.losses) > 2:
             notes.append((4, sparkline(progress.losses, _TREND_COLUMNS), "cyan"))
         notes += [
             (1, f"{format_rate(progress.samples_per_second)} samples/s", ""),
             (3, f"gradient norm {progress.gradient_norm:.3g}", ""),
-            (2, f"data wait {format_percent(progress.data_wait_share)}", waiting),
         ]
+        if progress.data_wait_share is not None:
+            # The learning rate is left out before the waiting, which the user can do something about.
+            waiting = WARNING_STYLE if progress.data_wait_share > _MUCH_WAITING else ""
+            notes.append((2, f"data wait {format_percent(progress.data_wait_share)}", waiting))
         if progress.model_flop_utilisation is not None:
             notes.append((5, f"MFU {format_percent(progress.model_flop_utilisation)}", ""))
         if progress.peak_bytes is not None:

@@ -153,7 +153,7 @@ class RecordsConsole(ProgressConsole):
             loss=progress.loss,
             learning_rate=progress.learning_rate,
             samples_per_second=round(progress.samples_per_second, 1),
-            data_wait_share=round(progress.data_wait_share, 4),
+            data_wait_share=None if progress.data_wait_share is None else round(progress.data_wait_share, 4),
             model_flop_utilisation=progress.model_flop_utilisation,
             stage_seconds_left=_rounded(progress.stage_seconds_left),
             run_seconds_left=_rounded(progress.run_seconds_left),
