@@ -26,7 +26,7 @@ from .journal_schema import COMMON_FIELDS, EVENT_FIELDS, SCHEMA_VERSION
 logger = logging.getLogger("slipway")
 
 FLUSH_STEPS = 200
-FLUSH_SECONDS = 10.0
+FLUSH_SECONDS = 1.0
 
 _MOST_HELD_BYTES = 16 << 20
 """Of lines that wait until a full disk has room again."""
