@@ -1,1 +1,1 @@
-"""`slipway watch`: a run's screen in another terminal, or on another machine, from the journal alone."""
+"""`slipway watch`: the screen of a run, from its journal."""
