@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,10 +43,23 @@ def build_parser() -> Parser:
 def main(arguments: list[str]) -> int:
     """Run a script, or with `-m` a module, as planned; return its exit code. Call it in the main thread."""
     parser = build_parser()
+    try:
+        options, command = _read(parser, arguments)
+    except UserError as error:
+        from .meant import command_meant
+
+        if (line := command_meant(parser, arguments, partial(_read, parser))) is None:
+            raise
+        raise UserError(f"{error}; write: {line}") from None
+    return start(options, command)
+
+
+def _read(parser: Parser, arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Return the options of a launch, and the script or module with its arguments. Raises `UserError`."""
     own, command = _split(parser, arguments)
     options = parse(parser, own)
     _check_command(command)
-    return start(options, command)
+    return options, command
 
 
 def add_launch_options(parser: Parser) -> None:
@@ -150,6 +164,10 @@ def _split(parser: Parser, arguments: list[str]) -> tuple[list[str], list[str]]:
 def _check_command(command: list[str]) -> None:
     if not command:
         raise UserError("slipway launch: name the SCRIPT to start, or -m MODULE; see `slipway launch --help`")
+    if not command[0].strip():
+        raise UserError(
+            "slipway launch: a blank follows the backslash at the end of a line, which ends the command there: remove the blank"
+        )
     script = Path(command[0])
     if command[0] == "-m" or script.is_file():
         return

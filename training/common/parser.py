@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import re
+from collections.abc import Container, Sequence
 from typing import Any, NoReturn
 
 from .errors import UserError, nearest
+
+_DASHES = re.compile(r"^[\u2010-\u2015\u2212]+-?(?=\w)")
+"""What a word processor makes of two dashes."""
+_TRUTH = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
+_VALUES = {
+    **{name: f"--{name}" for name in ("num-processes", "num-machines", "machine-rank", "main-process-ip")},
+    **{name: f"--{name}" for name in ("main-process-port", "rdzv-backend", "threads-per-process")},
+    **dict.fromkeys(("nproc-per-node", "nproc", "num-procs", "np"), "--local"),
+    "nnodes": "--num-machines",
+    "node-rank": "--machine-rank",
+    "master-addr": "--main-process-ip",
+    "master-port": "--main-process-port",
+    "num-cpu-threads-per-process": "--threads-per-process",
+    "config-file": "--config",
+}
+"""Options of launchers, without their dashes, and what each is called here; `--local` counts processes of one machine."""
+_NO_VALUES: dict[str, dict[str, str]] = {
+    **{name: {} for name in ("standalone", "use-env", "same-network")},
+    "use-fsdp": {"--sharding": "fsdp"},
+    "use-deepspeed": {"--sharding": "zero2"},
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,3 +65,44 @@ def parse(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
         known = [option for action in parser._actions for option in action.option_strings]
         raise UserError(f"{parser.prog}: unknown argument {unknown[0]!r}{nearest(unknown[0].split('=')[0], known)}")
     return options
+
+
+def mended(words: Sequence[str], flags: Container[str]) -> list[str]:
+    """Return the words of a command line as they were meant: no blank ones, dashes that are dashes, flags without a value.
+
+    `--compile true`, with `--compile` among the `flags`, is `--compile`, and with `false` `--no-compile`.
+    """
+    found: list[str] = []
+    for word in words:
+        name, _, value = _DASHES.sub("--", word).partition("=")
+        if name in flags and value.lower() in _TRUTH:
+            found.append(name if _TRUTH[value.lower()] else f"--no-{name[2:]}")
+        elif found and found[-1] in flags and word.lower() in _TRUTH:
+            found[-1] = found[-1] if _TRUTH[word.lower()] else f"--no-{found[-1][2:]}"
+        elif word.strip():
+            found.append(_DASHES.sub("--", word))
+    return found
+
+
+def of_launcher(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the options of `slipway launch` that other launchers' options among the words mean, and the other words."""
+    own: dict[str, str] = {}
+    rest: list[str] = []
+    at = 0
+    while at < len(words):
+        name, is_whole, value = words[at].partition("=")
+        plain = name.lstrip("-").replace("_", "-") if name.startswith("-") else ""
+        at += 1
+        if plain in _NO_VALUES:
+            own |= _NO_VALUES[plain]
+        elif plain in _VALUES:
+            if not is_whole and at < len(words):
+                value, at = words[at], at + 1
+            own[_VALUES[plain]] = value
+        else:
+            rest.append(words[at - 1])
+    per_node, nodes = own.pop("--local", None), own.get("--num-machines", "1")
+    if per_node is not None:
+        are_numbers = per_node.isdecimal() and nodes.isdecimal()
+        own["--num-processes"] = str(int(per_node) * int(nodes)) if are_numbers else per_node
+    return [word for pair in own.items() for word in pair], rest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import shlex
 import sys
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +23,8 @@ from ..common.errors import (
     UserError,
     nearest,
 )
+from ..common.parser import mended, of_launcher
+from ..common.program.redaction import command_without_secrets
 from ..common.program.streams import end_of_output, print_to_stderr
 from ..common.program.uncaught import end_scripts_in_one_line, print_error, prints, wants_traceback
 from ..common.settings import Level
@@ -144,20 +147,50 @@ def _options_of(flags: Mapping[str, Any]) -> dict[str, Any]:
 def _parse_flags(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
     # `--` separates a script from its arguments, for who is used to it.
     words = list(arguments[1:] if arguments[:1] == ["--"] else arguments)
+    try:
+        return vars(_parsed(parser, words))
+    except UserError as error:
+        if line := _meant(parser, words):
+            raise UserError(f"{str(error).split(' (')[0]}; write: {line}") from None
+        raise
+
+
+def _parsed(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
     parsed, unknown = parser.parse_known_args(words)
-    if unknown:
-        word = unknown[0]
-        known = [option for action in parser._actions for option in action.option_strings]
-        if not word.startswith("-"):
-            raise UserError(f"unexpected argument {word!r}: every option starts with --")
-        name = word.split("=")[0]
-        if right_name(name, ["num_processes"]):
-            raise UserError(
-                f"unknown option {name}: processes are started by `slipway launch --num-processes 2 ...`, and --multi-gpu "
-                "takes all devices"
-            )
-        raise UserError(f"unknown option {name}{nearest(name, known)}")
-    return vars(parsed)
+    if not unknown:
+        return parsed
+    word, name = unknown[0], unknown[0].split("=")[0]
+    known = [option for action in parser._actions for option in action.option_strings]
+    if not word.strip():
+        raise UserError(
+            "a blank follows the backslash at the end of a line, which ends the command there: remove the blank"
+        )
+    if not word.startswith("-"):
+        raise UserError(f"unexpected argument {word!r}: every option starts with --")
+    if of_launcher([word])[0] or right_name(name, ["num_processes"]):
+        raise UserError(
+            f"unknown option {name}: processes are started by `slipway launch --num-processes 2 ...`, and --multi-gpu "
+            "takes all devices"
+        )
+    raise UserError(f"unknown option {name}{nearest(name, known)}")
+
+
+def _meant(parser: argparse.ArgumentParser, words: list[str]) -> str | None:
+    """Return the command that a line in the manner of other launchers means; None for a line with another mistake."""
+    flags = {name for action in parser._actions if action.nargs == 0 for name in action.option_strings}
+    own, rest = of_launcher(mended(words, flags))
+    script = str(Path(sys.argv[0]))
+    if Path("bin/train.py").is_file() and Path("bin/train.py").samefile(script):
+        script = "bin/train.py"
+    if rest and rest[0].endswith(".py"):
+        command = ["slipway", "launch", *own, *rest]
+    elif rest == words or parser.parse_known_args(rest)[1]:
+        return None
+    elif own:
+        command = ["slipway", "launch", *own, script, *rest]
+    else:
+        command = [*(("slipway", "train") if _program() else ("python", script)), *rest]
+    return shlex.join(command_without_secrets(command))
 
 
 def read_command_line(

@@ -83,6 +83,7 @@ def test_a_wrong_option_of_the_command_line_is_told_with_the_right_one(
     golden: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["bin/train.py"])
     found = {}
     for key, flags in FLAGS.items():
         assert main(["--quick-test", *flags.split()]) == EXIT_BAD_INPUT, key
