@@ -224,6 +224,12 @@ def broadcast_checkpoint(
     if manifest is not None:
         try:
             state = read_state(manifest)
+            progress = state.get("progress")
+            found = progress.get("step") if isinstance(progress, dict) else None
+            if found != manifest.step:
+                raise DamagedCheckpoint(
+                    f"{manifest.folder}: its state is of step {found}, its manifest of {manifest.step}"
+                )
             tensors = read_tensors(manifest)
             layout = {
                 group: {name: [str(one.dtype), list(one.shape)] for name, one in named.items()}

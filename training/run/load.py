@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from ..common.errors import UserError, nearest
@@ -16,6 +15,7 @@ from ..common.program.doors import door
 from ..common.run_names import RECORD
 from ..common.small_files import read_json
 from ..step.plain_names import own_state
+from ..storage.files import load_tensors
 from ..tasks.origin.spec import make_from_spec, refuse_foreign_code
 from ..tasks.sign.predict import SignPredictor
 
@@ -44,7 +44,7 @@ def load(
     """
     folder = find_weights(Path(run), which, Path(runs_dir))
     with door(folder, "give the folder of a run"):
-        weights = load_file(folder / _WEIGHTS)
+        weights = load_tensors(folder / _WEIGHTS)
         spec = read_json(folder / "spec.json")
     how = f"slipway.load({str(run)!r}, make_model=...)"
     with torch.random.fork_rng(devices=[]):  # the first weights are not kept
@@ -58,7 +58,7 @@ def load_weights(model: nn.Module, folder: Path) -> nn.Module:
     Raises `UserError` for weights of another model.
     """
     with door(folder, "give the folder of a run"):
-        weights = load_file(folder / _WEIGHTS)
+        weights = load_tensors(folder / _WEIGHTS)
     return _with_weights(model, weights, folder, "slipway.load(..., make_model=...)")
 
 

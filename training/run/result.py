@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from ..common.errors import UserError
 from ..observers.screen.notebook.results import result_html
 from ..step.plain_names import own_state
+from ..storage.files import load_tensors
 
 _SPLITS = ("test_", "validation_", "mean_test_")
 
@@ -47,7 +47,7 @@ def with_best_weights(model: nn.Module, folder: Path) -> nn.Module | None:
     if not path.is_file():
         return None
     try:
-        model.load_state_dict(own_state(model, load_file(path)))
+        model.load_state_dict(own_state(model, load_tensors(path)))
     except (RuntimeError, SafetensorError) as error:
         raise UserError(f"{path}: not the weights of this model: {' '.join(str(error).split())[:200]}") from None
     return model

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from ..common.conversion import whole_number
 from ..common.program.doors import door
 from ..common.small_files import UnreadableError, read_json
-from .files import Written, flush_folder, sha256_of, write_durably, write_tensors
+from .files import Written, flush_folder, load_tensors, sha256_of, write_durably, write_tensors
 
 CHECKPOINT_SCHEMA_VERSION = 1
 CHECKPOINTS = "checkpoints"
@@ -79,7 +78,9 @@ def read_manifest(folder: Path) -> Manifest:
         if data.pop("sha256") != _hash_of(data):
             raise DamagedCheckpoint(f"{path}: its content is not what was written")
         files = {name: Written(entry["bytes"], entry["sha256"]) for name, entry in data["files"].items()}
-        if any(Path(name).name != name or not isinstance(one.num_bytes, int) for name, one in files.items()):
+        if any(
+            Path(name).name != name or "\0" in name or not isinstance(one.num_bytes, int) for name, one in files.items()
+        ):
             raise DamagedCheckpoint(f"{path}: names what is no file of a checkpoint")
         return Manifest(
             folder=folder,
@@ -109,6 +110,8 @@ def _verify_sizes(manifest: Manifest) -> None:
             size = path.stat().st_size
         except OSError as error:
             raise DamagedCheckpoint(f"{path}: {error.strerror}") from None
+        if not path.is_file():
+            raise DamagedCheckpoint(f"{path}: is no file")
         if size != entry.num_bytes:
             raise DamagedCheckpoint(f"{path}: {size:,} bytes instead of {entry.num_bytes:,}")
 
@@ -161,7 +164,7 @@ def read_tensors(manifest: Manifest) -> dict[str, dict[str, torch.Tensor]]:
     for name in manifest.files:
         if name.endswith(_TENSORS):
             with _reading(manifest.folder / name):
-                groups[name.removesuffix(_TENSORS)] = load_file(manifest.folder / name)
+                groups[name.removesuffix(_TENSORS)] = load_tensors(manifest.folder / name)
     return groups
 
 

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from ..common.conversion import plain_values
 from ..common.errors import UserError
 from ..common.program.redaction import without_secrets
-from ..common.small_files import check_replaceable
+from ..common.small_files import check_replaceable, open_regular
 
 _PIECE_BYTES = 8 << 20
 """Written and hashed at a time: both let other threads run, and the hash finds the bytes in the processor's cache."""
@@ -44,6 +45,12 @@ class Written(NamedTuple):
 
     num_bytes: int
     sha256: str
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a safetensors file by name, on the host. Raises `UnreadableError` for a pipe or a device."""
+    open_regular(path).close()
+    return load_file(path)
 
 
 def write_durably(path: Path, pieces: Iterable[bytes | memoryview]) -> Written:

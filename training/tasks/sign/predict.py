@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from ...common.conversion import convert, from_mapping
 from ...common.errors import UserError
@@ -17,6 +16,7 @@ from ...data.landmarks import LandmarkLayout
 from ...data.normalise import normalise_clips
 from ...data.packing import real_frames
 from ...data.prepared.store import RaggedStore
+from ...storage.files import load_tensors
 from .encoder import SignEncoder
 from .options import ModelSpec
 
@@ -67,7 +67,7 @@ class SignPredictor:
 def _load(folder: Path) -> tuple[SignEncoder, list[str]]:
     """Return the model of a folder, and the names of its classes."""
     spec = read_json(folder / "spec.json")
-    weights = load_file(folder / "model.safetensors")
+    weights = load_tensors(folder / "model.safetensors")
     if not isinstance(spec, dict) or spec.get("model") != "SignEncoder":
         what = spec.get("model", "model of another task") if isinstance(spec, dict) else "model of another task"
         raise UserError(f"{folder}: holds a {what}, not a SignEncoder")
