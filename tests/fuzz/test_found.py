@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
+import shutil
 import signal
 import struct
 import zipfile
@@ -14,11 +16,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from slipway.launcher.launch import runs
 from slipway.training.common.errors import UserError
-from slipway.training.common.program.doors import door
+from slipway.training.common.program.doors import door, error_of_place
 from slipway.training.data.readers.tables import hub, nested
-from slipway.training.data.specs import Reading
+from slipway.training.data.specs import Augmentation, Reading
+from slipway.training.data.text import natural_key
 from slipway.training.data.understanding.understand import read_landmarks
+from slipway.training.observers.journal import lineage, read_journal
+from slipway.training.run.load import load_weights
 from slipway.training.storage.checkpoint import newest_checkpoint
 from tests.fuzz import makers
 
@@ -77,9 +83,6 @@ def test_what_a_library_raises_is_one_line_with_the_file_and_what_it_was_behind_
 
 @pytest.mark.parametrize("value", [None, "x", -1, 10**30, True, float("nan")])
 def test_an_older_checkpoint_is_used_where_the_newest_holds_what_no_run_writes(tmp_path: Path, value: object) -> None:
-    import random
-    import shutil
-
     run = tmp_path / "run"
     shutil.copytree(makers.trained_run() / "checkpoints", run / "checkpoints")
     newest, _ = newest_checkpoint(run)
@@ -123,6 +126,78 @@ def test_columns_that_point_outside_of_their_file_end_no_process(tmp_path: Path,
     offsets = struct.pack("<4i", 0, 1, 2, 3)
     path.write_bytes(written.getvalue().replace(offsets, struct.pack("<4i", 0, 1, 1 << 30, 1 << 30)))
     assert end_of_reading(path, f"{path}: is damaged") == 0
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "../../other", "..", "x" * 5000])
+def test_a_checkpoint_that_names_no_file_is_passed_over(tmp_path: Path, name: str) -> None:
+    shutil.copytree(makers.trained_run() / "checkpoints", tmp_path / "run" / "checkpoints")
+    newest, _ = newest_checkpoint(tmp_path / "run")
+    assert newest is not None
+    data = json.loads((newest.folder / "manifest.json").read_bytes())
+    data["files"][name] = data["files"]["state.json"]
+    (newest.folder / "manifest.json").write_text(json.dumps(data))
+    makers.mend_hashes(tmp_path, random.Random(1))
+    assert newest_checkpoint(tmp_path / "run")[0].folder != newest.folder
+
+
+def test_weights_that_are_a_pipe_are_refused_and_not_waited_for(tmp_path: Path) -> None:
+    shutil.copytree(makers.trained_run() / "best", tmp_path / "best")
+    (tmp_path / "best" / "model.safetensors").unlink()
+    os.mkfifo(tmp_path / "best" / "model.safetensors")
+    with pytest.raises(UserError, match="is a pipe"):
+        load_weights(makers.make_net(), tmp_path / "best")
+
+
+def test_numbers_of_thousands_of_digits_are_sorted_as_words() -> None:
+    assert sorted(["9" * 5000, "10", "9"], key=natural_key)[:2] == ["9", "10"]
+
+
+@pytest.mark.parametrize("event", ['{"step": 1}', '{"event": 3}', "[1]", "null"])
+def test_a_line_of_a_journal_that_is_no_event_is_named(tmp_path: Path, event: str) -> None:
+    (tmp_path / "events.jsonl").write_text(f'{{"event": "step", "step": 1}}\n{event}\n{{"event": "run_end"}}\n')
+    with pytest.raises(UserError, match="line 2 is no event"):
+        read_journal(tmp_path / "events.jsonl")
+
+
+def test_events_that_no_run_writes_are_one_line() -> None:
+    with pytest.raises(UserError, match="the journal: cannot be read"):
+        lineage([{"event": "step", "step": "x"}, {"event": "resume", "step": 3}])
+
+
+@pytest.mark.parametrize("name", ["events.jsonl", "lock"])
+def test_a_pipe_in_a_run_folder_does_not_hold_up_the_list_of_runs(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "run.json").write_text('{"state": "running"}')
+    os.mkfifo(tmp_path / "one" / name)
+    assert runs.main(["--runs-dir", str(tmp_path)]) == 0
+    assert "dead" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("step", ["many", [1], {"a": 1}, 1e300])
+def test_a_hostile_record_does_not_take_the_list_of_runs_down(
+    tmp_path: Path, step: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("good", 3), ("bad", step)):
+        (tmp_path / name).mkdir()
+        record = {"state": "finished", "result": {"steps": value}}
+        (tmp_path / name / "run.json").write_text(json.dumps(record))
+    assert runs.main(["--runs-dir", str(tmp_path)]) == 0
+    assert "good" in capsys.readouterr().out
+
+
+def test_a_name_of_thousands_of_letters_is_one_short_line() -> None:
+    with pytest.raises(OSError, match="too long") as raised:
+        Path("9" * 5000).is_file()
+    message = str(error_of_place(raised.value))
+    assert message.endswith("(5,000 letters): File name too long; give a shorter name")
+    assert len(message) < 300
+
+
+def test_augmentation_of_a_thousand_million_is_refused() -> None:
+    with pytest.raises(UserError, match=r"augmentation\.resample must be from 0 to 10, got"):
+        Augmentation(resample=1e9)
 
 
 def end_of_reading(source: Path, message: str) -> int:

@@ -61,6 +61,8 @@ _SPLIT_NAMES = {
 }
 _BLOCK_BYTES = 1 << 16
 _MOST_CELL = 40
+_MOST_DIGITS = 4300
+"""Python makes no number of more."""
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -337,7 +339,9 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     ['seq2', 'seq10']
     """
     pieces = re.findall(r"[0-9]+|[^0-9]+", nfc(text))
-    return tuple((0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in pieces)
+    return tuple(
+        (0, int(piece), "") if piece.isdecimal() and len(piece) <= _MOST_DIGITS else (1, 0, piece) for piece in pieces
+    )
 
 
 def plain_label(value: object) -> str:

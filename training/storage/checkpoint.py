@@ -26,6 +26,8 @@ CHECKPOINT_SCHEMA_VERSION = 1
 CHECKPOINTS = "checkpoints"
 MANIFEST = "manifest.json"
 _STATE = "state.json"
+_FILE_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
+"""Of a file in a checkpoint."""
 _TENSORS = ".safetensors"
 
 _NAME = re.compile(r"(\d{6,})-step-\d+")
@@ -78,9 +80,7 @@ def read_manifest(folder: Path) -> Manifest:
         if data.pop("sha256") != _hash_of(data):
             raise DamagedCheckpoint(f"{path}: its content is not what was written")
         files = {name: Written(entry["bytes"], entry["sha256"]) for name, entry in data["files"].items()}
-        if any(
-            Path(name).name != name or "\0" in name or not isinstance(one.num_bytes, int) for name, one in files.items()
-        ):
+        if not all(_FILE_NAME.fullmatch(name) and isinstance(one.num_bytes, int) for name, one in files.items()):
             raise DamagedCheckpoint(f"{path}: names what is no file of a checkpoint")
         return Manifest(
             folder=folder,

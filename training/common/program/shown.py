@@ -6,8 +6,7 @@ import re
 
 from .redaction import without_secrets
 
-_LONG_WORD = re.compile(r"\S{1001,}")
-_SHOWN_LETTERS = 200
+_LONG_WORD = re.compile(r"""(\S{200})\S{800,}?([:;,.'")\]]*)(?!\S)""")
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters but tab and line end, what turns the direction of writing, and bytes of names that are no text."""
 
@@ -31,12 +30,13 @@ def printable(text: str) -> str:
     """Return a text with what would command a terminal, or cannot be written, as escapes (`\\x1b[2J` for what clears it),
     and `***` for passwords and tokens. Of a word of thousands of letters the first stand for it.
     """
-    text = _LONG_WORD.sub(
-        lambda found: f"{found[0][:_SHOWN_LETTERS]}... ({len(found[0]):,} letters)", without_secrets(text)
-    )
-    return without_commands(text)
+    return without_commands(_LONG_WORD.sub(_cut, without_secrets(text)))
 
 
 def without_commands(text: str) -> str:
     """Return a text with what would command a terminal as escapes, and all else as it is: of a file that people open."""
     return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def _cut(found: re.Match[str]) -> str:
+    return f"{found[1]}... ({len(found[0]) - len(found[2]):,} letters){found[2]}"
