@@ -46,7 +46,7 @@ COMMANDS = tuple(
             "slipway.results.watch.command",
         ),
         ("predict", "RUN DATA", "tell the classes of new data by a run's model", "slipway.results.use.predict"),
-        ("report", "RUN", "make a page that shows a run, and pictures of it", "slipway.results.report.command"),
+        ("report", "RUN ...", "make a page that shows a run, and pictures of it", "slipway.results.report.command"),
         ("evaluate", "RUN", "measure a run's model, with intervals", "slipway.results.use.evaluate"),
         ("export", "RUN --to FORM", "write a run's model as ONNX or a program of torch", "slipway.results.use.export"),
         ("data", "COMMAND ...", "inspect, convert and record data", "slipway.training.inspection.command"),

@@ -50,4 +50,7 @@ def no_settings_of_the_developer(tmp_path_factory: pytest.TempPathFactory) -> It
         for name in list(os.environ):
             if name.startswith("SLIPWAY_") and name not in ("SLIPWAY_TEST_DATA", "SLIPWAY_TEST_CASES"):
                 patch.delenv(name)
+        # A report takes a second; the tests of reports ask for theirs.
+        patch.setenv("SLIPWAY_REPORT", "false")
+        patch.setattr("slipway.training.observers.report.Reporter.on_run_end", lambda reporter, event: None)
         yield

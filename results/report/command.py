@@ -16,18 +16,23 @@ def build_parser() -> Parser:
     parser = make_parser(
         "report",
         "Make report.html, results.png, confusion_matrix.png and results.csv in the folder of a run, running or finished.",
-        "[options] RUN",
+        "[options] RUN ...",
     )
     parser.add_argument("--runs-dir", default="runs", metavar="DIR", help="the folder of the runs [runs]")
-    parser.add_argument("run", metavar="RUN", help="the folder of the run, or its name in the folder of the runs")
+    parser.add_argument(
+        "runs", metavar="RUN", nargs="+", help="the folder of the run, or its name in the folder of the runs"
+    )
     return parser
 
 
 def main(arguments: list[str]) -> int:
-    """Make the report of a run and print the path of its page; return 0."""
+    """Make the reports of runs and print the path of each page; return 0."""
     options = parse(build_parser(), arguments)
-    page, remark = write_report(read_content(find_run(options.run, Path(options.runs_dir), "slipway report")))
-    if remark:
+    remarks: dict[str, None] = {}
+    for run in options.runs:
+        page, remark = write_report(read_content(find_run(run, Path(options.runs_dir), "slipway report")))
+        remarks |= {remark: None} if remark else {}
+        print(page)
+    for remark in remarks:
         print_to_stderr(remark)
-    print(page)
     return 0

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from ...training.common.errors import UserError
 from ...training.common.program.private import open_file
+from ...training.common.run_names import REPORT
 from .content import Content
 from .curves import Chart, epoch_rows
 from .drawing import HEIGHT, WIDTH, draw_chart, draw_confusion, shown
 from .page import make_page, shown_name
 from .style import standalone_style
 
-PAGE = "report.html"
 _ZOOM = 2
 _GAP, _HEAD = 24, 40
 _MOST_CHARTS = 6
@@ -39,7 +39,7 @@ def write_report(content: Content) -> tuple[Path, str]:
     Files that are there are replaced at once. Raises `UserError` if one cannot be written.
     """
     folder = content.folder
-    page = folder / PAGE
+    page = folder / REPORT
     _write(page, make_page(content).encode("utf-8", "backslashreplace"))
     _write(folder / "results.csv", _csv(epoch_rows(content.history)).encode())
     pictures = {"results": _results(content), "confusion_matrix": _confusion(content)}

@@ -11,6 +11,7 @@ from .small_files import UnreadableError, open_regular, read_json
 
 CHECKPOINTS = "checkpoints"
 RECORD = "run.json"
+REPORT = "report.html"
 ANSWERS = "answers.json"
 """What the best weights answered: the worst mistakes, and how often which class is said for which."""
 

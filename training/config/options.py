@@ -240,6 +240,7 @@ class GeneralOptions:
         "continue a run: its folder or name, a checkpoint's folder, or auto (the newest run of this name, if any)",
     )
     allow_recipe_change: bool = option(False, RUN, "resume although the recipe differs from the run's")
+    report: bool = option(True, RUN, "make report.html, pictures and a table of the run at its end, in its folder")
     profile: bool = option(False, RUN, "trace some steps and print where their time goes")
     profile_steps: int = option(20, RUN, "number of steps that --profile traces, after 10 steps of warm-up")
     log_level: Literal["debug", "info", "warning", "error"] = option("info", RUN, "least important messages to show")

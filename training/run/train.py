@@ -19,6 +19,7 @@ from ..devices.interruption import Interrupted, StopRequest
 from ..devices.rank_failure import decide_reporter
 from ..devices.world import end_accelerator, launched_world
 from ..observers.events import Observer, Observers
+from ..observers.report import Reporter
 from ..observers.screen.console import configure_logging, make_console_observer
 from ..tasks.origin.own_code import refuse_while_imported
 from ..tasks.task import Task
@@ -95,7 +96,7 @@ def _train(
             log_level=config.log_level, log_format=config.log_format, verbose=config.verbose
         )
         configure_logging(config.log_level, console.say)
-        watching = Observers([console], last=observers)
+        watching = Observers([console, *([Reporter(console)] if config.report else ())], last=observers)
     planned = launched_plan(os.environ)
     settings = config.settings if settings is None else settings
     if settings is None:

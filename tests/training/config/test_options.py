@@ -105,6 +105,8 @@ FLAGS = [
     "--data-cache",
     "--no-data-cache",
     "--no-profile",
+    "--no-report",
+    "--report",
     "--profile",
     "--profile-steps",
     "--resume",

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
@@ -92,6 +93,10 @@ class QuietConsole(Observer):
         self._results.print(ResultTable(event, self._synthetic))
         self._results.print()
         self._results.out(f"run folder: {event.folder}", highlight=False)
+
+    def show_report(self, path: Path) -> None:
+        """Print where the report of a run is."""
+        self._results.out(f"report: {path}", highlight=False)
 
     def on_study_end(self, event: StudyEnd) -> None:
         """Print the table of the runs and the study's folder."""

@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -135,6 +136,11 @@ class NotebookConsole(ProgressConsole):
     def on_run_end(self, event: RunEnd) -> None:
         """Show the result in place of the bars."""
         self._end(event.result, event)
+
+    def show_report(self, path: Path) -> None:
+        """Show where the report of the run is."""
+        self._lines.append(f"report: {path}")
+        self._draw(at_once=True)
 
     def on_study_end(self, event: StudyEnd) -> None:
         """Show the result of the study."""

@@ -1,0 +1,89 @@
+"""Has the report of a run made at its end, by a process of its own: a failure there, or a long wait, is none of the run."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from ..common.program.redaction import without_secrets
+from ..common.run_names import RECORD, REPORT
+from .events import Observer, RunEnd
+
+_LONGEST_SECONDS = 60.0
+"""After which it is given up; it takes about a second of a core."""
+
+_PROGRAM = """
+import sys
+if sys.argv[1] not in sys.path:
+    sys.path.insert(0, sys.argv[1])
+from slipway.launcher.cli import main
+sys.exit(main(["report", "--", *sys.argv[2:]]))
+"""
+_TOP = str(Path(__file__).absolute().parents[3])
+"""Of the package, which need not be installed: what `slipway` lies in."""
+
+
+class Screen(Protocol):
+    """What the report tells a person by."""
+
+    def say(self, level: int, kind: str, text: str) -> None:
+        """Print a message."""
+
+    def show_report(self, path: Path) -> None:
+        """Print where the report is."""
+
+
+class Reporter(Observer):
+    """Makes the reports of the runs that came to their end, once nothing else is left to do, and says where they are."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._folders: list[Path] = []
+
+    def on_run_end(self, event: RunEnd) -> None:
+        """Remember the run: its record and journal are still written."""
+        if (event.folder / RECORD).is_file() and event.folder not in self._folders:
+            self._folders.append(event.folder)
+
+    def close(self) -> None:
+        """Make the reports."""
+        folders, self._folders = self._folders, []
+        if not folders:
+            return
+        problem = make_reports(folders, lambda remark: self._screen.say(logging.INFO, "report", remark))
+        made = [folder / REPORT for folder in folders if (folder / REPORT).is_file()]
+        if problem:
+            command = f"slipway report {' '.join(map(str, folders[:3]))}"
+            self._screen.say(logging.WARNING, "report", f"no report was made: {problem}; `{command}` tries again")
+            return
+        for path in made:
+            self._screen.show_report(path)
+
+
+def make_reports(folders: Sequence[Path], remark: Callable[[str], None]) -> str:
+    """Make the reports of runs and wait for them; return why that failed, or an empty text."""
+    words = [sys.executable, "-P", "-c", _PROGRAM, _TOP, *map(str, folders)]
+    try:
+        done = subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_LONGEST_SECONDS,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"it took longer than {_LONGEST_SECONDS:.0f} s"
+    except OSError as error:
+        return str(error.strerror)
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    if done.returncode:
+        return without_secrets(lines[-1].removeprefix("error: ")) if lines else f"exit code {done.returncode}"
+    for line in lines:
+        remark(line)
+    return ""
