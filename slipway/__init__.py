@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from slipway.training.common.program.uncaught import end_scripts_in_one_line
 
 if TYPE_CHECKING:
+    from slipway.results.use.load import load
     from slipway.training.common.errors import TrainingFailed, UserError
     from slipway.training.config.methods import ParameterGroup
     from slipway.training.config.recipe import Recipe, Stage
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
         StudyStep,
     )
     from slipway.training.observers.journal import read_journal
-    from slipway.training.run.load import load
     from slipway.training.run.train import train
     from slipway.training.run.training_config import AdvancedTrainingConfig, TrainingConfig
     from slipway.training.tasks.classification import ClassificationTask
@@ -77,7 +77,7 @@ _HOMES = {
         "StudyStep",
     ),
     "training.observers.journal": ("read_journal",),
-    "training.run.load": ("load",),
+    "results.use.load": ("load",),
     "training.run.train": ("train",),
     "training.run.training_config": ("AdvancedTrainingConfig", "TrainingConfig"),
     "training.tasks.classification": ("ClassificationTask",),

@@ -20,6 +20,7 @@ from ...training.data.understanding.frame_form import FrameForm
 from ...training.run.load import find_weights, load, load_weights
 from ...training.tasks.origin.factory import NAMES
 from ...training.tasks.origin.spec import refuse_foreign_code
+from ...training.tasks.sign.encoder import SignEncoder
 from ...training.tasks.sign.predict import SignPredictor
 from ...training.tasks.task import Task
 from .inputs.labelled import PicturePredictor, TextPredictor
@@ -79,17 +80,20 @@ class Trained:
         """Return the model with its weights, on the CPU, in `eval()`."""
         return load(self.folder, trust=self.is_trusted)
 
-    def predictor(self, reading: Reading | None = None) -> Predictor:
+    def predictor(self, reading: Reading | None = None, model: nn.Module | None = None) -> Predictor:
         """Return the predictor of a task of Slipway's. Raises `UserError` for one of the user's, and without classes.
 
-        `reading` says how landmarks are read, instead of the run's own options.
+        `reading` says how landmarks are read, instead of the run's own options; `model` is one that was loaded before.
         """
         where = str(self.folder / "spec.json")
         with door(where, "give the folder of a run"):
             if self.kind == "sign":
+                sign = SignPredictor.load(self.folder)
+                if isinstance(model, SignEncoder):
+                    sign = SignPredictor(model, sign.class_names)
                 found = self.spec.get("frame")
                 frame = None if found is None else from_mapping(FrameForm, found, where, "frame")
-                return LandmarkPredictor(SignPredictor.load(self.folder), self.record, frame, reading)
+                return LandmarkPredictor(sign, self.record, frame, reading)
             names = self.class_names
             if self.kind == "own":
                 raise UserError(f"{self.name}: it is of a task of your own, whose samples only the task itself reads")
@@ -97,9 +101,9 @@ class Trained:
                 raise UserError(f"{self.name}: it learned a language, byte by byte, and tells no classes")
             options = convert(self.spec.get("options"), dict[str, Any], where, "options")
             if self.kind == "images":
-                return PicturePredictor(self.load_model(), names, options, where)
+                return PicturePredictor(model or self.load_model(), names, options, where)
             columns = (self.spec.get("task") or {}).get("arguments") or {}
-            return TextPredictor(self.load_model(), names, options, columns, where)
+            return TextPredictor(model or self.load_model(), names, options, columns, where)
 
     def task(self, data: str | None, command: str) -> tuple[Task, nn.Module]:
         """Return the task that `--task` named, on the run's data or on others, and its model with the weights.
