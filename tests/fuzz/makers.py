@@ -157,7 +157,7 @@ def mend_hashes(folder: Path, generator: Random) -> None:
             data.pop("sha256", None)
             whole = json.dumps(data, sort_keys=True, separators=(",", ":"))
             manifest.write_text(json.dumps({**data, "sha256": hashlib.sha256(whole.encode()).hexdigest()}))
-        except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError):
             continue
 
 
