@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...training.common.errors import UserError
-from ...training.common.small_files import UnreadableError, read_small_text
+from ...training.common.small_files import UnreadableError, read_small_text, reason_of
 from .probes import cpu, environment, memory, network, scheduler, torch_build
 from .probes.accelerators import amd, apple, ascend, gaudi, intel, nvidia
 from .probes.sources import ProbeError, Sources
@@ -61,4 +61,7 @@ def load_hardware(path: str | None) -> Hardware:
     try:
         return Hardware.from_json(read_small_text(path), path)
     except (OSError, UnreadableError) as error:
-        raise UserError(f"--hardware {path}: {getattr(error, 'strerror', None) or error}") from None
+        what = reason_of(error)
+        raise UserError(
+            f"--hardware {path}: {what}; `slipway detect --json > FILE` writes one on its machine"
+        ) from None

@@ -13,7 +13,7 @@ from ...training.common.program.redaction import HIDDEN
 from ...training.common.program.shown import one_line
 from ...training.common.program.streams import print_to_stderr
 from ...training.common.program.trust import why_foreign
-from ...training.common.small_files import UnreadableError, read_json
+from ...training.common.small_files import UnreadableError, read_json, reason_of
 from ..common.paths import TRAIN_SCRIPT
 from .command import add_launch_options, start
 
@@ -85,7 +85,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
     try:
         record = read_json(folder / "run.json")
     except OSError as error:
-        raise UserError(f"{folder / 'run.json'}: {error.strerror}") from None
+        raise UserError(f"{folder / 'run.json'}: {reason_of(error)}") from None
     except UnreadableError:
         record = None
     if not isinstance(record, dict):

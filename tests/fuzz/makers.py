@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -148,17 +149,21 @@ def mend_hashes(folder: Path, generator: Random) -> None:
     for manifest in (folder / "run" / "checkpoints").glob("*/manifest.json"):
         if generator.random() < 0.1 or not _is_small_file(manifest):
             continue
-        try:
-            data = json.loads(manifest.read_bytes())
-            for name, entry in data["files"].items():
-                path = manifest.parent / name
-                if _is_small_file(path):
-                    entry.update(bytes=os.path.getsize(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-            data.pop("sha256", None)
-            whole = json.dumps(data, sort_keys=True, separators=(",", ":"))
-            manifest.write_text(json.dumps({**data, "sha256": hashlib.sha256(whole.encode()).hexdigest()}))
-        except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError):
-            continue
+        with suppress(ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError):
+            mend_all_hashes(manifest.parent)
+
+
+def mend_all_hashes(checkpoint: Path) -> None:
+    """Write the hashes of what a checkpoint holds now into its manifest."""
+    manifest = checkpoint / "manifest.json"
+    data = json.loads(manifest.read_bytes())
+    for name, entry in data["files"].items():
+        path = checkpoint / name
+        if _is_small_file(path):
+            entry.update(bytes=os.path.getsize(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    data.pop("sha256", None)
+    whole = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    manifest.write_text(json.dumps({**data, "sha256": hashlib.sha256(whole.encode()).hexdigest()}))
 
 
 def _is_small_file(path: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import Literal
 from .errors import UserError
 from .json_records import from_json, to_json
 from .settings import Origin
-from .small_files import UnreadableError, read_small_text
+from .small_files import UnreadableError, read_small_text, reason_of
 
 PLAN_VARIABLE = "SLIPWAY_PLAN"
 PLAN_SCHEMA_VERSION = 2
@@ -95,10 +95,8 @@ def read_launch_plan(environment: Mapping[str, str]) -> LaunchPlan | None:
     where = f"{PLAN_VARIABLE}={name}"
     try:
         return LaunchPlan.from_json(read_small_text(name), where, remake="slipway launch")
-    except OSError as error:
-        problem = f"{where}: {error.strerror}"
-    except UnreadableError as error:
-        problem = f"{where}: {error}"
+    except (OSError, UnreadableError) as error:
+        problem = f"{where}: {reason_of(error)}"
     except UserError as error:
         problem = str(error)
     raise UserError(f"{problem}; start with `slipway launch`, or unset {PLAN_VARIABLE}")

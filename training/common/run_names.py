@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import UserError, nearest
-from .small_files import UnreadableError, open_regular, read_json
+from .small_files import UnreadableError, open_regular, read_json, reason_of
 
 CHECKPOINTS = "checkpoints"
 RECORD = "run.json"
@@ -62,7 +62,7 @@ def read_record(folder: Path) -> dict[str, Any]:
             raise ValueError
         return record
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; name a run's folder with --resume") from None
+        raise UserError(f"{path}: {reason_of(error)}; name a run's folder with --resume") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path}: not the record of a run; start another run") from None
 

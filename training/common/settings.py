@@ -12,7 +12,7 @@ from typing import Any, Literal
 from .conversion import choices_of, convert
 from .errors import UserError, flag_of, nearest
 from .settings_files import format_path, project_file, user_file
-from .small_files import UnreadableError
+from .small_files import UnreadableError, reason_of
 from .small_files import read_yaml as read_yaml_file
 
 ENVIRONMENT_PREFIX = "SLIPWAY_"
@@ -195,10 +195,8 @@ def read_yaml(path: Path, where: str) -> Any:
     """Return the content of a YAML file; `where` begins the message of a `UserError`."""
     try:
         return read_yaml_file(path)
-    except OSError as error:
-        raise UserError(f"{where}: {error.strerror}") from None
-    except UnreadableError as error:
-        raise UserError(f"{where}: {error}") from None
+    except (OSError, UnreadableError) as error:
+        raise UserError(f"{where}: {reason_of(error)}") from None
 
 
 def mapping_of(data: Any, where: str) -> dict[Any, Any]:

@@ -21,8 +21,28 @@ _TAG = "tag:yaml.org,2002:"
 _KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
 
 
+_REMEDIES = {
+    errno.EACCES: "let this user into it: chmod a+rX {name}",
+    errno.ELOOP: "its links lead back to themselves: remove them, or give another place",
+    errno.ENAMETOOLONG: "give a shorter name, of at most 255 bytes",
+}
+
+
 class UnreadableError(ValueError):
     """A file or text that cannot be read as what it should be. The message says why, without the file's name."""
+
+
+def reason_of(error: OSError | UnreadableError) -> str:
+    """Return why a file cannot be read, and what to do where the system's words do not tell."""
+    if not isinstance(error, OSError):
+        return str(error)
+    return "; ".join(filter(None, [error.strerror or str(error), remedy_of(error)]))
+
+
+def remedy_of(error: OSError) -> str:
+    """Return what to do where a file cannot be opened; nothing where the system's words say it."""
+    is_named = isinstance(error.filename, (str, os.PathLike))
+    return _REMEDIES.get(error.errno or 0, "").format(name=error.filename) if is_named else ""
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
@@ -34,8 +54,7 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     mode = os.fstat(handle).st_mode
     if not stat.S_ISREG(mode):
         os.close(handle)
-        kind = next((kind for is_kind, kind in _KINDS if is_kind(mode)), "a device")
-        raise UnreadableError(f"is {kind}, not a file")
+        raise UnreadableError(f"is {_kind_of(mode)}, not a file")
     return os.fdopen(handle, "rb")
 
 
@@ -53,6 +72,21 @@ def make_folders(path: Path) -> None:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path)) from None
 
 
+def what_is_at(path: str | os.PathLike[str]) -> str:
+    """Return what is in the place of a file or folder, such as `is a pipe, not a file`; nothing for either, and for no link."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        if not os.path.islink(path):
+            return ""
+        return f"is a link to {os.readlink(path)}, which leads to no file; name the file itself"
+    return "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else f"is {_kind_of(mode)}, not a file"
+
+
+def _kind_of(mode: int) -> str:
+    return next((kind for is_kind, kind in _KINDS if is_kind(mode)), "a device")
+
+
 def read_small(path: str | os.PathLike[str], most_bytes: int = MOST_BYTES) -> bytes:
     """Return the content of a regular file of at most `most_bytes`. Raises `UnreadableError` and `OSError`."""
     with open_regular(path) as file:
@@ -68,7 +102,7 @@ def read_small_text(path: str | os.PathLike[str], most_bytes: int = MOST_BYTES) 
     try:
         return read_small(path, most_bytes).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UnreadableError(f"is not UTF-8 text (byte {error.start})") from None
+        raise UnreadableError(f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
@@ -83,7 +117,9 @@ def parse_json(text: str | bytes) -> Any:
     except RecursionError:
         raise UnreadableError("is nested too deeply") from None
     except ValueError as error:
-        raise UnreadableError(f"is not JSON ({_short(error)})") from None
+        if not text.strip():
+            raise UnreadableError("is empty") from None
+        raise UnreadableError(f"is not JSON ({_reason(error)})") from None
 
 
 def read_yaml(path: str | os.PathLike[str], *, has_old_booleans: bool = False) -> Any:
@@ -114,7 +150,11 @@ def parse_yaml(text: str, *, has_old_booleans: bool = False) -> Any:
         line = f"line {mark.line + 1}: " if mark is not None else ""
         raise UnreadableError(f"is not readable YAML ({line}{_short(error.problem or error.context or '')})") from None
     except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
-        raise UnreadableError(f"is not readable YAML ({_short(error)})") from None
+        raise UnreadableError(f"is not readable YAML ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    return "a number of more digits than any has" if "integer string conversion" in str(error) else _short(error)
 
 
 def _short(text: object) -> str:
@@ -165,7 +205,7 @@ def _loader_class(has_old_booleans: bool) -> type[yaml.SafeLoader]:
     plain = ("null", "bool", "int", "float", "str", "seq", "map")
     of_safe = yaml.SafeLoader.yaml_constructors
     PlainLoader.yaml_constructors = {
-        None: of_safe[None],
+        None: _refuse_tag,
         **{f"{_TAG}{kind}": of_safe[f"{_TAG}{kind}"] for kind in plain},
     }
     PlainLoader.add_constructor(f"{_TAG}int", lambda _, node: int(node.value, 16 if "x" in node.value else 10))
@@ -173,3 +213,12 @@ def _loader_class(has_old_booleans: bool) -> type[yaml.SafeLoader]:
         f"{_TAG}float", lambda _, node: float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
     )
     return PlainLoader
+
+
+def _refuse_tag(loader: yaml.SafeLoader, node: yaml.Node) -> None:
+    import yaml
+
+    name = node.tag.replace(_TAG, "!!")
+    raise yaml.constructor.ConstructorError(
+        None, None, f"the tag {name[:60]} is not read; write plain values", node.start_mark
+    )

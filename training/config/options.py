@@ -291,7 +291,13 @@ class GeneralOptions:
         has_buckets = self.reduction != "flat" and self.sharding != "fsdp"
         problem = "there are buckets with --reduction overlap only, and without --sharding fsdp"
         _check("bucket_bytes", self.bucket_bytes is None or has_buckets, problem)
-        _check("clip_norm", self.clip_norm >= 0, f"must be at least 0, got {self.clip_norm}")
+        for name, is_from_0 in (
+            *(("clip_norm", True), ("weight_decay", True), ("warmup_epochs", True)),
+            *(("learning_rate", False), ("loss_spike_score", False)),
+        ):
+            value = getattr(self, name)
+            holds = value is None or (value >= 0 if is_from_0 else value > 0)
+            _check(name, holds, f"must be {'at least' if is_from_0 else 'above'} 0, got {value}")
         self._check_optimizer()
 
     def _check_optimizer(self) -> None:

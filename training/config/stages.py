@@ -9,7 +9,7 @@ from typing import Any
 
 from ..common.conversion import field_types, from_mapping
 from ..common.errors import UserError, nearest
-from ..common.small_files import UnreadableError, read_yaml
+from ..common.small_files import UnreadableError, read_yaml, reason_of
 from .recipe import Stage
 
 
@@ -26,14 +26,14 @@ def load_stages(
             dataclasses.replace(stage, options=_take_known(stage.options, stage_options)) for stage in presets[name]()
         )
     path = Path(name)
-    if not path.is_file():
-        raise UserError(
-            f"--stages-config: {name!r} is neither a preset ({', '.join(presets)}) nor a file{nearest(name, presets)}"
-        )
     try:
         content = read_yaml(path)
+    except FileNotFoundError:
+        raise UserError(
+            f"--stages-config: {name!r} is neither a preset ({', '.join(presets)}) nor a file{nearest(name, presets)}"
+        ) from None
     except (OSError, UnreadableError) as error:
-        raise UserError(f"{path}: {getattr(error, 'strerror', error)}") from None
+        raise UserError(f"--stages-config {path}: {reason_of(error)}") from None
     entries = content.get("stages") if isinstance(content, dict) else content
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path}: expected a list of stages, each with a name and a number of epochs")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
 from ..common.errors import UserError, nearest
+from ..common.small_files import reason_of
 
 LANDMARK_COLUMNS = ("landmarks", "keypoints", "points", "pose", "sequence", "data")
 LABEL_COLUMNS = (
@@ -124,7 +125,7 @@ def encoding_of(path: Path, encoding: str | None = None) -> str:
             if bad is None:
                 return str(wanted)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{path}: cannot be read ({reason_of(error)})") from None
     assert bad is not None
     number, line = bad
     likely = None if marked else _likely(line)

@@ -24,6 +24,7 @@ from ..common.errors import (
     nearest,
 )
 from ..common.parser import mended, of_launcher
+from ..common.program.doors import error_of_place
 from ..common.program.redaction import command_without_secrets
 from ..common.program.streams import end_of_output, print_to_stderr
 from ..common.program.uncaught import end_scripts_in_one_line, print_error, prints, wants_traceback
@@ -40,7 +41,8 @@ _FLAGS = {"use_data_parallel": "data-parallel"}
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} ({self.prog} --help lists the options)")
+        hint = "; a value that begins with - is given as --option=VALUE" if "expected one argument" in message else ""
+        raise UserError(f"{message}{hint} ({self.prog} --help lists the options)")
 
 
 def build_parser(
@@ -260,6 +262,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         print_error(error)
+        return EXIT_BAD_INPUT
+    except OSError as error:
+        told = error_of_place(error)
+        if debug or told is None:
+            raise
+        told.is_alone = not prints() or None
+        print_error(told)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         if prints():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -44,6 +45,10 @@ def create_run_folder(runs_dir: Path, name: str, *, overwrite: bool) -> Path:
             except FileExistsError:
                 number += 1
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG and runs_dir.is_dir():
+            raise UserError(
+                f"--experiment-name: {name[:40]}... is longer than the 255 bytes of a folder's name"
+            ) from error
         raise UserError(
             f"--runs-dir {runs_dir}: {error.strerror or error}; choose a folder that can be written"
         ) from error

@@ -10,13 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import TrainingFailed, UserError
-from ..small_files import UnreadableError
+from ..small_files import UnreadableError, remedy_of
 
 REPORT = "https://github.com/slipway-train/slipway/issues"
 _MOST_LETTERS = 200
 _REMEDIES = {
-    errno.ENAMETOOLONG: "give a shorter name",
-    errno.ELOOP: "remove the link that leads to itself, or give another place",
     errno.ENOSPC: "free space there, or give another place",
     errno.EROFS: "give a place that can be written",
 }
@@ -51,7 +49,7 @@ def why(error: Exception, remedy: str) -> str:
     if isinstance(error, MemoryError):
         return f"needs more memory than there is{f' ({words})' if words else ''}; {remedy}"
     if isinstance(error, OSError) and error.strerror:
-        return f"cannot be read ({error.strerror}); {_remedy_of(error) or remedy}"
+        return f"cannot be read ({error.strerror}); {remedy_of(error) or remedy}"
     kind = type(error).__name__
     return (
         f"cannot be read ({f'{kind}: {words}' if words else kind}); {remedy}; if nothing is wrong with it, report what "
@@ -68,7 +66,7 @@ def error_of_place(error: BaseException) -> UserError | None:
         return None
     if error.errno == errno.ENOENT:
         return None
-    remedy = _remedy_of(error) or _REMEDIES.get(
+    remedy = remedy_of(error) or _REMEDIES.get(
         error.errno, "see that it can be read and written, or give another place"
     )
     return UserError(f"{os.fspath(error.filename)}: {error.strerror}; {remedy}")
@@ -84,10 +82,4 @@ def file_of(error: BaseException) -> str:
             found = frame.f_locals.get(name)
             if isinstance(found, Path) and found.is_file():
                 return str(found)
-    return ""
-
-
-def _remedy_of(error: OSError) -> str:
-    if isinstance(error, PermissionError):
-        return f"let this user read it: chmod u+rX {error.filename}" if error.filename else ""
     return ""

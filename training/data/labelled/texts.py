@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...common.errors import UserError, nearest
 from ...common.program.doors import door
+from ...common.small_files import what_is_at
 from ..readers.raw import Faults
 from ..readers.tables.columns import column_named, list_of, split_names
 from ..readers.tables.csv_rows import Table, by_split
@@ -56,8 +57,8 @@ def find_texts(
 def _find_texts(
     path: Path, text: str | None, label: str | None, encoding: str | None, with_labels: bool
 ) -> Samples[str]:
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder")
+    if (what := what_is_at(path)) or not path.exists():
+        raise UserError(f"{path}: {what or 'no such file or folder'}")
     if path.is_file() and path.suffix.lower() not in TABLES:
         if with_labels:
             raise UserError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError, nearest
-from ...common.small_files import UnreadableError, read_yaml
+from ...common.small_files import UnreadableError, read_yaml, reason_of
 from ..landmarks import LandmarkLayout
 from .named import named_layout
 
@@ -73,7 +73,7 @@ def _load(path: Path) -> Mapping[str, Any]:
         content = read_yaml(path)
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be read ({error.strerror}); --layout names a YAML file", option="layout"
+            f"{path}: cannot be read ({reason_of(error)}); --layout names a YAML file", option="layout"
         ) from None
     except UnreadableError as error:
         raise UserError(f"{path}: {error}", option="layout") from None

@@ -14,7 +14,7 @@ from .keypoints import aihub, islr, json_points, mediapipe_json, openpose, pose_
 from .raw import RawClips
 from .tables import frame_table, hub, landmark_csv, libras, manifest, spoter, uea_ts
 from .tables.csv_rows import first_rows
-from .unknown import check_source, may_hold_clips, nearest_path, not_known
+from .unknown import check_source, may_hold_clips, nearest_path, not_known, refuse_no_data
 
 
 class Reader(Protocol):
@@ -79,6 +79,7 @@ def _read_raw(source: str, reading: Reading) -> RawClips:
             f"unknown data format {data_format!r}{nearest(data_format, READERS)}; formats: {', '.join(READERS)}"
         )
     path = Path(source).expanduser()
+    refuse_no_data(source, path)
     if path.exists():
         check_source(path)
         if data_format:

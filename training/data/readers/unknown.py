@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...common.errors import UserError, nearest
+from ...common.small_files import what_is_at
 from ..text import LABEL_COLUMNS, LANDMARK_COLUMNS, TEXT_COLUMNS, files_with, find_column
 from .numpy_files import describe_arrays
 from .raw import cut
@@ -84,6 +85,16 @@ def may_hold_clips(path: Path) -> bool:
 def _start(file: Path) -> bytes:
     with file.open("rb") as opened:
         return opened.read(_FIRST_BYTES)
+
+
+def refuse_no_data(source: str, path: Path) -> None:
+    """Raise `UserError` for what is no name of local data, or the place of something that is neither a file nor a folder."""
+    if not source.strip():
+        raise UserError("--data: it is empty; name a file or folder of data, or leave the option out", option="data")
+    if re.match(r"[a-z][a-z0-9+]+://", source, re.IGNORECASE):
+        raise UserError(f"{source}: is an address; download the data and name the file or folder", option="data")
+    if what := what_is_at(path):
+        raise UserError(f"{source}: {what}", option="data")
 
 
 def nearest_path(path: Path) -> str:

@@ -62,7 +62,7 @@ class ClassificationStage:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        check(0 <= self.label_smoothing < 1, "", "label_smoothing", self.label_smoothing, "in [0, 1)")
+        check(0 <= self.label_smoothing < 1, "", "label_smoothing", self.label_smoothing, "from 0 up to below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ class SignStage(ClassificationStage):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(0 <= self.dropout < 1, "", "dropout", self.dropout, "in [0, 1)")
+        check(0 <= self.dropout < 1, "", "dropout", self.dropout, "from 0 up to below 1")
 
 
 STAGE_OPTIONS = {"dropout": "dropout", "augment": "augmentation"}
