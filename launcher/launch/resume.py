@@ -89,7 +89,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
     except UnreadableError:
         record = None
     if not isinstance(record, dict):
-        raise UserError(f"{folder / 'run.json'}: not the record of a run")
+        raise UserError(f"{folder / 'run.json'}: not the record of a run; give the folder of another run")
     return record
 
 

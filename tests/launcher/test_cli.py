@@ -92,7 +92,10 @@ def test_a_broken_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[st
     path.write_text('{"cpu": 1}', encoding="utf-8")
     assert cli.main(["detect", "--hardware", str(path)]) == 2
     errors = capsys.readouterr().err.splitlines()
-    assert errors[0] == f"error: --hardware {path}: is not UTF-8 text (byte 0)"
+    assert errors[0] == (
+        f"error: --hardware {path}: is not UTF-8 text (byte 0); save it as UTF-8; `slipway detect --json > FILE` writes one "
+        "on its machine"
+    )
     assert errors[1].startswith(f"error: {path}: ")
 
 

@@ -169,7 +169,7 @@ def _convert_scalar(value: Any, kind: type, where: str, path: str) -> Any:
             return str(value)
     except (ValueError, TypeError, KeyError, OverflowError):
         pass
-    expected = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}[kind]
+    expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
     raise _wrong(where, path, expected, value)
 
 

@@ -111,7 +111,9 @@ def restore(state: TrainingState, recipe: Recipe, values: Mapping[str, Any], ten
         parameters.load_state_dict(state.model, tensors["model"])
     except RuntimeError as error:
         message = " ".join(str(error).split())
-        raise UserError(f"the checkpoint is of another model: {message[:300]}") from None
+        raise UserError(
+            f"the checkpoint is of another model ({message[:300]}): bring back the code that made it, or start another run"
+        ) from None
     parameters.check_attached()
     progress = state.progress = Progress.from_state(values["progress"])
     if progress.stage < len(recipe.stages):
@@ -180,7 +182,7 @@ def restore_newest(
             remedy = f"name the one before, {before}" if before else "there is no good one before it: start another run"
             raise UserError(f"--resume: {failure}; {remedy}") from failure
     if failure is not None:
-        raise failure
+        raise UserError(f"{failure}; no checkpoint of the run is good: start another run") from failure
     return None
 
 

@@ -143,6 +143,11 @@ def compare_classes(recipe: Recipe, task: Task) -> Iterator[Decision]:
     strength = {"natural": 0.0, "none": 0.0, "sqrt": 0.5, "balanced": 1.0}
     balance = strength[recipe.sampling] + strength[recipe.class_weights]
     majority = find_majority(task)
+    labels = task.labels_at_hand("train")
+    if labels is not None and len(labels) > 1 and (labels == labels[0]).all():
+        reason = f"all {len(labels):,} training samples are of one class, {labels[0]}, so there is nothing to tell apart: look "
+        reason += "at the labels"
+        yield Decision(kind="one_class", reason=reason, warning=True, fields={"class": str(labels[0])})
     if majority is not None:
         digits = 2 if majority.share < 0.995 else 4
         monitor = {"macro_f1": "macro-F1"}.get(recipe.monitor, recipe.monitor)

@@ -75,6 +75,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise DamagedCheckpoint(f"{folder}: no {MANIFEST}")
     with _reading(path):
         data = read_json(path)
+        if not isinstance(data, dict):
+            raise UnreadableError("holds no keys and values")
         if data["schema_version"] != CHECKPOINT_SCHEMA_VERSION:
             raise DamagedCheckpoint(f"{folder}: written by another version (schema {data['schema_version']})")
         if data.pop("sha256") != _hash_of(data):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -31,6 +30,8 @@ def create_run_folder(runs_dir: Path, name: str, *, overwrite: bool) -> Path:
     """
     if not re.fullmatch(r"[\w][\w.+=-]*", name):
         raise UserError(f"--experiment-name: {name!r} is not a folder's name; use letters, digits, '.', '_' and '-'")
+    if len(name.encode()) > 255:
+        raise UserError(f"--experiment-name: '{name[:40]}...' is longer than the 255 bytes of a folder's name")
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
         if overwrite and (runs_dir / name).exists():
@@ -45,10 +46,8 @@ def create_run_folder(runs_dir: Path, name: str, *, overwrite: bool) -> Path:
             except FileExistsError:
                 number += 1
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG and runs_dir.is_dir():
-            raise UserError(
-                f"--experiment-name: {name[:40]}... is longer than the 255 bytes of a folder's name"
-            ) from error
+        if isinstance(error, FileExistsError):
+            raise UserError(f"--runs-dir {runs_dir}: there is something else of this name; give a folder") from error
         raise UserError(
             f"--runs-dir {runs_dir}: {error.strerror or error}; choose a folder that can be written"
         ) from error

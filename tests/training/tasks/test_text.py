@@ -94,5 +94,5 @@ def test_texts_of_one_class_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text,label\n" + "".join(f"text {number},a\n" for number in range(9)))
     assert str(catch(make_task, path)) == (
-        f"{path}: all 9 texts are of one class, 'a': there is nothing to learn; give two classes or more"
+        f"{path}: all 9 texts of one class, 'a': there is nothing to learn; give two classes or more"
     )

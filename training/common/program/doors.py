@@ -51,6 +51,8 @@ def why(error: Exception, remedy: str) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read ({error.strerror}); {remedy_of(error) or remedy}"
     kind = type(error).__name__
+    if kind == "SafetensorError":
+        return f"is no whole safetensors file ({words.rpartition(': ')[2]}); {remedy}"
     return (
         f"cannot be read ({f'{kind}: {words}' if words else kind}); {remedy}; if nothing is wrong with it, report what "
         f"--debug shows at {REPORT}"
@@ -66,9 +68,8 @@ def error_of_place(error: BaseException) -> UserError | None:
         return None
     if error.errno == errno.ENOENT:
         return None
-    remedy = remedy_of(error) or _REMEDIES.get(
-        error.errno, "see that it can be read and written, or give another place"
-    )
+    known = "" if isinstance(error, PermissionError) else remedy_of(error)
+    remedy = known or _REMEDIES.get(error.errno, "see that it can be read and written, or give another place")
     return UserError(f"{os.fspath(error.filename)}: {error.strerror}; {remedy}")
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from ...common.errors import UserError
+from ...common.small_files import what_is_at
 from ..readers.walk import contents_of, files_by_folder
 from ..text import folders_in, is_split, natural_key, nfc, split_of_file
 from .labelled import Samples
@@ -22,7 +23,9 @@ def files_in_class_folders(root: Path, endings: tuple[str, ...], word: str) -> S
     """
     if not root.is_dir():
         raise UserError(
-            f"{root}: no such folder" if not root.exists() else f"{root}: is one file; name the folder of all classes"
+            f"{root}: no such folder"
+            if not root.exists()
+            else f"{root}: {what_is_at(root) or 'is one file'}; name the folder of all classes"
         )
     found = {folder.parts: names for folder, names in files_by_folder(root, *endings).items()}
     around: tuple[str, ...] = ()

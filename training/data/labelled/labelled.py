@@ -13,7 +13,7 @@ from ...common.errors import UserError
 from ...config.recipe import check
 from ..landmarks import SPLITS
 from ..splits.clips import DROPPED, TEST, TRAIN, VALIDATION, Clips, without_copies
-from ..splits.own import own_parts
+from ..splits.own import own_parts, refuse_no_train
 from ..splits.stratified import hold_out
 from ..text import natural_key
 
@@ -68,9 +68,9 @@ def split_samples(
     _check_ratio(train_ratio)
     names = sorted(set(samples.labels), key=natural_key)
     if len(names) == 1 and names[0]:
+        found = f"{'all ' * (len(samples.items) > 1)}{_count(len(samples.items), samples.word)}"
         raise UserError(
-            f"{samples.source}: all {_count(len(samples.items), samples.word)} are of one class, {names[0]!r}: there is "
-            "nothing to learn; give two classes or more"
+            f"{samples.source}: {found} of one class, {names[0]!r}: there is nothing to learn; give two classes or more"
         )
     number = {name: index for index, name in enumerate(names)}
     first: dict[object, int] = {}
@@ -90,6 +90,7 @@ def split_samples(
     rng = np.random.default_rng(seed % (1 << 63))
     held_out = (1.0 - train_ratio) / 2
     try:
+        refuse_no_train(samples.own, samples.source, "leave the marks out")
         has_own = len(set(samples.own) - {""}) > 1
         parts = own_parts(clips, True, notes) if has_own else without_copies(clips, True, notes)
         missing = tuple(part for part in (VALIDATION, TEST) if not (parts == part).any())

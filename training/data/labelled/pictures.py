@@ -180,6 +180,8 @@ def _why(path: Path, error: Exception) -> str:
         return f"{path}: {message}"
     if path.suffix.lower() in (".heic", ".avif"):
         return f"{path}: cannot be read by the Pillow that is installed; save it as JPEG or PNG"
+    if type(error).__name__ == "UnidentifiedImageError":
+        return f"{path}: is no picture, whatever its name says; replace or remove it"
     reason = " ".join(str(error).replace(repr(str(path)), "it").split())
     return f"{path}: cannot be read as a picture ({reason}); replace or remove it"
 

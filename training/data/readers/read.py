@@ -98,7 +98,8 @@ def _read_raw(source: str, reading: Reading) -> RawClips:
         near = nearest_path(path)
         may_be = hub.is_name(source) and "did you mean" not in near
         what = f"; a data set of the Hugging Face Hub is written {hub.PREFIX}{source}" if may_be else ""
-        raise UserError(f"{source}: no such file or folder{near}{what}")
+        named = f"{source} ({path})" if source.startswith("~") else source
+        raise UserError(f"{named}: no such file or folder{near}{what}")
     return hub.read_name(source.removeprefix(hub.PREFIX), reading)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ...common.errors import UserError
+from ..landmarks import SPLITS
 from .clips import DROPPED, TRAIN, Clips, count_clips, later_copies, note_conflicts
 
 
@@ -35,3 +38,12 @@ def own_parts(clips: Clips, drop: bool, notes: list[str]) -> np.ndarray:
             notes.append(f"{count_clips(len(copies))} dropped from train as exact copies of earlier ones")
     note_conflicts(clips, notes)
     return parts
+
+
+def refuse_no_train(marks: Sequence[str], name: str, remedy: str) -> None:
+    """Raise `UserError` where each sample has a mark of the data's own split, and none that of train."""
+    if marks and not {"", SPLITS[TRAIN]} & set(marks):
+        found = " or ".join(sorted(set(marks)))
+        raise UserError(
+            f"{name}: its own split marks every sample as {found} and none as train: correct it, or {remedy}"
+        )

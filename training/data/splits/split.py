@@ -17,7 +17,7 @@ from .folds import fold_values, test_fold
 from .held_out import take_validation, test_by_signer, test_one_group
 from .neighbours import Neighbours, find_neighbours
 from .overlaps import overlapping
-from .own import own_parts
+from .own import own_parts, refuse_no_train
 from .stratified import hold_out
 from .told import note_signers, note_unseen_classes, warn_of_leaks
 
@@ -95,6 +95,7 @@ def _mode(data: LandmarkData, spec: DataSpec) -> str:
         return "folds" if spec.folds is not None else "leave_out"
     if spec.split != "auto":
         return spec.split
+    refuse_no_train(data.own_split, data.name, "give --split stratified, which does not use them")
     return "own" if len(set(data.own_split) - {""}) > 1 else "stratified"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -15,6 +16,9 @@ from .interpretation import Interpretation
 from .summary import landmark_names, missing_by_landmark
 
 _MOST_NAMED = 5
+_MEASURED = 10
+"""So many classes that are decimal numbers are no names."""
+_NO_LABELS = ("nan", "none", "null", "<na>", "n/a", "nat")
 _PIXELS = 4 * LARGEST_NORMALISED
 """Coordinates that are larger are pixels, in clips beside others in a picture of size 1."""
 
@@ -50,11 +54,26 @@ def _of_classes(data: LandmarkData) -> Iterator[str]:
             f"all {len(data):,} clips are of one class, {data.class_names[used[0]]!r}, so there is nothing to tell apart: "
             "add clips of another one, or name the column of the class with --label"
         )
-    elif len(used) == len(data):
+    elif blank := [name for name in (data.class_names[number] for number in used) if name.lower() in _NO_LABELS]:
+        yield (
+            f"{blank[0]!r} is learned as a class, and is what a program writes for a missing label: if it is one, label these "
+            "clips or remove them"
+        )
+    if len(used) >= _MEASURED and _are_measured([data.class_names[number] for number in used]):
+        yield (
+            f"the {len(used):,} classes are decimal numbers, as of something measured: name the column of the class with "
+            "--label; a number is not predicted"
+        )
+    elif len(used) == len(data) > 1:
         yield (
             f"each of the {len(data):,} clips has a class of its own, as if they were numbered: name the column of the "
             "class with --label, or add clips to each class"
         )
+
+
+def _are_measured(names: Sequence[str]) -> bool:
+    numbers = [name for name in names if re.fullmatch(r"-?\d*\.?\d+(e-?\d+)?", name, re.IGNORECASE)]
+    return len(numbers) == len(names) and sum("." in name for name in names) * 2 > len(names)
 
 
 def _of_numbers(read_as: Interpretation, columns: Columns, names: Sequence[str] | None) -> Iterator[str]:

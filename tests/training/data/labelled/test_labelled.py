@@ -52,7 +52,7 @@ def test_a_class_of_the_test_that_is_not_trained_is_told() -> None:
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        (["a"] * 5, "here: all 5 texts are of one class, 'a': there is nothing to learn"),
+        (["a"] * 5, "here: all 5 texts of one class, 'a': there is nothing to learn"),
         (["a", "b", "c"], "here: 3 texts of 3 classes are too few to train, validate and test"),
     ],
 )
