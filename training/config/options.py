@@ -44,6 +44,7 @@ _COUNTS = (
     "threads",
 )
 """Options that are at least 1."""
+_FROM_0 = ("clip_norm", "weight_decay", "warmup_epochs")
 _MOST_THREADS = 1024
 """OpenMP ends a process that asks for more threads than it gets."""
 
@@ -291,13 +292,10 @@ class GeneralOptions:
         has_buckets = self.reduction != "flat" and self.sharding != "fsdp"
         problem = "there are buckets with --reduction overlap only, and without --sharding fsdp"
         _check("bucket_bytes", self.bucket_bytes is None or has_buckets, problem)
-        for name, is_from_0 in (
-            *(("clip_norm", True), ("weight_decay", True), ("warmup_epochs", True)),
-            *(("learning_rate", False), ("loss_spike_score", False)),
-        ):
-            value = getattr(self, name)
-            holds = value is None or (value >= 0 if is_from_0 else value > 0)
-            _check(name, holds, f"must be {'at least' if is_from_0 else 'above'} 0, got {value}")
+        for name in ("clip_norm", "weight_decay", "warmup_epochs", "learning_rate", "loss_spike_score"):
+            value, least = getattr(self, name), "at least" if name in _FROM_0 else "above"
+            holds = value is None or value > 0 or (value == 0 and name in _FROM_0)
+            _check(name, holds, f"must be {least} 0, got {value}")
         self._check_optimizer()
 
     def _check_optimizer(self) -> None:
