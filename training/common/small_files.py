@@ -154,7 +154,7 @@ def parse_yaml(text: str, *, has_old_booleans: bool = False) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    return "a number of more digits than any has" if "integer string conversion" in str(error) else _short(error)
+    return "a number of more than 4300 digits" if "integer string conversion" in str(error) else _short(error)
 
 
 def _short(text: object) -> str:

@@ -182,7 +182,7 @@ def _meant(parser: argparse.ArgumentParser, words: list[str]) -> str | None:
     flags = {name for action in parser._actions if action.nargs == 0 for name in action.option_strings}
     own, rest = of_launcher(mended(words, flags))
     script = str(Path(sys.argv[0]))
-    if Path("bin/train.py").is_file() and Path("bin/train.py").samefile(script):
+    if Path("bin/train.py").is_file() and Path(script).exists() and Path("bin/train.py").samefile(script):
         script = "bin/train.py"
     if rest and rest[0].endswith(".py"):
         command = ["slipway", "launch", *own, *rest]

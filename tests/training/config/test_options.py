@@ -176,7 +176,7 @@ def test_arguments_of_the_optimizer_come_from_the_command_line(betas: list[str])
         (["--batch-rule", "scal"], r"--batch-rule: 'scal' .*'scale'"),
         (["--batch-size", "1.5"], r"--batch-size: expected a whole number, got '1.5'"),
         (["--batch-size", "0"], r"--batch-size: must be at least 1"),
-        (["--learning-rate", "-1"], r"learning_rate must be above 0"),
+        (["--learning-rate", "-1"], r"--learning-rate: must be above 0"),
         (["--seed"], r"--seed"),
         (["train"], r"unexpected argument 'train'"),
         (["--config", "/nowhere.yaml"], r"--config /nowhere\.yaml: No such file or directory"),
@@ -194,7 +194,7 @@ def test_arguments_of_the_optimizer_come_from_the_command_line(betas: list[str])
         (["--schedule", "onecycle"], r"--schedule: 'onecycle' .*'one_cycle'"),
         (["--schedule", "one_cycle", "--warmup-epochs", "1"], r"a warm-up of its own"),
         (["--train-ratio", "1.5"], r"--train-ratio must be between 0 and 1"),
-        (["--dropout", "1"], r"dropout must be in \[0, 1\)"),
+        (["--dropout", "1"], r"dropout must be from 0 up to below 1"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(arguments: list[str], message: str) -> None:
@@ -304,7 +304,10 @@ def test_stages_come_from_a_file(tmp_path: Path) -> None:
     file.write_text("- {name: first}\n", encoding="utf-8")
     with pytest.raises(UserError, match="stage 1: missing key 'epochs'"):
         load_stages(str(file), PRESETS, SignStage)
-    for wrong, told in (("dropout: 1", r"dropout must be in \[0, 1\)"), ("epochs: 0", "stage 'first': epochs must be")):
+    for wrong, told in (
+        ("dropout: 1", r"dropout must be from 0 up to below 1"),
+        ("epochs: 0", "stage 'first': epochs must be"),
+    ):
         file.write_text(f"- {{name: first, {'' if 'epochs' in wrong else 'epochs: 1, '}{wrong}}}\n", encoding="utf-8")
         with pytest.raises(UserError, match=rf"stages\.yaml: stage 1: {told}"):
             load_stages(str(file), PRESETS, SignStage)
