@@ -345,7 +345,7 @@ def test_a_folder_that_becomes_read_only_ends_no_training(tmp_path: Path, soon_a
 def test_a_whole_run_on_a_disk_that_is_full_for_a_while_ends_with_everything_in_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with small_disk(tmp_path / "disk", 1 << 20) as disk:
+    with small_disk(tmp_path / "disk", 4 << 20) as disk:
         ballast = disk / "ballast"
         write = saving.write_checkpoint
         refused = 0
