@@ -191,7 +191,7 @@ def test_a_name_of_thousands_of_letters_is_one_short_line() -> None:
     with pytest.raises(OSError, match="too long") as raised:
         Path("9" * 5000).is_file()
     message = str(error_of_place(raised.value))
-    assert message.endswith("(5,000 letters): File name too long; give a shorter name")
+    assert message.endswith("(5,000 letters): File name too long; give a shorter name, of at most 255 bytes")
     assert len(message) < 300
 
 

@@ -136,7 +136,7 @@ def test_code_that_is_gone_or_changed_is_one_sentence(working_folder: Path) -> N
         ("two", "best", "slipway.load: runs/two has no best/ yet: it is written at the end of its first epoch"),
         ("study", "best", "slipway.load: runs/study holds several runs; name one of them, such as runs/study/seed-0"),
         ("other", "best", "slipway.load: runs/other: no run there, and no model.safetensors"),
-        ("broken", "best", "runs/broken/best/model.safetensors: cannot be read (SafetensorError: "),
+        ("broken", "best", "runs/broken/best/model.safetensors: is no whole safetensors file ("),
     ],
 )
 def test_what_is_no_run_with_weights_is_one_sentence(run: str, which: Any, message: str) -> None:

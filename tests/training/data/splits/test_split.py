@@ -230,7 +230,7 @@ def test_unusable_signers_and_own_splits_say_why() -> None:
             split(make_data(range(9), [0] * 9, signers), mode="signer", seed=0)
     for own, says in (
         (["train"] * 4 + ["test"] * 4 + [""], "clip 8"),
-        (["validation"] * 4 + ["test"] * 5, "has no own split"),
+        (["validation"] * 4 + ["test"] * 5, "marks every sample as test or validation and none as train"),
     ):
         with pytest.raises(UserError, match=says):
             split(make_data(range(9), [0] * 9, splits=own), seed=0)

@@ -352,7 +352,7 @@ def test_too_little_memory_for_a_checkpoint_is_no_damage_and_leaves_the_run_as_i
     def load(path: Path) -> dict[str, torch.Tensor]:
         raise MemoryError("Cannot allocate memory (os error 12)")
 
-    monkeypatch.setattr(checkpoint, "load_file", load)
+    monkeypatch.setattr(checkpoint, "load_tensors", load)
     assert run(["--runs-dir", str(runs_dir), "--resume", NAME]) == 1
     assert "no memory to restore the checkpoint (Cannot allocate memory" in capfd.readouterr().err
     assert resumes_of(runs_dir) == []
