@@ -42,7 +42,7 @@ COMMANDS = tuple(
         (
             "watch",
             "[RUN]",
-            "show the screen of a run from another terminal or machine",
+            "show the screen of a run that trains elsewhere",
             "slipway.results.watch.command",
         ),
         ("predict", "RUN DATA", "tell the classes of new data by a run's model", "slipway.results.use.predict"),
