@@ -41,10 +41,13 @@ TOLD = frozenset({"resume", "rewind", "finished", "profile"})
 
 
 def print_message(console: Console, level: int, kind: str, text: str) -> None:
-    """Print a message in the colour of its level, above the bars."""
-    style = next((style for least, style in reversed(_STYLES.items()) if level >= least), "dim")
-    label = f"{logging.getLevelName(level).lower()}: " if level >= logging.WARNING else f"{kind.replace('_', ' ')}: "
-    console.print(Text(label + text, style=style))
+    """Print a message: on a terminal in the colour of its level and above the bars, else as one line."""
+    label = logging.getLevelName(level).lower() if level >= logging.WARNING else kind.replace("_", " ")
+    if console.is_terminal:
+        style = next((style for least, style in reversed(_STYLES.items()) if level >= least), "dim")
+        console.print(Text(f"{label}: {text}", style=style))
+    else:
+        console.out(f"{label}: {text}", highlight=False)
 
 
 class QuietConsole(Observer):
