@@ -58,6 +58,7 @@ def test_what_the_script_says_is_above_the_defaults_and_below_everything_else(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (project / "slipway.yaml").write_text("train: {batch_size: 16, patience: 2}")
+    monkeypatch.delenv("SLIPWAY_REPORT")
     monkeypatch.setenv("SLIPWAY_SEED", "5")
     config = TrainingConfig.from_command_line(
         arguments=["--", "--max-steps", "9"], epochs=20, batch_size=64, seed=1, max_steps=3, patience=1
@@ -73,7 +74,8 @@ def test_what_the_script_says_is_above_the_defaults_and_below_everything_else(
     }
 
 
-def test_a_changed_copy_of_the_config_keeps_the_other_origins(project: Path) -> None:
+def test_a_changed_copy_of_the_config_keeps_the_other_origins(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLIPWAY_REPORT")
     config = TrainingConfig.from_command_line(arguments=["--seed", "4", "--keep", "5"], epochs=20)
     copy = dataclasses.replace(config, seed=0, patience=1)
     assert {name: str(setting) for name, setting in (copy.settings or {}).items()} == {

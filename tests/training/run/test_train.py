@@ -397,8 +397,8 @@ def break_in_training(task: TensorTask) -> None:
 def test_tensors_are_not_announced_as_synthetic_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(config(None, tmp_path, max_steps=1, log_level="info"), task=make_task())
     told = capsys.readouterr()
-    assert "synthetic=false" in told.err
-    assert "synthetic" not in told.out
+    assert "data: tensors" in told.err
+    assert "synthetic" not in told.err + told.out
 
 
 @pytest.mark.parametrize("missing", ["validation", "test"])
