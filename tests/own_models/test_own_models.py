@@ -13,15 +13,16 @@ from tests.own_models.page import PAGE, saved_rows, written
 
 
 @pytest.mark.timeout(900)
-def test_each_program_ends_where_the_loop_by_hand_ends_on_1_and_2_processes_killed_or_not() -> None:
+def test_programs_end_where_the_loop_by_hand_ends_on_1_and_2_processes_killed_or_not() -> None:
+    some = list(CASES)[::3]  # `make own-models` runs all
     for packages in ("sklearn", "transformers", "torchmetrics"):
         pytest.importorskip(packages)
     done = subprocess.run(
-        [sys.executable, "-m", "tests.own_models", "--short"], cwd=ROOT, capture_output=True, text=True, timeout=880
+        [sys.executable, "-m", "tests.own_models", "--short", *some], cwd=ROOT, capture_output=True, text=True, timeout=880
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count(" agrees\n") == 2 * len(CASES), done.stdout
-    assert done.stdout.count(" killed ") == len(CASES), done.stdout
+    assert done.stdout.count(" agrees\n") == 2 * len(some), done.stdout
+    assert done.stdout.count(" killed ") == len(some), done.stdout
 
 
 def test_the_documentation_shows_what_the_last_complete_run_found_of_every_program() -> None:
