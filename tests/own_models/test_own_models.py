@@ -18,7 +18,11 @@ def test_programs_end_where_the_loop_by_hand_ends_on_1_and_2_processes_killed_or
     for packages in ("sklearn", "transformers", "torchmetrics"):
         pytest.importorskip(packages)
     done = subprocess.run(
-        [sys.executable, "-m", "tests.own_models", "--short", *some], cwd=ROOT, capture_output=True, text=True, timeout=880
+        [sys.executable, "-m", "tests.own_models", "--short", *some],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=880,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count(" agrees\n") == 2 * len(some), done.stdout
