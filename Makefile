@@ -24,7 +24,7 @@ train: $(STAMP)  ## train the embedded example and print its results
 	@echo "The slipway command is in $(BIN); to have it in this shell: source $(BIN)/activate"
 
 test: $(STAMP)  ## run all tests
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(STAMP)  ## check formatting, lint and types
 	$(BIN)/ruff format --check .
