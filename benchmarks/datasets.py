@@ -121,6 +121,7 @@ def train_slipway(kind: str, workers: int, epochs: int) -> Cost:
             runs_dir=folder,
             experiment_name="run",
             save_every="never",
+            report=False,  # a process of its own, after the last step
         )
         clock = Clock()
         train(config, task, optimizer=torch.optim.AdamW if kind == "optimizer" else None)
