@@ -40,7 +40,7 @@ def import_file(path: Path, where: str) -> ModuleType:
         sys.path.insert(0, str(folder))  # as for a script, so that helpers beside it are found first
     if "." in name:
         return _import(name, where)
-    if name in sys.modules and not _is_of(sys.modules[name], path):
+    while name in sys.modules and not _is_of(sys.modules[name], path):
         name = f"own_{name}"  # a module of this name is at work: the file is not to take its place
     if name in sys.modules:
         return sys.modules[name]

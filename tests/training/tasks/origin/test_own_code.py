@@ -51,6 +51,12 @@ def test_a_file_that_is_called_as_a_module_at_work_takes_not_its_place(project: 
     assert sys.modules["json"] is json
 
 
+def test_files_of_one_name_in_several_folders_are_each_their_own(project: Path) -> None:
+    paths = [write(f"{folder}/own_alike.py", f"answer = {folder!r}\n") for folder in ("one", "two", "three", "four")]
+    for path in [*paths, *paths]:
+        assert import_file(path, "here").answer == path.parent.name
+
+
 def test_a_module_may_lie_in_the_working_folder_and_a_file_is_imported_once(project: Path) -> None:
     write("own_module/part.py", "class Net:\n    class Small: pass\n")
     module = import_name("own_module.part", "here")
