@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 
 from ...training.common.errors import EXIT_INTERRUPTED, UserError
@@ -64,14 +65,12 @@ def main(arguments: list[str]) -> int:
     if isinstance(observer, ProgressConsole):
         observer.is_replayed = True
     try:
-        for event in follow(JournalTail(folder / JOURNAL), _Over(folder, at_once=options.once)):
-            replay.send(event, observer)
+        with closing(observer):
+            for event in follow(JournalTail(folder / JOURNAL), _Over(folder, at_once=options.once)):
+                replay.send(event, observer)
     except KeyboardInterrupt:
-        observer.close()
         print_to_stderr("no longer watched; the run goes on")
         return EXIT_INTERRUPTED
-    finally:
-        observer.close()
     state = record_of(folder).get("state")
     if state != "finished" and not options.once:
         what = "no process trains it any more" if state == "running" else str(state)

@@ -32,15 +32,8 @@ def load(
 ) -> nn.Module:
     """Return the model of a run with its best or its last weights: the plain module, on the CPU, in `eval()`.
 
-    `run` is the run's folder, its name in `runs_dir`, or the folder of the weights itself, `runs/x/best`. A run that still
-    trains, or was killed, has the best weights of its complete epochs.
-
-    The model is made as the run made it, by what `spec.json` beside the weights says: an importable function or class, with
-    plain arguments if it is a `functools.partial`, or the task that `--task` named. Where the run could not say, as of a
-    lambda, give `make_model`. The weights must be those of exactly this model.
-
-    Code that `spec.json` names is run only if this user's own run wrote it on this machine, or with `trust=True`: read it
-    first. The models of Slipway's own tasks, and `make_model`, need no trust. Raises `UserError`.
+    What is made how, from where and on whose word, stands at `slipway.load`, which adds labels and predictions to it.
+    Raises `UserError`.
     """
     folder = find_weights(Path(run), which, Path(runs_dir))
     with door(folder, "give the folder of a run"):

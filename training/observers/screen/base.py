@@ -25,7 +25,7 @@ from ..events import (
     StepEnd,
     StudyEnd,
 )
-from .tables import WARNING_STYLE, ProfileTable, ResultTable, StudyTable, is_synthetic
+from .tables import WARNING_STYLE, ProfileTable, ResultTable, StudyTable, is_synthetic, plural
 from .trend import Trend
 
 TRACE_VIEWER = "https://ui.perfetto.dev"
@@ -36,7 +36,7 @@ _FIRST_STEPS, _FIRST_SECONDS = 3, 3.0
 _STYLES = {logging.INFO: "dim", logging.WARNING: WARNING_STYLE, logging.ERROR: "bold red"}
 
 
-TOLD = frozenset({"resume", "rewind", "finished", "profile"})
+TOLD = frozenset({"resume", "rewind", "finished"})
 """Kinds of decisions that a person is told; of the others the journal and `--verbose` tell, and each warning is told."""
 
 
@@ -213,6 +213,17 @@ class ProgressConsole(QuietConsole):
     def report_progress(self, progress: ProgressCounts) -> None:
         """Report how far the run is."""
         raise NotImplementedError
+
+    @property
+    def _monitor(self) -> str:
+        return self._run.recipe.monitor if self._run else "loss"
+
+    def _num_epochs(self, event: EpochEnd) -> int:
+        return self._stage.num_epochs if self._stage else event.epoch_in_stage + 1
+
+    @staticmethod
+    def _size_of(event: StageStart) -> str:
+        return f"{plural(event.num_epochs, 'epoch')} x {plural(event.steps_per_epoch, 'step')}"
 
     def _begin_epoch(self) -> None:
         self._epoch_started = self._clock()

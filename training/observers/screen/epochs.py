@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..events import EpochEnd, RunStart, StageEnd
+from ..events import EpochEnd, StageEnd
 from .tables import format_duration, format_metric, plural
 
 _BEST_COLUMNS = len("  best")
@@ -69,11 +69,10 @@ def measured_names(validation: Mapping[str, Any], monitor: str) -> list[str]:
     return sorted(numbers, key=lambda name: (name != "loss", name != monitor, numbers.index(name)))
 
 
-def words_of_stage(event: StageEnd, run: RunStart | None) -> str:
+def words_of_stage(event: StageEnd, monitor: str) -> str:
     """Return how a stage ended."""
     row = event.row
     parts = [plural(int(row["epochs"]), "epoch") if "epochs" in row else "done"]
-    monitor = run.recipe.monitor if run else "loss"
     name = "accuracy" if row.get("validation_accuracy") is not None else monitor
     if row.get(f"validation_{name}") is not None:
         parts.append(f"validation {name.replace('_', ' ')} {format_metric(name, row[f'validation_{name}'])}")

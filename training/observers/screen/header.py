@@ -52,18 +52,15 @@ class RunHeader:
 
     def short_rows(self) -> list[tuple[str, Text]]:
         """Return labels and values of what a person wants to see before a training, top to bottom."""
-        event, recipe, plan = self.event, self.event.recipe, self.event.plan
+        event, recipe = self.event, self.event.recipe
         resolved = recipe.resolved
-        device = plan.device if plan.device_name in ("", plan.device) else f"{plan.device} ({plan.device_name})"
         precision = recipe.precision if resolved.mixed_precision == "no" else resolved.mixed_precision
-        batch = f"{resolved.global_batch_size}, learning rate {recipe.peak_learning_rate:.4g}"
-        if len(set(plan.share_weights)) > 1:
-            batch += f", shares {':'.join(f'{weight:g}' for weight in plan.share_weights)}"
+        batch = f"{resolved.global_batch_size}, learning rate {recipe.peak_learning_rate:.4g}{self._shares()}"
         return [
             ("data", self._data()),
             ("samples", Text(self._samples())),
             ("model", Text(f"{plural(event.num_parameters, 'parameter')}, {precision}")),
-            ("device", Text(f"{device}, {plural(plan.world_size, 'process', 'es')}")),
+            ("device", Text(self._device())),
             ("global batch", Text(batch)),
             ("stages", Text(self._stages())),
             ("run folder", Text(str(event.folder))),
@@ -76,17 +73,14 @@ class RunHeader:
         micro_batch = "a rank's share"
         if plan.micro_batch_size is not None:
             micro_batch = plural(plan.micro_batch_size, "sample")
-        micro_batch += f", gradient accumulation {plan.gradient_accumulation}"
-        if len(set(plan.share_weights)) > 1:
-            micro_batch += f", shares {':'.join(f'{weight:g}' for weight in plan.share_weights)}"
+        micro_batch += f", gradient accumulation {plan.gradient_accumulation}{self._shares()}"
         mixed = recipe.resolved.mixed_precision
-        device = plan.device if plan.device_name in ("", plan.device) else f"{plan.device} ({plan.device_name})"
         rows = [
             ("data", Text.assemble(self._data(), f", samples: {self._samples()}")),
             ("model", Text(plural(event.num_parameters, "parameter"))),
             (
                 "device",
-                self._with_reason(f"{device}, {plural(plan.world_size, 'process', 'es')}", reasons.get("device")),
+                self._with_reason(self._device(), reasons.get("device")),
             ),
             ("global batch", Text(explain_batch(recipe))),
             ("micro-batch", self._with_reason(micro_batch, reasons.get("micro_batch_size"))),
@@ -101,6 +95,16 @@ class RunHeader:
                 value = getattr(plan, name, None)
                 rows.append((name.replace("_", " "), self._with_reason("" if value is None else str(value), reason)))
         return [*rows, ("run folder", Text(str(event.folder)))]
+
+    def _device(self) -> str:
+        plan = self.event.plan
+        name = plan.device if plan.device_name in ("", plan.device) else f"{plan.device} ({plan.device_name})"
+        return f"{name}, {plural(plan.world_size, 'process', 'es')}"
+
+    def _shares(self) -> str:
+        """Return the shares of ranks that differ, to be put behind other words."""
+        weights = self.event.plan.share_weights
+        return f", shares {':'.join(f'{weight:g}' for weight in weights)}" if len(set(weights)) > 1 else ""
 
     def _stages(self) -> str:
         stages = self.event.recipe.stages

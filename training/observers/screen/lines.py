@@ -6,7 +6,7 @@ from ..events import EpochEnd, RunStart, StageEnd, StageStart, StudyStep
 from .base import ProgressConsole, ProgressCounts
 from .epochs import measured_names, words_of_stage
 from .header import RunHeader
-from .tables import format_duration, format_metric, format_percent, format_rate, format_time_left, plural
+from .tables import format_duration, format_metric, format_percent, format_rate, format_time_left
 
 
 class LinesConsole(ProgressConsole):
@@ -29,25 +29,22 @@ class LinesConsole(ProgressConsole):
     def on_stage_start(self, event: StageStart) -> None:
         """Write the stage's name and size."""
         super().on_stage_start(event)
-        size = f"{plural(event.num_epochs, 'epoch')} x {plural(event.steps_per_epoch, 'step')}"
-        self._write(f"{self._stage_words(event.number)} {event.stage.name}: {size}")
+        self._write(f"{self._stage_words(event.number)} {event.stage.name}: {self._size_of(event)}")
 
     def on_epoch_end(self, event: EpochEnd) -> None:
         """Write what an epoch measured."""
         super().on_epoch_end(event)
-        num_epochs = self._stage.num_epochs if self._stage else event.epoch_in_stage + 1
-        monitor = self._run.recipe.monitor if self._run else "loss"
         measured = [
             f"validation {name.replace('_', ' ')} {format_metric(name, event.validation[name])}"
-            for name in measured_names(event.validation, monitor)
+            for name in measured_names(event.validation, self._monitor)
         ]
         parts = [f"train loss {event.train_loss:#.4g}", *measured, format_duration(event.seconds)]
         best = ", best" if event.improved else ""
-        self._write(f"epoch {event.epoch_in_stage + 1}/{num_epochs}: {', '.join(parts)}{best}")
+        self._write(f"epoch {event.epoch_in_stage + 1}/{self._num_epochs(event)}: {', '.join(parts)}{best}")
 
     def on_stage_end(self, event: StageEnd) -> None:
         """Write how a stage ended."""
-        self._write(f"{self._stage_words(event.number)} done: {words_of_stage(event, self._run)}")
+        self._write(f"{self._stage_words(event.number)} done: {words_of_stage(event, self._monitor)}")
 
     def report_progress(self, progress: ProgressCounts) -> None:
         """Write how far the run is."""

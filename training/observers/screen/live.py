@@ -16,7 +16,7 @@ from ..events import EpochEnd, RunEnd, RunStart, StageEnd, StageStart, StudyStep
 from .base import ProgressConsole, ProgressCounts
 from .epochs import EpochTable, words_of_stage
 from .header import RunHeader
-from .tables import WARNING_STYLE, format_bytes, format_duration, format_percent, format_rate, format_time_left, plural
+from .tables import WARNING_STYLE, format_bytes, format_duration, format_percent, format_rate, format_time_left
 from .trend import sparkline
 
 LARGEST_BAR_COLUMNS, SMALLEST_BAR_COLUMNS = 40, 10
@@ -158,20 +158,17 @@ class LiveConsole(ProgressConsole):
         """Print the stage's name and size."""
         super().on_stage_start(event)
         self._epochs = None
-        size = f"{plural(event.num_epochs, 'epoch')} x {plural(event.steps_per_epoch, 'step')}"
         name = (
             f"stage {event.number + 1}/{self._num_stages}  {event.stage.name}" if self._num_stages > 1 else "training"
         )
-        note = f"  {size}, peak learning rate {event.peak_learning_rate:.4g}"
+        note = f"  {self._size_of(event)}, peak learning rate {event.peak_learning_rate:.4g}"
         self._print(Text(), Text.assemble((name, "bold"), (note, "dim")))
 
     def on_epoch_end(self, event: EpochEnd) -> None:
         """Print a line for the epoch, below the names of its numbers if it is the first of a stage."""
         super().on_epoch_end(event)
         if self._epochs is None:
-            num_epochs = self._stage.num_epochs if self._stage else event.epoch_in_stage + 1
-            monitor = self._run.recipe.monitor if self._run else "loss"
-            self._epochs = EpochTable(event.validation, num_epochs, monitor, self.console.width)
+            self._epochs = EpochTable(event.validation, self._num_epochs(event), self._monitor, self.console.width)
             self._print(Text(self._epochs.heading, style="dim"))
         line = Text(self._epochs.line(event))
         if event.improved:
@@ -180,7 +177,7 @@ class LiveConsole(ProgressConsole):
 
     def on_stage_end(self, event: StageEnd) -> None:
         """Print a line for the stage."""
-        self._print(Text(f"  {words_of_stage(event, self._run)}", style="green"))
+        self._print(Text(f"  {words_of_stage(event, self._monitor)}", style="green"))
         self.view.activity = "preparing the next stage" if event.number + 1 < self._num_stages else "testing"
 
     def on_run_end(self, event: RunEnd) -> None:

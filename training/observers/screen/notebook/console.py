@@ -109,7 +109,7 @@ class NotebookConsole(ProgressConsole):
     def on_epoch_end(self, event: EpochEnd) -> None:
         """Add a row."""
         super().on_epoch_end(event)
-        self._epochs.append((self._stage.num_epochs if self._stage else event.epoch_in_stage + 1, event))
+        self._epochs.append((self._num_epochs(event), event))
         self._draw()
 
     def on_stage_end(self, event: StageEnd) -> None:
