@@ -210,7 +210,7 @@ def train_reference(recipe: Recipe, task: SignTask) -> tuple[torch.Tensor, torch
                 step,
                 peak=recipe.peak_learning_rate,
                 num_steps=stage.epochs * steps,
-                warmup_steps=round(stage.warmup_epochs * steps),
+                warmup_steps=min(round(stage.warmup_epochs * steps), stage.epochs * steps // 2),
                 schedule=stage.schedule,
                 final_fraction=stage.final_fraction,
             )
