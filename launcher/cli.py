@@ -48,7 +48,7 @@ COMMANDS = tuple(
         ("predict", "RUN DATA", "tell the classes of new data by a run's model", "slipway.results.use.predict"),
         ("report", "RUN ...", "make a page that shows a run, and pictures of it", "slipway.results.report.command"),
         ("evaluate", "RUN", "measure a run's model, with intervals", "slipway.results.use.evaluate"),
-        ("export", "RUN --to FORM", "write a run's model as ONNX or torch program", "slipway.results.use.export"),
+        ("export", "RUN --to FORM", "write a run's model as ONNX or torch program", "slipway.results.share.export"),
         ("data", "COMMAND ...", "inspect, convert and record data", "slipway.training.inspection.command"),
         ("detect", "[options]", "show this machine and what limits it", "slipway.launcher.hardware.command"),
         ("plan", "[options]", "show how a training would be started, and why", "slipway.launcher.plan.command"),

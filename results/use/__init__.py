@@ -1,1 +1,1 @@
-"""To use a trained model: predict, evaluate, export."""
+"""To use a trained model: predict, evaluate."""

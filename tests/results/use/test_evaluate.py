@@ -11,7 +11,7 @@ import pytest
 
 from slipway.launcher import cli
 from slipway.training.tasks.sign.predict import SignPredictor
-from tests.results.use.conftest import CLASSES, Made
+from tests.results.conftest import CLASSES, Made
 
 
 def evaluate(*words: object) -> int:

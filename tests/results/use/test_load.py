@@ -9,7 +9,7 @@ import torch
 import slipway
 from slipway.training.tasks.sign.encoder import SignEncoder
 from slipway.training.tasks.sign.predict import SignPredictor
-from tests.results.use.conftest import Made
+from tests.results.conftest import Made
 
 
 def test_a_loaded_model_is_the_plain_module_and_predicts_by_name(sign_run: Made) -> None:

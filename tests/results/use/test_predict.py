@@ -18,7 +18,7 @@ from slipway.training.tasks.origin.factory import find_factory
 from slipway.training.tasks.origin.spec import model_spec
 from slipway.training.tasks.sign.predict import SignPredictor
 from slipway.training.tasks.task import Batch
-from tests.results.use.conftest import CLASSES, Made
+from tests.results.conftest import CLASSES, Made
 
 
 def predict(*words: object) -> int:

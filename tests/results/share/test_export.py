@@ -13,14 +13,14 @@ import torch
 from safetensors.torch import save_file
 
 from slipway.launcher import cli
-from slipway.results.use.graphs import SignGraph
+from slipway.results.share.graphs import SignGraph
 from slipway.training.data.landmarks import LandmarkLayout
 from slipway.training.tasks.origin.factory import find_factory
 from slipway.training.tasks.origin.spec import model_spec
 from slipway.training.tasks.sign.encoder import SignEncoder
 from slipway.training.tasks.sign.options import ModelSpec
 from slipway.training.tasks.sign.predict import SignPredictor
-from tests.results.use.conftest import Made
+from tests.results.conftest import Made
 
 ALONE = """
 import json, sys

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from ....training.common.errors import UserError
-from ....training.tasks.task import Task
-from ..graphs import CallGraph, PictureGraph, SignGraph, TextGraph
-from ..own_data import own_spec
-from ..trained import Trained
-from .labelled import PicturePredictor, TextPredictor
-from .landmarks import LandmarkPredictor
-from .of_task import SPLITS, batch_of, class_names_of, measure_split
-from .samples import Predictor
+from ...training.common.errors import UserError
+from ...training.tasks.task import Task
+from .graphs import CallGraph, PictureGraph, SignGraph, TextGraph
+from ..use.own_data import own_spec
+from ..use.trained import Trained
+from ..use.inputs.labelled import PicturePredictor, TextPredictor
+from ..use.inputs.landmarks import LandmarkPredictor
+from ..use.inputs.of_task import SPLITS, batch_of, class_names_of, measure_split
+from ..use.inputs.samples import Predictor
 
 _LENGTHS = (1, 2, 7, 31, 120)
 """Of random clips."""
