@@ -12,13 +12,13 @@ from torch import nn
 
 from ...training.common.errors import UserError
 from ...training.tasks.task import Task
-from .graphs import CallGraph, PictureGraph, SignGraph, TextGraph
-from ..use.own_data import own_spec
-from ..use.trained import Trained
 from ..use.inputs.labelled import PicturePredictor, TextPredictor
 from ..use.inputs.landmarks import LandmarkPredictor
 from ..use.inputs.of_task import SPLITS, batch_of, class_names_of, measure_split
 from ..use.inputs.samples import Predictor
+from ..use.own_data import own_spec
+from ..use.trained import Trained
+from .graphs import CallGraph, PictureGraph, SignGraph, TextGraph
 
 _LENGTHS = (1, 2, 7, 31, 120)
 """Of random clips."""

@@ -19,9 +19,9 @@ from ...training.common.parser import Parser, make_parser, parse
 from ...training.common.program.places import words_of
 from ...training.common.program.shown import printable
 from ...training.storage.files import describe_os_error, replaced
-from .examples import Examples, examples_of
 from ..use.predict import add_run_options, find_trained
 from ..use.trained import Trained
+from .examples import Examples, examples_of
 
 FORMS = {"onnx": ".onnx", "torch-export": ".pt2", "torchscript": ".pt"}
 TOLERANCE = 1e-4
