@@ -41,7 +41,7 @@ def test_the_examples_of_a_data_set_and_of_a_stream_run_as_they_stand(tmp_path: 
 
 
 def test_the_task_of_the_documentation_learns_to_double_and_its_observer_watches() -> None:
-    _, task_code, _, stages_code, observer_code = blocks("docs/tasks.md", "python")
+    _, task_code, _, stages_code, _, observer_code = blocks("docs/tasks.md", "python")
     names: dict[str, Any] = {}
     exec(task_code.split("result = train")[0], names)
     exec(stages_code, names)
