@@ -1,1 +1,1 @@
-"""`slipway launch`, `runs` and `resume`: starts a plan, supervises it, starts it again."""
+"""`slipway launch` and `resume`: starts a plan, supervises it, starts it again."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .values import is_count, items, text
+from ..common.values import is_count, items, text
 
 Pair = tuple[int, int]
 

@@ -14,9 +14,9 @@ from ...training.common.errors import UserError
 from ...training.common.run_names import ANSWERS, is_held
 from ...training.common.small_files import UnreadableError, read_json
 from ..common.run_files import read_run
+from ..common.values import items, mapping, rows, text
 from .classes import Confusion, read_confusion
 from .curves import Chart, History, charts_of, charts_of_speed, read_history
-from .values import items, mapping, rows, text
 
 
 class Drawing(NamedTuple):

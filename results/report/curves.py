@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...training.observers.journal import lineage
-from .values import counts, is_count, items, mapping, number, text
+from ..common.values import counts, is_count, items, mapping, number, text
 
 _MOST_POINTS = 240
 """Of a curve; more are put together, with the least and the greatest of each group."""

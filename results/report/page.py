@@ -10,13 +10,13 @@ from ...training.common.program.shown import printable
 from ...training.inspection.page.document import make_document
 from ...training.inspection.page.tables import bar_table, table
 from ...training.observers.screen.tables import format_duration, format_percent, plural
+from ..common.values import mapping, number, text
 from . import words
 from .content import Content
 from .curves import Chart, epoch_rows
 from .drawing import HEIGHT, MOST_CLASSES, WIDTH, draw_chart, draw_confusion, format_number, plot_data, short, shown
 from .script import SCRIPT
 from .style import CSS
-from .values import mapping, number, text
 
 _MOST_CLASS_ROWS, _MOST_PAIRS, _MOST_DECISIONS = 1000, 100, 300
 _MOST_EPOCHS = 500

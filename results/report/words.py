@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ...training.observers.screen.tables import format_duration, format_metric, format_rate, plural
+from ..common.values import counts, items, mapping, number, rows, text
 from .classes import Confusion
 from .curves import History
 from .drawing import format_number
-from .values import counts, items, mapping, number, rows, text
 
 Row = tuple[str, str]
 

@@ -179,7 +179,7 @@ def _plans() -> list[Case]:
 
 def _runs() -> list[Case]:
     from slipway.launcher.launch.resume import _folder_of, _read_record, _start_of
-    from slipway.launcher.launch.runs import main as show_runs
+    from slipway.results.runs.command import main as show_runs
     from slipway.training.run.cli import parse_config
     from slipway.training.run.opening.resume import find_run
 

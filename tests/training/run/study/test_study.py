@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from slipway.launcher.launch.runs import main as show_runs
+from slipway.results.runs.command import main as show_runs
 from slipway.training.common.errors import UserError
 from slipway.training.observers.events import Observer, RunEnd, StudyEnd, StudyStep
 from slipway.training.run.train import train

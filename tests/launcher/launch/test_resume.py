@@ -1,10 +1,8 @@
-"""`slipway runs` and `slipway resume`: what a folder of runs tells, and how one goes on as it was started."""
+"""`slipway resume`: how a run goes on as it was started."""
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -16,10 +14,10 @@ import pytest
 
 from slipway.launcher import cli
 from slipway.launcher.common.paths import TRAIN_SCRIPT
-from slipway.training.common.program.trust import signed
 from tests.conftest import ROOT
 from tests.launcher.helpers import assert_one_line_error
 from tests.launcher.launches import SLIPWAY, Launches, launches
+from tests.results.runs.runs import listed, make_run
 
 __all__ = ["launches"]
 
@@ -31,126 +29,11 @@ sys.exit(3)
 """
 
 
-def make_run(folder: Path, name: str = "mine", *, script: Path | None = None, **facts: Any) -> Path:
-    """Write the record of a run that a script began."""
-    run = folder / "runs" / name
-    run.mkdir(parents=True)
-    record = {
-        "state": "running",
-        "progress": {"stage": 0, "stage_name": "warm", "step": 12, "best": 0.5},
-        "plan": {"device": "cpu", "world_size": 1},
-        "command": {
-            "module": None,
-            "script": str(script or folder / "tells.py"),
-            "arguments": ["--lr", "1e-3", "a b"],
-            "folder": str(folder),
-        },
-        **facts,
-    }
-    if record["command"]:
-        record["command"] = signed("command", record["command"])
-    (run / "run.json").write_text(json.dumps(record))
-    return run
-
-
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tells.py").write_text(TELLS)
     return tmp_path
-
-
-def listed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[str, Any]]:
-    assert cli.main(["runs", "--json", *arguments]) == 0
-    content = json.loads(capsys.readouterr().out)
-    assert content["schema_version"] == 1
-    return {run["name"]: run for run in content["runs"]}
-
-
-def test_a_run_that_says_running_and_is_held_by_nobody_is_dead(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("at-work", "gone", "old"):
-        run = make_run(project, name)
-        (run / "lock").touch()
-    (run / "lock").unlink()  # a file system without locks, or another machine's
-    with (project / "runs" / "at-work" / "lock").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        states = {name: run["state"] for name, run in listed(capsys).items()}
-    assert states == {"at-work": "running", "gone": "dead", "old": "dead"}
-    assert listed(capsys)["at-work"]["state"] == "dead"
-
-
-def test_a_run_is_told_by_its_record_its_journal_and_its_checkpoints(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stages = [{"name": "warm"}, {"name": "settle"}]
-    run = make_run(project, "mine", state="interrupted", recipe={"stages": stages})
-    for name in ("000009-step-70", "000010-step-80", ".000011-step-90"):
-        (run / "checkpoints" / name).mkdir(parents=True)
-    (run / "events.jsonl").write_text(
-        '{"event": "step", "step": 84, "stage": 1}\n{"event": "epoch"}\n{"event": "step", "st'
-    )
-    result = {"steps": 240, "test_accuracy": 0.875}
-    make_run(project, "done", state="finished", result=result)
-    make_run(project, "fresh", state="failed", progress={})
-    found = listed(capsys)
-    parts = {
-        name: (one["state"], one["stage"], one["step"], one["best"], one["checkpoint"]) for name, one in found.items()
-    }
-    assert parts == {
-        "mine": ("interrupted", "settle", 84, 0.5, "000010-step-80"),
-        "done": ("finished", "warm", 240, 0.875, None),
-        "fresh": ("failed", None, None, None, None),
-    }
-    assert all(0 <= one["age_seconds"] < 60 for one in found.values())
-    assert found["mine"]["folder"] == "runs/mine"
-
-
-def test_the_best_value_of_a_run_stands_beside_the_name_of_its_metric(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    recipe = {"stages": [{"name": "warm"}], "monitor": "어긋남"}
-    make_run(project, "now", recipe=recipe)
-    make_run(project, "done", recipe=recipe, state="finished", result={"steps": 9, "validation_어긋남": 0.25})
-    make_run(
-        project, "tested", recipe=recipe, state="finished", result={"test_어긋남": 0.75, "validation_어긋남": 0.25}
-    )
-    make_run(project, "signs", recipe=recipe, state="finished", result={"test_accuracy": 0.9, "test_어긋남": 0.75})
-    make_run(project, "study", recipe=recipe, study={"seeds": [0]}, result={"mean_test_어긋남": 0.125}, progress={})
-    make_run(project, "fresh", progress={})
-    assert {name: (one["best"], one["metric"]) for name, one in listed(capsys).items()} == {
-        "now": (0.5, "validation_어긋남"),
-        "done": (0.25, "validation_어긋남"),
-        "tested": (0.75, "test_어긋남"),
-        "signs": (0.9, "test_accuracy"),
-        "study": (0.125, "mean_test_어긋남"),
-        "fresh": (None, None),
-    }
-
-
-def test_the_table_has_the_newest_run_first(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name, age in (("older", 7200), ("newer", 60), ("oldest", 200_000)):
-        path = make_run(project, name) / "run.json"
-        os.utime(path, (path.stat().st_mtime - age,) * 2)
-    (project / "runs" / "broken").mkdir()
-    (project / "runs" / "broken" / "run.json").write_text("{")
-    (project / "runs" / ".launches" / "x").mkdir(parents=True)
-    assert cli.main(["runs"]) == 0
-    captured = capsys.readouterr()
-    lines = [line.split() for line in captured.out.splitlines()]
-    assert lines[0] == ["run", "state", "stage", "step", "best", "metric", "checkpoint", "age"]
-    assert lines[1] == ["newer", "dead", "warm", "12", "0.5", "validation_accuracy", "none", "1", "min"]
-    assert [line[0] for line in lines[1:]] == ["newer", "older", "oldest"]
-    assert captured.err == "runs/broken/run.json: not the record of a run\n"
-
-
-def test_where_there_is_no_run_it_says_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert_one_line_error(["runs"], "--runs-dir runs: no such folder", capsys)
-    (project / "runs").mkdir()
-    assert cli.main(["runs"]) == 0
-    assert capsys.readouterr() == ("", "no runs in runs\n")
-    assert listed(capsys) == {}
 
 
 def test_a_run_is_started_as_it_was_with_the_options_of_a_launch_before_its_name(launches: Launches) -> None:
