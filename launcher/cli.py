@@ -47,6 +47,7 @@ COMMANDS = tuple(
         ),
         ("predict", "RUN DATA", "tell the classes of new data by a run's model", "slipway.results.use.predict"),
         ("report", "RUN ...", "make a page that shows a run, and pictures of it", "slipway.results.report.command"),
+        ("compare", "RUN RUN ...", "show what differs, curves, metrics, tests", "slipway.results.compare.command"),
         ("evaluate", "RUN", "measure a run's model, with intervals", "slipway.results.use.evaluate"),
         ("export", "RUN --to FORM", "write a run's model as ONNX or torch program", "slipway.results.share.export"),
         ("data", "COMMAND ...", "inspect, convert and record data", "slipway.training.inspection.command"),

@@ -39,7 +39,7 @@ LAUNCHER: Floors = (
     ("cli",),
     ("completion",),
 )
-RESULTS: Floors = (("common",), ("report", "use", "watch", "runs"), ("share",))
+RESULTS: Floors = (("common",), ("report", "use", "watch", "runs"), ("share", "compare"))
 PACKAGES = {"training": TRAINING, "launcher": LAUNCHER, "results": RESULTS}
 MOST_ENTRIES = 14
 MOST_LINES = 400

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 
 def at(record: Any, *path: str) -> Any:
@@ -55,6 +55,6 @@ def counts(record: Any, *path: str) -> list[int]:
     return [one for one in items(record, *path) if is_count(one)]
 
 
-def is_count(value: Any) -> bool:
+def is_count(value: Any) -> TypeGuard[int]:
     """Return whether a value is a whole number from 0 up, of a size that something is counted in."""
     return isinstance(value, int) and 0 <= value < 2**53

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...training.observers.journal import lineage
@@ -38,6 +38,8 @@ class Chart:
     series: Sequence[Series]
     note: str = ""
     from_zero: bool = False
+    x_name: str = "step"
+    """What the x are: optimizer steps, or `samples` that were trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +185,7 @@ def charts_of_speed(history: History) -> list[Chart]:
 
 def _with_points(chart: Chart) -> Chart | None:
     kept = [one for one in chart.series if one.points]
-    return Chart(title=chart.title, series=kept, note=chart.note, from_zero=chart.from_zero) if kept else None
+    return replace(chart, series=kept) if kept else None
 
 
 def _of_steps(steps: Sequence[Mapping[str, Any]], name: str, title: str) -> Series:

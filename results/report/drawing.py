@@ -21,6 +21,8 @@ MOST_CLASSES = 40
 _CELL, _CELL_OF_NUMBERS = 14, 20
 _LONGEST_LABEL = 16
 
+_X_NAMES = {"step": "optimizer step", "samples": "samples trained on"}
+
 Stages = Sequence[tuple[float, str]]
 
 
@@ -75,7 +77,7 @@ def draw_chart(chart: Chart, stages: Stages) -> str:
     """Return the inside of the SVG of a chart, `WIDTH` x `HEIGHT`; `stages` are the first step and the name of each."""
     frame = Frame(chart, stages)
     curves = (_curve(frame, one, number) for number, one in enumerate(chart.series))
-    return "".join((*_stages(frame, stages), *_axes(frame), *curves))
+    return "".join((*_stages(frame, stages), *_axes(frame, _X_NAMES[chart.x_name]), *curves))
 
 
 def plot_data(chart: Chart, stages: Stages) -> str:
@@ -85,6 +87,7 @@ def plot_data(chart: Chart, stages: Stages) -> str:
         {
             "left": _LEFT / WIDTH,
             "right": (WIDTH - _RIGHT) / WIDTH,
+            "name": chart.x_name,
             "first": frame.first,
             "last": frame.last,
             "stages": [[x, printable(name)] for x, name in stages],
@@ -108,7 +111,7 @@ def _stages(frame: Frame, stages: Stages) -> Iterator[str]:
             yield f'<text x="{(left + right) / 2:.1f}" y="{_TOP - 6}" text-anchor="middle">{shown(label)}</text>'
 
 
-def _axes(frame: Frame) -> Iterator[str]:
+def _axes(frame: Frame, name: str) -> Iterator[str]:
     for tick in frame.ticks:
         y = frame.y(tick)
         yield f'<path class="grid" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>'
@@ -117,7 +120,7 @@ def _axes(frame: Frame) -> Iterator[str]:
     for tick in _ticks(frame.first, frame.last):
         if frame.first <= tick <= frame.last and tick == round(tick):
             yield f'<text x="{frame.x(tick):.1f}" y="{HEIGHT - _BOTTOM + 15}" text-anchor="middle">{tick:,.0f}</text>'
-    yield f'<text x="{WIDTH - _RIGHT}" y="{HEIGHT - 4}" text-anchor="end">optimizer step</text>'
+    yield f'<text x="{WIDTH - _RIGHT}" y="{HEIGHT - 4}" text-anchor="end">{name}</text>'
 
 
 def _curve(frame: Frame, series: Series, number: int) -> str:

@@ -40,8 +40,8 @@ def write_report(content: Content) -> tuple[Path, str]:
     """
     folder = content.folder
     page = folder / REPORT
-    _write(page, make_page(content).encode("utf-8", "backslashreplace"))
-    _write(folder / "results.csv", _csv(epoch_rows(content.history)).encode())
+    write_file(page, make_page(content).encode("utf-8", "backslashreplace"))
+    write_file(folder / "results.csv", _csv(epoch_rows(content.history)).encode())
     pictures = {"results": _results(content), "confusion_matrix": _confusion(content)}
     kind, remark = _kind_of_picture()
     for name, svg in pictures.items():
@@ -49,7 +49,7 @@ def write_report(content: Content) -> tuple[Path, str]:
             if svg is None or other != kind:
                 (folder / f"{name}.{other}").unlink(missing_ok=True)
         if svg is not None:
-            _write(folder / f"{name}.{kind}", _png(svg) if kind == "png" else svg.encode())
+            write_file(folder / f"{name}.{kind}", _png(svg) if kind == "png" else svg.encode())
     return page, remark
 
 
@@ -125,8 +125,8 @@ def _csv(rows: Iterable[Sequence[str | float | int | None]]) -> str:
     return file.getvalue().encode("utf-8", "backslashreplace").decode()
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Put a file in its place at once; a link that is there is replaced, and not followed."""
+def write_file(path: Path, content: bytes) -> None:
+    """Put a file in its place at once; a link that is there is replaced, and not followed. Raises `UserError`."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(open_file(partial, os.O_WRONLY | os.O_TRUNC), "wb") as file:
@@ -134,6 +134,4 @@ def _write(path: Path, content: bytes) -> None:
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise UserError(
-            f"{path}: {error.strerror}: the report cannot be written; make room, or give another folder"
-        ) from None
+        raise UserError(f"{path}: {error.strerror}: it cannot be written; make room, or give another folder") from None

@@ -14,7 +14,8 @@ from ..common.values import mapping, number, text
 from . import words
 from .content import Content
 from .curves import Chart, epoch_rows
-from .drawing import HEIGHT, MOST_CLASSES, WIDTH, draw_chart, draw_confusion, format_number, plot_data, short, shown
+from .drawing import MOST_CLASSES, draw_confusion, format_number, short, shown
+from .parts import figure, scroll
 from .script import SCRIPT
 from .style import CSS
 
@@ -79,47 +80,21 @@ def _charts(content: Content, charts: Sequence[Chart], *, has_epochs: bool = Fal
         return
     yield '<p class="soft">Point at a curve, or focus it and use the arrow keys, to read its numbers.</p><div class="charts">'
     for chart in charts:
-        yield "".join(_figure(chart, content))
+        yield figure(chart, content.history.stages)
     yield "</div>"
     if has_epochs and content.history.epochs:
         head, *rows = epoch_rows(content.history)
         cells = [[shown(_cell(value)) for value in row] for row in rows[:_MOST_EPOCHS]]
         more = f" (the first {_MOST_EPOCHS}; all are in results.csv)" if len(rows) > _MOST_EPOCHS else ""
         names = [printable(str(name)).replace("_", " ") for name in head]
-        shown_table = _scroll("Every epoch", table("Every epoch", names, cells), is_wide=True)
+        shown_table = scroll("Every epoch", table("Every epoch", names, cells), is_wide=True)
         yield f"<details><summary>The numbers of every epoch{more}</summary>{shown_table}</details>"
-
-
-def _figure(chart: Chart, content: Content) -> Html:
-    stages = content.history.stages
-    line = '<svg class="plot" viewBox="0 0 26 11" aria-hidden="true"><path class="line s{}" d="M1 6H25"/></svg>'
-    keys = "".join(
-        f'<span class="key">{line.format(place)}{shown(one.name)}</span>' for place, one in enumerate(chart.series)
-    )
-    last = max(x for one in chart.series for x, _ in one.points)
-    label = f"{chart.title} by optimizer step; arrow keys move along it"
-    yield f'<figure><figcaption>{shown(chart.title)}</figcaption><p class="keys">{keys}</p>'
-    yield (
-        f'<div class="plot" role="slider" tabindex="0" aria-label="{shown(label)}" aria-valuemin="0" '
-        f'aria-valuemax="{last:.0f}" aria-valuenow="{last:.0f}" data-plot="{escape(plot_data(chart, stages))}">'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">{draw_chart(chart, stages)}</svg>'
-        '<div class="cursor" hidden></div></div>'
-    )
-    ends = "; ".join(f"{one.name} {format_number(one.points[-1][1])}" for one in chart.series)
-    yield f"<output>{shown(f'at the end: {ends}')}</output></figure>"
 
 
 def _cell(value: str | float | int | None) -> str:
     if isinstance(value, float):
         return format_number(value)
     return "" if value is None else str(value)
-
-
-def _scroll(name: str, inside: str, *, is_wide: bool = False) -> str:
-    """Return a table in a box of its own that can be scrolled by keys too."""
-    kind = "wide scroll" if is_wide else "scroll"
-    opened = f'<div class="{kind}" tabindex="0" role="region" aria-label="{escape(name)}">'
-    return opened + inside.removeprefix('<div class="scroll">')
 
 
 def _mistakes(content: Content) -> Html:
@@ -147,7 +122,7 @@ def _mistakes(content: Content) -> Html:
             ]
             for row in rest
         ]
-        listed = _scroll("Further mistakes", table("Further mistakes", head, rows))
+        listed = scroll("Further mistakes", table("Further mistakes", head, rows))
         yield f"<details{'' if cards else ' open'}><summary>{plural(len(rest), 'further sample')}</summary>{listed}</details>"
 
 
@@ -202,7 +177,7 @@ def _confusion(content: Content) -> Html:
     if pairs:
         rows = [[shown(right), shown(said), f"{count:,}"] for right, said, count in pairs[:_MOST_PAIRS]]
         more = f", the {_MOST_PAIRS} most frequent of {len(pairs):,}" if len(pairs) > _MOST_PAIRS else ""
-        listed = _scroll("Mistakes by classes", table("Mistakes by classes", ("right class", "said", "samples"), rows))
+        listed = scroll("Mistakes by classes", table("Mistakes by classes", ("right class", "said", "samples"), rows))
         yield f"<details><summary>Mistakes as a list{more}</summary>{listed}</details>"
 
 
@@ -226,7 +201,7 @@ def _classes(content: Content) -> Html:
         for row in rows[:_MOST_CLASS_ROWS]
     ]
     head = ("class", "samples", "recall", "precision", "F1", "most often taken for")
-    yield _scroll("How well each class is known", table("How well each class is known", head, cells, numbers=4))
+    yield scroll("How well each class is known", table("How well each class is known", head, cells, numbers=4))
 
 
 def _share(value: float | None) -> str:
@@ -236,7 +211,7 @@ def _share(value: float | None) -> str:
 def _recipe(content: Content) -> Html:
     rows = [(shown(name), shown(value)) for name, value in words.recipe_rows(content.record) if value]
     yield '<p class="soft">Whoever trains with this recipe on these data gets these weights, on whatever machine.</p>'
-    yield _scroll("Recipe", table("Recipe", ("what", "value"), rows))
+    yield scroll("Recipe", table("Recipe", ("what", "value"), rows))
     stages = words.stage_rows(content.record)
     if stages:
         head = (
@@ -251,7 +226,7 @@ def _recipe(content: Content) -> Html:
             "time",
         )
         cells = [[shown(cell) for cell in row] for row in stages]
-        yield _scroll("Stages", table("Stages", head, cells), is_wide=True)
+        yield scroll("Stages", table("Stages", head, cells), is_wide=True)
 
 
 def _timing(content: Content) -> Html:
@@ -272,7 +247,7 @@ def _timing(content: Content) -> Html:
             for one in content.sections
         ]
         yield '<p class="soft">Of the steps that were profiled:</p>'
-        yield _scroll("Sections of a step", table("Sections of a step", ("section", "times", "time"), cells, numbers=2))
+        yield scroll("Sections of a step", table("Sections of a step", ("section", "times", "time"), cells, numbers=2))
 
 
 def _decisions(content: Content) -> Html:
@@ -290,7 +265,7 @@ def _decisions(content: Content) -> Html:
     ]
     more = "" if len(decisions) <= _MOST_DECISIONS else f"; the first {_MOST_DECISIONS} of {len(decisions):,}"
     yield f'<p class="soft">What the program chose by itself, when, and why{more}.</p>'
-    yield _scroll("Decisions", table("Decisions", ("after", "what", "reason"), rows), is_wide=True)
+    yield scroll("Decisions", table("Decisions", ("after", "what", "reason"), rows), is_wide=True)
 
 
 def _plan(content: Content) -> Html:
@@ -298,14 +273,14 @@ def _plan(content: Content) -> Html:
         (shown(name), shown(value), shown(reason)) for name, value, reason in words.plan_rows(content.record) if value
     ]
     yield '<p class="soft">Another machine or another plan changes the speed, not what is learned.</p>'
-    yield _scroll("Machine and plan", table("Machine and plan", ("what", "value", "why"), rows))
+    yield scroll("Machine and plan", table("Machine and plan", ("what", "value", "why"), rows))
 
 
 def _data(content: Content) -> Html:
     rows = [
         (shown(name), shown(short(value, _LONGEST_REASON))) for name, value in words.data_rows(content.record) if value
     ]
-    yield _scroll("Data", table("Data", ("what", "value"), rows)) if rows else ""
+    yield scroll("Data", table("Data", ("what", "value"), rows)) if rows else ""
 
 
 def _command(content: Content) -> Html:

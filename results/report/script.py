@@ -31,7 +31,8 @@ for (const plot of document.querySelectorAll("[data-plot]")) {
     cursor.hidden = false;
     const stage = data.stages.filter(one => one[0] < step || one === data.stages[0]).at(-1);
     const parts = data.series.map(one => `${one[0]} ${number(nearest(one[1], step)[1])}`);
-    const sentence = `step ${step.toLocaleString("en")}${stage && stage[1] ? `, ${stage[1]}` : ""}: ${parts.join("; ")}`;
+    const where = stage && stage[1] ? `, ${stage[1]}` : "";
+    const sentence = `${data.name} ${step.toLocaleString("en")}${where}: ${parts.join("; ")}`;
     said.textContent = sentence;
     plot.setAttribute("aria-valuenow", String(step));
     plot.setAttribute("aria-valuetext", sentence);

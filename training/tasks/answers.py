@@ -16,6 +16,9 @@ MOST_LISTED = 50
 MOST_SHOWN = 24
 """Of those listed so many are also shown as they are."""
 
+MOST_RIGHT, MOST_LOSSES = 1_000_000, 50_000
+"""Samples of which it is kept whether each was answered rightly, and what its loss was."""
+
 _FARTHEST, _MISSING = 32_000, -32_768
 
 
@@ -39,10 +42,15 @@ def describe_answers(task: Task, answers: Answers, split: str) -> dict[str, Any]
     """Return what is kept of the answers for a split, as plain values of bounded size.
 
     `worst` are the `MOST_LISTED` samples of the highest loss, of a task with classes only those whose class is wrong.
-    `confusion` is [right class, said class, samples] for each pair that occurs.
+    `confusion` is [right class, said class, samples] for each pair that occurs. `right` tells of each sample in the order of
+    the indices whether its class was said, eight in a byte from the highest bit on, and `losses` are float32, little-endian;
+    both in base64, for other runs to be compared on the same samples, and None of more samples than are kept.
     """
     losses = np.nan_to_num(np.asarray(answers.losses, dtype=np.float64), nan=np.inf)
-    found: dict[str, Any] = {"split": split, "samples": len(losses), "mistakes": None}
+    found: dict[str, Any] = {"split": split, "samples": len(losses), "mistakes": None, "right": None, "losses": None}
+    if len(losses) <= MOST_LOSSES:
+        with np.errstate(over="ignore"):  # beyond float32 it is infinite
+            found["losses"] = b64encode(losses.astype("<f4").tobytes()).decode()
     candidates = np.arange(len(losses))
     if answers.labels is not None and answers.predicted is not None:
         has_class = answers.labels >= 0  # not one that the loss ignores
@@ -50,6 +58,10 @@ def describe_answers(task: Task, answers: Answers, split: str) -> dict[str, Any]
         both = np.stack([answers.labels, answers.predicted], axis=1)[has_class]
         pairs, counts = np.unique(both, axis=0, return_counts=True)
         found["mistakes"] = len(candidates)
+        if len(losses) <= MOST_RIGHT:
+            found["right"] = b64encode(
+                np.packbits(has_class & (answers.labels == answers.predicted)).tobytes()
+            ).decode()
         found["class_names"] = None if answers.class_names is None else list(answers.class_names)
         found["confusion"] = np.column_stack([pairs, counts]).tolist()
     order = candidates[np.argsort(-losses[candidates], kind="stable")[:MOST_LISTED]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,13 @@ def format_metric(name: str, value: Any) -> str:
     if not isinstance(value, (int, float)):
         return str(value)
     return format_percent(value) if "accuracy" in name else f"{value:#.4g}"
+
+
+def metric_order(names: Iterable[str], monitor: str) -> list[str]:
+    """Return metrics as every table has them: what is monitored, the accuracy, the others in their order, top-5, the loss."""
+    known = list(dict.fromkeys(names))
+    first = {monitor: 0, "accuracy": 1, "macro_f1": 2, "top5_accuracy": 4, "loss": 5}
+    return sorted(known, key=lambda name: 0 if name == monitor else first.get(name, 3))
 
 
 def plural(number: int, noun: str, ending: str = "s") -> str:

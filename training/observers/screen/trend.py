@@ -37,8 +37,8 @@ class Trend:
         return (*(total / self._size for total in self._sums[:-1]), self._sums[-1] / last)
 
 
-def sparkline(values: tuple[float, ...], columns: int) -> str:
-    """Return at most `columns` bars from the least to the most of the values, neighbours put together.
+def sparkline(values: tuple[float, ...], columns: int, scale: tuple[float, float] | None = None) -> str:
+    """Return at most `columns` bars from the least to the most of the values, or of `scale`; neighbours are put together.
 
     >>> sparkline((4.0, 2.0, 1.0), 8)
     '█▃▁'
@@ -48,6 +48,6 @@ def sparkline(values: tuple[float, ...], columns: int) -> str:
         values = tuple(sum(pair) / len(pair) for pair in pairs)
     if not values or columns < 1:
         return ""
-    low, high = min(values), max(values)
-    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
-    return "".join(_BARS[round((value - low) * scale)] for value in values)
+    low, high = scale or (min(values), max(values))
+    factor = (len(_BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(_BARS[round((value - low) * factor)] for value in values)
