@@ -79,7 +79,9 @@ def _summary(folder: Path, record: dict[str, Any]) -> RunSummary:
     written = [folder / RECORD, folder / "events.jsonl", *checkpoints]
     newest = max(path.stat().st_mtime for path in written if path.exists())
     events = _newest_events(folder)
-    last: Mapping[str, Any] = next((event for event in reversed(events) if event["event"] in ("step", "resume", "rewind")), {})
+    last: Mapping[str, Any] = next(
+        (event for event in reversed(events) if event["event"] in ("step", "resume", "rewind")), {}
+    )
     stages = {number: stage["name"] for number, stage in enumerate((record.get("recipe") or {}).get("stages", ()))}
     duration = number(result, "seconds")
     if duration is None:

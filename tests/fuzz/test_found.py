@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from slipway.launcher.launch import runs
+from slipway.results.runs.command import main as show_runs
 from slipway.training.common.errors import UserError
 from slipway.training.common.program.doors import door, error_of_place
 from slipway.training.data.readers.tables import hub, nested
@@ -171,7 +171,7 @@ def test_a_pipe_in_a_run_folder_does_not_hold_up_the_list_of_runs(
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "run.json").write_text('{"state": "running"}')
     os.mkfifo(tmp_path / "one" / name)
-    assert runs.main(["--runs-dir", str(tmp_path)]) == 0
+    assert show_runs(["--runs-dir", str(tmp_path)]) == 0
     assert "dead" in capsys.readouterr().out
 
 
@@ -183,7 +183,7 @@ def test_a_hostile_record_does_not_take_the_list_of_runs_down(
         (tmp_path / name).mkdir()
         record = {"state": "finished", "result": {"steps": value}}
         (tmp_path / name / "run.json").write_text(json.dumps(record))
-    assert runs.main(["--runs-dir", str(tmp_path)]) == 0
+    assert show_runs(["--runs-dir", str(tmp_path)]) == 0
     assert "good" in capsys.readouterr().out
 
 

@@ -1,0 +1,1 @@
+"""`slipway runs`: the list of runs, sorted and chosen as asked."""
