@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -10,6 +11,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_finish() -> None:
+    """What stands for all tests is not looked through each time a training frees what it held."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -77,19 +77,30 @@ def script_files(script: str | None) -> dict[str, str]:
     own = Path(__file__).resolve().parents[3]
     of_user = script is not None and not Path(script).is_relative_to(own / "bin")
     folder = Path(script).parent if script is not None and of_user else Path.cwd()
-    installed = [Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix)]
+    installed = tuple(str(Path(one).resolve()) + os.sep for one in (own, sys.prefix, sys.base_prefix))
+    real_folders: dict[str, str] = {}
     found: dict[str, str] = {}
     for module in [*sys.modules.values()]:
         name = getattr(module, "__file__", None)
         if not isinstance(name, str) or not name.endswith(".py"):
             continue
-        path = Path(name).resolve()
-        is_foreign = "site-packages" in path.parts or any(path.is_relative_to(one) for one in (own, *installed))
-        if is_foreign or not path.is_relative_to(folder):
+        real = _real_path(name, real_folders)
+        if real.startswith(installed) or "site-packages" in real.split(os.sep):
             continue
-        with suppress(OSError):
-            found[path.relative_to(folder).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        path = Path(real)
+        if path.is_relative_to(folder):
+            with suppress(OSError):
+                found[path.relative_to(folder).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     return dict(sorted(found.items())[:_MOST_FILES])
+
+
+def _real_path(name: str, real_folders: dict[str, str]) -> str:
+    """Return a file's path without links; the folders of thousands of modules are followed once each, in `real_folders`."""
+    folder, file = os.path.split(name)
+    if folder not in real_folders:
+        real_folders[folder] = os.path.realpath(folder)
+    path = os.path.join(real_folders[folder], file)
+    return os.path.realpath(path) if os.path.islink(path) else path
 
 
 def _commit_of(folder: Path) -> str | None:
