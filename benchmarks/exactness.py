@@ -22,7 +22,7 @@ from rich.table import Table
 from torch.nn.utils.rnn import pad_sequence
 
 from benchmarks import own_exactness
-from benchmarks.process_groups import in_process_group, start_rank, write_result
+from benchmarks.process_groups import import_once, in_process_group, start_rank, write_result
 from slipway.training.batches.class_order import _CLASS_STREAM
 from slipway.training.batches.order import permute
 from slipway.training.common.keyed_random import fold, sample_keys
@@ -334,6 +334,7 @@ def main() -> int:
     parser.add_argument("--world-sizes", default="1,2,3,4")
     parser.add_argument("--epochs", type=int, default=30)
     options = parser.parse_args()
+    import_once("benchmarks.exactness")
     rows: list[dict[str, Any]] = []
     own: list[dict[str, Any]] = []
     for world_size in map(int, options.world_sizes.split(",")):

@@ -41,14 +41,23 @@ def write_result(output: str, result: Any, ranks: Ranks) -> None:
         Path(output).write_text(json.dumps(result), encoding="utf-8")
 
 
+def import_once(*modules: str) -> None:
+    """Have the server import these once for all processes that it forks; only before the first of them."""
+    # The last is what torch's optimizers import when the first of them is made.
+    torch.multiprocessing.get_context("forkserver").set_forkserver_preload([*modules, "accelerate", "torch._dynamo"])
+
+
 def in_process_group(work: Callable[..., None], world_size: int, *arguments: Any) -> Any:
-    """Call `work(rank, world_size, port, output, *arguments)` in as many new processes, and return what was written."""
+    """Call `work(rank, world_size, port, output, *arguments)` in as many new processes, and return what was written.
+
+    They are forked from a server, which may have imported what they need: `import_once`.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         output = str(Path(folder) / "found.json")
         torch.multiprocessing.start_processes(
-            work, (world_size, port, output, *arguments), nprocs=world_size, start_method="spawn"
+            work, (world_size, port, output, *arguments), nprocs=world_size, start_method="forkserver"
         )
         return json.loads(Path(output).read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.exactness import BOUNDS, NUM_CLIPS, Case, cases_for, measure
 
-EPOCHS = 3
+EPOCHS = 2
 
 
 def chosen(world_size: int) -> list[Case]:

@@ -67,7 +67,7 @@ def started(size: int, folder: Path, function: Callable[..., int | None], *argum
 
     The processes see this one's environment. None is left when the block ends.
     """
-    _start_server()
+    start_server()
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -101,7 +101,8 @@ def is_running(process: str) -> bool:
         return False
 
 
-def _start_server() -> None:
+def start_server() -> None:
+    """Start what all ranks are forked from, unless it runs."""
     before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "PYTHONPATH")}
     os.environ.update(OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
     try:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from slipway import TrainingConfig, train
 from slipway.training.common.errors import UserError
 from slipway.training.config.intervals import Interval
 from slipway.training.config.recipe import Recipe, Stage
@@ -21,8 +20,8 @@ from slipway.training.loop.state import broadcast_checkpoint
 from slipway.training.loop.trainer import Trainer
 from slipway.training.storage.checkpoint import newest_checkpoint
 from slipway.training.tasks.tensors import TensorTask
-from tests.conftest import ROOT
 from tests.training.helpers import make_recipe, make_task, make_trainer, stop_after
+from tests.training.processes import run_group
 
 TRAINED = {"head": ("2",), "body": ("0",), "all": ("0", "2")}
 
@@ -140,31 +139,32 @@ def test_what_cannot_be_frozen_or_trained_is_one_sentence() -> None:
             trainer.run()
 
 
-SCRIPT = f"""
-import sys
-sys.path.insert(0, {str(ROOT)!r})
-from slipway import TrainingConfig, train
-from tests.training.loop.test_freezing import task
-config = TrainingConfig(
-    stages_config=sys.argv[2], batch_size=16, batch_rule="fixed", precision="float64", learning_rate=0.02, device="cpu",
-    log_level="error", runs_dir=sys.argv[1], experiment_name="run", micro_batch_size=int(sys.argv[3]), reduction=sys.argv[4],
-)
-train(config, task())
-"""
+def train_here(folder: Path, stages: Path, micro_batch: int, reduction: Any) -> None:
+    config = TrainingConfig(
+        stages_config=str(stages),
+        batch_size=16,
+        batch_rule="fixed",
+        precision="float64",
+        learning_rate=0.02,
+        device="cpu",
+        log_level="error",
+        runs_dir=str(folder),
+        experiment_name="run",
+        micro_batch_size=micro_batch,
+        reduction=reduction,
+    )
+    train(config, task())
 
 
 def test_freezing_gives_the_same_weights_on_two_processes(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT)
     stages = tmp_path / "stages.yaml"
     stages.write_text("".join(f"- {{name: {name}, epochs: 2, weight_decay: 0.2}}\n" for name in TRAINED))
     weights = []
-    for processes, micro_batch, reduction in ((1, "16", "auto"), (2, "3", "flat"), (2, "8", "overlap")):
+    for processes, micro_batch, reduction in ((1, 16, "auto"), (2, 3, "flat"), (2, 8, "overlap")):
         folder = tmp_path / f"{processes}-{micro_batch}"
-        launch = [sys.executable, "-m", "slipway", "launch", "--num-processes", str(processes), "--log-dir", folder]
-        command = [*launch, tmp_path / "script.py", folder, stages, micro_batch, reduction]
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
-        assert done.returncode == 0, done.stderr[-2000:]
+        assert run_group(processes, folder, train_here, folder, stages, micro_batch, reduction) == [0] * processes
+        plan = json.loads((folder / "run" / "run.json").read_text())["plan"]
+        assert plan["world_size"] == processes
         state = load_file(folder / "run" / "last" / "model.safetensors")
         weights.append(torch.cat([one.flatten() for one in state.values()]))
     for other in weights[1:]:
