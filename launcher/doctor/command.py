@@ -14,6 +14,7 @@ from ...training.common.errors import EXIT_INTERRUPTED, UserError
 from ...training.common.parser import Parser, make_parser, parse
 from ..hardware.detect import load_hardware
 from ..plan.options import add_intent, intent_of
+from ..plan.spellings import as_spelled_here
 from .check import Check, DoctorContext, Report, State, make_report, skipped
 from .config import check_default_config
 from .device import check_devices, check_p2p, check_torch
@@ -73,7 +74,8 @@ def build_parser() -> Parser:
 
 def main(arguments: list[str]) -> int:
     """Run the checks and print their results; return 3 where one failed, else 0."""
-    options = parse(build_parser(), arguments)
+    parser = build_parser()
+    options = parse(parser, as_spelled_here(parser, arguments))
     if not 0 < options.timeout_seconds < 1e6:
         raise UserError(f"--timeout-seconds {options.timeout_seconds:g}: must be above 0 and below 1000000")
     with _unwind_on_sigterm():

@@ -42,7 +42,7 @@ def check_default_config(context: DoctorContext) -> Check:
 
 def _compare(path: Path, plan: LaunchPlan) -> list[tuple[str, Any, Any]] | str:
     """Return (key, value in the file, planned value) for each difference, or what is wrong with the file."""
-    from ..plan.accelerate_config import distributed_type
+    from ..plan.accelerate.config import distributed_type
 
     try:
         data = read_yaml(path, has_old_booleans=True)

@@ -14,7 +14,7 @@ from ...training.common.plan_file import LaunchPlan
 from ..common.ports import free_port
 from ..hardware.show import size
 from ..launch.environment import starts_directly
-from ..plan.accelerate_config import launch_command, to_yaml
+from ..plan.accelerate.config import launch_command, to_yaml
 from .check import Check, DoctorContext, failed, passed, skipped, warned
 from .environment import notes_on_variables
 from .host import available_bytes, check_memory

@@ -18,6 +18,7 @@ from ...training.common.errors import EXIT_INTERRUPTED, UserError, nearest
 from ...training.common.parser import Parser, make_parser, parse
 from ..hardware.detect import load_hardware
 from ..plan.options import add_intent, intent_of
+from ..plan.spellings import as_spelled_here
 
 if TYPE_CHECKING:
     from ...training.common.plan_file import LaunchPlan
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .supervise.supervisor import GroupStart
 
 _GRACE_SECONDS = 8.0
+_CONFIGS = (".yaml", ".yml", ".json")
 _WORKER = Path(__file__).parent / "worker"
 
 
@@ -56,7 +58,11 @@ def main(arguments: list[str]) -> int:
 
 def _read(parser: Parser, arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Return the options of a launch, and the script or module with its arguments. Raises `UserError`."""
-    own, command = _split(parser, arguments)
+    own, command = _split(parser, as_spelled_here(parser, arguments))
+    if len(command) > 1 and Path(command[0]).suffix in _CONFIGS:  # slipway launch FILE.yaml SCRIPT
+        own, command = [*own, "--config", command[0]], command[1:]
+        more, command = _split(parser, as_spelled_here(parser, command))
+        own += more
     options = parse(parser, own)
     _check_command(command)
     return options, command
@@ -169,6 +175,8 @@ def _check_command(command: list[str]) -> None:
             "slipway launch: a blank follows the backslash at the end of a line, which ends the command there: remove the blank"
         )
     script = Path(command[0])
+    if script.suffix in _CONFIGS:
+        raise UserError(f"slipway launch: {command[0]} is a config: name the SCRIPT behind it")
     if command[0] == "-m" or script.is_file():
         return
     if script.is_dir():
@@ -275,7 +283,7 @@ class _Launch:
         """Return what is started and written to go on with these runs, or to begin; do neither."""
         from ...training.common.json_records import to_json
         from ...training.common.program.redaction import command_without_secrets
-        from ..plan.accelerate_config import launch_command, to_yaml
+        from ..plan.accelerate.config import launch_command, to_yaml
         from .environment import environment_of, starts_directly
         from .state_files import CONFIG_FILE, LAUNCH_FILE, PLAN_FILE, LaunchRecord
         from .supervise.supervisor import GroupStart

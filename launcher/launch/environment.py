@@ -47,7 +47,8 @@ def stale_variables(environment: Mapping[str, str]) -> list[str]:
 
 def starts_directly(plan: LaunchPlan) -> bool:
     """Return whether the training is started without Accelerate's launcher, which would import torch a second time."""
-    return plan.num_processes == 1 and plan.sharding == "replicate" and plan.mixed_precision != "fp8"
+    is_plain = plan.sharding == "replicate" and plan.mixed_precision != "fp8" and not plan.accelerate
+    return plan.num_processes == 1 and is_plain
 
 
 def environment_of(plan: LaunchPlan, inherited: Mapping[str, str], plan_path: str, folder: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ import sys
 from ...training.common.parser import Parser, make_parser, parse
 from ..hardware.detect import load_hardware
 from .options import add_intent, intent_of
+from .spellings import as_spelled_here
 
 
 def build_parser() -> Parser:
@@ -21,7 +22,8 @@ def build_parser() -> Parser:
 
 def main(arguments: list[str]) -> int:
     """Show the plan for a machine; return 0."""
-    options = parse(build_parser(), arguments)
+    parser = build_parser()
+    options = parse(parser, as_spelled_here(parser, arguments))
 
     from .make_plan import make_plan
     from .table import draw

@@ -16,6 +16,7 @@ from ...training.common.small_files import check_replaceable, make_folders
 from ..common.paths import train_script
 from ..hardware.detect import load_hardware
 from .options import add_intent, intent_of
+from .spellings import as_spelled_here
 
 
 def build_parser() -> Parser:
@@ -31,9 +32,10 @@ def build_parser() -> Parser:
 
 def main(arguments: list[str]) -> int:
     """Write an Accelerate config, have Accelerate read it back, and print the command that starts it; return 0."""
-    options = parse(build_parser(), arguments)
+    parser = build_parser()
+    options = parse(parser, as_spelled_here(parser, arguments))
 
-    from .accelerate_config import launch_command, training_flags
+    from .accelerate.config import launch_command, training_flags
     from .make_plan import make_plan
 
     made = make_plan(load_hardware(options.hardware), intent_of(options))
@@ -70,7 +72,7 @@ def _agreed(path: Path) -> bool:
 
 def write_checked(path: Path, plan: LaunchPlan) -> None:
     """Write a config once Accelerate has read it as planned; a refused one leaves no file. Raises `UserError`."""
-    from .accelerate_config import check_config, to_yaml
+    from .accelerate.config import check_config, to_yaml
 
     if path.suffix == ".json":
         raise UserError(f"{path}: Accelerate reads it as JSON and this is YAML; name it {path.with_suffix('.yaml')}")

@@ -81,6 +81,7 @@ def _make_plan(hardware: Hardware, intent: Intent) -> LaunchPlan:
         global_batch_size=intent.global_batch_size,
         devices=tuple(slot.device for slot in used),
         environment={name: decision.value for name, decision in environment.items()},
+        accelerate=dict(intent.sections()),
         choices=tuple(choice(name, decision) for name, decision in named.items()),
         warnings=(
             *(one for decision in named.values() for one in decision.warnings),

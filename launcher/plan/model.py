@@ -75,7 +75,7 @@ def choose_sharding(
                 f"--sharding {asked}: not on {device} (it would silently be replicated); use replicate{hint}",
                 option="sharding",
             )
-        if world < 2:
+        if world < 2 and not intent.sections():  # offload and DeepSpeed's own settings are for one process too
             raise UserError(
                 f"--sharding {asked}: one process has nothing to share; use replicate or more processes",
                 option="sharding",

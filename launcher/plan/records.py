@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Generic, TypeVar
 
 from ...training.common.plan_file import Choice, Device, Precision, Rendezvous, Sharding
@@ -38,6 +38,10 @@ class Intent:
         """Return where a field's value was fixed; None where only the caller knows."""
         return None
 
+    def sections(self) -> Mapping[str, dict[str, Any]]:
+        """Return the sections of an Accelerate config that a person fixed, for Accelerate's own use."""
+        return {}
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MergedIntent(Intent):
@@ -46,6 +50,14 @@ class MergedIntent(Intent):
     settings: Mapping[str, Setting]
     note: str = ""
     """What became of the keys of an Accelerate config."""
+    accelerate: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+
+    def sections(self) -> Mapping[str, dict[str, Any]]:
+        """Return the sections of the config whose values hold: a flag may have taken their place."""
+        chosen = {"fsdp_config": "sharding", "deepspeed_config": "sharding", "parallelism_config": "sharding"}
+        chosen |= {"dynamo_config": "compile", "fp8_config": "mixed_precision"}
+        origins = {name: setting.origin for name in chosen if (setting := self.setting(chosen[name]))}
+        return {name: dict(found) for name, found in self.accelerate.items() if origins.get(name) == "--config"}
 
     def setting(self, name: str) -> Setting | None:
         """Return where a field's value was fixed; None for a value that was put in its place since."""

@@ -28,7 +28,7 @@ def read_intent(
     unless given. Raises `UserError` that names the file and key, the variable or the flag.
     """
     reader = SettingsReader(section="launch", types=intent_types())
-    of_config, note = _read_config(config, reader, environment)
+    of_config, sections, note = _read_config(config, reader, environment)
     levels = [
         *reader.read_files(environment, folder),
         reader.read_environment(environment),
@@ -36,7 +36,9 @@ def read_intent(
         reader.read_flags(flags),
     ]
     merged = merge_levels(map(_without_auto, levels), _SET_EACH_OTHER, _check_pairs)
-    return MergedIntent(**{name: setting.value for name, setting in merged.items()}, settings=merged, note=note)
+    return MergedIntent(
+        **{name: setting.value for name, setting in merged.items()}, settings=merged, note=note, accelerate=sections
+    )
 
 
 @cache
@@ -63,15 +65,17 @@ def _check_pairs(level: Level) -> None:
             raise UserError(f"{place}{': ' if place else ''}{flags} set each other: give one of them", option=pair[0])
 
 
-def _read_config(name: str | None, reader: SettingsReader, environment: Mapping[str, str]) -> tuple[Level, str]:
-    """Return what the file of `--config` fixes, and what became of the keys of an Accelerate config, which it may be too."""
+def _read_config(
+    name: str | None, reader: SettingsReader, environment: Mapping[str, str]
+) -> tuple[Level, dict[str, dict[str, Any]], str]:
+    """Return what the file of `--config` fixes; of an Accelerate config also its sections and what became of its keys."""
     if name is None:
-        return {}, ""
+        return {}, {}, ""
     place = f"--config {name}"
     data = mapping_of(read_yaml(Path(name), place), place)
-    from .accelerate_keys import is_accelerate, read_accelerate
+    from .accelerate.keys import is_accelerate, read_accelerate
 
     if any(key in data for key in SECTIONS) or not is_accelerate(data, reader.types):
-        return reader.read_config(name), ""
+        return reader.read_config(name), {}, ""
     found = read_accelerate(data, place, reader.types, environment)
-    return reader.read_mapping(found.values, place, "--config", place), found.note
+    return reader.read_mapping(found.values, place, "--config", place), found.sections, found.note

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ...training.common.errors import EXIT_INTERRUPTED, UserError
 from ...training.common.plan_file import LaunchPlan
 from ..hardware.record import Hardware
-from ..plan.accelerate_config import launch_command, training_flags
+from ..plan.accelerate.config import launch_command, training_flags
 from ..plan.config_command import write_checked
 from ..plan.make_plan import make_plan
 from ..plan.table import draw

@@ -122,7 +122,11 @@ def to_plan_options(intent: Intent) -> list[str]:
     flags: list[str] = []
     for name in Intent.__dataclass_fields__:
         value, flag, setting = getattr(intent, name), flag_of(name), intent.setting(name)
-        if isinstance(value, bool):
+        if setting and setting.origin == "--config" and intent.sections():
+            flags = list(
+                dict.fromkeys(("--config", setting.place.removeprefix("--config "), *flags))
+            )  # it says more than options can
+        elif isinstance(value, bool):
             flags.append(flag if value else flag.replace("--", "--no-", 1))
         elif value is not None:
             flags += [flag, ",".join(str(part) for part in value) if isinstance(value, tuple) else str(value)]

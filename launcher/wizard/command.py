@@ -9,6 +9,7 @@ from ...training.common.errors import EXIT_INTERRUPTED, UserError
 from ...training.common.parser import Parser, make_parser, parse
 from ..hardware.detect import load_hardware
 from ..plan.options import add_intent, intent_of
+from ..plan.spellings import as_spelled_here
 
 if TYPE_CHECKING:
     from .answers import Answers
@@ -29,7 +30,8 @@ def main(arguments: list[str]) -> int:
     Return 0, 1 for `quit` before anything was written, 3 for a self-test that failed, 130 for Ctrl-C, or the exit code
     of the launch. Raises `UserError` for answers that cannot work, and without a terminal to ask in.
     """
-    options = parse(build_parser(), arguments)
+    parser = build_parser()
+    options = parse(parser, as_spelled_here(parser, arguments))
     answers = _given_answers(options)
     unattended = bool(options.answers or options.yes)
 

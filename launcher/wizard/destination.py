@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...training.common.errors import UserError
 from ...training.common.plan_file import LaunchPlan
-from ..plan.accelerate_config import to_yaml
+from ..plan.accelerate.config import to_yaml
 from ..plan.config_command import config_name
 from .state import AnswerOption, Question
 

@@ -20,7 +20,7 @@ from torch import nn
 from slipway import TensorTask, TrainingConfig, UserError, train
 from slipway.launcher import cli
 from slipway.launcher.hardware.record import Hardware
-from slipway.launcher.plan.accelerate_config import launch_command, to_yaml
+from slipway.launcher.plan.accelerate.config import launch_command, to_yaml
 from slipway.launcher.plan.make_plan import make_plan
 from slipway.launcher.plan.records import Intent
 from slipway.training.storage.run_folder import create_run_folder

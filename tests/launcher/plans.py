@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from slipway.launcher.plan.accelerate_config import to_yaml
+from slipway.launcher.plan.accelerate.config import to_yaml
 from slipway.launcher.plan.make_plan import Intent, LaunchPlan, make_plan
 from tests.conftest import ROOT
 from tests.launcher.machines import machine, machines

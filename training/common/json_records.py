@@ -50,6 +50,8 @@ def json_schema(cls: Any, version: int) -> dict[str, Any]:
 
 def _schema(annotation: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation is Any:
+        return {}
     if dataclasses.is_dataclass(annotation):
         record = typing.cast(type, annotation)
         name = record.__name__

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from .errors import UserError
 from .json_records import from_json, to_json
@@ -65,6 +65,7 @@ class LaunchPlan:
     cpu_affinity: tuple[str, ...]  # a CPU list such as `0-27` for each local process; empty: not bound
     resume: str | None = None  # the run to go on with: its folder, or `auto` where a script has several
     environment: dict[str, str]
+    accelerate: dict[str, dict[str, Any]] = field(default_factory=dict)  # sections of a config for Accelerate's own use
     choices: tuple[Choice, ...]
     warnings: tuple[str, ...]
 

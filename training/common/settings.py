@@ -19,6 +19,8 @@ ENVIRONMENT_PREFIX = "SLIPWAY_"
 SECTIONS = ("launch", "train")
 """Of a settings file: the options of the launcher, and those of the training."""
 
+_NEAR = 0.8
+"""How alike two names are of which one is the other, misspelt; by `difflib`."""
 _OF_ACCELERATE = ("compute_environment", "distributed_type")
 
 Origin = Literal[
@@ -89,13 +91,31 @@ class SettingsReader:
         return [{} if path is None else self._read_file(path, origin) for origin, path in files]
 
     def read_environment(self, environment: Mapping[str, str]) -> Level:
-        """Return what the variables `SLIPWAY_<OPTION>` set; an empty one counts as unset."""
+        """Return what the variables `SLIPWAY_<OPTION>` set; an empty one counts as unset.
+
+        Raises `UserError` for one that is nearly an option: it would change nothing, and nobody would be told.
+        """
         found: Level = {}
+        for variable in environment:
+            if variable.startswith(ENVIRONMENT_PREFIX) and (meant := self._nearly(variable)):
+                raise UserError(
+                    f"{variable}: no option has this name (did you mean {meant}?); unset it: unset {variable}"
+                )
         for name in self.types:
             variable = ENVIRONMENT_PREFIX + name.upper()
             if text := environment.get(variable):
                 found[name] = Setting(value=self.convert(name, text, variable), origin="environment", place=variable)
         return found
+
+    def _nearly(self, variable: str) -> str | None:
+        """Return the variable that a misspelt one means, None for any other."""
+        from difflib import get_close_matches
+
+        name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if name in self.types:
+            return None
+        near = get_close_matches(name, self.types, n=1, cutoff=_NEAR)
+        return ENVIRONMENT_PREFIX + near[0].upper() if near else None
 
     def read_config(self, name: str | None) -> Level:
         """Return what the file of `--config` sets: options alone, or this part's section of a settings file."""

@@ -16,6 +16,14 @@ from .options import GeneralOptions
 
 _DEVICES = {"rocm": "cuda"}
 """Kinds that torch calls otherwise."""
+_OF_ACCELERATE_ALONE = {
+    "fsdp_config.fsdp_offload_params": "nothing is offloaded: leave it out, and take more devices or --gradient-checkpointing",
+    "fsdp_config.fsdp_activation_checkpointing": "leave it out and give --gradient-checkpointing",
+    "parallelism_config.parallelism_config_tp_size": "parameters are sharded, layers are not cut: leave it out",
+    "parallelism_config.parallelism_config_cp_size": "sequences are not cut: leave it out",
+    "parallelism_config.parallelism_config_sp_size": "sequences are not cut: leave it out",
+}
+"""Settings of Accelerate's that this training has not, with what to do. Others only say how sharding and compiling are done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +117,21 @@ class LaunchedPlan:
 def launched_plan(environment: Mapping[str, str]) -> LaunchedPlan | None:
     """Return the plan that the environment names, if it does. Raises `UserError` for a file that is no plan."""
     plan = read_launch_plan(environment)
-    return None if plan is None else LaunchedPlan(plan=plan, where=f"{PLAN_VARIABLE}={environment[PLAN_VARIABLE]}")
+    if plan is None:
+        return None
+    found = LaunchedPlan(plan=plan, where=f"{PLAN_VARIABLE}={environment[PLAN_VARIABLE]}")
+    wrong = [
+        f"{name}: {str(value).lower()}: {remedy}"
+        for name, remedy in _OF_ACCELERATE_ALONE.items()
+        if (value := plan.accelerate.get(name.partition(".")[0], {}).get(name.partition(".")[2]))
+        not in (None, False, 1)
+        or value is True
+    ]
+    if wrong:
+        raise UserError(
+            f"the launch's Accelerate config has settings that Slipway's training has not: {'; '.join(wrong)}"
+        )
+    return found
 
 
 def _run_name(path: Path) -> str:

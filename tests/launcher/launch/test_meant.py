@@ -25,20 +25,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("line", "right"),
     [
-        ("--num_processes 2 train.py --lr 1", "--num-processes 2 train.py --lr 1"),
-        ("--num_processes=2 train.py", "--num-processes=2 train.py"),
         ("--compile true train.py", "--compile train.py"),
         ("--compile=False train.py", "--no-compile train.py"),
-        ("--nproc_per_node=2 --nnodes 2 train.py", "--num-machines 2 --num-processes 4 train.py"),
-        ("--nproc-per-node 2 --master_port 29501 train.py", "--main-process-port 29501 --num-processes 2 train.py"),
         ("torchrun --standalone --nproc_per_node 2 train.py", "--num-processes 2 train.py"),
         ("python train.py --epochs 3", "train.py --epochs 3"),
         ("python -m torch.distributed.launch --use_env --nproc_per_node=2 train.py", "--num-processes 2 train.py"),
         ("accelerate launch --multi_gpu --mixed_precision bf16 train.py -x", "--mixed-precision bf16 train.py -x"),
-        ("--cpu --config_file c.yaml train.py", "--device cpu --config c.yaml train.py"),
-        ("--use_fsdp --num_cpu_threads_per_process 4 train.py", "--sharding fsdp --threads-per-process 4 train.py"),
         ("--epochs 3 train.py", "train.py --epochs 3"),
-        ("--gpus 2 train.py", "--num-processes 2 train.py"),
         ("\u2013-num-processes 2 train.py", "--num-processes 2 train.py"),
     ],
 )

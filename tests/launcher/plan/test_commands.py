@@ -10,7 +10,8 @@ import pytest
 
 from slipway.launcher import cli
 from slipway.launcher.common.paths import TRAIN_SCRIPT
-from slipway.launcher.plan import accelerate_config, config_command
+from slipway.launcher.plan import config_command
+from slipway.launcher.plan.accelerate import config as accelerate_config
 from slipway.launcher.plan.make_plan import Intent, LaunchPlan, make_plan
 from slipway.training.common.errors import UserError
 from slipway.training.common.json_records import json_schema

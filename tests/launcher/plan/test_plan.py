@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from slipway.launcher.hardware.record import DeviceProcess, Hardware, NetworkInterface, NumaNode, Slurm, VisibleDevice
-from slipway.launcher.plan.accelerate_config import training_flags
+from slipway.launcher.plan.accelerate.config import training_flags
 from slipway.launcher.plan.devices import first_host, names_host
 from slipway.launcher.plan.make_plan import Intent, LaunchPlan, make_plan
 from slipway.launcher.plan.model import STATE_BYTES_PER_PARAMETER
@@ -56,6 +56,7 @@ def test_every_value_has_a_reason(name: str) -> None:
         "resume",
         "global_batch_size",  # a person gives it or nobody does
         "environment",
+        "accelerate",  # a config that a person gave
         "choices",
         "warnings",
     }

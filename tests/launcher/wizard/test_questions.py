@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from slipway.launcher.plan import accelerate_config
+from slipway.launcher.plan.accelerate import config as accelerate_config
 from slipway.launcher.plan.make_plan import Intent, make_plan
 from slipway.launcher.wizard.answers import ACTIONS, Answers, parse_count, read_answers
 from slipway.launcher.wizard.answers import given_answers as said

@@ -13,7 +13,7 @@ import yaml
 
 from slipway.launcher import cli
 from slipway.launcher.common.paths import TRAIN_SCRIPT
-from slipway.launcher.plan import accelerate_config
+from slipway.launcher.plan.accelerate import config as accelerate_config
 from slipway.launcher.plan.make_plan import Intent, make_plan
 from slipway.launcher.plan.options import add_intent, intent_of
 from slipway.launcher.wizard.actions import WizardActions

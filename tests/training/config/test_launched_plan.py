@@ -189,3 +189,16 @@ def test_a_plan_file_is_the_record_that_the_launcher_writes(tmp_path: Path) -> N
     by_field = {choice["field"]: choice for choice in choices}
     assert by_field["num_workers"]["fixed"] is True
     assert (by_field["mixed_precision"]["origin"], by_field["mixed_precision"]["fixed"]) == ("default", False)
+
+
+def test_what_a_config_of_accelerate_asks_of_it_alone_is_refused_by_name(project: Path) -> None:
+    environment = write_plan(project / "plan.json")
+    path = Path(environment[PLAN_VARIABLE])
+    plan = json.loads(path.read_text("utf-8"))
+    plan["accelerate"] = {"fsdp_config": {"fsdp_offload_params": True, "fsdp_use_orig_params": True}}
+    path.write_text(json.dumps(plan), encoding="utf-8")
+    with pytest.raises(UserError, match=r"fsdp_config\.fsdp_offload_params: true: nothing is offloaded: leave it out"):
+        launched_plan(environment)
+    plan["accelerate"]["fsdp_config"]["fsdp_offload_params"] = False
+    path.write_text(json.dumps(plan), encoding="utf-8")
+    assert launched_plan(environment) is not None

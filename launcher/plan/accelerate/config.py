@@ -13,13 +13,13 @@ from typing import Any
 
 import yaml
 
-from ...training.common.errors import UserError, flag_of
-from ...training.common.plan_file import LaunchPlan
-from ..common.paths import python_path
+from ....training.common.errors import UserError, flag_of
+from ....training.common.plan_file import LaunchPlan
+from ...common.paths import python_path
+from .sections import sections_of
 
 _CHECK_SECONDS = 120.0  # an import of torch and Accelerate on a slow disk
 _SEVERAL = {"cpu": "MULTI_GPU", "cuda": "MULTI_GPU", "rocm": "MULTI_GPU"}  # MULTI_CPU starts one process without mpirun
-_ZERO_STAGES = {"zero2": 2, "zero3": 3}
 # The name of a plan's choice behind a key, where it is another.
 _CHOICES = {
     "distributed_type": "sharding",
@@ -34,7 +34,7 @@ def distributed_type(plan: LaunchPlan) -> str:
     """Return Accelerate's distributed type. There is none for MPS; several CPU processes are MULTI_GPU with use_cpu."""
     if plan.sharding == "fsdp":
         return "FSDP"
-    if plan.sharding in _ZERO_STAGES:
+    if plan.sharding in ("zero2", "zero3"):
         return "DEEPSPEED"
     if plan.num_processes == 1:
         return "NO"
@@ -46,7 +46,8 @@ def to_yaml(plan: LaunchPlan) -> str:
     values: dict[str, Any] = {
         "compute_environment": "LOCAL_MACHINE",
         "distributed_type": distributed_type(plan),
-        "mixed_precision": plan.mixed_precision,
+        # Accelerate refuses it in the file beside DeepSpeed's own.
+        "mixed_precision": None if _has_deepspeed_file(plan) else plan.mixed_precision,
         "use_cpu": plan.device == "cpu",
         "num_machines": plan.num_machines,
         "num_processes": plan.num_processes,
@@ -72,6 +73,8 @@ def to_yaml(plan: LaunchPlan) -> str:
         if choice:
             fact = f" ({choice.fact})" if choice.fact else ""
             lines.append(f"# {_one_line(choice.reason + fact)}")
+        if key in plan.accelerate:
+            lines.append("# as the config that was given has it")
         # safe_dump quotes 'NO' and 'no', which YAML would read as false.
         lines.append(yaml.safe_dump({key: value}, sort_keys=False, width=1000).rstrip("\n"))
     return "\n".join(lines) + "\n"
@@ -90,34 +93,12 @@ def _one_line(text: str) -> str:
 
 
 def _sections(plan: LaunchPlan) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    if plan.sharding == "fsdp":
-        found["fsdp_config"] = {
-            "fsdp_version": 2,
-            "fsdp_reshard_after_forward": True,
-            # By size, because only models of `transformers` name the classes that the other policy wraps.
-            "fsdp_auto_wrap_policy": "SIZE_BASED_WRAP",
-            "fsdp_min_num_params": 1_000_000,
-            "fsdp_state_dict_type": "SHARDED_STATE_DICT",
-            "fsdp_cpu_ram_efficient_loading": False,
-            "fsdp_offload_params": False,
-            "fsdp_activation_checkpointing": False,
-        }
-    if plan.sharding in _ZERO_STAGES:
-        stage = _ZERO_STAGES[plan.sharding]
-        found["deepspeed_config"] = {
-            "zero_stage": stage,
-            "gradient_accumulation_steps": 1,  # the loop cuts micro-batches itself, and this would override it
-            "offload_optimizer_device": "none",
-            "offload_param_device": "none",
-            "zero3_init_flag": stage == 3,
-            "zero3_save_16bit_model": stage == 3,
-            "deepspeed_multinode_launcher": "standard",  # torchrun's agent on each machine, not pdsh
-        }
-    if plan.compile:
-        backend = "HPU_BACKEND" if plan.device == "hpu" else "INDUCTOR"
-        found["dynamo_config"] = {"dynamo_backend": backend, "dynamo_mode": "default"}
-    return found
+    """Return the sections: those that a person fixed word for word, else our own."""
+    return {**sections_of(plan.sharding, compiles=plan.compile, device=plan.device), **plan.accelerate}
+
+
+def _has_deepspeed_file(plan: LaunchPlan) -> bool:
+    return "deepspeed_config_file" in plan.accelerate.get("deepspeed_config", {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,9 +125,10 @@ def launch_command(plan: LaunchPlan, config: str | os.PathLike[str], script: Seq
 
 def _flags(plan: LaunchPlan) -> tuple[str, ...]:
     """Return what Accelerate reads from flags only."""
+    precision = ("--mixed_precision", plan.mixed_precision) if _has_deepspeed_file(plan) else ()
     if plan.num_machines == 1:
-        return ()
-    return ("--machine_rank", str(plan.machine_rank), "--rdzv_backend", plan.rdzv_backend)
+        return precision
+    return (*precision, "--machine_rank", str(plan.machine_rank), "--rdzv_backend", plan.rdzv_backend)
 
 
 def training_flags(plan: LaunchPlan, given: Sequence[str] = ()) -> list[str]:
@@ -183,7 +165,7 @@ def check_configs(plans: dict[str, LaunchPlan]) -> dict[str, list[str]]:
         name: value for name, value in os.environ.items() if not name.startswith(("ACCELERATE_", "PET_", "FSDP_"))
     }
     environment["PYTHONPATH"] = python_path(environment)
-    command = [sys.executable, "-P", "-m", "slipway.launcher.plan.accelerate_reader"]
+    command = [sys.executable, "-P", "-m", "slipway.launcher.plan.accelerate.reader"]
     try:
         done = subprocess.run(
             command,
@@ -210,7 +192,7 @@ def _differences(plan: LaunchPlan, answer: dict[str, Any]) -> list[str]:
         "distributed_type": distributed_type(plan),
         "num_processes": plan.num_processes,
         "num_machines": plan.num_machines,
-        "mixed_precision": plan.mixed_precision,
+        "mixed_precision": None if _has_deepspeed_file(plan) else plan.mixed_precision,
         "launch.num_processes": plan.num_processes,
         "launch.mixed_precision": plan.mixed_precision,
         "launch.use_cpu": plan.device == "cpu",

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from slipway.launcher.hardware.record import Accelerator, Hardware, NetworkInterface
-from slipway.launcher.plan.accelerate_config import (
+from slipway.launcher.plan.accelerate.config import (
     check_configs,
     distributed_type,
     launch_command,
@@ -98,7 +98,7 @@ def test_a_config_read_back_plans_the_same_world(name: str) -> None:
         ("distributed_type: 'NO'\nnum_processes: two", "num_processes: expected a whole number, got 'two'"),
         (
             "distributed_type: DEEPSPEED\ndeepspeed_config: {zero_stage: 9}",
-            "deepspeed_config.zero_stage: 9 is none; write 2 or 3",
+            "deepspeed_config.zero_stage: '9' is none of 0, 1, 2, 3",
         ),
     ],
 )

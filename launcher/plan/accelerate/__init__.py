@@ -1,0 +1,1 @@
+"""Accelerate configs: from a plan to one and back, each key accounted for."""
