@@ -21,7 +21,7 @@ from ..plan.options import add_intent, intent_of
 from ..plan.spellings import as_spelled_here
 
 if TYPE_CHECKING:
-    from ...training.common.plan_file import LaunchPlan
+    from ...training.common.plan_file import ContinuedRun, LaunchPlan
     from ..hardware.record import Hardware
     from ..plan.records import Intent
     from ..plan.replan import EarlierRun
@@ -98,8 +98,15 @@ def add_launch_options(parser: Parser) -> None:
     add_intent(parser)
 
 
-def start(options: argparse.Namespace, command: Sequence[str], earlier: EarlierRun | None = None) -> int:
+def start(
+    options: argparse.Namespace,
+    command: Sequence[str],
+    earlier: EarlierRun | None = None,
+    continues: ContinuedRun | None = None,
+) -> int:
     """Run a command as the parsed options of a launch say; with an earlier run as that was, to go on with it.
+
+    `continues` makes it a new run, which goes on from the earlier one.
 
     Return the exit code. Call it in the main thread. Raises `UserError`.
     """
@@ -119,7 +126,7 @@ def start(options: argparse.Namespace, command: Sequence[str], earlier: EarlierR
             intent, notes = as_before(intent, hardware, earlier)
         if stale:
             notes = (*notes, f"another launch's variables are not passed on: {', '.join(stale)}")
-        return _Launch(options, command, intent, stale, earlier).start(make_plan(hardware, intent), notes)
+        return _Launch(options, command, intent, stale, earlier, continues).start(make_plan(hardware, intent), notes)
     except KeyboardInterrupt:  # before anything was started
         return EXIT_INTERRUPTED
 
@@ -212,6 +219,7 @@ class _Launch:
         intent: Intent,
         stale: list[str],
         earlier: EarlierRun | None,
+        continues: ContinuedRun | None,
     ) -> None:
         from .folder import next_folder
 
@@ -219,7 +227,8 @@ class _Launch:
         self._command = command
         self._intent = intent
         self._stale = stale
-        self._runs = [] if earlier is None else [earlier.folder]
+        self._runs = [] if earlier is None or continues is not None else [earlier.folder]
+        self._continues = continues
         self._folder = next_folder(Path(options.log_dir))
         self._num_logs = 0
 
@@ -292,7 +301,7 @@ class _Launch:
         notes: tuple[str, ...] = ()
         if not direct:
             plan, notes = _with_port(plan)
-        plan = _with_resume(plan, runs)
+        plan = dataclasses.replace(_with_resume(plan, runs), continues=self._continues)
         environment = environment_of(plan, os.environ, str(folder / PLAN_FILE), str(folder)) | dict(variables or {})
         if direct:
             argv = [sys.executable, "-u", str(_WORKER / "child.py"), *self._command]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 from pathlib import Path
@@ -13,6 +14,7 @@ from ...training.common.program.redaction import HIDDEN
 from ...training.common.program.shown import one_line
 from ...training.common.program.streams import print_to_stderr
 from ...training.common.program.trust import why_foreign
+from ...training.common.run_names import how_to_train_on
 from ...training.common.small_files import UnreadableError, read_json, reason_of
 from ..common.paths import TRAIN_SCRIPT
 from .command import add_launch_options, start
@@ -42,46 +44,59 @@ def main(arguments: list[str]) -> int:
     parser = build_parser()
     options = parse(parser, arguments)
 
-    folder = _folder_of(options.run, Path(options.runs_dir))
-    record = _read_record(folder)
+    folder = folder_of(options.run, Path(options.runs_dir), "slipway resume")
+    record = read_record(folder)
     if record.get("state") == "finished" and "result" in record:
-        print_to_stderr(f"{folder.name} is finished: nothing is left to train")
+        print_to_stderr(f"{folder.name} is finished: nothing is left to train; {how_to_train_on(folder)}")
         return 0
+    earlier, command = start_again(folder, record, options, parser, "slipway resume")
+    return start(options, command, earlier)
+
+
+def start_again(
+    folder: Path, record: dict[str, Any], options: argparse.Namespace, parser: Parser, name: str
+) -> tuple[EarlierRun, list[str]]:
+    """Enter the folder where a run was started; return the plan's facts of it and its command. Raises `UserError`.
+
+    `name` is the command that the user gave.
+    """
     earlier, command, where = _start_of(folder, record)
     # A dry run tells command and folder, and runs nothing of them.
     if not (options.trust or options.dry_run):
-        _refuse_foreign(record["command"], command, where, options.run)
-    for name in ("log_dir", "config", "hardware"):
-        if getattr(options, name) != parser.get_default(name):
-            setattr(options, name, os.path.abspath(getattr(options, name)))
+        _refuse_foreign(record["command"], command, where, f"{name} {options.run}")
+    for option in ("log_dir", "config", "hardware"):
+        if getattr(options, option) != parser.get_default(option):
+            setattr(options, option, os.path.abspath(getattr(options, option)))
     try:
         os.chdir(where)
     except OSError as error:
         raise UserError(
             f"{folder}: it was started in {where} ({error.strerror}); start it by its own command, with --resume {folder}"
         ) from None
-    return start(options, command, earlier)
+    return earlier, command
 
 
-def _refuse_foreign(facts: dict[str, Any], command: list[str], where: Path, run: str) -> None:
+def _refuse_foreign(facts: dict[str, Any], command: list[str], where: Path, name: str) -> None:
     """Raise `UserError` that shows the command, unless this user's own run has written it on this machine."""
     if (why := why_foreign("command", facts)) is not None:
         shown = one_line(shlex.join(["python", *command]))
         raise UserError(
-            f"slipway resume {run} would run `{shown}` in {one_line(str(where))}, and its run.json does not prove that you "
+            f"{name} would run `{shown}` in {one_line(str(where))}, and its run.json does not prove that you "
             f"started it here: {why}. Read what it runs, then add --trust"
         )
 
 
-def _folder_of(run: str, runs_dir: Path) -> Path:
+def folder_of(run: str, runs_dir: Path, name: str) -> Path:
+    """Return the folder of a run, by its path or its name. Raises `UserError` that begins with the `name` of a command."""
     for path in (Path(run), runs_dir / run):
         if (path / "run.json").is_file():
             return path.resolve()
     known = [path.parent.name for path in runs_dir.glob("*/run.json")]
-    raise UserError(f"slipway resume {run}: no such run, here or in {runs_dir}{nearest(run, known)}")
+    raise UserError(f"{name} {run}: no such run, here or in {runs_dir}{nearest(run, known)}")
 
 
-def _read_record(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return the record of a run. Raises `UserError`."""
     try:
         record = read_json(folder / "run.json")
     except OSError as error:

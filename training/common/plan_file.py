@@ -41,6 +41,15 @@ class Choice:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ContinuedRun:
+    """The run that a new one goes on from: it takes the weights, and the recipe with what is asked otherwise."""
+
+    run: str  # its folder
+    experiment_name: str | None  # that it was given, by which a script that trains several knows which of them it is
+    options: dict[str, str]  # of the training, as text
+
+
+@dataclass(frozen=True, kw_only=True)
 class LaunchPlan:
     """How a training is started on this machine. The devices are those of this machine, in the order of local ranks."""
 
@@ -64,6 +73,7 @@ class LaunchPlan:
     num_workers: int
     cpu_affinity: tuple[str, ...]  # a CPU list such as `0-27` for each local process; empty: not bound
     resume: str | None = None  # the run to go on with: its folder, or `auto` where a script has several
+    continues: ContinuedRun | None = None  # the run that a new one goes on from
     environment: dict[str, str]
     accelerate: dict[str, dict[str, Any]] = field(default_factory=dict)  # sections of a config for Accelerate's own use
     choices: tuple[Choice, ...]

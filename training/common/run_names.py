@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +41,15 @@ def resolve_name(resume: str, runs_dir: Path) -> Named:
         raise UserError(f"--resume {resume}: no run there (no {RECORD} in {found})")
     known = [path.parent.name for path in runs_dir.glob(f"*/{RECORD}")]
     raise UserError(f"--resume {resume}: no such run or checkpoint, here or in {runs_dir}{nearest(resume, known)}")
+
+
+def how_to_train_on(folder: Path) -> str:
+    """Return what a finished run's user is told: the command, as given in this folder, that trains on in a new run."""
+    runs = sorted(path.parent for path in folder.glob(f"*/{RECORD}"))
+    run = runs[0] if runs else folder
+    named = shlex.quote(run.name if run.parent == Path("runs").resolve() else str(run))
+    whose = "the weights of one of its runs" if runs else "its weights"
+    return f"`slipway continue {named} --epochs 10` goes on from {whose} in a new run"
 
 
 def newest_run(runs_dir: Path, name: str) -> Path | None:

@@ -32,11 +32,13 @@ Origin = Literal[
     "environment",
     "launch plan",
     "run",
+    "continued run",
     "--config",
     "flag",
     "user",
 ]
-"""Where a value comes from. `environment` is also a variable that is not Slipway's; `script` is what a script says of a
+"""Where a value comes from. `continued run` is what `slipway continue` takes of the run that it goes
+on from, with what it was asked for; `environment` is also a variable that is not Slipway's; `script` is what a script says of a
 command line that it reads, `user` a value given in Python otherwise."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from ..common.conversion import choices_of, convert, field_types
@@ -27,7 +26,7 @@ from .recipe import (
     TaskSpec,
     split_monitor,
 )
-from .stages import shorten
+from .stages import says_weight_decay, shorten
 
 _COUNTS = (
     "micro_batch_size",
@@ -86,7 +85,8 @@ class GeneralOptions:
     stages_config: str = option(
         "default",
         RECIPE,
-        "stages to train: default (one plain stage for a task of your own), conservative, aggressive, minimal, or a YAML file",
+        "stages to train: default (one plain stage for a task of your own), conservative, aggressive, minimal, fine_tune, "
+        "regularization, exploration, polish, or a YAML file",
     )
     quick_test: bool = option(False, RECIPE, "try out: the first two stages, at most 3 epochs each")
     batch_size: int = option(Recipe.batch_size, RECIPE, "base batch: samples of an optimizer step with one process")
@@ -341,7 +341,7 @@ class GeneralOptions:
     @property
     def gives_weight_decay(self) -> bool:
         """Return whether the user says what the weight decay is, by the option or in a file of stages."""
-        return self.weight_decay is not None or Path(self.stages_config).is_file()
+        return self.weight_decay is not None or says_weight_decay(self.stages_config)
 
     @property
     def effective_batch_rule(self) -> BatchRule:

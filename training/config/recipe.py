@@ -42,6 +42,7 @@ LATER_FIELDS = {
     "monitor_direction": "auto",
     "own_optimizer": None,
     "own_schedule": None,
+    "start": None,
 }
 """Fields that recipes did not always have, as the ones without them mean it. At these values they are not hashed."""
 LATER_TASK_FIELDS = {"weights_fingerprint": None}
@@ -192,6 +193,8 @@ class Recipe:
     """None: AdamW or SGD over flat parameters."""
     own_schedule: OwnSchedule | None = None
     """None: the named schedule of each stage."""
+    start: str | None = None
+    """Hash of the weights of another run that it starts from; None: the model's own."""
     resolution: Resolution | None = None
 
     def __post_init__(self) -> None:

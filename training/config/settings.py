@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 
 from ..common.conversion import field_types
 from ..common.errors import UserError
+from ..common.plan_file import LaunchPlan
 from ..common.run_names import RECORD, read_record, resolve_name
 from ..common.settings import Level, Setting, SettingsReader, merge_levels
 from ..common.settings_files import format_path
+from .continued import ORIGIN, continued_options, is_of_name, options_of_record
 from .launched_plan import LaunchedPlan, launched_plan
 from .options import GeneralOptions
 
@@ -47,9 +49,12 @@ def read_settings(
     said = reader.read_mapping(script or {}, script_name, "script", script_name)
     general = [chosen, said, *reader.read_files(environment, folder), reader.read_environment(environment), fixed]
     own = [reader.read_config(config), reader.read_flags(flags)]
-    merged = _with_resume(plan, options, _merge(options, [*general, *own]))
+    merged = _as_launched(plan, options, _merge(options, [*general, *own]))
     resumed = _read_resumed_run(make_config(options, merged), reader)
-    return _merge(options, [*general, resumed, *own, {"resume": merged["resume"]}]) if resumed else merged
+    if not resumed:
+        return merged
+    continued = {name: setting for name, setting in merged.items() if setting.origin == ORIGIN}
+    return _merge(options, [*general, resumed, *own]) | continued | {"resume": merged["resume"]}
 
 
 def settings_of(config: GeneralOptions, plan: LaunchedPlan | None) -> Level:
@@ -61,7 +66,7 @@ def settings_of(config: GeneralOptions, plan: LaunchedPlan | None) -> Level:
         if (value := getattr(config, field.name)) != field.default
     }
     levels = () if plan is None else plan.levels()
-    return _with_resume(plan, options, _merge(options, [*levels, own]))
+    return _as_launched(plan, options, _merge(options, [*levels, own]))
 
 
 def make_config(options: type[Options], settings: Level) -> Options:
@@ -105,8 +110,27 @@ def _merge(options: type[GeneralOptions], levels: list[Level]) -> Level:
     return merge_levels(levels, _SET_EACH_OTHER, partial(make_config, options), _BELONGS_TO)
 
 
-def _with_resume(plan: LaunchedPlan | None, options: type[GeneralOptions], settings: Level) -> Level:
-    return settings if plan is None else plan.with_resume(make_config(options, settings), settings)
+def _as_launched(plan: LaunchedPlan | None, options: type[GeneralOptions], settings: Level) -> Level:
+    """Return the settings with the run that the launch goes on with, or goes on from by a new one."""
+    if plan is None:
+        return settings
+    settings = settings | _continued(plan.plan, options, settings)
+    return plan.with_resume(make_config(options, settings), settings)
+
+
+def _continued(plan: LaunchPlan, options: type[GeneralOptions], settings: Level) -> Level:
+    """Return what `slipway continue` gives to the run that the plan names, or gave it when it began."""
+    reader = _reader_of(options)
+    if plan.resume not in (None, "auto"):
+        if not Path(plan.resume, RECORD).is_file():
+            return {}  # on a machine that does not have it
+        record = read_record(Path(plan.resume))
+        continues = (record.get("command") or {}).get("continues") or {}
+        is_meant = is_of_name(settings, continues.get("experiment_name"))
+        return options_of_record(record, reader, str(Path(plan.resume, RECORD))) if is_meant else {}
+    if plan.continues is None or not is_of_name(settings, plan.continues.experiment_name):
+        return {}
+    return _merge(options, [*continued_options(options, plan.continues, reader)])
 
 
 def _read_resumed_run(config: GeneralOptions, reader: SettingsReader) -> Level:

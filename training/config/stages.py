@@ -9,7 +9,7 @@ from typing import Any
 
 from ..common.conversion import field_types, from_mapping
 from ..common.errors import UserError, nearest
-from ..common.small_files import UnreadableError, read_yaml, reason_of
+from ..common.small_files import UnreadableError, parse_yaml, read_yaml, reason_of
 from .recipe import Stage
 
 
@@ -18,8 +18,9 @@ def load_stages(
 ) -> tuple[Stage, ...]:
     """Return the stages of a preset, or of a YAML file that lists them, with `stage_options` of the task they are for.
 
-    Of a preset the task takes what its stage options know; a file must name nothing else. Raises `UserError` for an
-    unknown preset, a missing or malformed file, an unknown key or a value of the wrong kind.
+    The list may also be given itself: `[{name: warm, epochs: 3}]`. Of a preset the task takes what its stage options know; a
+    file must name nothing else. Raises `UserError` for an unknown preset, a missing or malformed file, an unknown key or a
+    value of the wrong kind.
     """
     if name in presets:
         return tuple(
@@ -27,13 +28,14 @@ def load_stages(
         )
     path = Path(name)
     try:
-        content = read_yaml(path)
+        content = parse_yaml(name) if is_inline(name) else read_yaml(path)
     except FileNotFoundError:
         raise UserError(
             f"--stages-config: {name!r} is neither a preset ({', '.join(presets)}) nor a file{nearest(name, presets)}"
         ) from None
     except (OSError, UnreadableError) as error:
         raise UserError(f"--stages-config {path}: {reason_of(error)}") from None
+    path = Path("--stages-config") if is_inline(name) else path
     entries = content.get("stages") if isinstance(content, dict) else content
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path}: expected a list of stages, each with a name and a number of epochs")
@@ -44,6 +46,21 @@ def load_stages(
     if len(set(names)) != len(names):
         raise UserError(f"{path}: two stages have the same name; give each its own")
     return stages
+
+
+def is_inline(name: str) -> bool:
+    """Return whether `--stages-config` is the list of stages itself."""
+    return name.lstrip().startswith("[")
+
+
+def short_name(name: str) -> str:
+    """Return what the name of a run says of its stages."""
+    return "stages" if is_inline(name) else Path(name).stem
+
+
+def says_weight_decay(name: str) -> bool:
+    """Return whether the weight decay of the stages is the user's: a file has it, or a list names it."""
+    return "weight_decay" in name if is_inline(name) else Path(name).is_file()
 
 
 def read_stage(entry: Any, stage_options: type | None, where: str) -> Stage:

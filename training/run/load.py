@@ -98,10 +98,13 @@ def _make(
     return model
 
 
-def find_weights(run: Path, which: str, runs_dir: Path) -> Path:
-    """Return the folder of the weights of a run, by its path or its name. Raises `UserError` where there are none."""
+def find_weights(run: Path, which: str, runs_dir: Path, caller: str = "slipway.load:") -> Path:
+    """Return the folder of the weights of a run, by its path or its name.
+
+    Raises `UserError` where there are none; `caller` begins the message.
+    """
     if which not in ("best", "last"):
-        raise UserError(f"slipway.load: which={which!r}: give 'best' or 'last'")
+        raise UserError(f"{caller} which={which!r}: give 'best' or 'last'")
     for path in (run, runs_dir / run):
         if (path / _WEIGHTS).is_file():
             return path
@@ -110,10 +113,10 @@ def find_weights(run: Path, which: str, runs_dir: Path) -> Path:
     found = next((path for path in (run, runs_dir / run) if path.is_dir()), None)
     if found is None:
         known = [path.parent.name for path in runs_dir.glob(f"*/{RECORD}")]
-        raise UserError(f"slipway.load: {run}: no such run, here or in {runs_dir}{nearest(str(run), known)}")
+        raise UserError(f"{caller} {run}: no such run, here or in {runs_dir}{nearest(str(run), known)}")
     parts = sorted(path.parent.name for path in found.glob(f"*/{RECORD}"))
     if parts:
-        raise UserError(f"slipway.load: {found} holds several runs; name one of them, such as {found / parts[0]}")
+        raise UserError(f"{caller} {found} holds several runs; name one of them, such as {found / parts[0]}")
     if (found / RECORD).is_file():
-        raise UserError(f"slipway.load: {found} has no {which}/ yet: it is written at the end of its first epoch")
-    raise UserError(f"slipway.load: {found}: no run there, and no {_WEIGHTS}")
+        raise UserError(f"{caller} {found} has no {which}/ yet: it is written at the end of its first epoch")
+    raise UserError(f"{caller} {found}: no run there, and no {_WEIGHTS}")

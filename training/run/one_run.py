@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -15,11 +14,13 @@ from torch import nn
 from ..common.errors import UserError
 from ..common.program.ipython import ipython_shell
 from ..common.program.waiting import said_if_long
+from ..common.run_names import how_to_train_on
 from ..common.settings import Level
 from ..config.intervals import Interval
 from ..config.methods import own_rate, settle_schedule
 from ..config.recipe import Recipe
 from ..config.settings import make_config, settings_of, what_was_asked, with_place
+from ..config.stages import short_name
 from ..data.prepared.shared_data import prepare_data_once
 from ..devices.interruption import Interrupted
 from ..devices.manager import DeviceManager
@@ -54,6 +55,7 @@ from .announce import (
 )
 from .opening.open_run import OpenRun, open_run, report_other_weights, restore_run
 from .opening.provenance import make_record
+from .opening.start import Start, compare_data, load_start, with_start
 from .planning import make_plan
 from .result import RunResult, with_best_weights
 from .study.runs import name_of_test
@@ -93,8 +95,8 @@ def _train(
         task, prepared = made or make_sign_task(config, ranks)
     if task.num_samples("train") == 0:
         raise UserError(f"{_data_name(task)}: no sample to train on")
-    base, model = _settle(base, config, task, world)
-    parts = [_data_name(task), Path(config.stages_config).stem, *name_of_test(config)]
+    base, model, start = _settle(base, config, task, world)
+    parts = [_data_name(task), short_name(config.stages_config), *name_of_test(config)]
     name = config.experiment_name or folder_name("-".join(parts))
     with ExitStack() as stack:
         device_settings = DeviceManager.optimize_for_device(
@@ -108,15 +110,18 @@ def _train(
             task,
             plan_for=lambda recipe: make_plan(config, recipe, ranks, settings),
             stack=stack,
+            start=start,
         )
         if run.result is not None:
-            reason = f"{run.name} is finished: nothing is left to train"
+            reason = f"{run.name} is finished: nothing is left to train; {how_to_train_on(run.shared_folder)}"
             report_other_weights(run, observers)
             observers.on_decision(Decision(kind="finished", reason=reason, fields={}))
             observers.on_run_end(RunEnd(result=run.result, folder=run.shared_folder))
             return RunResult(run.result, folder=run.shared_folder, model=with_best_weights(model, run.shared_folder))
         plan = run.plan
         content = make_record(run, options, settings, task.describe())
+        if parent := run.record.get("parent") or (start.parent if start and not run.is_resumed else None):
+            content["parent"] = dict(parent)
         if part := world.part or run.record.get("part"):
             content["part"] = dict(part)
         record = _keep_record(run, content, world)
@@ -145,6 +150,8 @@ def _train(
             announce_run(trainer, run.name)
             for decision in (
                 *prepared,
+                *(start.decisions if start and not run.is_resumed else ()),
+                *(compare_data(start, run.recipe) if not run.is_resumed else ()),
                 *compare_batches(world.planned_batch, run.recipe),
                 *compare_classes(run.recipe, task),
                 *describe_methods(run.recipe),
@@ -163,17 +170,19 @@ def _train(
             raise
 
 
-def _settle(recipe: Recipe, config: TrainingConfig, task: Task, world: World) -> tuple[Recipe, nn.Module]:
-    """Return the recipe with what the task, its samples and its model decide in it, and the model."""
+def _settle(recipe: Recipe, config: TrainingConfig, task: Task, world: World) -> tuple[Recipe, nn.Module, Start | None]:
+    """Return the recipe with what the task, its samples and its model decide in it, the model, and what that starts from."""
     check_classes(recipe, task)
     if config.monitor == "auto":
         recipe = replace(recipe, monitor=automatic_monitor(task))
         recipe = check_monitor(recipe, task.metric_names, task.direction_of)
     model = build_model(task, recipe)
+    start = load_start(config, recipe, model, task, world.ranks)
+    recipe = with_start(recipe, start)
     recipe = settle_optimizer(recipe, task, model, world.methods, config.own_optimizer)
     recipe = settle_schedule(recipe, own_rate(world.methods, task.schedule), config.schedule, config.warmup_epochs)
     weights = world.ranks.broadcast_text(weights_fingerprint(model))  # those of rank 0 are trained
-    return with_fingerprints(recipe, task.data_fingerprint(), model_fingerprint(model), weights), model
+    return with_fingerprints(recipe, task.data_fingerprint(), model_fingerprint(model), weights), model, start
 
 
 def failure_of(error: BaseException) -> tuple[str, str]:

@@ -103,7 +103,9 @@ def test_a_finished_run_stays_untouched(project: Path, capsys: pytest.CaptureFix
     run = make_run(project, state="finished", result={"steps": 3})
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in run.iterdir()}
     assert cli.main(["resume", "mine"]) == 0
-    assert capsys.readouterr() == ("", "mine is finished: nothing is left to train\n")
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "mine is finished: nothing is left to train; `slipway continue mine --epochs 10` goes on" in said.err
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in run.iterdir()} == before
     assert sorted(path.name for path in (project / "runs").iterdir()) == ["mine"]
 

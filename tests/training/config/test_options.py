@@ -112,6 +112,7 @@ FLAGS = [
     "--resume",
     "--save-every",
     "--sharding",
+    "--start-from",
     "--task",
     "--task-options",
     "--tf32",
@@ -271,6 +272,10 @@ def test_presets_have_the_stages_they_promise() -> None:
         "conservative": 2,
         "aggressive": 3,
         "minimal": 1,
+        "fine_tune": 1,
+        "regularization": 1,
+        "exploration": 1,
+        "polish": 1,
     }
     regularized = load_stages("default", PRESETS, SignStage)[2]
     assert regularized.options.label_smoothing > 0

@@ -36,7 +36,7 @@ _FIRST_STEPS, _FIRST_SECONDS = 3, 3.0
 _STYLES = {logging.INFO: "dim", logging.WARNING: WARNING_STYLE, logging.ERROR: "bold red"}
 
 
-TOLD = frozenset({"resume", "rewind", "finished"})
+TOLD = frozenset({"resume", "rewind", "finished", "start", "head", "other_options"})
 """Kinds of decisions that a person is told; of the others the journal and `--verbose` tell, and each warning is told."""
 
 

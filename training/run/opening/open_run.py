@@ -13,7 +13,7 @@ from typing import Any
 from ...common.conversion import whole_number
 from ...common.errors import UserError
 from ...common.program.private import refuse_links
-from ...common.run_names import read_record
+from ...common.run_names import how_to_train_on, read_record
 from ...config.plan import Plan
 from ...config.recipe import Recipe
 from ...devices.ranks import Ranks
@@ -29,6 +29,7 @@ from ..training_config import TrainingConfig
 from ..world import World
 from .old_records import recipe_of_record
 from .resume import Found, continued_recipe, differences_of, find_run, folder_to_resume, is_finished
+from .start import Start
 
 _LOCK_WAIT_SECONDS = 15.0
 """Time for a killed process of this run to end."""
@@ -54,6 +55,8 @@ class OpenRun:
     differences: tuple[str, ...]
     has_other_weights: bool
     """Whether the model starts from other weights than it did when the run began."""
+    other_start: str | None
+    """What is told where the weights that it started from are others by now, or gone; None on ranks that do not write."""
     is_older: bool
     """Whether an older checkpoint than the newest good one was asked for."""
     is_named: bool
@@ -72,19 +75,23 @@ def open_run(
     plan_for: Callable[[Recipe], Plan],
     stack: ExitStack,
     study: Mapping[str, Any] | None = None,
+    start: Start | None = None,
 ) -> OpenRun:
     """Return the run, on every rank; rank 0 holds its lock until `stack` is closed. A refusal leaves no folder.
 
-    `study` are the options of a study, which is opened as a run is; None for a single run.
+    `study` are the options of a study, which is opened as a run is; None for a single run. `start` is what `--start-from`
+    names now.
 
     The precision of the world is what a new run trains in; that of the config is what was asked for. Raises `UserError` on
     every rank if there is nothing to resume, the recipe differs, the folder cannot be made or another process writes there.
     """
     ranks = world.ranks
-    found, lock, error = None, None, None
+    found, lock, error, other_start = None, None, None, None
     if ranks.is_main and config.resume is not None:
         try:
             found, lock = _find_and_lock(config.resume, Path(config.runs_dir), name, stack)
+            if start is not None:
+                other_start = _check_start(start, found)
         except UserError as caught:
             error = caught
     ranks.raise_on_all_ranks(error)
@@ -99,14 +106,16 @@ def open_run(
             mixed_precision=config.mixed_precision,
             keeps_monitor=config.monitor == "auto",
             where=record["name"],
-            allow_change=config.allow_recipe_change,
+            allow_change=config.allow_recipe_change or is_finished(record),
         )
     _compare_ranks(recipe, ranks)
     plan = plan_for(recipe)
     finished = bool(record) and is_finished(record)
     if finished and differences:
+        remedy = ranks.broadcast_text(how_to_train_on(found.folder.resolve()) if found else "")
         raise UserError(
-            f"{record['name']}: it is finished, with another recipe ({', '.join(differences)}); start another run"
+            f"{record['name']}: it is finished, with another recipe ({', '.join(differences)}); {remedy}, with what else is "
+            "given there"
         )
     folder = None
     if ranks.is_main:
@@ -133,11 +142,23 @@ def open_run(
         problems=found.problems if found else (),
         differences=tuple(differences),
         has_other_weights=bool(record) and base.task.weights_fingerprint != recipe.task.weights_fingerprint,
+        other_start=other_start,
         is_older=bool(-ranks.minimum(-int(found.is_older if found else False))),
         is_named=bool(-ranks.minimum(-int(found.is_named if found else False))),
         is_resumed=bool(record),
         result=dict(record["result"]) if finished else None,
     )
+
+
+def _check_start(start: Start, found: Found | None) -> str | None:
+    """Return what is told of the weights that a run starts from. Raises `UserError` where it needs them as they were."""
+    if found is None:
+        if start.problem is not None:
+            raise start.problem
+        return None
+    if found.is_finished:
+        return None
+    return start.check_resumed(found.record["recipe"], has_checkpoint=found.manifest is not None)
 
 
 def _check_study(record: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
@@ -203,7 +224,10 @@ def _log_name(rank: int, number: int) -> str:
 
 def report_other_weights(run: OpenRun, observer: Observer) -> None:
     """Warn where the model that was made is not the one that the run began with."""
-    if run.has_other_weights:
+    if run.other_start is not None:
+        fields = {"start": run.recipe.start}
+        observer.on_decision(Decision(kind="other_weights", reason=run.other_start, warning=True, fields=fields))
+    elif run.has_other_weights:
         reason = (
             f"{run.name}: the model starts from other weights than when the run began; it goes on from its own, these are "
             "not used; for weights of another file start another run, and let a model draw its own from torch's generator"

@@ -18,6 +18,8 @@ from .... import __version__
 from ...common.program.redaction import command_without_secrets
 from ...common.program.trust import signed
 from ...common.settings import Level
+from ...config.continued import facts_of
+from ...config.launched_plan import launched_plan
 from ...storage.run_folder import RUN_SCHEMA_VERSION
 from .open_run import OpenRun
 
@@ -141,7 +143,8 @@ def _git(folder: Path, *arguments: str, settings: Sequence[str] = ()) -> str | N
 def make_record(run: OpenRun, options: Mapping[str, Any], settings: Level, data: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the `run.json` of a run or a study says from its start on; `data` describe what it is trained on."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    command = _command()
+    planned = launched_plan(os.environ)
+    command = _command(facts_of(settings, None if planned is None else planned.plan.continues, run.record))
     return {
         "schema_version": RUN_SCHEMA_VERSION,
         "name": run.name,
@@ -164,8 +167,8 @@ def make_record(run: OpenRun, options: Mapping[str, Any], settings: Level, data:
     }
 
 
-def _command() -> dict[str, Any]:
-    """Return how this process was started, signed, for `slipway resume`."""
+def _command(continues: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return how this process was started, signed, for `slipway resume`; `continues` is what `slipway continue` gave it."""
     main = sys.modules["__main__"]
     module = getattr(getattr(main, "__spec__", None), "name", None)
     script = getattr(main, "__file__", None)
@@ -174,5 +177,6 @@ def _command() -> dict[str, Any]:
         "script": str(Path(script).resolve()) if script and not module else None,
         "arguments": command_without_secrets(sys.argv[1:]),
         "folder": str(Path.cwd()),
+        **({} if continues is None else {"continues": dict(continues)}),
     }
     return signed("command", facts)

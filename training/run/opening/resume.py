@@ -16,6 +16,7 @@ from ...storage.checkpoint import DamagedCheckpoint, Manifest, newest_checkpoint
 AUTO = "auto"
 
 _IN_WORDS = {
+    "start": "the weights that it starts from (--start-from)",
     "task.name": "the task",
     "task.options.data.train_ratio": "--train-ratio",
     "task.model_fingerprint": "the structure of the model: fingerprint",
@@ -118,6 +119,8 @@ def continued_recipe(
     # Random numbers of a model's own, or a file of weights that moved, must not keep a run from going on with those it saved.
     weights = saved.get("task", {}).get("weights_fingerprint", recipe.task.weights_fingerprint)
     recipe = dataclasses.replace(recipe, task=dataclasses.replace(recipe.task, weights_fingerprint=weights))
+    if recipe.start is not None and saved.get("start") is not None:
+        recipe = dataclasses.replace(recipe, start=saved["start"])
     resolved = dataclasses.replace(recipe, resolution=resolution)
     differences = differences_of(saved, resolved.as_dict())
     if mixed_precision not in ("auto", resolution.mixed_precision):

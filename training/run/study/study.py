@@ -15,9 +15,10 @@ from typing import Any
 import torch
 
 from ...common.errors import UserError
-from ...common.run_names import RECORD, read_record, resolve_name
+from ...common.run_names import RECORD, how_to_train_on, read_record, resolve_name
 from ...common.settings import Level, Setting
 from ...config.settings import make_config, what_was_asked
+from ...config.stages import short_name
 from ...devices.interruption import Interrupted
 from ...devices.ranks import Ranks
 from ...observers.events import Decision, StudyEnd, StudyStep
@@ -65,7 +66,7 @@ def run_study(config: TrainingConfig, settings: Level, task: Task | None, world:
             study=study_options(config),
         )
         if study.result is not None:
-            reason = f"{study.name} is finished: nothing is left to train"
+            reason = f"{study.name} is finished: nothing is left to train; {how_to_train_on(study.shared_folder)}"
             observers.on_decision(Decision(kind="finished", reason=reason, fields={}))
             observers.on_study_end(StudyEnd(result=study.result, folder=study.shared_folder))
             return RunResult(study.result, folder=study.shared_folder)
@@ -170,7 +171,7 @@ def _left_out(config: TrainingConfig, ranks: Ranks) -> list[str]:
 def _study_name(config: TrainingConfig, task: Task | None) -> str:
     data = Path(config.data).name if task is None else str(task.describe().get("data", task.name))
     asked = [f"{name.replace('_', '-')}-{value}" for name, value in study_options(config).items()]
-    return folder_name("-".join([data, Path(config.stages_config).stem, *asked]))
+    return folder_name("-".join([data, short_name(config.stages_config), *asked]))
 
 
 def _title(number: int, runs: Sequence[StudyRun]) -> str:

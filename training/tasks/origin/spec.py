@@ -29,6 +29,8 @@ def model_spec(task: Task) -> dict[str, Any]:
     What names code is signed by this user.
     """
     spec = dict(task.prediction_spec())
+    if (names := getattr(task, "class_names", None)) is not None:
+        spec.setdefault("class_names", [str(name) for name in names])
     made_by = _callable_spec(task.model_factory)
     if made_by is not None:
         spec["make_model"] = signed("model", made_by)

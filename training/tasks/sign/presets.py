@@ -13,28 +13,33 @@ def _default() -> tuple[Stage, ...]:
     return (
         Stage(name="baseline", epochs=8, patience=4, options=SignStage(dropout=0.1)),
         Stage(name="augmentation", epochs=10, patience=5, options=SignStage(dropout=0.1, augmentation=AUGMENTATION)),
-        Stage(
-            name="regularization",
-            epochs=12,
-            weight_decay=0.1,
-            patience=6,
-            options=SignStage(dropout=0.3, label_smoothing=0.1, augmentation=AUGMENTATION),
-        ),
-        Stage(
-            name="fine-tuning",
-            epochs=6,
-            learning_rate_factor=0.3,
-            patience=4,
-            options=SignStage(dropout=0.2, label_smoothing=0.05, augmentation=AUGMENTATION.strengthened(0.5)),
-        ),
-        Stage(
-            name="polishing",
-            epochs=4,
-            learning_rate_factor=0.05,
-            schedule="linear",
-            patience=3,
-            options=SignStage(dropout=0.1, augmentation=AUGMENTATION.strengthened(0.25)),
-        ),
+        *_regularization(),
+        *_fine_tune(),
+        *_polish(),
+    )
+
+
+def _fine_tune() -> tuple[Stage, ...]:
+    options = SignStage(dropout=0.2, label_smoothing=0.05, augmentation=AUGMENTATION.strengthened(0.5))
+    return (Stage(name="fine-tuning", epochs=6, learning_rate_factor=0.3, patience=4, options=options),)
+
+
+def _regularization() -> tuple[Stage, ...]:
+    options = SignStage(dropout=0.3, label_smoothing=0.1, augmentation=AUGMENTATION)
+    return (Stage(name="regularization", epochs=12, weight_decay=0.1, patience=6, options=options),)
+
+
+def _exploration() -> tuple[Stage, ...]:
+    options = SignStage(dropout=0.2, augmentation=AUGMENTATION.strengthened(1.5))
+    return (
+        Stage(name="exploration", epochs=15, learning_rate_factor=2.0, warmup_epochs=2.0, patience=6, options=options),
+    )
+
+
+def _polish() -> tuple[Stage, ...]:
+    options = SignStage(dropout=0.1, augmentation=AUGMENTATION.strengthened(0.25))
+    return (
+        Stage(name="polishing", epochs=4, learning_rate_factor=0.05, schedule="linear", patience=3, options=options),
     )
 
 
@@ -83,7 +88,17 @@ def _plain() -> tuple[Stage, ...]:
     return (Stage(name="training", epochs=20),)
 
 
-PRESETS = {"default": _default, "conservative": _conservative, "aggressive": _aggressive, "minimal": _minimal}
+PRESETS = {
+    "default": _default,
+    "conservative": _conservative,
+    "aggressive": _aggressive,
+    "minimal": _minimal,
+    "fine_tune": _fine_tune,
+    "regularization": _regularization,
+    "exploration": _exploration,
+    "polish": _polish,
+}
+"""The last four are single stages, of which each suits one purpose of going on from other weights."""
 
 OWN_PRESETS = {**PRESETS, "default": _plain}
 """For any other task: what is trained where nothing is said is one plain stage."""

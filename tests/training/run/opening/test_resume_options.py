@@ -72,7 +72,7 @@ def test_the_name_of_a_run_is_all_that_has_to_be_said(
     Path("c.yaml").write_text("weight_decay: 0.5\n")
     code = main(["--resume", "runs/clips-minimal", "--device", "cpu", "--batch-rule", "fixed", "--config", "c.yaml"])
     told = error_of(capfd, code)
-    assert "stages[0].weight_decay 0.05 -> 0.5, batch_rule scale -> fixed; start another run" in told
+    assert "stages[0].weight_decay 0.05 -> 0.5, batch_rule scale -> fixed); `slipway continue clips-minimal" in told
 
 
 def test_where_the_options_of_a_resumed_run_come_from_is_explained(
