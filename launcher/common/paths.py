@@ -17,7 +17,7 @@ TRAIN_SCRIPT = Path(slipway.__file__).resolve().parent / "bin" / "train.py"
 
 def is_train_script(path: str) -> bool:
     """Return whether a path leads to Slipway's own training script; the user may have a `bin/train.py` too."""
-    return Path(path).resolve() == TRAIN_SCRIPT.resolve()
+    return os.path.realpath(path) == str(TRAIN_SCRIPT.resolve())
 
 
 def train_script() -> str:

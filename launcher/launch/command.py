@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _GRACE_SECONDS = 8.0
 _CONFIGS = (".yaml", ".yml", ".json")
+_MOST_RESTARTS = 1_000_000
 _WORKER = Path(__file__).parent / "worker"
 
 
@@ -156,8 +157,8 @@ def _check_options(options: argparse.Namespace) -> None:
         raise UserError("slipway launch: --json shows what --dry-run would do: add --dry-run")
     if not 0 <= options.grace_seconds < float("inf"):
         raise UserError(f"slipway launch: --grace-seconds {options.grace_seconds:g}: must be 0 or more")
-    if options.max_restarts < 0:
-        raise UserError(f"slipway launch: --max-restarts {options.max_restarts}: must be 0 or more")
+    if not 0 <= options.max_restarts <= _MOST_RESTARTS:
+        raise UserError(f"slipway launch: --max-restarts {options.max_restarts}: must be from 0 to {_MOST_RESTARTS:,}")
 
 
 def _split(parser: Parser, arguments: list[str]) -> tuple[list[str], list[str]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ...training.common.conversion import problem_of_count
 from ...training.common.errors import UserError, flag_of
 from ...training.common.plan_file import PLAN_SCHEMA_VERSION, LaunchPlan
 from ...training.common.settings import Setting
@@ -107,12 +108,9 @@ def _placed(message: str, setting: Setting | None) -> str:
 
 
 def _check(intent: Intent) -> None:
-    for name in _POSITIVE:
-        value = getattr(intent, name)
-        if value is not None and value < 1:
-            raise UserError(f"{flag_of(name)} {value}: must be at least 1", option=name)
-    if intent.num_workers is not None and intent.num_workers < 0:
-        raise UserError(f"--num-workers {intent.num_workers}: must be at least 0", option="num_workers")
+    for name in (*_POSITIVE, "num_workers"):
+        if problem := problem_of_count(name, getattr(intent, name), int(name in _POSITIVE)):
+            raise UserError(f"{flag_of(name)}: {problem}", option=name)
     port = intent.main_process_port
     if port is not None and not 0 <= port < 1 << 16:
         raise UserError(f"--main-process-port {port}: must be below 65536", option="main_process_port")

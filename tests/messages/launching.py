@@ -45,11 +45,11 @@ LAUNCHER = {
             "", "nothing.py", "PATH", "-m", "--num-processes 0 train.py", "--num-processes 1e9 train.py",
             "--num-processes 100000 train.py", "--num-processes two train.py", "--main-process-port 99999 train.py",
             "--main-process-port 0x50 train.py", "--num-machines 2 train.py", "--num-machines 2 --machine-rank 2 train.py",
-            "--max-restarts -1 train.py",
+            "--max-restarts -1 train.py", "--num-workers 1e30 train.py",
             "--grace-seconds nan train.py", "--log-dir /dev/null train.py", f"--log-dir {LONG} train.py",
             "--share-weights 1,x train.py", "--share-weights 1,nan train.py", "--threads-per-process 0 train.py",
             "--micro-batch-size -3 train.py", "--parameters huge train.py", "--json train.py", "--hardware x.json train.py",
-            "--device cuda train.py", "--num_processes=2 train.py", "--compile true train.py", "--config nothing.yaml train.py",
+            "--device cuda train.py", "--num_proceses=2 train.py", "--compile true train.py", "--config nothing.yaml train.py",
         )
     },
     "launch.pipe": case("launch train.py", pipe("train.py")),

@@ -93,6 +93,25 @@ def convert(value: Any, annotation: Any, where: str, path: str = "") -> Any:
     return _convert_scalar(value, annotation, where, path)
 
 
+_MOST = 10**12
+"""Of any count: a number beyond it is a slip, not a wish for no limit."""
+_MOST_OF = {
+    **dict.fromkeys(("threads", "threads_per_process", "num_workers"), 1024),
+    "seeds": 10_000,
+    "seed": 2**63 - 1,
+    "parameters": 10**18,
+}
+"""OpenMP ends a process that asks for more threads than it gets; each worker is a process, and each of `seeds` a run."""
+
+
+def problem_of_count(name: str, value: object, least: int) -> str | None:
+    """Return what is wrong with the whole number that an option has, if it is one; None: nothing."""
+    most = _MOST_OF.get(name, _MOST)
+    if not isinstance(value, int) or least <= value <= most:
+        return None
+    return f"must be at {f'least {least}' if value < least else f'most {most:,}'}, got {value}"
+
+
 def whole_number(values: Mapping[str, Any], name: str, least: int = 0) -> int:
     """Return the whole number of this name that a program wrote down. Raises `ValueError` for anything else."""
     value = values[name]

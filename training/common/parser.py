@@ -31,7 +31,16 @@ _NO_VALUES: dict[str, dict[str, str]] = {
 }
 
 
-class Parser(argparse.ArgumentParser):
+class DashesParser(argparse.ArgumentParser):
+    """A parser that takes `--option=--` for an option without a value; argparse would hand on an empty list."""
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if action.option_strings and arg_strings == ["--"]:
+            raise argparse.ArgumentError(action, "-- is no value")
+        return super()._get_values(action, arg_strings)
+
+
+class Parser(DashesParser):
     """A parser whose errors are raised as `UserError`."""
 
     def __init__(self, **options: Any) -> None:

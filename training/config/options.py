@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..common.conversion import choices_of, convert, field_types
+from ..common.conversion import choices_of, convert, field_types, problem_of_count
 from ..common.errors import UserError, flag_of
 from ..common.small_files import UnreadableError, parse_yaml
 from .intervals import Interval
@@ -44,8 +44,6 @@ _COUNTS = (
 )
 """Options that are at least 1."""
 _FROM_0 = ("clip_norm", "weight_decay", "warmup_epochs")
-_MOST_THREADS = 1024
-"""OpenMP ends a process that asks for more threads than it gets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,25 +260,17 @@ class GeneralOptions:
         if self.batch_rule is not None and self.auto_adjust_batch_size is not None:
             spelled = "scale" if self.auto_adjust_batch_size else "fixed"
             if spelled != self.batch_rule:
-                raise UserError(
-                    f"--batch-rule {self.batch_rule} contradicts auto_adjust_batch_size="
-                    f"{str(self.auto_adjust_batch_size).lower()}, which means {spelled}: give one of them",
-                    option="batch_rule",
-                )
+                given = f"auto_adjust_batch_size={str(self.auto_adjust_batch_size).lower()}, which means {spelled}"
+                _check("batch_rule", False, f"{self.batch_rule} contradicts {given}: give one of them")
         if self.micro_batch_size != "auto" and self.gradient_accumulation is not None:
             raise UserError(
                 "--micro-batch-size and --gradient-accumulation set each other: give one of them",
                 option="micro_batch_size",
             )
-        for name in _COUNTS:
-            value = getattr(self, name)
-            _check(name, not isinstance(value, int) or value >= 1, f"must be at least 1, got {value}")
-        workers, weights, decay = self.num_workers, self.share_weights, self.ema_decay
-        threads = self.threads
-        _check(
-            "threads", threads is None or threads <= _MOST_THREADS, f"must be at most {_MOST_THREADS}, got {threads}"
-        )
-        _check("num_workers", workers is None or workers >= 0, f"must be at least 0, got {workers}")
+        for name in (*_COUNTS, "num_workers", "seed"):
+            problem = problem_of_count(name, getattr(self, name), int(name in _COUNTS))
+            _check(name, problem is None, str(problem))
+        weights, decay = self.share_weights, self.ema_decay
         is_share = weights is None or (min(weights, default=-1) >= 0 and sum(weights) > 0)
         _check("share_weights", is_share, f"must be at least 0 and not all 0, got {weights}")
         _check("ema_decay", decay is None or 0 < decay < 1, f"must be between 0 and 1, got {decay}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import itertools
+import os
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -62,9 +63,10 @@ def _out_path(source: str, out: str, *, force: bool) -> Path:
     if not is_file and path.exists() and not path.is_dir():
         raise UserError(f"{out}: is a file without the ending {_ENDING}; name another file, or a folder")
     file = path if is_file else path / _FILE_IN_FOLDER
-    if read.is_dir() and file.resolve().is_relative_to(read.resolve()):
+    written, source_place = (Path(os.path.realpath(one)) for one in (file, read))
+    if read.is_dir() and written.is_relative_to(source_place):
         raise UserError(f"{out}: lies in {source}, whose data it would change; name a place outside")
-    if read.exists() and file.resolve() == read.resolve():
+    if read.exists() and written == source_place:
         raise UserError(f"{out}: is what is read; name another file")
     if file.exists() and not force:
         raise UserError(f"{file}: is there already; give --force to replace it")

@@ -23,9 +23,10 @@ from ..common.errors import (
     UserError,
     nearest,
 )
-from ..common.parser import mended, of_launcher
+from ..common.parser import DashesParser, mended, of_launcher
 from ..common.program.doors import error_of_place
 from ..common.program.redaction import command_without_secrets
+from ..common.program.shown import printable
 from ..common.program.streams import end_of_output, print_to_stderr
 from ..common.program.uncaught import end_scripts_in_one_line, print_error, prints, wants_traceback
 from ..common.settings import Level
@@ -39,7 +40,7 @@ _FLAGS = {"use_data_parallel": "data-parallel"}
 """Fields whose flag has another name: `--no-data-parallel`."""
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(DashesParser):
     def error(self, message: str) -> NoReturn:
         hint = "; a value that begins with - is given as --option=VALUE" if "expected one argument" in message else ""
         raise UserError(f"{message}{hint} ({self.prog} --help lists the options)")
@@ -280,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _print_lines(lines: Iterable[str]) -> int:
     """Print lines; return the exit code."""
     try:
-        print("\n".join(lines))
+        print(printable("\n".join(lines)))
         sys.stdout.flush()
     except OSError as error:
         code = end_of_output(error)
