@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_VENV ?= .bench-venv
 BENCH_STAMP := $(BENCH_VENV)/.installed
+DOCS_STAMP := $(VENV)/.docs-installed
 AUDIT_VENV ?= .audit-venv
 
-.PHONY: help train test lint exactness fuzz chaos own-models bench audit clean
+.PHONY: help train test lint exactness fuzz chaos own-models docs docs-run bench audit clean
 
 help:  ## list what make can do
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-11s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +44,16 @@ chaos: $(STAMP)  ## kill real runs, train in hostile places, and compare the end
 
 own-models: $(STAMP)  ## train programs as people write them, killed and resumed too, against loops by hand; ARGS=gpt2: one of them
 	$(BIN)/python -m tests.own_models $(ARGS)
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $(DOCS_STAMP)
+
+docs: $(DOCS_STAMP)  ## build the documentation as a site that opens offline, build/site/index.html
+	$(BIN)/python -m docs.site
+
+docs-run: $(STAMP)  ## run every block of the documentation as a reader would; ARGS=docs/tasks.md: of one page
+	$(BIN)/python -m tests.docs $(ARGS)
 
 $(BENCH_STAMP): pyproject.toml constraints.txt benchmarks/requirements.txt
 	$(PYTHON) -m venv $(BENCH_VENV)

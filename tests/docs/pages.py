@@ -3,6 +3,10 @@
 A block that cannot run in a test says why in a comment right before it, which no reader of the page sees:
 
     <!-- not run: needs a camera -->
+
+and one whose output is of another machine than the reader's:
+
+    <!-- printed elsewhere: a machine with two GPUs -->
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ SHELL, CONSOLE, PYTHON = ("sh", "bash"), ("console",), ("python", "py")
 SHOWN = ("yaml", "json", "text")
 """What is shown and not run: files, and what was printed."""
 
-_REASON = re.compile(r"<!-- not run: (.+?) -->")
+_MARK = re.compile(r"<!-- (not run|printed elsewhere): (.+?) -->")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,8 @@ class Block:
     text: str
     reason: str | None
     """Why no test runs it; None for what runs."""
+    printed_elsewhere: bool
+    """Whether another machine prints something else."""
 
     @property
     def place(self) -> str:
@@ -67,17 +73,25 @@ def tokens_of(page: str) -> list[Token]:
 def blocks_of(page: str) -> list[Block]:
     """Return the blocks of code of a page, in order; one without a language has the language ''."""
     found: list[Block] = []
-    reason = None
+    marks: dict[str, str] = {}
     for token in tokens_of(page):
         if token.type == "html_block":
-            match = _REASON.fullmatch(token.content.strip())
-            reason = match[1] if match else None
+            marks = dict(_MARK.findall(token.content))
             continue
         if token.type in ("fence", "code_block"):
             language = token.info.split()[0] if token.info.strip() else ""
             assert token.map
-            found.append(Block(page=page, line=token.map[0] + 1, language=language, text=token.content, reason=reason))
-        reason = None
+            found.append(
+                Block(
+                    page=page,
+                    line=token.map[0] + 1,
+                    language=language,
+                    text=token.content,
+                    reason=marks.get("not run"),
+                    printed_elsewhere="printed elsewhere" in marks,
+                )
+            )
+        marks = {}
     return found
 
 

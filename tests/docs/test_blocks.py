@@ -1,6 +1,6 @@
 """Every block of code of the documentation is what it says it is: commands that parse, Python that compiles, files that load.
 
-`make docs-check` runs them all.
+`make docs-run` runs them all.
 """
 
 from __future__ import annotations
