@@ -13,6 +13,7 @@ from importlib import import_module
 
 from slipway.launcher.cli import COMMANDS
 from slipway.launcher.launch.command import _split
+from slipway.results.runs.command import _joined
 from slipway.training.common.errors import UserError
 from slipway.training.common.parser import mended, parse
 from slipway.training.run.cli import parse_config
@@ -129,6 +130,11 @@ def _check_slipway(arguments: list[str]) -> None:
         own, script = _split(parser, rest)  # type: ignore[arg-type]
         parse(parser, own)  # type: ignore[arg-type]
         _check_script(script)
+    elif name == "continue":
+        _, of_training = parser_of(name).parse_known_args(rest)
+        _check_training(of_training)
+    elif name == "runs":
+        parse(parser_of(name), _joined(rest))  # type: ignore[arg-type]
     else:
         parse(parser_of(name), rest)  # type: ignore[arg-type]
 
