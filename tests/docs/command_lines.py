@@ -55,6 +55,15 @@ def options_of_tools() -> frozenset[str]:
 
 
 @cache
+def options_of_launchers() -> frozenset[str]:
+    """Return the options of `accelerate launch` and `torchrun`."""
+    from accelerate.commands.launch import launch_command_parser
+    from torch.distributed.run import get_args_parser
+
+    return frozenset({*_options_of_parser(launch_command_parser()), *_options_of_parser(get_args_parser())})
+
+
+@cache
 def parser_of(command: str) -> argparse.ArgumentParser:
     """Return the parser of a command of `slipway`."""
     (found,) = (one for one in COMMANDS if one.name == command)

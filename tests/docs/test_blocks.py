@@ -20,20 +20,12 @@ from slipway.launcher.cli import COMMANDS
 from slipway.training.common.errors import UserError
 from slipway.training.run.training_config import TrainingConfig
 
-from .command_lines import check, options_of, options_of_tools
+from .command_lines import check, options_of, options_of_launchers, options_of_tools
 from .pages import CONSOLE, PAGES, PYTHON, SHELL, SHOWN, Block, blocks_of, commands_of, inline_code
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 COMMAND_LINES = [command for block in BLOCKS for command in commands_of(block)]
-OF_OTHERS = {
-    "--config_file",
-    "--enable_cpu_affinity",
-    "--hf-token",
-    "--lr",
-    "--machine_rank",
-    "--rdzv_backend",
-    "--shm-size",
-}
+OF_OTHERS = {"--hf-token", "--lr", "--shm-size"}
 """Options of other programs that the pages name."""
 
 
@@ -85,7 +77,8 @@ def test_files_that_are_shown_can_be_read() -> None:
 
 def test_options_and_commands_that_the_text_names_are_there() -> None:
     commands = {command.name: options_of(command.name) for command in COMMANDS}
-    every = {option for options in commands.values() for option in options} | options_of_tools() | OF_OTHERS
+    every = {option for options in commands.values() for option in options}
+    every |= options_of_tools() | options_of_launchers() | OF_OTHERS
     wrong = []
     for page in PAGES:
         for code in inline_code(page):
