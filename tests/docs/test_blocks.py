@@ -25,7 +25,7 @@ from .pages import CONSOLE, PAGES, PYTHON, SHELL, SHOWN, Block, blocks_of, comma
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 COMMAND_LINES = [command for block in BLOCKS for command in commands_of(block)]
-OF_OTHERS = {"--hf-token", "--lr", "--shm-size"}
+OF_OTHERS = {"--bf16", "--hf-token", "--lr", "--shm-size"}
 """Options of other programs that the pages name."""
 
 
