@@ -61,7 +61,7 @@ def format_estimate(metric: str, estimate: Estimate | None) -> tuple[str, str, s
 
 def format_difference(metric: str, value: float) -> str:
     """Return a difference with its sign: of accuracies in points, a hundredth each."""
-    return f"{100 * value:+.1f} points" if "accuracy" in metric else f"{value:+.4g}"
+    return f"{100 * value:+.1f} points" if "accuracy" in metric else f"{value:+#.4g}"
 
 
 def format_interval(test: Test) -> str:
@@ -93,13 +93,11 @@ def sentence_of(test: Test) -> str:
         over = f"over {plural(test.pairs, 'run')} of both"
     else:
         over = f"over {plural(test.pairs, test.unit)} that both have"
-    chance = (
-        "chance hardly explains it"
-        if test.p < _CHANCE
-        else "chance explains it as well, which does not show that both are equal"
-    )
-    few = "; few runs show large differences only" if test.unit != "sample" and test.pairs < _FEW else ""
-    limit = "; another seed may differ" if test.unit == "sample" else few
+    chance = "chance hardly explains it"
+    if test.p >= _CHANCE:
+        chance = "chance explains it as well, which does not show that both are equal"
+        chance += "; so few runs show large differences only" if test.unit != "sample" and test.pairs < _FEW else ""
+    limit = "; another seed may differ" if test.unit == "sample" else ""
     return (
         f"{test.other} beside {test.reference}: {metric} {direction}{by} {over} (95 % interval {interval}, "
         f"p {format_p(test.p)}): {chance}{limit}."

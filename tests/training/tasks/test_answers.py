@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,15 @@ import torch
 from torch import nn
 
 from slipway import DatasetTask, TrainingConfig, train
-from slipway.training.tasks.answers import MOST_LISTED, MOST_SHOWN, Answers, describe_answers, pack_clip, unpack_clip
+from slipway.training.tasks.answers import (
+    MOST_LISTED,
+    MOST_LOSSES,
+    MOST_SHOWN,
+    Answers,
+    describe_answers,
+    pack_clip,
+    unpack_clip,
+)
 from tests.training.helpers import make_recipe, make_task, make_trainer
 
 
@@ -27,6 +36,15 @@ def test_the_worst_mistakes_come_first_and_right_answers_are_not_listed() -> Non
     assert (kept["samples"], kept["mistakes"]) == (200, 100)
     assert kept["confusion"] == [[0, 0, 100], [0, 1, 100]]
     assert kept["class_names"] == ["a", "b"]
+
+
+def test_it_is_kept_of_every_sample_whether_it_was_answered_rightly_and_its_loss() -> None:
+    kept = describe_answers(make_task(), answers(11), "test")
+    right = np.unpackbits(np.frombuffer(b64decode(kept["right"]), np.uint8), count=11)
+    assert right.tolist() == [1, 0] * 5 + [1]
+    assert np.frombuffer(b64decode(kept["losses"]), "<f4") == pytest.approx(np.linspace(0, 1, 11))
+    assert describe_answers(make_task(), Answers(losses=np.zeros(3)), "test")["right"] is None
+    assert describe_answers(make_task(), Answers(losses=np.zeros(MOST_LOSSES + 1)), "test")["losses"] is None
 
 
 def test_only_the_first_are_shown_as_they_are() -> None:
