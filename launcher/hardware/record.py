@@ -37,6 +37,7 @@ class Cpu:
     bf16: bool
     amx: bool
     avx512: bool
+    performance_cores: int | None = None  # the fast ones of a hybrid CPU; None: all are alike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +128,7 @@ class TorchBuild:
     fits: bool
     problem: str | None
     remedy: str | None
+    architectures: tuple[str, ...] = ()  # that it has code for (sm_90), where it was asked
 
 
 @dataclass(frozen=True, kw_only=True)

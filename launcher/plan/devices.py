@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ...training.common.errors import UserError, flag_of
 from ...training.common.plan_file import Device, PlannedDevice
-from ..hardware.probes.torch_build import supports
+from ..hardware.probes.torch_build import lacks, supports
 from ..hardware.record import Accelerator, Hardware
 from .records import Intent, Reasoned, default, fixed
 
@@ -170,10 +171,12 @@ def _why_not(hardware: Hardware, kind: Device) -> str:
     if not any(one.kind == kind for one in hardware.accelerators):
         there = ", ".join(dict.fromkeys(one.kind for one in hardware.accelerators)) or "no accelerator"
         return f"this machine has {there}"
-    if not slots(hardware, kind):
+    if not any(seen.kind == kind for seen in hardware.environment.visible):
         return f"the masks of the environment hide every {kind} device"
     if torch.problem:
         return f"{torch.problem}: {torch.remedy}" if torch.remedy else torch.problem
+    if unserved := list(not_served(hardware, kind)):
+        return "; ".join(unserved)
     return f"torch {torch.version or 'is not installed and'} cannot use {kind}"
 
 
@@ -185,10 +188,35 @@ def slots(hardware: Hardware, kind: Device) -> list[Slot]:
         if seen.kind != kind or seen.index not in by_index:
             continue
         accelerator = by_index[seen.index]
+        if lacks(hardware.torch, accelerator):
+            continue
         found.append(_slot(hardware, accelerator, seen.part))
         if accelerator.mig_slices and seen.part:
             return found[-1:]
     return found
+
+
+def not_served(hardware: Hardware, kind: Device) -> Iterator[str]:
+    """Yield why this torch cannot use visible devices of a kind, a line for each: they are left out of every plan."""
+    seen = {one.index for one in hardware.environment.visible if one.kind == kind}
+    for accelerator in hardware.accelerators:
+        if accelerator.kind == kind and accelerator.index in seen and (why := lacks(hardware.torch, accelerator)):
+            yield why
+
+
+def chosen_slots(hardware: Hardware, kind: Device, wanted: int | None) -> list[Slot]:
+    """Return the devices to train on, of which a person may want a number: those that others have filled come last."""
+    found = slots(hardware, kind)
+    free = [slot for slot in found if kind != "cuda" or not is_filled(slot)]  # only CUDA is told which to count
+    if wanted is None:
+        return free or found
+    return free[:wanted] if wanted <= len(free) else found[:wanted]
+
+
+def is_filled(slot: Slot) -> bool:
+    """Return whether less than a quarter of a device's own memory is free: another process computes there."""
+    free, total = slot.memory_bytes, slot.total_bytes
+    return not slot.accelerator.unified_memory and free is not None and bool(total) and free < (total or 0) // 4
 
 
 def _slot(hardware: Hardware, accelerator: Accelerator, part: str | None) -> Slot:
@@ -239,6 +267,7 @@ def _processes(hardware: Hardware, intent: Intent, device: Device, machines: int
         if device == "cpu":
             fact = f"{hardware.cpu.usable_cpus:g} usable CPUs, limited by {hardware.cpu.limited_by}"
             return Reasoned(value=machines, reason="one process uses all cores by threads", fact=fact)
+        found = chosen_slots(hardware, device, None)
         local = 1 if device == "mps" else len(found)
         reason = "one for each device" if machines == 1 else f"one for each device of {machines} machines like this one"
         return Reasoned(value=local * machines, reason=reason, fact=_described(found), warnings=_mig_note(found))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...training.common.plan_file import Device
+from ..hardware.probes.sources import cpu_list
 from ..hardware.record import Hardware, NetworkInterface
 from .devices import Slot
 from .records import Intent, Reasoned, default, fixed
@@ -25,19 +26,39 @@ def cores_of(hardware: Hardware) -> tuple[int, str]:
     return max(1, int(usable)), fact
 
 
-def choose_workers(hardware: Hardware, intent: Intent, device: Device, local_processes: int) -> Reasoned[int]:
+def process_cores(hardware: Hardware, local_processes: int, bound: Sequence[str]) -> tuple[int, str]:
+    """Return the cores of each process and why: its part of the host's, or of the CPUs that the plan binds it to."""
+    cores, fact = cores_of(hardware)
+    share = cores // max(1, local_processes)
+    if not bound:
+        return share, fact
+    cpu = hardware.cpu
+    threads_per_core = max(1.0, cpu.logical_cores / cpu.physical_cores) if cpu.physical_cores else 1.0
+    fewest = max(1, int(min(len(cpu_list(one)) for one in bound) / threads_per_core))
+    return (fewest, f"{fewest} cores that a process is bound to") if fewest < share else (share, fact)
+
+
+def choose_workers(
+    hardware: Hardware, intent: Intent, device: Device, local_processes: int, bound: Sequence[str]
+) -> Reasoned[int]:
     """Return the threads of a process that prepare batches: half of its cores, at most 8; none on the CPU."""
     if intent.num_workers is not None:
         return fixed(intent.num_workers)
     if device == "cpu":
         return default(0, "loading would take cores from computing")
-    cores, fact = cores_of(hardware)
-    value = min(_MOST_WORKERS, cores // max(1, local_processes) // 2)
-    return Reasoned(value=value, reason=f"half of a process's cores, at most {_MOST_WORKERS}", fact=fact)
+    cores, fact = process_cores(hardware, local_processes, bound)
+    return Reasoned(
+        value=min(_MOST_WORKERS, cores // 2), reason=f"half of a process's cores, at most {_MOST_WORKERS}", fact=fact
+    )
 
 
-def choose_threads(hardware: Hardware, intent: Intent, workers: Reasoned[int], local_processes: int) -> Reasoned[int]:
-    """Return threads of a process: the cores that are left, from the environment where it says."""
+def choose_threads(
+    hardware: Hardware, intent: Intent, workers: Reasoned[int], local_processes: int, bound: Sequence[str]
+) -> Reasoned[int]:
+    """Return threads of a process: the cores that are left, from the environment where it says.
+
+    On a hybrid CPU no more than its performance cores: threads that meet after each operation wait for the slowest.
+    """
     cores, fact = cores_of(hardware)
     if intent.threads_per_process is not None:
         total = intent.threads_per_process * local_processes
@@ -48,8 +69,12 @@ def choose_threads(hardware: Hardware, intent: Intent, workers: Reasoned[int], l
         return Reasoned(
             value=int(said), reason="the environment says so", fact=f"OMP_NUM_THREADS={said}", origin="environment"
         )
-    share = cores // max(1, local_processes)
+    share, fact = process_cores(hardware, local_processes, bound)
     value = max(1, share - workers.value)
+    fast = hardware.cpu.performance_cores
+    if fast and max(1, fast // max(1, local_processes)) < value:
+        reason = "the performance cores: a thread on another core would hold them up"
+        return Reasoned(value=max(1, fast // max(1, local_processes)), reason=reason, fact=f"{fast} performance cores")
     return Reasoned(value=value, reason="a process's cores less its workers", fact=fact)
 
 
@@ -139,7 +164,9 @@ def choose_environment(
     if machines > 1:
         wanted.update(_interface_variables(hardware, device))
     said = hardware.environment.variables
-    kept = ("OMP_NUM_THREADS", "ACCELERATE_USE_CPU")  # decided above, and a wrong one breaks the plan
+    kept = {"OMP_NUM_THREADS", "ACCELERATE_USE_CPU"}  # decided above, and a wrong one breaks the plan
+    if used and not used[0].device.part:
+        kept |= {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"}  # a subset of what the environment leaves visible
     return {
         name: Reasoned(value=said[name], reason="the environment sets it", fact=decision.reason, origin="environment")
         if name in said and name not in kept
@@ -153,6 +180,13 @@ def _cuda_variables(hardware: Hardware, used: Sequence[Slot]) -> dict[str, Reaso
     if len({slot.device.name for slot in used}) > 1:
         reason = "CUDA would count the fastest GPU first, and shares belong to GPUs"
         found["CUDA_DEVICE_ORDER"] = Reasoned(value="PCI_BUS_ID", reason=reason, fact="the GPUs differ")
+    seen = [one.index for one in hardware.environment.visible if one.kind == "cuda"]
+    indices = [slot.device.index for slot in used]
+    if used and not used[0].device.part and indices != seen[: len(indices)]:
+        names = [slot.device.uuid or str(slot.device.index) for slot in used]
+        reason = "leaves out what is not used"
+        found["CUDA_VISIBLE_DEVICES"] = Reasoned(value=",".join(names), reason=reason, fact=f"GPUs {indices} of {seen}")
+        found["CUDA_DEVICE_ORDER"] = Reasoned(value="PCI_BUS_ID", reason="numbers of GPUs are of this order")
     if used and used[0].device.part and not any(mask.applied for mask in hardware.environment.masks):
         reason = "names the MIG slice that is planned"
         found["CUDA_VISIBLE_DEVICES"] = Reasoned(value=used[0].device.part, reason=reason, fact=used[0].device.name)

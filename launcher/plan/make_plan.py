@@ -8,12 +8,12 @@ from typing import Any
 
 from ...training.common.conversion import problem_of_count
 from ...training.common.errors import UserError, flag_of
-from ...training.common.plan_file import PLAN_SCHEMA_VERSION, LaunchPlan
+from ...training.common.plan_file import PLAN_SCHEMA_VERSION, Device, LaunchPlan
 from ...training.common.settings import Setting
 from ..hardware.record import Hardware
-from .devices import Slot, choose_device, choose_machines, choose_processes, slots
+from .devices import Slot, choose_device, choose_machines, choose_processes, chosen_slots, is_filled, not_served, slots
 from .host import choose_affinity, choose_environment, choose_threads, choose_workers
-from .model import choose_batches, choose_compile, choose_precision, choose_sharding, choose_shares
+from .model import choose_batches, choose_compile, choose_precision, choose_sharding, choose_shares, size
 from .records import Intent, Reasoned, choice, reason_of
 
 __all__ = ["Intent", "LaunchPlan", "make_plan"]
@@ -50,11 +50,12 @@ def _make_plan(hardware: Hardware, intent: Intent) -> LaunchPlan:
     machines = choose_machines(hardware, intent)
     processes = choose_processes(hardware, intent, device.value, machines.count.value)
     local = processes.value // machines.count.value
-    used = slots(hardware, device.value)[:local] if device.value != "cpu" else []
+    used = chosen_slots(hardware, device.value, local) if device.value != "cpu" else []
     weights = choose_shares(intent, used, machines.count.value, processes.value)
     micro, accumulation = choose_batches(intent, weights.value)
-    workers = choose_workers(hardware, intent, device.value, local)
-    threads = choose_threads(hardware, intent, workers, local)
+    affinity = choose_affinity(hardware, device.value, used, local)
+    workers = choose_workers(hardware, intent, device.value, local, affinity.value)
+    threads = choose_threads(hardware, intent, workers, local, affinity.value)
     chosen: dict[str, Reasoned[Any]] = {
         "device": device,
         "num_processes": processes,
@@ -71,7 +72,7 @@ def _make_plan(hardware: Hardware, intent: Intent) -> LaunchPlan:
         "share_weights": weights,
         "threads_per_process": threads,
         "num_workers": workers,
-        "cpu_affinity": choose_affinity(hardware, device.value, used, local),
+        "cpu_affinity": affinity,
     }
     decisions = {name: _traced(name, decision, intent) for name, decision in chosen.items()}
     threads = decisions["threads_per_process"]
@@ -86,6 +87,7 @@ def _make_plan(hardware: Hardware, intent: Intent) -> LaunchPlan:
         choices=tuple(choice(name, decision) for name, decision in named.items()),
         warnings=(
             *(one for decision in named.values() for one in decision.warnings),
+            *_left_out(hardware, device.value, used),
             *_busy(used),
             *_leftovers(hardware),
         ),
@@ -119,11 +121,29 @@ def _check(intent: Intent) -> None:
         raise UserError(f"--main-process-ip {ip!r}: must be a host name or an address", option="main_process_ip")
 
 
+def _left_out(hardware: Hardware, device: Device, used: Sequence[Slot]) -> Iterator[str]:
+    """Yield why devices are not used, for those that nobody left out by a number of processes."""
+    if device == "cpu":
+        return
+    for why in not_served(hardware, device):
+        yield f"{why}; it is left out"
+    indices = {slot.device.index for slot in used}
+    for slot in slots(hardware, device):
+        if is_filled(slot) and slot.device.index not in indices:
+            pids = ", ".join(str(process.pid) for process in slot.accelerator.processes)
+            yield (
+                f"{device} {slot.device.index} ({slot.device.name}) is left out: {size(slot.memory_bytes or 0)} of "
+                f"{size(slot.total_bytes or 0)} are free{f', process {pids} has the rest' if pids else ''}"
+            )
+
+
 def _busy(used: Sequence[Slot]) -> Iterator[str]:
     for slot in used:
         pids = ", ".join(str(process.pid) for process in slot.accelerator.processes)
-        if pids:
-            yield f"{slot.accelerator.kind} {slot.device.index} ({slot.device.name}) is in use by process {pids}"
+        if pids or is_filled(slot):
+            free = f": {size(slot.memory_bytes or 0)} are free" if is_filled(slot) else ""
+            user = f"process {pids}" if pids else "another process"
+            yield f"{slot.accelerator.kind} {slot.device.index} ({slot.device.name}) is in use by {user}{free}"
 
 
 def _leftovers(hardware: Hardware) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ def detect(sources: Sources) -> Cpu:
         or (apple and sources.sysctl("hw.optional.arm.FEAT_BF16") == "1"),
         amx="amx_bf16" in flags or "amx_int8" in flags,
         avx512="avx512f" in flags,
+        performance_cores=_performance_cores(sources),
     )
 
 
@@ -73,6 +74,32 @@ def _model(sources: Sources, block: dict[str, str]) -> str:
         return sources.sysctl("machdep.cpu.brand_string") or sources.architecture
     named = block.get("model name") or sources.text("/sys/firmware/devicetree/base/model")
     return (named or sources.text("/sys/class/dmi/id/product_name") or sources.architecture).rstrip("\0")
+
+
+def _performance_cores(sources: Sources) -> int | None:
+    """Return the number of fast cores of a hybrid CPU, or None where all are alike or nothing is known.
+
+    macOS counts them; Linux lists those of Intel, and gives each ARM core a capacity of which the fastest have 1024.
+    """
+    if sources.platform == "darwin":
+        levels, fast = (
+            to_integer(sources.sysctl("hw.nperflevels")),
+            to_integer(sources.sysctl("hw.perflevel0.physicalcpu")),
+        )
+        return fast if (levels or 0) > 1 else None
+    folders = [one for one in sources.folder("/sys/devices/system/cpu") if one.name.removeprefix("cpu").isdigit()]
+    named = sources.text("/sys/devices/cpu_core/cpus")
+    if named:
+        fast_cpus = {f"cpu{number}" for number in cpu_list(named)}
+    else:
+        capacities = {one.name: to_integer(read_text(one / "cpu_capacity")) or 0 for one in folders}
+        fast_cpus = {name for name, value in capacities.items() if value >= 0.8 * max(capacities.values()) > 0}
+    if not fast_cpus or len(fast_cpus) == len(folders):
+        return None
+    cores = {
+        read_text(one / "topology" / "thread_siblings_list") or one.name for one in folders if one.name in fast_cpus
+    }
+    return len(cores) or None
 
 
 def _numa_nodes(sources: Sources) -> tuple[NumaNode, ...]:

@@ -8,18 +8,23 @@ from dataclasses import replace
 from typing import Literal
 
 from ..record import Accelerator, Driver, TorchBuild
+from . import torch_architectures
 from .sources import Sources, read_text
+from .torch_architectures import numbers
 
 _BuildKind = Literal["cuda", "rocm", "xpu", "mps", "cpu"]
 # Names in torch/version.py -> the kind of build.
 _BUILDS: tuple[tuple[str, _BuildKind], ...] = (("cuda", "cuda"), ("hip", "rocm"), ("xpu", "xpu"))
 _EXTENSIONS = ("torch_npu", "habana_frameworks")
-_INDEX = "pip install --force-reinstall torch --index-url <PyTorch's wheel index>/"
+_INDEX = "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/"
+_JETSON = "pip install --force-reinstall torch --index-url https://pypi.jetson-ai-lab.io/jp6/cu126"
 
 
 def detect(sources: Sources, accelerators: Sequence[Accelerator], drivers: Sequence[Driver]) -> TorchBuild:
     """Return the build from `torch/version.py`, which is parsed and never run."""
     build = _installed(sources)
+    if build.kind == "cuda":
+        build = replace(build, architectures=torch_architectures.ask(sources, accelerators))
     found = find_problem(build, accelerators, drivers)
     return build if found is None else replace(build, fits=False, problem=found[0], remedy=found[1])
 
@@ -103,9 +108,8 @@ def supports(build: TorchBuild, kind: str) -> bool:
 
 # The oldest Linux driver of each major CUDA version (NVIDIA's CUDA compatibility guide: minor versions are compatible).
 _OLDEST_DRIVER = {11: (450, 80), 12: (525, 60), 13: (580, 0)}
-_BLACKWELL = (10, 0)
-_BLACKWELL_CUDA = (12, 8)
-_TURING = (7, 5)
+_VOLTA, _TURING, _BLACKWELL = (7, 0), (7, 5), (10, 0)
+_TEGRA = {(5, 3), (6, 2), (7, 2), (8, 7)}  # Jetson boards before Thor, which PyTorch's own wheels do not serve
 
 
 def _too_old_or_new(
@@ -114,31 +118,31 @@ def _too_old_or_new(
     """Return (problem, remedy) where the CUDA version of torch does not fit the driver or the GPUs, else None."""
     if build.kind != "cuda" or build.toolkit_version is None:
         return None
-    cuda = _numbers(build.toolkit_version)
+    cuda = numbers(build.toolkit_version)
     remedy = _remedy(accelerators, drivers) or ""
     for driver in drivers:
         oldest = _OLDEST_DRIVER.get(cuda[0]) if cuda else None
-        if driver.kind == "cuda" and oldest and _numbers(driver.version) < oldest:
+        if driver.kind == "cuda" and oldest and numbers(driver.version) < oldest:
             needed = ".".join(map(str, oldest))
             problem = (
                 f"torch {build.version} (CUDA {build.toolkit_version}) needs driver {needed}, here is {driver.version}"
             )
             return problem, f"update the NVIDIA driver, or {remedy}"
-    for accelerator in accelerators:
-        capability = accelerator.compute_capability
-        if capability is None:
-            continue
-        shown = f"{accelerator.name} (compute capability {capability[0]}.{capability[1]})"
-        if capability >= _BLACKWELL and cuda < _BLACKWELL_CUDA:
-            return f"{shown} needs CUDA 12.8, torch {build.version} has {build.toolkit_version}", remedy
-        if capability < _TURING and cuda >= (13,):
-            return f"{shown} is no longer supported by CUDA {build.toolkit_version} of torch {build.version}", remedy
-    return None
+    without = {one.index: why for one in accelerators if (why := lacks(build, one)) is not None}
+    served = [one for one in accelerators if one.kind == "cuda" and one.index not in without]
+    if not without or served:  # what is not served is left out of a plan, see `lacks`
+        return None
+    first = next(one for one in accelerators if one.index in without)
+    return without[first.index], remedy
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    parts = version.split("+")[0].split(".")
-    return tuple(int(part) for part in parts[:2] if part.isdigit())
+def lacks(build: TorchBuild, accelerator: Accelerator) -> str | None:
+    """Return why a build has no code for an NVIDIA GPU, or None where it has or nothing is known. Pure."""
+    capability = accelerator.compute_capability
+    if accelerator.kind != "cuda" or build.kind != "cuda" or capability is None:
+        return None
+    why = torch_architectures.missing(build, capability)
+    return None if why is None else f"{accelerator.name} (compute capability {capability[0]}.{capability[1]}): {why}"
 
 
 def _remedy(accelerators: Sequence[Accelerator], drivers: Sequence[Driver]) -> str | None:
@@ -147,6 +151,12 @@ def _remedy(accelerators: Sequence[Accelerator], drivers: Sequence[Driver]) -> s
         return None
     kind = accelerators[0].kind
     if kind == "cuda":
+        capabilities = {one.compute_capability for one in accelerators}
+        if capabilities & _TEGRA:
+            return _JETSON
+        known = [one for one in capabilities if one is not None]
+        if known and _VOLTA <= min(known) < _TURING and max(known) >= _BLACKWELL:  # no newer wheel serves both
+            return _INDEX.replace("torch ", "'torch==2.10.*' ") + "cu128"
         return _INDEX + _cuda_index(accelerators, drivers)
     return {
         "rocm": _INDEX + "rocm6.4",
@@ -160,7 +170,7 @@ def _remedy(accelerators: Sequence[Accelerator], drivers: Sequence[Driver]) -> s
 def _cuda_index(accelerators: Sequence[Accelerator], drivers: Sequence[Driver]) -> str:
     """Return PyTorch's wheel index for the oldest GPU here and the installed driver."""
     capabilities = [accelerator.compute_capability for accelerator in accelerators if accelerator.compute_capability]
-    driver = next((_numbers(driver.version) for driver in drivers if driver.kind == "cuda"), (580, 0))
+    driver = next((numbers(driver.version) for driver in drivers if driver.kind == "cuda"), (580, 0))
     if min(capabilities, default=_TURING) < _TURING:
         return "cu126"
     if driver >= _OLDEST_DRIVER[13]:

@@ -40,7 +40,7 @@ def test_torch_and_driver_and_gpu_are_named_where_they_fit() -> None:
     ("changes", "problem"),
     [
         ({"kind": "rocm", "toolkit_version": "6.4"}, "is built for rocm"),
-        ({"toolkit_version": "13.0"}, "is no longer supported by CUDA 13.0"),
+        ({"toolkit_version": "13.0"}, "(CUDA 13.0) has no code for less than 7.5"),
         ({"version": None, "kind": None}, "torch is not installed"),
     ],
 )

@@ -217,3 +217,22 @@ def test_network_interfaces_have_addresses_state_and_speed(tmp_path: Path) -> No
         ("ib0", (), False, False, None),
         ("lo", ("127.0.0.1",), True, True, None),
     ]
+
+
+def test_the_fast_cores_of_a_hybrid_cpu_are_counted(tmp_path: Path) -> None:
+    topology = {
+        f"sys/devices/system/cpu/cpu{i}/topology/thread_siblings_list": f"{i // 2 * 2}-{i // 2 * 2 + 1}"
+        if i < 4
+        else str(i)
+        for i in range(8)
+    }
+    intel = {**cpus(8, ""), **topology, "sys/devices/cpu_core/cpus": "0-3"}
+    assert cpu.detect(machine(tmp_path / "intel", intel)).performance_cores == 2
+    capacities = {f"sys/devices/system/cpu/cpu{i}/cpu_capacity": "1024" if i < 3 else "700" for i in range(8)}
+    assert cpu.detect(machine(tmp_path / "arm", {**cpus(8, ""), **capacities})).performance_cores == 3
+    assert (
+        cpu.detect(machine(tmp_path / "alike", {**cpus(8, ""), **dict.fromkeys(capacities, "1024")})).performance_cores
+        is None
+    )
+    told = {"hw.nperflevels": "2", "hw.perflevel0.physicalcpu": "4"}
+    assert cpu.detect(machine(tmp_path / "mac", platform="darwin", sysctl=told.get)).performance_cores == 4

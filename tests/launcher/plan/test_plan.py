@@ -54,6 +54,7 @@ def test_every_value_has_a_reason(name: str) -> None:
         "schema_version",
         "devices",
         "resume",
+        "continues",
         "global_batch_size",  # a person gives it or nobody does
         "environment",
         "accelerate",  # a config that a person gave
@@ -278,7 +279,7 @@ def test_a_batch_gives_the_accumulation_by_the_largest_share() -> None:
             "3 processes, but 2 cuda devices (2 x NVIDIA GeForce RTX 4090); give at",
         ),
         ("m2", Intent(num_processes=2), "2 processes, but 1 mps device"),
-        ("8xh100", Intent(num_processes=0), "--num-processes 0: must be at least 1"),
+        ("8xh100", Intent(num_processes=0), "--num-processes: must be at least 1, got 0"),
         ("8xh100", Intent(num_machines=2, num_processes=3, main_process_ip="h"), "not divisible by 2 machines"),
         ("8xh100", Intent(num_machines=2), "give --main-process-ip HOST"),
         ("8xh100", Intent(num_machines=2, machine_rank=2, main_process_ip="h"), "count from 0 to 1"),
@@ -299,7 +300,7 @@ def test_a_batch_gives_the_accumulation_by_the_largest_share() -> None:
             "a process has 1 samples a step at most; give at most 1",
         ),
         ("8xh100", Intent(main_process_port=65536), "must be below 65536"),
-        ("8xh100", Intent(num_workers=-1), "--num-workers -1: must be at least 0"),
+        ("8xh100", Intent(num_workers=-1), "--num-workers: must be at least 0, got -1"),
         (
             "8xh100",
             Intent(num_machines=10**12, main_process_ip="h"),
@@ -399,3 +400,49 @@ def test_a_mig_slice_is_planned_with_its_own_memory_and_named() -> None:
     most = int(39.25 * GIB * 0.8) // STATE_BYTES_PER_PARAMETER
     assert len(make_plan(MACHINES["2xa100_mig"], Intent(parameters=most)).warnings) == 1
     assert "do not fit 31.4 GiB" in make_plan(MACHINES["2xa100_mig"], Intent(parameters=most + 1)).warnings[1]
+
+
+def with_gpu(hardware: Hardware, index: int, **facts: Any) -> Hardware:
+    gpus = tuple(replace(one, **facts) if one.index == index else one for one in hardware.accelerators)
+    return replace(hardware, accelerators=gpus)
+
+
+def test_a_gpu_that_another_process_has_filled_is_left_out_unless_it_is_wanted() -> None:
+    user = (DeviceProcess(pid=4242, memory_used_bytes=20 * GIB),)
+    hardware = with_gpu(MACHINES["2xrtx4090"], 0, memory_free_bytes=3 * GIB, processes=user)
+    plan = make_plan(hardware)
+    assert (plan.num_processes, [one.index for one in plan.devices]) == (1, [1])
+    assert plan.environment["CUDA_VISIBLE_DEVICES"] == hardware.accelerators[1].uuid
+    assert "cuda 0 (NVIDIA GeForce RTX 4090) is left out: 3.0 GiB of 24.0 GiB are free" in " ".join(plan.warnings)
+    both = make_plan(hardware, Intent(num_processes=2))
+    assert [one.index for one in both.devices] == [0, 1]
+    assert "is in use by process 4242: 3.0 GiB are free" in " ".join(both.warnings)
+
+
+def test_where_all_gpus_are_filled_all_are_used_and_named() -> None:
+    hardware = with_gpu(MACHINES["t4"], 0, memory_free_bytes=GIB)
+    plan = make_plan(hardware)
+    assert (plan.device, plan.num_processes) == ("cuda", 1)
+    assert any("is in use by another process: 1.0 GiB are free" in one for one in plan.warnings)
+
+
+def test_a_gpu_that_torch_has_no_code_for_is_left_out_beside_one_that_it_serves() -> None:
+    hardware = with_gpu(MACHINES["2xrtx4090"], 0, name="GTX 1080", compute_capability=(6, 1))
+    hardware = replace(hardware, torch=replace(hardware.torch, version="2.9.1+cu128", toolkit_version="12.8"))
+    plan = make_plan(hardware)
+    assert ([one.index for one in plan.devices], plan.device) == ([1], "cuda")
+    assert plan.environment["CUDA_VISIBLE_DEVICES"] == hardware.accelerators[1].uuid
+    assert any("GTX 1080 (compute capability 6.1)" in one and "left out" in one for one in plan.warnings)
+
+
+def test_threads_and_workers_fit_the_cores_that_a_process_is_bound_to() -> None:
+    one = make_plan(MACHINES["8xh100"], Intent(num_processes=1))
+    assert (one.cpu_affinity, one.threads_per_process + one.num_workers) == (("0-111",), 56)
+    three = make_plan(MACHINES["slurm_step_4_nodes"], Intent(num_machines=1, num_processes=3))
+    assert three.threads_per_process + three.num_workers <= 12  # two of the three share the 24 cores of a node
+
+
+def test_threads_stay_on_the_fast_cores_of_a_hybrid_cpu() -> None:
+    hybrid = replace(MACHINES["container_2_of_64_cores"].cpu, usable_cpus=24.0, physical_cores=24, performance_cores=8)
+    assert make_plan(machine(cpu=hybrid)).threads_per_process == 8
+    assert make_plan(machine(cpu=hybrid), Intent(num_processes=2)).threads_per_process == 4
