@@ -190,7 +190,7 @@ def test_a_value_that_was_changed_since_is_not_said_to_come_from_a_file(home: Pa
             "--micro-batch-size and --gradient-accumulation set",
         ),
         ("launch: {num_processes: 9}", "--num-processes 9: 9 processes, but 8 cuda devices"),
-        ("launch: {num_processes: 0}", "--num-processes 0: must be at least 1"),
+        ("launch: {num_processes: 0}", "--num-processes: must be at least 1, got 0"),
         ("launch: {share_weights: [1, 1]}", "--share-weights: 2 weights for 8 processes"),
     ],
 )
@@ -241,7 +241,7 @@ def test_config_reads_flat_options_a_settings_file_or_an_accelerate_config(home:
         ("lanch: {}", "unknown key 'lanch' (did you mean 'launch'?)"),
         ("launch: {}\nnum_workers: 2", "unknown section 'num_workers'"),
         ("launch: {device: 3}", "launch.device: 3 is none of auto, cpu"),
-        ("num_workers: -1", "--num-workers -1: must be at least 0"),
+        ("num_workers: -1", "--num-workers: must be at least 0, got -1"),
         ("distributed_type: 'NO'\nzz: 1", "unknown key 'zz'"),
         ("\0", "is not readable YAML"),
         (None, "No such file or directory"),
