@@ -35,8 +35,20 @@ def choose_precision(hardware: Hardware, intent: Intent, device: Device, used: S
         return Reasoned(value="bf16", reason="half the memory traffic and no loss scaling", fact=f"native bf16: {fact}")
     lack = f"no native bf16: {', '.join(without)}"
     if device in ("cuda", "rocm", "xpu") and all(slot.accelerator.fp16 for slot in used):
+        if against := next((why for slot in used if (why := _against_fp16(slot))), None):
+            return Reasoned(value="no", reason=against, fact=lack)
         return Reasoned(value="fp16", reason="every device computes it; bf16 would be emulated", fact=lack)
     return Reasoned(value="no", reason="full precision is what this device surely trains in", fact=lack)
+
+
+def _against_fp16(slot: Slot) -> str | None:
+    """Return why fp16 is not planned on a GPU that has it, or None. GTX 16xx have half precision without tensor cores."""
+    capability, name = slot.accelerator.compute_capability, slot.device.name
+    if "GTX 16" in name:
+        return f"fp16 is known to give bad numbers on {name}"
+    if capability is not None and capability < (7, 0) and capability != (6, 0):  # P100 computes it at twice the speed
+        return f"{name} computes fp16 no faster"
+    return None
 
 
 def _asked_precision(hardware: Hardware, asked: Precision, device: Device, used: Sequence[Slot]) -> Reasoned[Precision]:

@@ -446,3 +446,20 @@ def test_threads_stay_on_the_fast_cores_of_a_hybrid_cpu() -> None:
     hybrid = replace(MACHINES["container_2_of_64_cores"].cpu, usable_cpus=24.0, physical_cores=24, performance_cores=8)
     assert make_plan(machine(cpu=hybrid)).threads_per_process == 8
     assert make_plan(machine(cpu=hybrid), Intent(num_processes=2)).threads_per_process == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "precision", "reason"),
+    [
+        ("NVIDIA GeForce GTX 1660 SUPER", (7, 5), "no", "bad numbers"),
+        ("NVIDIA GeForce GTX 1080", (6, 1), "no", "no faster"),
+        ("Tesla P100-PCIE-16GB", (6, 0), "fp16", "every device"),
+        ("NVIDIA GeForce RTX 2080", (7, 5), "fp16", "every device"),
+    ],
+)
+def test_fp16_is_planned_where_it_gains_and_is_sound(
+    name: str, capability: tuple[int, int], precision: str, reason: str
+) -> None:
+    plan = make_plan(with_gpu(MACHINES["t4"], 0, name=name, compute_capability=capability))
+    assert plan.mixed_precision == precision
+    assert reason in of(plan, "mixed_precision").reason
