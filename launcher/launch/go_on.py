@@ -73,9 +73,12 @@ def _weights_of(folder: Path, record: dict[str, Any], which: str) -> Path:
         raise UserError(f"{begin}: it still trains, and its weights change: wait for its end, or stop it with Ctrl-C")
     if not (folder / which / "model.safetensors").is_file():
         there = next((kind for kind in ("best", "last") if (folder / kind / "model.safetensors").is_file()), None)
-        remedy = (
-            f"give --weights {there}" if there else f"`slipway resume {folder.name}` goes on with what it has saved"
-        )
+        if there:
+            remedy = f"give --weights {there}"
+        elif record.get("state") == "finished":
+            remedy = "they were removed; put them back, or train it anew"
+        else:
+            remedy = f"`slipway resume {folder.name}` goes on with what it has saved"
         raise UserError(f"{begin}: it has no {which}/ weights, which are written at the end of an epoch: {remedy}")
     return folder / which
 

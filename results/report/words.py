@@ -112,6 +112,10 @@ def figures(record: Mapping[str, Any], history: History) -> list[tuple[str, str,
 def recipe_rows(record: Mapping[str, Any]) -> Iterator[Row]:
     """Yield what decides the learned weights, and what it is."""
     recipe = mapping(record, "recipe")
+    if run := text(record, "parent", "run"):
+        step = number(record, "parent", "step")
+        at = "" if step is None else f", of step {int(step):,}"
+        yield "starts from", f"the {text(record, 'parent', 'weights')} weights of {run}{at}"
     optimizer, resolved = mapping(recipe, "optimizer"), mapping(recipe, "resolution")
     rate, batch = number(optimizer, "learning_rate"), number(resolved, "global_batch_size")
     own = text(recipe, "own_optimizer", "class_name")
@@ -285,7 +289,15 @@ def command(record: Mapping[str, Any]) -> str:
     if not (script or module):
         return ""
     start = ["-m", module] if module else [script]
-    if processes > 1:
+    continued = mapping(said, "continues")
+    if run := text(continued, "run"):
+        asked = {**mapping(continued, "asked")}
+        last = ["--weights", "last"] if Path(str(asked.pop("start_from", ""))).name == "last" else []
+        line = ["slipway", "continue", "--num-processes", str(processes), *last, run]
+        for name, value in asked.items():
+            given = shlex.split(str(value)) if name == "task_options" else [str(value)]
+            line += [f"--{str(name).replace('_', '-')}", *given]
+    elif processes > 1:
         line = ["slipway", "launch", "--num-processes", str(processes), *start, *words]
     elif is_own:
         line = ["slipway", "train", *words]

@@ -42,6 +42,11 @@ def continued_options(
     if not isinstance(saved, dict):
         raise UserError(f"{where}: it does not hold the options of the run; start a run with --start-from {run}")
     saved = {**saved, **(record.get("part") or {})}
+    if saved.get("task") is None and "task" in asked.options:
+        raise UserError(
+            f"slipway continue: {run.name} is of the built-in task, and --task {asked.options['task']} is another one: "
+            "continue a run of the same task, or begin with `slipway train`"
+        )
     taken: dict[str, Any] = {}
     for one in dataclasses.fields(options):
         if one.name in (*_OF_STAGES, *_OF_ONE_RUN):
@@ -86,7 +91,8 @@ def facts_of(settings: Level, planned: ContinuedRun | None, record: Mapping[str,
         if planned is None
         else (planned.run, planned.experiment_name)
     )
-    return {"run": run, "experiment_name": name, "options": {**options, "resume": None}}
+    asked = before.get("asked") if planned is None else planned.options
+    return {"run": run, "experiment_name": name, "asked": asked, "options": {**options, "resume": None}}
 
 
 def is_of_name(settings: Level, experiment_name: str | None) -> bool:
