@@ -16,10 +16,12 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 88
+smartquotes = False  # two dashes begin an option
 html_theme = "furo"
 html_title = f"Slipway {release}"
 html_show_sourcelink = False
 html_copy_source = False
+html_show_search_summary = False  # which a browser may not fetch from files
 html_static_path = ["static"]
 html_css_files = ["slipway.css"]
 

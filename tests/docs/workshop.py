@@ -64,7 +64,7 @@ class Net(nn.Sequential):
         super().__init__(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, 2))
 
 
-if __name__ == "__main__":
+def run():
     inputs = torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
     labels = (inputs[:, 0] > 0).long()
     parts = {"train": slice(0, 200), "validation": slice(200, 250), "test": slice(250, 300)}
@@ -100,7 +100,7 @@ task = make_task()
     "docs/tasks.md": "import slipway\nfrom nets import Net\n",
 }
 """What the Python of a page takes from its reader."""
-BEFORE_COMMANDS: Mapping[str, str] = {"docs/tasks.md": "python nets.py"}
+BEFORE_COMMANDS: Mapping[str, str] = {"docs/tasks.md": "python -c 'import nets; nets.run()'"}
 """What a reader did before the page."""
 
 
@@ -110,7 +110,7 @@ def build(folder: Path) -> None:
     for name in ("new-clips", "other-clips"):
         shutil.copytree(folder / "my-landmarks", folder / name)
     random = np.random.default_rng(0)
-    np.save(folder / "clip.npy", random.normal(size=(6, 63)).astype(np.float32))
+    np.save(folder / "clip.npy", random.normal(size=(6, 21, 3)).astype(np.float32))
     for label, shade in (("dark", 60), ("bright", 200)):
         (folder / "PHOTOS" / label).mkdir(parents=True)
         for number in range(12):
@@ -170,6 +170,7 @@ def environment(folder: Path) -> dict[str, str]:
         "XDG_CONFIG_HOME": str(home / ".config"),
         "HF_HOME": str(home / "hf"),
         "OMP_NUM_THREADS": "1",
+        "SLIPWAY_QUICK_TEST": "yes",
     }
 
 
