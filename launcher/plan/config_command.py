@@ -11,6 +11,7 @@ from pathlib import Path
 from ...training.common.errors import UserError
 from ...training.common.parser import Parser, make_parser, parse
 from ...training.common.plan_file import LaunchPlan
+from ...training.common.program.shown import printable
 from ...training.common.program.streams import print_to_stderr
 from ...training.common.small_files import check_replaceable, make_folders
 from ..common.paths import train_script
@@ -47,7 +48,7 @@ def main(arguments: list[str]) -> int:
         print_to_stderr(f"warning: {warning}")
     print_to_stderr(f"{path}: Accelerate reads it as planned. Start with:")
     script = [options.script] if options.script else [train_script(), *training_flags(made)]
-    print(launch_command(made, path, script))
+    print(printable(str(launch_command(made, path, script))))
     return 0
 
 

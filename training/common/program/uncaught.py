@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 import traceback
 from types import TracebackType
@@ -12,6 +13,8 @@ from ..errors import EXIT_BAD_INPUT, EXIT_FAILED, TrainingFailed, UserError
 from .doors import REPORT, error_of_place
 from .places import is_ours
 from .streams import print_to_stderr
+
+_COUNT = re.compile("[0-9]{1,9}")
 
 
 def end_scripts_in_one_line() -> None:
@@ -48,7 +51,9 @@ def print_traceback(error: BaseException) -> None:
 def prints() -> bool:
     """Return whether this process prints what all processes of a launch have to say."""
     # All ranks fail in the same way, so one prints the error; a rank whose error is that it has no world prints its own.
-    return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"
+    # Of two values that make no place in a launch nobody else would tell.
+    rank, size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    return not (_COUNT.fullmatch(rank) and _COUNT.fullmatch(size) and 0 < int(rank) < int(size))
 
 
 _before = [sys.__excepthook__]

@@ -13,7 +13,7 @@ from slipway.launcher.hardware import command
 from slipway.training.batches.order import permute
 from slipway.training.common.errors import EXIT_BAD_INPUT, EXIT_FAILED, TrainingFailed, UserError
 from slipway.training.common.program.doors import REPORT
-from slipway.training.common.program.uncaught import end_scripts_in_one_line
+from slipway.training.common.program.uncaught import end_scripts_in_one_line, prints
 
 
 @pytest.fixture(autouse=True)
@@ -86,3 +86,15 @@ def test_the_launchers_commands_end_in_the_same_way(
 
 def _raise(error: Exception) -> None:
     raise error
+
+
+@pytest.mark.parametrize(
+    ("rank", "size", "is_told"),
+    [("0", "2", True), ("1", "2", False), ("1", "1", True), ("x", "many", True), ("1", "many", True), ("5", "2", True)],
+)
+def test_an_error_is_told_where_the_environment_gives_no_place_in_a_launch(
+    monkeypatch: pytest.MonkeyPatch, rank: str, size: str, is_told: bool
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", size)
+    assert prints() is is_told
