@@ -39,7 +39,7 @@ LAUNCHER: Floors = (
     ("cli",),
     ("completion",),
 )
-RESULTS: Floors = (("common",), ("report", "use", "watch", "runs"), ("share", "compare"))
+RESULTS: Floors = (("common",), ("report", "use", "watch", "runs"), ("share", "compare", "track"))
 PACKAGES = {"training": TRAINING, "launcher": LAUNCHER, "results": RESULTS}
 MOST_ENTRIES = 14
 MOST_LINES = 400

@@ -32,6 +32,8 @@ _NAMES = {
     "experiment_name": "name run_name exp_name experiment exp",
     "resume": "resume_from_checkpoint checkpoint ckpt ckpt_path load restore",
     "save_every": "save_steps save_interval save_freq checkpoint_interval save_strategy",
+    "tracker": "trackers report_to log_with logger loggers",
+    "tracker_project": "project project_name wandb_project",
     "keep": "save_total_limit save_top_k max_checkpoints keep_last",
     "log_level": "verbosity quiet",
     "data": "dataset data_path data_dir dataset_path dataset_name input train_data root",

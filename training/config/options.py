@@ -27,6 +27,7 @@ from .recipe import (
     split_monitor,
 )
 from .stages import says_weight_decay, shorten
+from .trackers import PROJECT, check_names
 
 _COUNTS = (
     "micro_batch_size",
@@ -240,6 +241,13 @@ class GeneralOptions:
     )
     allow_recipe_change: bool = option(False, RUN, "resume although the recipe differs from the run's")
     report: bool = option(True, RUN, "make report.html, pictures and a table of the run at its end, in its folder")
+    tracker: tuple[str, ...] | None = option(
+        None,
+        RUN,
+        "send the numbers of the run to these experiment trackers, such as tensorboard,mlflow: also trackio, wandb, comet_ml, "
+        "aim, swanlab",
+    )
+    tracker_project: str = option(PROJECT, RUN, "the project, or experiment, that the run belongs to in the trackers")
     profile: bool = option(False, RUN, "trace some steps and print where their time goes")
     profile_steps: int = option(20, RUN, "number of steps that --profile traces, after 10 steps of warm-up")
     log_level: Literal["debug", "info", "warning", "error"] = option("info", RUN, "least important messages to show")
@@ -275,6 +283,7 @@ class GeneralOptions:
         _check("share_weights", is_share, f"must be at least 0 and not all 0, got {weights}")
         _check("ema_decay", decay is None or 0 < decay < 1, f"must be between 0 and 1, got {decay}")
         split_monitor(self.monitor)
+        object.__setattr__(self, "tracker", check_names(self.tracker or ()) or None)
         Interval.parse(self.save_every, "save_every")
         hang = Interval.parse(self.hang_timeout, "hang_timeout")
         is_time = hang is None or hang.unit == "second"

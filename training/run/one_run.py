@@ -36,6 +36,7 @@ from ..observers.launch_mark import LaunchMark
 from ..observers.profiling.sections import UNMARKED, Sections
 from ..observers.record import RunRecord
 from ..observers.runtime import Runtime
+from ..observers.tracking import Tracking
 from ..step.own_optimizer.maker import settle_optimizer
 from ..storage.run_folder import folder_name
 from ..tasks.classes import automatic_monitor, check_classes
@@ -124,7 +125,7 @@ def _train(
             content["parent"] = dict(parent)
         if part := world.part or run.record.get("part"):
             content["part"] = dict(part)
-        record = _keep_record(run, content, world)
+        record = _keep_record(run, content, world, config)
         sections = _start_profiling(config, run, observers, ranks)
         try:
             trainer = Trainer(
@@ -198,13 +199,15 @@ def with_fingerprints(recipe: Recipe, data: str, model: str | None = None, weigh
     return replace(recipe, task=found)
 
 
-def _keep_record(run: OpenRun, content: Mapping[str, Any], world: World) -> RunRecord | None:
+def _keep_record(run: OpenRun, content: Mapping[str, Any], world: World, config: TrainingConfig) -> RunRecord | None:
     """Begin `run.json` and the journal on the rank that writes. Raises `UserError` on every rank if they cannot be written."""
     record, error, observers = None, None, world.observers
     if run.folder is not None:
         try:
             record = RunRecord(run.folder / "run.json", content, run.lock)
             observers.add(record)
+            if config.tracker:
+                observers.add(Tracking(config.tracker, config.tracker_project, observers))
             observers.add(Journal(run.folder / "events.jsonl"))
             if world.part is None:
                 observers.add(LaunchMark(os.environ.get("SLIPWAY_LAUNCH_FOLDER"), run.folder))

@@ -15,6 +15,7 @@ from ..common.settings import Level
 from ..config.launched_plan import launched_plan
 from ..config.methods import Methods
 from ..config.settings import make_config, settings_of, with_place
+from ..config.trackers import check_installed
 from ..devices.interruption import Interrupted, StopRequest
 from ..devices.rank_failure import decide_reporter
 from ..devices.world import end_accelerator, launched_world
@@ -118,6 +119,7 @@ def _train(
         try:
             if planned is not None:
                 planned.check_world(ranks.size, ranks.device.type)
+            ranks.raise_on_all_ranks(_missing_trackers(config, settings) if ranks.is_main else None)
             world = World(
                 ranks=ranks,
                 num_processes=ranks.size,
@@ -143,6 +145,14 @@ def _train(
             if ranks.is_main and isinstance(stopped := sys.exception(), Interrupted) and ipython_shell() is None:
                 print_to_stderr(str(stopped))
             end_accelerator(accelerator)
+
+
+def _missing_trackers(config: TrainingConfig, settings: Level) -> UserError | None:
+    try:
+        check_installed(config.tracker or ())
+    except UserError as error:
+        return with_place(error, settings)
+    return None
 
 
 def make_task(config: TrainingConfig) -> Task:

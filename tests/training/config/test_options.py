@@ -107,6 +107,8 @@ FLAGS = [
     "--no-profile",
     "--no-report",
     "--report",
+    "--tracker",
+    "--tracker-project",
     "--profile",
     "--profile-steps",
     "--resume",

@@ -1,0 +1,1 @@
+"""Send the numbers of a run to experiment trackers, from its journal."""
