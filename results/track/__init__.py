@@ -1,1 +1,1 @@
-"""Send the numbers of a run to experiment trackers, from its journal."""
+"""`slipway track`: sends the numbers of a run to experiment trackers, from its journal."""
