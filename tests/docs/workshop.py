@@ -107,7 +107,7 @@ BEFORE_COMMANDS: Mapping[str, str] = {"docs/tasks.md": "python -c 'import nets; 
 def build(folder: Path) -> None:
     """Fill a folder with what the pages name."""
     make_landmarks(folder / "my-landmarks")
-    for name in ("new-clips", "other-clips"):
+    for name in ("new-clips", "other-clips", "more-clips"):
         shutil.copytree(folder / "my-landmarks", folder / name)
     random = np.random.default_rng(0)
     np.save(folder / "clip.npy", random.normal(size=(6, 21, 3)).astype(np.float32))
@@ -133,7 +133,18 @@ def build(folder: Path) -> None:
         ("first.py", blocks("README.md", "python")[0]),
         (
             "old.yaml",
-            json.dumps({"distributed_type": "MULTI_CPU", "num_processes": 2, "num_machines": 1, "fp16": False}),
+            json.dumps(
+                {
+                    "distributed_type": "MULTI_CPU",
+                    "num_processes": 2,
+                    "num_machines": 1,
+                    "fp16": False,
+                    "machine_rank": 0,
+                    "main_process_ip": None,
+                    "main_process_port": None,
+                    "main_training_function": "main",
+                }
+            ),
         ),
         (
             "fsdp2.yaml",
