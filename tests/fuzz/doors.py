@@ -178,7 +178,7 @@ def _plans() -> list[Case]:
 
 
 def _runs() -> list[Case]:
-    from slipway.launcher.launch.resume import _folder_of, _read_record, _start_of
+    from slipway.launcher.launch.resume import _start_of, folder_of, read_record
     from slipway.results.runs.command import main as show_runs
     from slipway.training.run.cli import parse_config
     from slipway.training.run.opening.resume import find_run
@@ -199,8 +199,8 @@ def _runs() -> list[Case]:
         return shown.getvalue()
 
     def again(folder: Path) -> object:
-        bad = _folder_of("bad", folder / "runs")
-        return _start_of(bad, _read_record(bad))
+        bad = folder_of("bad", folder / "runs", "slipway resume")
+        return _start_of(bad, read_record(bad))
 
     def resumed(folder: Path) -> object:
         found = find_run("bad", folder / "runs", "bad")
