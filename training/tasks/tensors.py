@@ -13,6 +13,7 @@ from ..common.errors import UserError
 from .classification import ClassificationTask
 from .fingerprint import tensors_fingerprint
 from .outputs import check_scores, scores_of
+from .samples.numbers import warn_of_numbers
 from .samples.sources import split_named
 from .samples.structure import array_as_tensor, sizes_of
 from .task import Batch, Task
@@ -50,6 +51,7 @@ class TensorTask(ClassificationTask):
                 raise UserError(f"{name}: {split} has {len(inputs)} inputs and {len(labels)} labels")
             if len(labels) and (labels.ndim != 1 or labels.is_floating_point() or int(labels.min()) < 0):
                 raise UserError(f"{name}: labels of {split} must be whole numbers from 0 up, [samples]")
+            warn_of_numbers([inputs], f"{name}: {split}")
         self.name = name
         self.keyed_randomness = keyed_randomness
         self._make_model = make_model

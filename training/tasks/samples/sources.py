@@ -14,6 +14,7 @@ from ...common.errors import UserError, nearest
 from ...common.keyed_random import fold
 from ...common.program.places import words_of
 from ...devices.memory import is_out_of_memory
+from .numbers import warn_of_numbers
 from .random_state import GENERATORS, kept_generators
 from .structure import array_as_tensor, as_mapping, holds_records, one_line, plain_sample, sizes_of
 
@@ -50,6 +51,7 @@ class ArraySource:
         sizes = sorted({len(tensor) for tensor in _leaves(self._arrays)})
         if len(sizes) != 1:
             raise UserError(f"{where}: arrays of {' and '.join(map(str, sizes))} samples; give each the same number")
+        warn_of_numbers(_leaves(self._arrays), where)
         self.size = sizes[0]
 
     def take(self, indices: torch.Tensor) -> Any:
