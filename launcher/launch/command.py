@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _GRACE_SECONDS = 8.0
 _CONFIGS = (".yaml", ".yml", ".json")
+_SCRIPTS = ("", ".py", ".pyw", ".pyc", ".pyz", ".zip")
+"""What Python runs, by the end of its name."""
 _MOST_RESTARTS = 1_000_000
 _WORKER = Path(__file__).parent / "worker"
 
@@ -185,7 +187,11 @@ def _check_command(command: list[str]) -> None:
     script = Path(command[0])
     if script.suffix in _CONFIGS:
         raise UserError(f"slipway launch: {command[0]} is a config: name the SCRIPT behind it")
-    if command[0] == "-m" or script.is_file():
+    if command[0] == "-m":
+        return
+    if script.is_file():
+        if script.suffix not in _SCRIPTS:
+            raise UserError(f"slipway launch: {command[0]} is no Python script; name a .py file, or a module with -m")
         return
     if script.is_dir():
         raise UserError(f"slipway launch: {command[0]} is a folder; name the script in it")

@@ -52,6 +52,7 @@ LAUNCHER = {
             "--device cuda train.py", "--num_proceses=2 train.py", "--compile true train.py", "--config nothing.yaml train.py",
         )
     },
+    "launch.data": case("launch data.csv", text("data.csv", "a,b\n1,2\n")),
     "launch.pipe": case("launch train.py", pipe("train.py")),
     "launch.log folder closed": case("launch --log-dir PATH/logs train.py", both(text("train.py", ""), closed("logs")),
         is_other_user=True),
