@@ -70,7 +70,8 @@ def _asked_precision(hardware: Hardware, asked: Precision, device: Device, used:
     names = ", ".join(lacking)
     if asked == "fp8":
         raise UserError(f"{where}: {names} cannot compute fp8; use bf16, fp16 or no", option="mixed_precision")
-    instead = "fp16" if device in ("cuda", "rocm", "xpu") and all(slot.accelerator.fp16 for slot in used) else "no"
+    has_fp16 = device in ("cuda", "rocm", "xpu") and all(slot.accelerator.fp16 for slot in used)
+    instead = "fp16" if has_fp16 and not any(_against_fp16(slot) for slot in used) else "no"
     slow = f"{where}: {names} has no native {asked}, so it is emulated and slow or refused; use {instead}"
     return fixed(asked, f"no native {asked}: {names}", (slow,))
 

@@ -460,6 +460,8 @@ def test_threads_stay_on_the_fast_cores_of_a_hybrid_cpu() -> None:
 def test_fp16_is_planned_where_it_gains_and_is_sound(
     name: str, capability: tuple[int, int], precision: str, reason: str
 ) -> None:
-    plan = make_plan(with_gpu(MACHINES["t4"], 0, name=name, compute_capability=capability))
+    gpu = with_gpu(MACHINES["t4"], 0, name=name, compute_capability=capability)
+    plan = make_plan(gpu)
     assert plan.mixed_precision == precision
     assert reason in of(plan, "mixed_precision").reason
+    assert any(f"use {precision}" in warning for warning in make_plan(gpu, Intent(mixed_precision="bf16")).warnings)
