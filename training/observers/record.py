@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import TrainingFailed, UserError
+from ..common.program.doors import remedy_of_writing
 from ..storage.files import write_json
 from ..storage.run_lock import RunLock
 from .events import CheckpointSaved, EpochEnd, Observer, RunEnd, RunStart, StageStart, StepEnd
@@ -78,8 +79,8 @@ class RunRecord(Observer):
             write_json(self._path, {**self._content(), "state": "finished", "result": event.result})
         except OSError as error:
             raise TrainingFailed(
-                f"{self._path}: {error.strerror}: trained to the end, but the result cannot be written; make room there, "
-                f"then --resume {self._path.parent}"
+                f"{self._path}: {error.strerror}: trained to the end, but the result cannot be written; "
+                f"{remedy_of_writing(error)}, then --resume {self._path.parent}"
             ) from None
         self._is_finished = True
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..common.errors import UserError
+from ..common.program.doors import remedy_of_writing
 from .files import flush_folder, replaced, write_json, write_tensors
 from .run_lock import lock_run
 
@@ -85,4 +86,6 @@ def save_weights(folder: Path, state: Mapping[str, torch.Tensor], spec: Mapping[
             write_json(folder / "spec.json", spec)
         flush_folder(folder)
     except OSError as error:
-        raise UserError(f"{folder}: the weights cannot be written: {error.strerror}; make room there") from error
+        raise UserError(
+            f"{folder}: the weights cannot be written: {error.strerror}; {remedy_of_writing(error)}"
+        ) from error

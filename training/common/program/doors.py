@@ -18,6 +18,16 @@ _REMEDIES = {
     errno.ENOSPC: "free space there, or give another place",
     errno.EROFS: "give a place that can be written",
 }
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def remedy_of_writing(error: OSError) -> str:
+    """Return what to do at a place that cannot be written, without an end: "make room there"."""
+    if error.errno in _NO_ROOM:
+        return "make room there"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "let this user write there"
+    return "see that it can be written"
 
 
 @contextmanager

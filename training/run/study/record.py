@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import TrainingFailed, UserError
+from ...common.program.doors import remedy_of_writing
 from ...storage.files import write_json
 
 logger = logging.getLogger("slipway")
@@ -55,8 +56,8 @@ class StudyRecord:
             self._write()
         except OSError as error:
             raise TrainingFailed(
-                f"{self._path}: {error.strerror}: all runs are trained, but the result cannot be written; make room there, "
-                "then resume the study"
+                f"{self._path}: {error.strerror}: all runs are trained, but the result cannot be written; "
+                f"{remedy_of_writing(error)}, then resume the study"
             ) from None
 
     def end(self, state: str, error: str) -> None:
