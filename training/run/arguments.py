@@ -27,6 +27,18 @@ def check_arguments(config: Any, task: Any, observers: Any) -> None:
     for one in observers:
         if not isinstance(one, Observer):
             raise UserError(f"observers: expected objects of classes made from slipway.Observer, got {_kind(one)}")
+        _check_hooks(one)
+
+
+def _check_hooks(observer: Observer) -> None:
+    """Raise `UserError` for a method that is named as those that are called, and is none of them."""
+    hooks = [name for name in dir(Observer) if name.startswith("on_")]
+    for name in dir(type(observer)):
+        if name.startswith("on_") and name not in hooks:
+            raise UserError(
+                f"observers: {type(observer).__name__}.{name} would never be called: an observer has {', '.join(hooks)}; a "
+                "method of your own needs a name that does not begin with on_"
+            )
 
 
 def _kind(value: Any) -> str:

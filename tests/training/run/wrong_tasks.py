@@ -90,7 +90,7 @@ class Steps(Observer):
 
     done = 0
 
-    def on_step_end(self, event: Any) -> None:
+    def on_step(self, event: Any) -> None:
         Steps.done += 1
 
 
@@ -290,6 +290,7 @@ WRONG: dict[str, Callable[[], Any]] = {
     "observers.class": lambda: fit(observers=[Observer]),
     "observers.function": lambda: fit(observers=[print]),
     "observers.one": lambda: fit(observers=Observer()),
+    "observers.misnamed": lambda: fit(observers=[type("Mine", (Observer,), {"on_step_end": print})()]),
     # the config
     "config.unknown": lambda: fit(lr=0.1),
     "config.device": lambda: fit(device="gpu"),
