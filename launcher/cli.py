@@ -46,7 +46,7 @@ COMMANDS = tuple(
             "show the screen of a run that trains elsewhere",
             "slipway.results.watch.command",
         ),
-        ("track", "RUN --tracker NAME", "send a run's numbers to trackers", "slipway.results.track.command"),
+        ("track", "RUN [options]", "send a run's numbers to trackers", "slipway.results.track.command"),
         ("predict", "RUN DATA", "tell the classes of new data by a run's model", "slipway.results.use.predict"),
         ("report", "RUN ...", "make a page that shows a run, and pictures of it", "slipway.results.report.command"),
         ("compare", "RUN RUN ...", "show what differs, curves, metrics, tests", "slipway.results.compare.command"),

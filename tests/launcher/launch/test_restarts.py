@@ -308,4 +308,4 @@ def test_a_dry_run_tells_of_restarts(folder: Path, capsys: pytest.CaptureFixture
 
 def test_a_negative_number_of_restarts_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["launch", "--max-restarts", "-1", "train.py"]) == 2
-    assert capsys.readouterr().err == "error: slipway launch: --max-restarts -1: must be 0 or more\n"
+    assert capsys.readouterr().err == "error: slipway launch: --max-restarts -1: must be from 0 to 1,000,000\n"
