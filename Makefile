@@ -7,8 +7,10 @@ BENCH_VENV ?= .bench-venv
 BENCH_STAMP := $(BENCH_VENV)/.installed
 DOCS_STAMP := $(VENV)/.docs-installed
 AUDIT_VENV ?= .audit-venv
+TRACKERS_VENV ?= .trackers-venv
+TRACKERS_STAMP := $(TRACKERS_VENV)/.installed
 
-.PHONY: help train test lint exactness fuzz chaos own-models docs docs-run bench audit clean
+.PHONY: help train test lint exactness fuzz chaos own-models trackers docs docs-run bench audit clean
 
 help:  ## list what make can do
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-11s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +47,17 @@ chaos: $(STAMP)  ## kill real runs, train in hostile places, and compare the end
 own-models: $(STAMP)  ## train programs as people write them, killed and resumed too, against loops by hand; ARGS=gpt2: one of them
 	$(BIN)/python -m tests.own_models $(ARGS)
 
+# Only torch is pinned: MLflow takes no pyarrow as new as that of constraints.txt.
+$(TRACKERS_STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(TRACKERS_VENV)
+	$(TRACKERS_VENV)/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(TRACKERS_VENV)/bin/python -m pip install --quiet --editable '.[tensorboard,mlflow,trackio]' \
+		pytest pytest-timeout pytest-xdist
+	touch $(TRACKERS_STAMP)
+
+trackers: $(TRACKERS_STAMP)  ## compare what MLflow's server and trackio's database hold with a run's journal
+	$(TRACKERS_VENV)/bin/python -m pytest -n 0 tests/results/track $(ARGS)
+
 $(DOCS_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $(DOCS_STAMP)
@@ -72,4 +85,4 @@ audit: $(STAMP)  ## list what is installed as sbom.json (CycloneDX), and ask the
 	$(AUDIT_VENV)/bin/pip-audit --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') $(ARGS)
 
 clean:  ## remove the environments and what tools left
-	rm -rf $(VENV) $(BENCH_VENV) $(AUDIT_VENV) sbom.json build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(BENCH_VENV) $(AUDIT_VENV) $(TRACKERS_VENV) sbom.json build *.egg-info .mypy_cache .ruff_cache .pytest_cache

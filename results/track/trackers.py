@@ -17,6 +17,7 @@ STATES = "trackers"
 def load(name: str) -> None:
     """Import what a tracker needs, which takes seconds."""
     importlib.import_module("accelerate.tracking")
+    importlib.import_module("accelerate.state").PartialState(cpu=True)  # without which its logging raises
     with suppress(ImportError):  # Accelerate has a second choice
         importlib.import_module("torch.utils.tensorboard" if name == "tensorboard" else TRACKERS[name][0])
 
