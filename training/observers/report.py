@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -12,19 +11,10 @@ from typing import Protocol
 from ..common.program.redaction import without_secrets
 from ..common.run_names import RECORD, REPORT
 from .events import Observer, RunEnd
+from .own_command import command_words
 
 _LONGEST_SECONDS = 60.0
 """After which it is given up; it takes about a second of a core."""
-
-_PROGRAM = """
-import sys
-if sys.argv[1] not in sys.path:
-    sys.path.insert(0, sys.argv[1])
-from slipway.launcher.cli import main
-sys.exit(main(["report", "--", *sys.argv[2:]]))
-"""
-_TOP = str(Path(__file__).absolute().parents[3])
-"""Of the package, which need not be installed: what `slipway` lies in."""
 
 
 class Screen(Protocol):
@@ -66,7 +56,7 @@ class Reporter(Observer):
 
 def make_reports(folders: Sequence[Path], remark: Callable[[str], None]) -> str:
     """Make the reports of runs and wait for them; return why that failed, or an empty text."""
-    words = [sys.executable, "-P", "-c", _PROGRAM, _TOP, *map(str, folders)]
+    words = command_words("report", "--", *map(str, folders))
     try:
         done = subprocess.run(
             words,

@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from ..common.plan_file import PLAN_VARIABLE
 from ..common.program.launched import LAUNCH_VARIABLES
 from ..common.program.shown import one_line
 from .events import Decision, EpochEnd, Observer, Observers, RunEnd, RunStart, StepEnd
+from .own_command import command_words
 
 logger = logging.getLogger("slipway")
 
@@ -25,16 +25,6 @@ _LONGEST_SECONDS = 30.0
 """How long a finished run waits for the last points, while they are taken; the process gives up earlier on what hangs."""
 _LONGEST_AFTER_STOP_SECONDS = 5.0
 """The same of a run that was stopped or failed, whose process may have to end soon."""
-
-_PROGRAM = """
-import sys
-if sys.argv[1] not in sys.path:
-    sys.path.insert(0, sys.argv[1])
-from slipway.launcher.cli import main
-sys.exit(main(["track", *sys.argv[2:]]))
-"""
-_TOP = str(Path(__file__).absolute().parents[3])
-"""Of the package, which need not be installed: what `slipway` lies in."""
 
 
 class Tracking(Observer):
@@ -56,10 +46,10 @@ class Tracking(Observer):
     def on_run_start(self, event: RunStart) -> None:
         """Start the process."""
         self._folder = event.folder
-        words = [sys.executable, "-P", "-c", _PROGRAM, _TOP, "--follow", "--tracker", ",".join(self._trackers)]
+        asked = ["--follow", "--tracker", ",".join(self._trackers), "--tracker-project", self._project]
         try:
             self._process = subprocess.Popen(
-                [*words, "--tracker-project", self._project, "--", os.fspath(event.folder)],
+                command_words("track", *asked, "--", os.fspath(event.folder)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
