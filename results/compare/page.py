@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
 
 from ...training.common.program.shown import printable
 from ...training.inspection.page.document import make_document
@@ -11,7 +10,7 @@ from ...training.inspection.page.tables import table
 from ...training.observers.screen.tables import format_duration, format_metric, plural
 from ..common.values import number, text
 from ..report.drawing import short, shown
-from ..report.parts import figure, scroll
+from ..report.parts import figure, scroll, sections_of
 from ..report.script import SCRIPT
 from ..report.style import CSS
 from .comparison import Comparison
@@ -57,10 +56,8 @@ def make_page(comparison: Comparison) -> str:
         ("curves", "Curves", _curves(comparison)),
         ("runs", "Runs", _runs(comparison)),
     )
-    made = [(name, title, body) for name, title, parts in sections if (body := "".join(parts))]
-    links = "".join(f'<a href="#{name}">{escape(title)}</a> ' for name, title, _ in made)
-    bodies = "".join(f'<section><h2 id="{name}">{escape(title)}</h2>{body}</section>' for name, title, body in made)
-    body = f'<main>{"".join(_head(comparison))}<nav aria-label="Sections">{links}</nav>{bodies}</main>'
+    links, bodies = sections_of(sections)
+    body = f"<main>{''.join(_head(comparison))}{links}{bodies}</main>"
     return make_document(printable(_title(comparison)), CSS + _MORE_COLOURS, body, SCRIPT)
 
 

@@ -15,7 +15,7 @@ from . import words
 from .content import Content
 from .curves import Chart, epoch_rows
 from .drawing import MOST_CLASSES, draw_confusion, format_number, short, shown
-from .parts import figure, scroll
+from .parts import figure, scroll, sections_of
 from .script import SCRIPT
 from .style import CSS
 
@@ -45,10 +45,8 @@ def make_page(content: Content) -> str:
         ("data", "Data as they were understood", _data(content)),
         ("again", "The same again", _command(content)),
     )
-    made = [(name, title, body) for name, title, parts in sections if (body := "".join(parts))]
-    links = "".join(f'<a href="#{name}">{escape(title.split(":")[0])}</a> ' for name, title, _ in made)
-    bodies = "".join(f'<section><h2 id="{name}">{escape(title)}</h2>{body}</section>' for name, title, body in made)
-    body = f'<main>{"".join(_head(content))}<nav aria-label="Sections">{links}</nav>{bodies}{_foot(content)}</main>'
+    links, bodies = sections_of(sections)
+    body = f"<main>{''.join(_head(content))}{links}{bodies}{_foot(content)}</main>"
     return make_document(printable(shown_name(content)), CSS, body, SCRIPT)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape
 
 from .curves import Chart
@@ -30,6 +30,17 @@ def _figure(chart: Chart, stages: Stages) -> Iterator[str]:
     )
     ends = "; ".join(f"{one.name} {format_number(one.points[-1][1])}" for one in chart.series)
     yield f"<output>{shown(f'at the end: {ends}')}</output></figure>"
+
+
+def sections_of(sections: Iterable[tuple[str, str, Iterable[str]]]) -> tuple[str, str]:
+    """Return the links to sections, and the sections, of each its name, its title and its parts; those without parts are not.
+
+    A link has the title up to its colon.
+    """
+    made = [(name, title, body) for name, title, parts in sections if (body := "".join(parts))]
+    links = "".join(f'<a href="#{name}">{escape(title.split(":")[0])}</a> ' for name, title, _ in made)
+    bodies = "".join(f'<section><h2 id="{name}">{escape(title)}</h2>{body}</section>' for name, title, body in made)
+    return f'<nav aria-label="Sections">{links}</nav>', bodies
 
 
 def scroll(name: str, inside: str, *, is_wide: bool = False) -> str:
