@@ -11,8 +11,8 @@ from ...training.common.errors import UserError
 from ...training.common.parser import Parser, make_parser
 from ...training.common.plan_file import ContinuedRun
 from ...training.common.run_names import RECORD, is_held
-from .command import add_launch_options, start
-from .resume import folder_of, read_record, start_again
+from .command import start
+from .resume import add_run_options, folder_of, read_record, start_again
 
 _TYPES = ("fine_tune", "regularization", "exploration", "polish")
 _PATHS = ("data", "stages_config", "layout")
@@ -34,12 +34,7 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--weights", choices=("best", "last"), default="best", help="the weights of the run to start from [best]"
     )
-    parser.add_argument("--runs-dir", default="runs", metavar="DIR", help="the folder of the runs [runs]")
-    parser.add_argument(
-        "--trust", action="store_true", help="start the command that the run names though you did not start it here"
-    )
-    add_launch_options(parser)
-    parser.add_argument("run", metavar="RUN", help="the folder of the run, or its name in the folder of the runs")
+    add_run_options(parser)
     return parser
 
 

@@ -30,13 +30,18 @@ def build_parser() -> Parser:
         "Continue a run from its newest checkpoint, started as it was. A finished run is left as it is.",
         "[options] RUN",
     )
+    add_run_options(parser)
+    return parser
+
+
+def add_run_options(parser: Parser) -> None:
+    """Add the run that a command starts again, where it is, and how it is started."""
     parser.add_argument("--runs-dir", default="runs", metavar="DIR", help="the folder of the runs [runs]")
     parser.add_argument(
         "--trust", action="store_true", help="start the command that the run names though you did not start it here"
     )
     add_launch_options(parser)
     parser.add_argument("run", metavar="RUN", help="the folder of the run, or its name in the folder of the runs")
-    return parser
 
 
 def main(arguments: list[str]) -> int:
