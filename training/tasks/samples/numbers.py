@@ -20,7 +20,7 @@ def warn_of_numbers(leaves: Iterable[torch.Tensor], where: str) -> None:
     Each tensor is [samples, ...]; the first is what a model gets.
     """
     for place, leaf in enumerate(leaves):
-        if len(leaf) == 0 or leaf.is_sparse or leaf.layout is not torch.strided:
+        if len(leaf) == 0 or leaf.layout is not torch.strided:
             continue
         bad = _not_finite(leaf)
         if bad:
