@@ -9,8 +9,8 @@ from typing import Any
 
 from ...training.observers.screen.tables import metric_order, plural
 from .differences import Difference, differences_of
-from .members import Group, Member, groups_of
-from .samples import losses_of, right_of
+from .members import Group, Member, groups_of, members_of
+from .samples import count_of, losses_of, right_of
 from .statistics import Found, holm, mcnemar, mean_interval, paired_t, share_interval, welch
 
 Interval = tuple[float, float]
@@ -86,7 +86,7 @@ class Comparison:
     @property
     def members(self) -> list[Member]:
         """The runs, group by group."""
-        return [member for group in self.groups for member in group.members]
+        return members_of(self.groups)
 
 
 def compare(members: Sequence[Member], remarks: Sequence[str] = ()) -> Comparison:
@@ -112,7 +112,7 @@ def compare(members: Sequence[Member], remarks: Sequence[str] = ()) -> Compariso
 
 def _metrics(groups: Sequence[Group], remarks: list[str]) -> list[Metric]:
     """Return the metrics of the test, or of the validation where not all runs were tested."""
-    members = [member for group in groups for member in group.members]
+    members = members_of(groups)
     without = [member for member in members if not any(name.startswith("test_") for name in member.metrics)]
     split = "validation" if without else "test"
     if without and len(without) < len(members):
@@ -141,8 +141,8 @@ def _estimate(group: Group, name: str) -> Estimate | None:
     numbers = list(values.values())
     mean, count = statistics.fmean(numbers), len(numbers)
     interval, over = mean_interval(numbers), plural(count, group.unit)
-    if interval is None and _is_share(name) and "accuracy" in name:
-        samples = _samples_of(group.members[0], name.split("_")[0])
+    if interval is None and "accuracy" in name:
+        samples = count_of(group.members[0].content.answers, name.split("_")[0])
         if samples and len(group.members) == 1:
             interval, over = share_interval(mean, samples), plural(samples, "sample")
     return Estimate(
@@ -241,13 +241,6 @@ def _remark_on_samples(groups: Sequence[Group], remarks: list[str]) -> None:
             "the runs were not measured on the same samples: their data or splits differ, so a difference of a metric may be "
             "one of the samples"
         )
-
-
-def _samples_of(member: Member, split: str) -> int | None:
-    """Return how many samples a split of a run has, where that is written down."""
-    answers = member.content.answers
-    count = answers.get("samples") if answers.get("split") == split else None
-    return count if isinstance(count, int) and count > 0 else None
 
 
 def _is_share(name: str) -> bool:

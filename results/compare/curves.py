@@ -10,7 +10,7 @@ from itertools import accumulate
 from ...training.observers.screen.tables import metric_order
 from ..common.values import counts, number
 from ..report.curves import Chart, Point, Series
-from .members import Group, Member
+from .members import Group, Member, members_of
 
 MOST_GROUPS = 8
 """That are drawn over one another."""
@@ -25,11 +25,11 @@ def charts_of(groups: Sequence[Group]) -> list[Chart]:
     They go over the optimizer steps, or over the samples trained on where the samples of a step differ.
     """
     shown = groups[:MOST_GROUPS]
-    by_samples = len({number(one.record, "recipe", "resolution", "global_batch_size") for one in _members(shown)}) > 1
+    by_samples = len({number(one.record, "recipe", "resolution", "global_batch_size") for one in members_of(shown)}) > 1
     names = dict.fromkeys(
-        name for one in _members(shown) for epoch in one.content.history.epochs for name in epoch.validation
+        name for one in members_of(shown) for epoch in one.content.history.epochs for name in epoch.validation
     )
-    order = metric_order(names, _members(shown)[0].monitor)
+    order = metric_order(names, members_of(shown)[0].monitor)
     wanted: list[tuple[str, _Read]] = [
         (f"Validation: {name.replace('_', ' ')}", _of_epochs(name))
         for name in (order[:1] + order[-1:] if len(order) > 1 else order)
@@ -37,7 +37,7 @@ def charts_of(groups: Sequence[Group]) -> list[Chart]:
     wanted.append(("Training: loss", _of_steps("loss")))
     wanted += [(f"Validation: {name.replace('_', ' ')}", _of_epochs(name)) for name in order[1:-1]]
     wanted.append(("Learning rate", _of_steps("learning_rate")))
-    places = {one.name: _places(one) if by_samples else None for one in _members(shown)}
+    places = {one.name: _places(one) if by_samples else None for one in members_of(shown)}
     charts = [_chart(title, shown, read, places) for title, read in wanted]
     return [chart for chart in charts if chart is not None]
 
@@ -96,10 +96,6 @@ def _places(member: Member) -> Callable[[float], float]:
 
 def _moved(place: Callable[[float], float] | None, step: float) -> float:
     return step if place is None else place(step)
-
-
-def _members(groups: Sequence[Group]) -> list[Member]:
-    return [member for group in groups for member in group.members]
 
 
 def course_of(group: Group, metric: str) -> tuple[float, ...]:

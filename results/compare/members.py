@@ -184,6 +184,11 @@ def groups_of(members: Sequence[Member]) -> list[Group]:
     return [Group(name=name, members=group) for name, group in zip(names, parts, strict=True)]
 
 
+def members_of(groups: Sequence[Group]) -> list[Member]:
+    """Return the runs, group by group."""
+    return [member for group in groups for member in group.members]
+
+
 def _recipe_key(member: Member) -> str:
     """Return what runs of one group have in common: the recipe and the data, without the seed and all that follows from it."""
     recipe = json.loads(json.dumps(mapping(member.record, "recipe")))

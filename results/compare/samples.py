@@ -16,7 +16,7 @@ def right_of(answers: Mapping[str, Any], split: str) -> Sequence[int] | None:
 
     A run of before they were kept tells it if all of its mistakes are listed.
     """
-    count = _count(answers, split)
+    count = count_of(answers, split)
     if count is None:
         return None
     packed = _bytes(answers, "right")
@@ -31,14 +31,15 @@ def right_of(answers: Mapping[str, Any], split: str) -> Sequence[int] | None:
 
 def losses_of(answers: Mapping[str, Any], split: str) -> Sequence[float] | None:
     """Return the loss of each sample of a split; None if they are not known, or one is not finite."""
-    count, packed = _count(answers, split), _bytes(answers, "losses")
+    count, packed = count_of(answers, split), _bytes(answers, "losses")
     if count is None or packed is None or len(packed) != 4 * count:
         return None
     found = struct.unpack(f"<{count}f", packed)
     return found if all(map(math.isfinite, found)) else None
 
 
-def _count(answers: Mapping[str, Any], split: str) -> int | None:
+def count_of(answers: Mapping[str, Any], split: str) -> int | None:
+    """Return how many samples of a split were answered; None if that is not known."""
     count = answers.get("samples")
     return count if text(answers, "split") == split and is_count(count) and isinstance(count, int) and count else None
 
