@@ -13,10 +13,25 @@ from safetensors.torch import save_file
 
 from slipway.training.data.prepared.prepare import prepare_data
 from slipway.training.data.specs import DataSpec, Reading
+from slipway.training.observers.journal import Journal
 from slipway.training.tasks.sign.options import ModelSpec
 from slipway.training.tasks.sign.task import SignTask
+from tests.training.observers import events_of_a_run, send
 
 CLASSES = ("hello", "thank you", "=yes\x1b[2J")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The folder of a run that is over, with its journal."""
+    folder = tmp_path / "runs" / "trial"
+    folder.mkdir(parents=True)
+    journal = Journal(folder / "events.jsonl")
+    for event in events_of_a_run():
+        send(journal, event)
+    journal.close()
+    (folder / "run.json").write_text(json.dumps({"name": folder.name, "state": "finished", "recipe": {}}))
+    return folder
 
 
 def make_clips(folder: Path, per_class: int = 8) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Iterator
@@ -16,23 +15,8 @@ from slipway.results.track import command, feeder
 from slipway.results.track.command import feed, main
 from slipway.results.track.feeder import Feeder
 from slipway.results.track.points import Points
-from slipway.training.observers.journal import Journal
-from tests.training.observers import events_of_a_run, send
 
 from .events import points_of_journal, points_of_tensorboard
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """The folder of a run that is over, with its journal."""
-    folder = tmp_path / "runs" / "trial"
-    folder.mkdir(parents=True)
-    journal = Journal(folder / "events.jsonl")
-    for event in events_of_a_run():
-        send(journal, event)
-    journal.close()
-    (folder / "run.json").write_text(json.dumps({"name": "trial", "state": "finished", "recipe": {}}))
-    return folder
 
 
 def steps(*numbers: int) -> Iterator[dict[str, Any]]:

@@ -19,8 +19,7 @@ from slipway.results.watch.command import main
 from slipway.results.watch.follow import JournalTail
 from slipway.results.watch.replay import Replay
 from slipway.training.observers.events import Observer, RunStart, StepEnd
-from slipway.training.observers.journal import Journal
-from tests.training.observers import events_of_a_run, send
+from tests.training.observers import events_of_a_run
 
 
 class Noted(Observer):
@@ -33,19 +32,6 @@ class Noted(Observer):
         if name.startswith("on_"):
             return self.events.append
         return super().__getattribute__(name)
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """The folder of a run that is over, with its journal."""
-    folder = tmp_path / "runs" / "trial"
-    folder.mkdir(parents=True)
-    journal = Journal(folder / "events.jsonl")
-    for event in events_of_a_run():
-        send(journal, event)
-    journal.close()
-    mark(folder, "finished")
-    return folder
 
 
 def mark(folder: Path, state: str) -> None:
