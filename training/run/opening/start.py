@@ -45,6 +45,8 @@ class Start:
     """Why it cannot be used."""
     parent: Mapping[str, Any] = field(default_factory=dict)
     """The lineage, as it stands in `run.json`."""
+    data_fingerprint: str | None = None
+    """Of the samples that the weights learned from, where that is known."""
     decisions: tuple[Decision, ...] = ()
     """What is told of it."""
 
@@ -133,18 +135,13 @@ def _load(config: TrainingConfig, recipe: Recipe, model: nn.Module, task: Task) 
     if state not in (None, "finished"):
         told += f" ({name} was not finished: `slipway resume {name}` would go on with it as it is)"
     decisions = [Decision(kind="start", reason=told, fields={"parent": parent}), *notes]
-    return Start(given=given, digest=digest, parent=parent, decisions=tuple(decisions))
+    learned = ((record.get("recipe") or {}).get("task") or {}).get("data_fingerprint")
+    return Start(given=given, digest=digest, parent=parent, data_fingerprint=learned, decisions=tuple(decisions))
 
 
 def compare_data(start: Start | None, recipe: Recipe) -> Iterator[Decision]:
     """Yield a warning where validation and test may hold samples that the weights have learned from."""
-    if start is None or not (folder := start.parent.get("folder")):
-        return
-    record: Any = {}
-    with suppress(OSError, UnreadableError):
-        record = read_json(Path(folder) / RECORD)
-    learned = (((record or {}).get("recipe") or {}).get("task") or {}).get("data_fingerprint")
-    if learned is not None and learned != recipe.task.data_fingerprint:
+    if start is not None and start.data_fingerprint not in (None, recipe.task.data_fingerprint):
         name = start.parent["run"]
         reason = (
             f"the data or their split are not those of {name}: validation and test may hold samples that {name} learned from, "
@@ -231,11 +228,10 @@ def _give_weights(
     state, found = model.state_dict(), own_state(model, weights)
     for what, names in (("has no", found.keys() - state.keys()), ("has", state.keys() - found.keys())):
         if names:
-            some = ", ".join(sorted(names)[:3])
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             whose = f"that {name} has" if what == "has no" else f"that {name} does not have"
             raise UserError(
-                f"{command}: the weights are of another model: this one {what} {some}{more}, {whose}; make the same model"
+                f"{command}: the weights are of another model: this one {what} {_listed(sorted(names), 3)}, {whose}; make the "
+                "same model"
             )
     head = _head(state, found, before, now, command)
     rows = _common_rows(before, now) if before is not None and now is not None else None
@@ -335,6 +331,6 @@ def _told(
     return Decision(kind="head", reason=reason, warning=not kept, fields=fields)
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(names[:_MOST_NAMES]) + more
+def _listed(names: Sequence[str], most: int = _MOST_NAMES) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
