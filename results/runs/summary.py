@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -58,21 +58,25 @@ class RunSummary:
     """What it was asked for, by the names of the options with underscores."""
 
 
-def read_summaries(folder: Path) -> tuple[list[RunSummary], list[Path]]:
-    """Return the runs of a folder, the newest first, and the records that cannot be read."""
+def read_summaries(folder: Path, now: float | None = None) -> tuple[list[RunSummary], list[Path]]:
+    """Return the runs of a folder, the newest first, and the records that cannot be read.
+
+    Ages are up to `now`, in seconds of the epoch: one time for all, so that runs of nearly the same time stay in order.
+    """
+    now = time.time() if now is None else now
     found, unreadable = [], []
-    for path in folder.glob(f"*/{RECORD}"):
+    for path in sorted(folder.glob(f"*/{RECORD}")):
         try:
-            summary = _summary(path.parent, read_json(path))
+            summary = _summary(path.parent, read_json(path), now)
             found.append(from_mapping(RunSummary, vars(summary), str(path)))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
             unreadable.append(path)
     return sorted(found, key=lambda one: one.age_seconds), sorted(unreadable)
 
 
-def _summary(folder: Path, record: dict[str, Any]) -> RunSummary:
+def _summary(folder: Path, record: dict[str, Any], now: float) -> RunSummary:
     if record.get("study"):
-        return _study_summary(folder, record)
+        return _study_summary(folder, record, now)
     progress, result = record.get("progress") or {}, record.get("result") or {}
     metrics = _metrics(record, {f"validation_{_monitor(record)}": progress.get("best")} | result, _SPLITS)
     checkpoints = [path for path in (folder / "checkpoints").glob("[!.]*") if path.is_dir()]
@@ -95,7 +99,7 @@ def _summary(folder: Path, record: dict[str, Any]) -> RunSummary:
         best=next(iter(metrics.values()), None),
         metric=next(iter(metrics), None),
         checkpoint=max(checkpoints).name if checkpoints else None,
-        age_seconds=max(0.0, datetime.now(UTC).timestamp() - newest),
+        age_seconds=max(0.0, now - newest),
         metrics=metrics,
         samples_per_second=_rate(events),
         duration_seconds=duration,
@@ -103,17 +107,17 @@ def _summary(folder: Path, record: dict[str, Any]) -> RunSummary:
     )
 
 
-def _study_summary(folder: Path, record: dict[str, Any]) -> RunSummary:
+def _study_summary(folder: Path, record: dict[str, Any], now: float) -> RunSummary:
     """Return the state of a study: of its runs that one which is trained, or was the last time."""
     result = record.get("result") or {}
     parts = (record.get("progress") or {}).get("runs", [])
     present = next((str(row["name"]) for row in parts if row["state"] == "running"), None)
     done = f"{sum(row['state'] == 'finished' for row in parts)} of {len(parts)} done"
-    runs, _ = read_summaries(folder)
+    runs, _ = read_summaries(folder, now)
     metrics = _metrics(record, result, [f"{_OF_A_STUDY}test"])
     newest = {run.name: run for run in runs}.get(present or "")
     last = newest or (runs[0] if runs else None)
-    written = datetime.now(UTC).timestamp() - (folder / RECORD).stat().st_mtime
+    written = now - (folder / RECORD).stat().st_mtime
     duration = number(result, "seconds")
     return RunSummary(
         name=folder.name,

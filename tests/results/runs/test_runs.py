@@ -128,7 +128,8 @@ def several(project: Path) -> Path:
     finished(project, "wide-10", 0.01, 3, test_r2=0.8, test_loss=0.2, validation_r2=0.7)
     finished(project, "wide-9", 0.02, 12, test_r2=0.9, test_loss=0.3, processes=4)
     finished(project, "narrow", 0.02, 1, test_r2=-0.5, test_loss=0.1)
-    make_run(project, "classes", parent="wide-9")
+    oldest = make_run(project, "classes", parent="wide-9") / "run.json"
+    os.utime(oldest, (oldest.stat().st_atime, oldest.stat().st_mtime - 100))
     return project
 
 
