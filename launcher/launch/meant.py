@@ -29,7 +29,6 @@ def command_meant(parser: Parser, arguments: list[str], check: Callable[[list[st
     own: list[str] = []
     of_others: list[str] = []
     of_script: list[str] = []
-    prefix: list[str] = []
     at = 0
     while at < len(words):
         word = words[at]
@@ -53,9 +52,7 @@ def command_meant(parser: Parser, arguments: list[str], check: Callable[[list[st
             taken = not (is_whole or plain in _NO_VALUES or following.startswith("-") or following.endswith(".py"))
             shown = word.replace(name, "--nproc") if plain in _GPUS else word
             group = [shown, *([following] if taken and following else [])]
-            if plain == "--gpu-ids" and (is_whole or taken):
-                prefix = [f"CUDA_VISIBLE_DEVICES={value or following}"]
-            elif of_launcher(group)[0] or not of_launcher(group)[1]:
+            if of_launcher(group)[0] or not of_launcher(group)[1]:
                 of_others += group
             elif get_close_matches(plain, has_value, cutoff=0.8):
                 return None  # a typo
@@ -73,4 +70,4 @@ def command_meant(parser: Parser, arguments: list[str], check: Callable[[list[st
         check(found)
     except UserError:
         return None
-    return shlex.join(command_without_secrets([*prefix, "slipway", "launch", *found])) if found != arguments else None
+    return shlex.join(command_without_secrets(["slipway", "launch", *found])) if found != arguments else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...training.common.errors import UserError, flag_of
@@ -204,9 +204,19 @@ def not_served(hardware: Hardware, kind: Device) -> Iterator[str]:
             yield why
 
 
-def chosen_slots(hardware: Hardware, kind: Device, wanted: int | None) -> list[Slot]:
-    """Return the devices to train on, of which a person may want a number: those that others have filled come last."""
+def offered_slots(hardware: Hardware, kind: Device, ids: Sequence[int] | None) -> list[Slot]:
+    """Return the devices of a kind that a plan may take: those with these numbers that are there, in their order, else all."""
     found = slots(hardware, kind)
+    if ids is None:
+        return found
+    return [slot for number in ids for slot in found if slot.device.index == number]
+
+
+def chosen_slots(hardware: Hardware, kind: Device, wanted: int | None, ids: Sequence[int] | None) -> list[Slot]:
+    """Return the devices to train on: those named, or of all a number: those that others have filled come last."""
+    found = offered_slots(hardware, kind, ids)
+    if ids is not None:
+        return found[:wanted]
     free = [slot for slot in found if kind != "cuda" or not is_filled(slot)]  # only CUDA is told which to count
     if wanted is None:
         return free or found
@@ -261,15 +271,21 @@ def choose_processes(hardware: Hardware, intent: Intent, device: Device, machine
 def _processes(hardware: Hardware, intent: Intent, device: Device, machines: int) -> Reasoned[int]:
     if machines > 1 and device == "mps":
         raise UserError("several machines: an Apple GPU trains in one process; use --device cpu or --num-machines 1")
-    found = slots(hardware, device) if device != "cpu" else []
+    _check_ids(hardware, intent.gpu_ids, device)
+    found = offered_slots(hardware, device, intent.gpu_ids) if device != "cpu" else []
     wanted = intent.num_processes
     if wanted is None:
         if device == "cpu":
             fact = f"{hardware.cpu.usable_cpus:g} usable CPUs, limited by {hardware.cpu.limited_by}"
             return Reasoned(value=machines, reason="one process uses all cores by threads", fact=fact)
-        found = chosen_slots(hardware, device, None)
+        found = chosen_slots(hardware, device, None, intent.gpu_ids)
         local = 1 if device == "mps" else len(found)
-        reason = "one for each device" if machines == 1 else f"one for each device of {machines} machines like this one"
+        device_words = "each device" if intent.gpu_ids is None else "each device of --gpu-ids"
+        reason = (
+            f"one for {device_words}"
+            if machines == 1
+            else f"one for {device_words} of {machines} machines like this one"
+        )
         return Reasoned(value=local * machines, reason=reason, fact=_described(found), warnings=_mig_note(found))
     if wanted % machines:
         raise UserError(
@@ -291,6 +307,33 @@ def _processes(hardware: Hardware, intent: Intent, device: Device, machines: int
             option="num_processes",
         )
     return fixed(wanted, _described(found), _mig_note(found))
+
+
+_MASKS: dict[Device, str] = {
+    "rocm": "HIP_VISIBLE_DEVICES",
+    "xpu": "ZE_AFFINITY_MASK",
+    "npu": "ASCEND_RT_VISIBLE_DEVICES",
+    "hpu": "HABANA_VISIBLE_MODULES",
+}
+
+
+def _check_ids(hardware: Hardware, ids: Sequence[int] | None, device: Device) -> None:
+    """Raise `UserError` for numbers of `--gpu-ids` that are not those of devices a plan for this kind can take."""
+    if ids is None:
+        return
+    text = ",".join(map(str, ids))
+    where = f"--gpu-ids {text}"
+    if device != "cuda":
+        instead = f"; write {_MASKS[device]}={text} before the command" if device in _MASKS else "; leave it out"
+        raise UserError(f"{where}: devices of {device} are not chosen by it{instead}", option="gpu_ids")
+    there = [slot.device.index for slot in slots(hardware, device)]
+    if not ids or len(set(ids)) < len(ids):
+        raise UserError(f"{where}: name each GPU once, such as {','.join(map(str, there))}", option="gpu_ids")
+    if missing := [str(number) for number in ids if number not in there]:
+        raise UserError(
+            f"{where}: no GPU {', '.join(missing)} that can be used; there are {', '.join(map(str, there))}",
+            option="gpu_ids",
+        )
 
 
 def _mig_note(found: list[Slot]) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ def _make_plan(hardware: Hardware, intent: Intent) -> LaunchPlan:
     machines = choose_machines(hardware, intent)
     processes = choose_processes(hardware, intent, device.value, machines.count.value)
     local = processes.value // machines.count.value
-    used = chosen_slots(hardware, device.value, local) if device.value != "cpu" else []
+    used = chosen_slots(hardware, device.value, local, intent.gpu_ids) if device.value != "cpu" else []
     weights = choose_shares(intent, used, machines.count.value, processes.value)
     micro, accumulation = choose_batches(intent, weights.value)
     affinity = choose_affinity(hardware, device.value, used, local)
@@ -87,7 +87,7 @@ def _make_plan(hardware: Hardware, intent: Intent) -> LaunchPlan:
         choices=tuple(choice(name, decision) for name, decision in named.items()),
         warnings=(
             *(one for decision in named.values() for one in decision.warnings),
-            *_left_out(hardware, device.value, used),
+            *_left_out(hardware, device.value, used, intent),
             *_busy(used),
             *_leftovers(hardware),
         ),
@@ -121,9 +121,9 @@ def _check(intent: Intent) -> None:
         raise UserError(f"--main-process-ip {ip!r}: must be a host name or an address", option="main_process_ip")
 
 
-def _left_out(hardware: Hardware, device: Device, used: Sequence[Slot]) -> Iterator[str]:
-    """Yield why devices are not used, for those that nobody left out by a number of processes."""
-    if device == "cpu":
+def _left_out(hardware: Hardware, device: Device, used: Sequence[Slot], intent: Intent) -> Iterator[str]:
+    """Yield why devices are not used, for those that nobody left out by a number of processes or by `--gpu-ids`."""
+    if device == "cpu" or intent.gpu_ids is not None:
         return
     for why in not_served(hardware, device):
         yield f"{why}; it is left out"

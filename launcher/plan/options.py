@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _HELP = {
     "device": "kind of device",
+    "gpu_ids": "which CUDA devices, such as 0,2, by the numbers of `slipway detect`",
     "num_processes": "processes of all machines together",
     "num_machines": "machines that take part",
     "machine_rank": "which of them this is, from 0",

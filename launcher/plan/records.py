@@ -17,6 +17,7 @@ class Intent:
     """What the user fixed; None leaves the choice to the plan. Each field is an option of the same name."""
 
     device: Device | None = None
+    gpu_ids: tuple[int, ...] | None = None  # of CUDA, by the numbers that `slipway detect` shows, in the order of ranks
     num_processes: int | None = None  # of all machines together
     num_machines: int | None = None
     machine_rank: int | None = None

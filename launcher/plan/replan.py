@@ -11,7 +11,7 @@ from ...training.common.errors import UserError
 from ...training.common.plan_file import LaunchPlan
 from ...training.common.settings import Setting
 from ..hardware.record import Hardware
-from .devices import Slot, choose_device, choose_machines, slots
+from .devices import Slot, choose_device, choose_machines, offered_slots
 from .make_plan import make_plan
 from .records import Intent, MergedIntent
 
@@ -26,8 +26,10 @@ def replan(old: LaunchPlan, hardware: Hardware, intent: Intent) -> tuple[LaunchP
     kind of device and the precision stay. Raises `UserError` where no device of that kind is left, or where one of several
     machines has another number of them than before.
     """
-    here = slots(hardware, old.device) if old.device != "cpu" else []
+    here = _left(old, hardware, intent) if old.device != "cpu" else []
     kept = replace(intent, device=old.device)
+    if intent.gpu_ids is not None and here:
+        kept = replace(kept, gpu_ids=tuple(slot.device.index for slot in here))
     if old.num_machines == 1 and 0 < len(here) < (intent.num_processes or 0):
         kept = replace(kept, num_processes=len(here))
     if intent.share_weights is not None and here:
@@ -46,6 +48,17 @@ def replan(old: LaunchPlan, hardware: Hardware, intent: Intent) -> tuple[LaunchP
             f"count on {old.local_processes}: start again on all of them"
         )
     return _as_chosen(old, plan), (f"{count}: {plan.num_processes} processes instead of {old.num_processes}",)
+
+
+def _left(old: LaunchPlan, hardware: Hardware, intent: Intent) -> list[Slot]:
+    """Return the devices that the plan may take: of those that a person named, the ones that are left.
+
+    The driver numbers anew what is left, so they are found by their UUIDs where they have one.
+    """
+    named = {device.uuid for device in old.devices}
+    if intent.gpu_ids is None or None in named:
+        return offered_slots(hardware, old.device, intent.gpu_ids)
+    return [slot for slot in offered_slots(hardware, old.device, None) if slot.device.uuid in named]
 
 
 def _weights_left(old: LaunchPlan, weights: Sequence[float], used: Sequence[Slot]) -> tuple[float, ...] | None:
@@ -100,7 +113,7 @@ def as_before(intent: MergedIntent, hardware: Hardware, earlier: EarlierRun) -> 
     same_kind = _TORCH_NAMES.get(now, now) == device
     if not same_kind or _is_chosen_now(intent, "num_processes") or choose_machines(hardware, intent).count.value > 1:
         return intent, ()
-    available = world_size if now == "cpu" else len(slots(hardware, now))
+    available = world_size if now == "cpu" else len(offered_slots(hardware, now, intent.gpu_ids))
     intent = _fixed(intent, "num_processes", min(world_size, available), where)
     if available == world_size:
         return intent, ()

@@ -24,6 +24,7 @@ _SEVERAL = {"cpu": "MULTI_GPU", "cuda": "MULTI_GPU", "rocm": "MULTI_GPU"}  # MUL
 _CHOICES = {
     "distributed_type": "sharding",
     "use_cpu": "device",
+    "gpu_ids": "CUDA_VISIBLE_DEVICES",
     "fsdp_config": "sharding",
     "deepspeed_config": "sharding",
     "dynamo_config": "compile",
@@ -49,6 +50,7 @@ def to_yaml(plan: LaunchPlan) -> str:
         # Accelerate refuses it in the file beside DeepSpeed's own.
         "mixed_precision": None if _has_deepspeed_file(plan) else plan.mixed_precision,
         "use_cpu": plan.device == "cpu",
+        "gpu_ids": _gpu_ids(plan),
         "num_machines": plan.num_machines,
         "num_processes": plan.num_processes,
         "machine_rank": plan.machine_rank,
@@ -78,6 +80,12 @@ def to_yaml(plan: LaunchPlan) -> str:
         # safe_dump quotes 'NO' and 'no', which YAML would read as false.
         lines.append(yaml.safe_dump({key: value}, sort_keys=False, width=1000).rstrip("\n"))
     return "\n".join(lines) + "\n"
+
+
+def _gpu_ids(plan: LaunchPlan) -> str | None:
+    """Return the numbers of the GPUs that a plan takes where they are not the first, else None."""
+    is_subset = "CUDA_VISIBLE_DEVICES" in plan.environment and not any(device.part for device in plan.devices)
+    return ",".join(str(device.index) for device in plan.devices) if plan.device == "cuda" and is_subset else None
 
 
 def _headline(plan: LaunchPlan) -> str:

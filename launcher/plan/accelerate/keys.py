@@ -56,7 +56,7 @@ class Reading:
 
 def is_accelerate(data: Mapping[Any, Any], options: Mapping[str, Any]) -> bool:
     """Return whether keys are those of an Accelerate config, and not options of a plan alone."""
-    return any(key in _KEYS and key not in options for key in data)
+    return any(key in _KEYS and (key not in options or value == "all") for key, value in data.items())
 
 
 def read_accelerate(
@@ -233,7 +233,7 @@ class Keys:
             if not self._has("num_processes"):
                 self.values["num_processes"] = len(ids)
         else:
-            self._tell("refused", f"gpu_ids: {text[:40]}: write CUDA_VISIBLE_DEVICES={text[:40]} before the command")
+            self._fix("gpu_ids", "gpu_ids", text)
 
     def _processes(self, kind: str | None) -> None:
         several = str(self.data.get("num_machines") or 1) != "1"

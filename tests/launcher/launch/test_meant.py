@@ -41,11 +41,6 @@ def test_a_wrong_line_of_a_launch_gets_the_right_one(line: str, right: str) -> N
     assert str(raised.value).split("; write: ")[1] == f"slipway launch {right}"
 
 
-def test_devices_of_other_launchers_are_a_variable() -> None:
-    with pytest.raises(UserError, match=r"; write: CUDA_VISIBLE_DEVICES=1,3 slipway launch train\.py$"):
-        main(["--gpu_ids", "1,3", "train.py"])
-
-
 @pytest.mark.parametrize(
     ("line", "right"),
     [

@@ -75,7 +75,7 @@ def test_every_field_of_an_intent_has_an_option(capsys: pytest.CaptureFixture[st
         "threads_per_process": "2",
         "num_workers": "1",
     }
-    assert set(arguments) | {"compile", "gradient_accumulation"} == set(Intent.__dataclass_fields__)
+    assert set(arguments) | {"compile", "gpu_ids", "gradient_accumulation"} == set(Intent.__dataclass_fields__)
     line = [part for name, value in arguments.items() for part in (f"--{name.replace('_', '-')}", value)]
     assert cli.main(["plan", "--json", "--compile", *of("8xh100"), *line]) == 0
     plan = LaunchPlan.from_json(capsys.readouterr().out)

@@ -251,6 +251,16 @@ def test_what_the_user_fixes_stays_and_is_marked(intent: Intent, field: str, val
     assert of(PLANS["8xh100"], field).origin != "user"
 
 
+def test_the_gpus_that_are_named_are_those_that_the_processes_see() -> None:
+    plan = make_plan(MACHINES["8xh100"], Intent(gpu_ids=(5, 2)))
+    uuids = [MACHINES["8xh100"].accelerators[index].uuid for index in (5, 2)]
+    assert ([one.index for one in plan.devices], plan.num_processes) == ([5, 2], 2)
+    assert plan.environment["CUDA_VISIBLE_DEVICES"] == ",".join(map(str, uuids))
+    assert make_plan(MACHINES["8xh100"], Intent(gpu_ids=(5, 2), num_processes=1)).devices[0].index == 5
+    two = make_plan(MACHINES["8xh100"], Intent(gpu_ids=(5, 2), num_machines=2, main_process_ip="10.0.0.1"))
+    assert (two.num_processes, two.local_processes) == (4, 2)
+
+
 def test_what_the_environment_sets_is_kept_and_said() -> None:
     plan = make_plan(with_variables("2xrtx4090", OMP_NUM_THREADS="3", NCCL_P2P_DISABLE="0"))
     assert (plan.threads_per_process, plan.environment["OMP_NUM_THREADS"]) == (3, "3")
@@ -300,6 +310,15 @@ def test_a_batch_gives_the_accumulation_by_the_largest_share() -> None:
             "a process has 1 samples a step at most; give at most 1",
         ),
         ("8xh100", Intent(main_process_port=65536), "must be below 65536"),
+        (
+            "8xh100",
+            Intent(gpu_ids=(0, 8, 9)),
+            "--gpu-ids 0,8,9: no GPU 8, 9 that can be used; there are 0, 1, 2, 3, 4, 5, 6, 7",
+        ),
+        ("8xh100", Intent(gpu_ids=(0, 0)), "--gpu-ids 0,0: name each GPU once"),
+        ("8xh100", Intent(gpu_ids=(0, 1), num_processes=3), "--num-processes 3: 3 processes, but 2 cuda devices"),
+        ("8xmi300x", Intent(gpu_ids=(0, 1)), "write HIP_VISIBLE_DEVICES=0,1 before the command"),
+        ("m2", Intent(gpu_ids=(0,)), "--gpu-ids 0: devices of mps are not chosen by it; leave it out"),
         ("8xh100", Intent(num_workers=-1), "--num-workers: must be at least 0, got -1"),
         (
             "8xh100",

@@ -56,6 +56,15 @@ def test_a_device_that_came_back_is_used_again() -> None:
     assert (plan.num_processes, notes) == (8, ("8 cuda devices: 8 processes instead of 7",))
 
 
+def test_of_gpus_that_were_named_the_ones_that_are_left_go_on_whatever_their_numbers_are_now() -> None:
+    intent = Intent(gpu_ids=(0, 3, 5))
+    first = make_plan(EIGHT, intent)
+    plan, notes = replan(first, without(EIGHT, 3), intent)
+    assert [one.uuid for one in plan.devices] == [first.devices[0].uuid, first.devices[2].uuid]
+    assert [one.index for one in plan.devices] == [0, 4]
+    assert notes == (f"2 cuda devices, without {LOST}: 2 processes instead of 3",)
+
+
 def test_without_any_device_of_the_kind_the_cpu_does_not_take_over() -> None:
     with pytest.raises(UserError, match="--device cuda: this machine has no accelerator"):
         replan(make_plan(EIGHT), without(EIGHT, *range(8)), Intent())

@@ -66,6 +66,7 @@ def test_every_key_of_a_config_of_2023_is_accounted_for(tmp_path: Path) -> None:
         ("distributed_type: MULTI_CPU\nnum_processes: 2", {"device": "cpu", "num_processes": 2}, ""),
         ("distributed_type: MULTI_GPU\ncpu: yes", {"device": "cpu"}, "cpu: yes is device cpu"),
         ("distributed_type: MULTI_GPU\ngpu_ids: 0,1", {"num_processes": 2}, "void: gpu_ids"),
+        ("distributed_type: MULTI_GPU\ngpu_ids: 4,5", {"gpu_ids": (4, 5)}, ""),
         ("distributed_type: MULTI_GPU\nnum_cpu_threads_per_process: 4", {"threads_per_process": 4}, "renamed: num_cpu"),
         (
             "distributed_type: MULTI_GPU\ndynamo_config: {dynamo_backend: 'NO'}",
@@ -123,10 +124,7 @@ def test_a_key_is_used_renamed_or_void(tmp_path: Path, text: str, wanted: dict[s
             "distributed_type: MEGATRON_LM",
             ["MEGATRON_LM cuts the model by Megatron-LM, which is not planned; start it with `accelerate launch`"],
         ),
-        (
-            "distributed_type: MULTI_GPU\ngpu_ids: 4,5",
-            ["gpu_ids: 4,5: write CUDA_VISIBLE_DEVICES=4,5 before the command"],
-        ),
+        ("distributed_type: MULTI_GPU\ngpu_ids: 4,five", ["gpu_ids[1]: expected a whole number, got 'five'"]),
         ("distributed_type: NO\nfp16: true\nmixed_precision: bf16", ["contradict each other; leave fp16 out"]),
         (
             "distributed_type: DEEPSPEED\ndeepspeed_config: {deepspeed_config_file: a.json}",
