@@ -12,6 +12,7 @@ import pytest
 
 from slipway.launcher import cli
 from tests.conftest import ROOT
+from tests.limits import HANG_SECONDS
 
 BARE = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 
@@ -24,7 +25,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         env={**kept, "OMP_NUM_THREADS": "1", **variables},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_SECONDS,
         check=False,
     )
 

@@ -19,6 +19,7 @@ from slipway.training.config.recipe import Stage
 from slipway.training.config.stages import read_stage
 from slipway.training.tasks.sign.options import SignStage
 from tests.conftest import ROOT
+from tests.limits import HANG_SECONDS
 from tests.training.helpers import make_recipe, make_trainer
 
 READMES = ("README.md", "README.ko.md")
@@ -33,7 +34,12 @@ def test_the_examples_of_a_data_set_and_of_a_stream_run_as_they_stand(tmp_path: 
     (tmp_path / "example.py").write_text(data_set + stream, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "example.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "example.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=HANG_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     assert "'validation_r2'" in done.stdout
@@ -93,7 +99,6 @@ def make(*arguments: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_the_ten_lines_and_every_command_of_the_readme_run_as_pasted(tmp_path: Path) -> None:
     (code,) = blocks("README.md", "python")
     assert len(code.splitlines()) <= 12
@@ -110,7 +115,7 @@ def test_the_ten_lines_and_every_command_of_the_readme_run_as_pasted(tmp_path: P
             env=environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=HANG_SECONDS,
             check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
@@ -149,7 +154,9 @@ def environment_with_commands(folder: Path) -> dict[str, str]:
 
 
 def leave_the_wizard(folder: Path, environment: dict[str, str]) -> None:
-    wizard = pexpect.spawn("slipway", ["wizard"], cwd=str(folder), env=environment, timeout=60, dimensions=(40, 120))
+    wizard = pexpect.spawn(
+        "slipway", ["wizard"], cwd=str(folder), env=environment, timeout=HANG_SECONDS, dimensions=(40, 120)
+    )
     wizard.expect_exact("Script and its arguments")
     wizard.sendline("quit")
     wizard.expect(pexpect.EOF)

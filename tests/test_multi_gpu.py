@@ -18,6 +18,7 @@ from slipway.training.devices.manager import DeviceManager
 from slipway.training.observers.journal import read_journal
 from slipway.training.run.training_config import TrainingConfig
 from tests.conftest import ROOT
+from tests.limits import HANG_SECONDS
 
 NUM_CLIPS = 46
 
@@ -59,7 +60,7 @@ OPTIONS = [
 def train(launcher: list[str], data: Path, runs_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [*launcher, "bin/train.py", "--data", str(data), "--runs-dir", str(runs_dir), *OPTIONS, *options]
     return subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240, check=False
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=HANG_SECONDS, check=False
     )
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from slipway import TrainingConfig
 from tests.conftest import ROOT
+from tests.limits import HANG_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -163,7 +164,7 @@ def run(environment: Path, folder: Path, command: str, *arguments: str, **variab
         env={**variables_of(environment), **variables},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=HANG_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -185,13 +186,15 @@ def build(what: str, source: Path, made: pytest.TempPathFactory) -> Path:
     """Return what setuptools builds of a source: its `sdist`, or the wheel of an `editable` install."""
     out = made.mktemp(what)
     code = f"import sys; from setuptools import build_meta; build_meta.build_{what}(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", code, str(out)], cwd=source, capture_output=True, check=True, timeout=100)
+    subprocess.run(
+        [sys.executable, "-c", code, str(out)], cwd=source, capture_output=True, check=True, timeout=HANG_SECONDS
+    )
     return next(out.iterdir())
 
 
 def new_environment(folder: Path, wheel: Path) -> Path:
     """Return a new environment that has a wheel, and its dependencies from the one that runs the tests."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=100)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=HANG_SECONDS)
     pip("--python", str(folder / "bin/python"), "install", "--no-deps", "--no-index", str(wheel))
     torch = importlib.util.find_spec("torch")
     assert torch
@@ -204,5 +207,5 @@ def new_environment(folder: Path, wheel: Path) -> Path:
 
 def pip(*arguments: str) -> None:
     command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import tempfile
-import time
 from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
@@ -73,15 +72,8 @@ def make_net() -> nn.Module:
 @cache
 def trained_run() -> Path:
     """Return the folder of a run of two epochs, with two checkpoints."""
-    from slipway import Observer, TensorTask, TrainingConfig, train
-
-    class WaitingForTheDisk(Observer):
-        """A checkpoint is left out where the one before is still being written: so small a run is faster than a disk."""
-
-        def on_step(self, event: object) -> None:
-            while not list(folders.glob("[0-9]*")):
-                time.sleep(0.01)
-            time.sleep(0.01)  # the writer has no more to do than to end
+    from slipway import TensorTask, TrainingConfig, train
+    from tests.training.misbehaviour import checkpoints_waited_for
 
     folders = _workplace() / "runs" / "one" / "checkpoints"
     generator = torch.Generator().manual_seed(5)
@@ -100,7 +92,8 @@ def trained_run() -> Path:
         ema_decay=0.5,
         compile=False,
     )
-    train(config, TensorTask(make_net, splits), [WaitingForTheDisk()])
+    with checkpoints_waited_for():
+        train(config, TensorTask(make_net, splits))
     assert len(list(folders.iterdir())) == 2
     return folders.parent
 

@@ -7,8 +7,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,9 @@ import pytest
 
 from slipway.launcher.launch.environment import stale_variables
 from tests.conftest import ROOT
+from tests.limits import HANG_SECONDS, wait_until
 
 SLIPWAY = [sys.executable, "-P", "-c", "import sys; from slipway.launcher.cli import main; sys.exit(main())"]
-SECONDS = 60.0
 
 
 class Launches:
@@ -66,22 +65,12 @@ class Launches:
 
     def run(self, *arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
         process = self.start(*arguments, **settings)
-        out, err = process.communicate(timeout=SECONDS)
+        out, err = process.communicate(timeout=HANG_SECONDS)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-    def until(self, condition: Callable[[], Any]) -> Any:
-        """Wait for a condition, and return what it returns."""
-        limit = time.monotonic() + SECONDS
-        while time.monotonic() < limit:
-            found = condition()
-            if found:
-                return found
-            time.sleep(0.02)
-        raise AssertionError("it did not happen")
 
     def until_said(self, word: str, num_ranks: int = 1) -> None:
         """Wait until that many ranks have written a line that ends so to their log."""
-        self.until(lambda: sum(f"{word}\n" in log.read_text() for log in self.logs()) == num_ranks)
+        wait_until(lambda: sum(f"{word}\n" in log.read_text() for log in self.logs()) == num_ranks)
 
     def launch_folder(self) -> Path:
         (folder,) = (self.folder / "runs" / ".launches").iterdir()
@@ -112,7 +101,7 @@ class Launches:
                 process.kill()
         for started in self._started:
             started.kill()
-            started.communicate(timeout=SECONDS)
+            started.communicate(timeout=HANG_SECONDS)
         assert not left, f"left running: {left}"
 
 

@@ -21,6 +21,7 @@ from slipway.training.common.json_records import json_schema
 from tests.conftest import ROOT
 from tests.launcher.helpers import assert_one_line_error
 from tests.launcher.machines import FOLDER, machines
+from tests.limits import HANG_SECONDS
 
 SLIPWAY = [sys.executable, "-c", "import sys; from slipway.launcher.cli import main; sys.exit(main())"]
 
@@ -121,7 +122,7 @@ def test_the_launcher_loads_neither_torch_nor_training() -> None:
         "bad += [m for m in sys.modules if m.startswith('slipway.training.') and '.common' not in m]\n"
         "sys.exit(f'loaded {bad}' if bad else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=HANG_SECONDS)
     assert done.returncode == 0, done.stderr
 
 
@@ -176,7 +177,7 @@ def test_inside_a_real_cgroup_its_limits_are_said() -> None:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANG_SECONDS,
         )
     assert done.returncode == 0, done.stderr
     hardware = Hardware.from_json(done.stdout)

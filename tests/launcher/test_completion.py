@@ -14,6 +14,7 @@ import pytest
 from slipway.launcher import cli
 from tests.conftest import ROOT
 from tests.launcher.helpers import assert_one_line_error
+from tests.limits import HANG_SECONDS
 
 # What Tab is pressed after, and what must and must not be offered.
 LINES = [
@@ -71,7 +72,7 @@ def run(folder: Path, shell: str, *arguments: str) -> str:
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell} here")
     done = subprocess.run(
-        [shell, *arguments], cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=60
+        [shell, *arguments], cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=HANG_SECONDS
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -105,7 +106,13 @@ def test_zsh_completes_also_after_another_command(folder: Path) -> None:
     import pexpect
 
     shell = pexpect.spawn(
-        "zsh", ["-f"], cwd=str(folder), env=environment(folder), encoding="utf-8", timeout=60, dimensions=(40, 200)
+        "zsh",
+        ["-f"],
+        cwd=str(folder),
+        env=environment(folder),
+        encoding="utf-8",
+        timeout=HANG_SECONDS,
+        dimensions=(40, 200),
     )
     try:
         shell.sendline(

@@ -17,12 +17,11 @@ import torch
 from safetensors.torch import load_file
 
 from slipway.training.observers.journal import read_journal
+from tests.limits import HANG_SECONDS
 from tests.own_models.cases import BOUND, CASES, METRIC_BOUNDS, Case
 from tests.own_models.page import save
 from tests.own_models.ranks import KILLED, UNTOUCHED, be_killed, run_all, train_by_hand
 from tests.training.processes import set_preload, started
-
-LIMIT_SECONDS = 600.0
 
 
 def measure(names: Sequence[str], num_ranks: int, folder: Path, *, short: bool) -> list[dict[str, Any]]:
@@ -34,7 +33,7 @@ def measure(names: Sequence[str], num_ranks: int, folder: Path, *, short: bool) 
     untouched = [name for name in names if not short or name not in killed]
     for name in killed:
         with started(num_ranks, folder / f"killing {name}", be_killed, name, folder) as group:
-            group.processes[0].join(LIMIT_SECONDS)
+            group.processes[0].join(HANG_SECONDS)
             if group.processes[0].exitcode != -signal.SIGKILL:
                 (folder / name).mkdir(parents=True, exist_ok=True)
                 (folder / name / f"{KILLED}.error").write_text(f"it was not killed:\n{group.output()[-4000:]}")
@@ -43,7 +42,7 @@ def measure(names: Sequence[str], num_ranks: int, folder: Path, *, short: bool) 
         ("plain", (train_by_hand, names, num_ranks, folder), 1),
     ):
         with started(size, folder / task, *arguments) as group:
-            if any(group.exit_codes(LIMIT_SECONDS)):
+            if any(group.exit_codes()):
                 sys.exit(f"{task} on {num_ranks}:\n{group.output()[-6000:]}")
     return [
         compare(CASES[name], run, num_ranks, folder / name)

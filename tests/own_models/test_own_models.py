@@ -8,11 +8,12 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
+from tests.limits import HANG_SECONDS
 from tests.own_models.cases import BOUND, CASES, METRIC_BOUNDS
 from tests.own_models.page import PAGE, saved_rows, written
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3 * HANG_SECONDS)
 def test_programs_end_where_the_loop_by_hand_ends_on_1_and_2_processes_killed_or_not() -> None:
     some = list(CASES)[::3]  # `make own-models` runs all
     for packages in ("sklearn", "transformers", "torchmetrics"):
@@ -22,7 +23,7 @@ def test_programs_end_where_the_loop_by_hand_ends_on_1_and_2_processes_killed_or
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=880,
+        timeout=2 * HANG_SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count(" agrees\n") == 2 * len(some), done.stdout

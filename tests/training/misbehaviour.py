@@ -6,8 +6,9 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial, partialmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from torch import nn
 
 import slipway.training.run.train
 from slipway.training.config.recipe import Stage
+from slipway.training.loop.saver import CheckpointSaver
 from slipway.training.observers.journal import read_journal
 from slipway.training.run.cli import main
 from slipway.training.tasks.task import Batch
@@ -89,25 +91,27 @@ def run(
     return code
 
 
+@contextmanager
+def checkpoints_waited_for() -> Iterator[None]:
+    """Let trainings wait for each checkpoint: none is left out for a disk that is slower than the steps."""
+    save = CheckpointSaver.save
+    CheckpointSaver.save = partialmethod(save, wait=True)  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        CheckpointSaver.save = save  # type: ignore[method-assign]
+
+
+def run_saving(arguments: Sequence[str], act: Act | None = None) -> int:
+    """Run the training as `run` does, and wait for each checkpoint."""
+    with checkpoints_waited_for():
+        return run(arguments, act)
+
+
 def send(number: signal.Signals, at: int, rank: int, step: int, batch: Batch, losses: torch.Tensor) -> None:
     """Act: send this process a signal in a step, on one rank."""
     if step == at and int(os.environ.get("RANK", "0")) == rank:
         os.kill(os.getpid(), number)
-
-
-def slowly(seconds: float, act: Act, step: int, batch: Batch, losses: torch.Tensor) -> torch.Tensor | None:
-    """Act: take some time for every step, for the disk to keep up, and do what another one does."""
-    time.sleep(seconds)
-    return act(step, batch, losses)
-
-
-def when_saved(
-    runs_dir: Path, saved: Mapping[int, int], act: Act, step: int, batch: Batch, losses: torch.Tensor
-) -> torch.Tensor | None:
-    """Act: in the steps of `saved` wait for the checkpoint of an earlier one, and do what another act does."""
-    while step in saved and not list(runs_dir.glob(f"*/checkpoints/[0-9]*-step-{saved[step]}")):
-        time.sleep(0.01)
-    return act(step, batch, losses)
 
 
 def sleep(seconds: float, at: int, rank: int, step: int, batch: Batch, losses: torch.Tensor) -> None:

@@ -16,9 +16,7 @@ from typing import Any
 import torch
 
 from tests.conftest import ROOT
-
-LIMIT_SECONDS = 150.0
-"""For a group that should long have ended; the first waits for what the server imports, on a machine that may be busy."""
+from tests.limits import HANG_SECONDS
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 
@@ -47,7 +45,7 @@ class Group:
         self.processes = processes
         self._folder = folder
 
-    def exit_codes(self, seconds: float = LIMIT_SECONDS) -> list[int]:
+    def exit_codes(self, seconds: float = HANG_SECONDS) -> list[int]:
         """Wait for the end of all and return their exit codes, by rank; a signal's is negative."""
         for process in self.processes:
             process.join(seconds)

@@ -19,6 +19,7 @@ from slipway.launcher.doctor.check import DOCTOR_SCHEMA_VERSION, Check, Report
 from tests.conftest import ROOT
 from tests.launcher.helpers import assert_one_line_error
 from tests.launcher.machines import FOLDER, machines
+from tests.limits import HANG_SECONDS
 
 NAMES = [
     "torch", "devices", "p2p", "cpus", "sharing", "memory", "shared_memory", "disk", "open_files", "leftover_launch",
@@ -55,7 +56,7 @@ def test_all_checks_run_on_this_machine_and_none_fails() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=HANG_SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     checks = {check.name: check for check in Report.from_json(done.stdout).checks}
@@ -83,7 +84,7 @@ def test_quick_starts_no_process_and_loads_neither_torch_nor_accelerate() -> Non
         "bad += [m for m in sys.modules if m.startswith('slipway.training.') and '.common' not in m]\n"
         "sys.exit(f'loaded {bad}' if bad else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=HANG_SECONDS)
     assert done.returncode == 0, done.stderr
     assert "skip  collective       --quick starts no process" in done.stdout
 
@@ -152,7 +153,7 @@ def test_a_shared_memory_that_is_too_small_is_found() -> None:
         pytest.skip("no unshare here")
     inside = 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "$@"'
     command = ["unshare", "--mount", "sh", "-c", inside, "sh", *SLIPWAY, "doctor", "--json", "--quick"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANG_SECONDS)
     if "schema_version" not in done.stdout:
         pytest.skip(f"no mount of its own here: {done.stderr}")
     check = next(one for one in Report.from_json(done.stdout).checks if one.name == "shared_memory")
@@ -256,7 +257,7 @@ def test_a_terminal_of_80_columns_shows_whole_words_in_colour_and_copies_a_remed
     environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80"}
     for plain in ({}, {"NO_COLOR": "1"}):
         child = pexpect.spawn(
-            SLIPWAY[0], arguments, cwd=str(ROOT), env={**environ, **plain}, dimensions=(60, 80), timeout=30
+            SLIPWAY[0], arguments, cwd=str(ROOT), env={**environ, **plain}, dimensions=(60, 80), timeout=HANG_SECONDS
         )
         screen = child.read().decode()
         child.close()

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from slipway.launcher.plan.make_plan import Intent, make_plan
 from slipway.training.common.json_records import to_json
 from tests.conftest import ROOT
 from tests.launcher.machines import machine
+from tests.limits import HANG_SECONDS, wait_until
 
 CHILD = str(child.__file__)
 
@@ -46,7 +46,7 @@ class Wrapped:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANG_SECONDS,
             check=False,
         )
 
@@ -153,12 +153,9 @@ def test_a_process_ends_with_its_parent_also_where_the_kernel_does_not_help(tmp_
         f"subprocess.Popen([sys.executable, '-c', {orphan!r}])\n"
         f"while not (os.path.exists({str(said)!r}) and os.path.getsize({str(said)!r})): time.sleep(0.01)\n"
     )
-    subprocess.run([sys.executable, "-c", parent], cwd=ROOT, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", parent], cwd=ROOT, check=True, timeout=HANG_SECONDS)
     pid = int(said.read_text().split()[0])
-    limit = time.monotonic() + 30
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < limit
-        time.sleep(0.05)
+    wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     assert said.read_text().splitlines()[1:] == ["got 15"]
 
 
@@ -180,7 +177,7 @@ def test_the_log_goes_on_when_the_reader_of_the_output_is_gone(wrapped: Wrapped)
     assert process.stdout is not None
     assert process.stdout.readline() == b"0\n"
     process.stdout.close()
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=HANG_SECONDS) == 0
     assert (wrapped.folder / "rank_0.log").read_text().split() == [str(i) for i in range(20)]
 
 

@@ -15,6 +15,7 @@ from slipway.launcher import cli
 from slipway.results.report.words import command, recipe_rows
 from tests.launcher.helpers import assert_one_line_error
 from tests.launcher.launches import SLIPWAY, Launches, launches
+from tests.limits import HANG_SECONDS
 from tests.results.runs.runs import listed, make_run
 
 __all__ = ["launches"]
@@ -120,5 +121,7 @@ def test_of_a_script_the_training_that_made_the_run_goes_on_in_a_new_one_with_it
 
 def start(launches: Launches, *command: str) -> None:
     environment = launches.environment()
-    done = subprocess.run(command, cwd=launches.folder, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, cwd=launches.folder, env=environment, capture_output=True, text=True, timeout=HANG_SECONDS
+    )
     assert done.returncode == 0, done.stderr

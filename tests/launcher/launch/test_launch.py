@@ -20,6 +20,7 @@ from tests.conftest import ROOT
 from tests.launcher.helpers import assert_one_line_error
 from tests.launcher.launches import Launches, launches
 from tests.launcher.machines import FOLDER, machine
+from tests.limits import HANG_SECONDS, wait_until
 
 __all__ = ["launches"]
 
@@ -251,7 +252,7 @@ def test_a_signal_stops_the_process(launches: Launches, number: int, code: int) 
     process = launches.start("script.py")
     launches.until_said("up")
     process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == code
     assert f"stopped by {signal.Signals(number).name}" in err
     assert launches.left() == []
@@ -262,7 +263,7 @@ def test_what_ignores_a_signal_is_killed_after_the_grace_time_with_its_children(
     process = launches.start("--grace-seconds", "0.5", "script.py")
     launches.until_said("up")
     process.terminate()
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 143
     assert "stopped by SIGTERM; 2 processes had to be killed" in err
     assert launches.logs()[0].read_text().splitlines() == ["up", "got 15"]
@@ -274,7 +275,7 @@ def test_a_killed_launcher_leaves_nothing(launches: Launches) -> None:
     process = launches.start("--grace-seconds", "0.5", "script.py")
     launches.until_said("up")
     process.kill()
-    launches.until(lambda: not launches.left())
+    wait_until(lambda: not launches.left())
     assert launches.logs()[0].read_text().splitlines() == ["up", "got 15"]
 
 
@@ -293,7 +294,7 @@ def test_other_signals_are_passed_on_and_do_not_stop_it(launches: Launches) -> N
         process.send_signal(number)
         launches.until_said(f"got {int(number)}")
     process.terminate()
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 75
     assert "stopped by SIGTERM, resumable" in err
     assert len(out.splitlines()) == 4

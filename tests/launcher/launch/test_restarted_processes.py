@@ -15,6 +15,7 @@ import pytest
 from slipway.launcher.launch.restarts import read_progress
 from tests.conftest import ROOT
 from tests.launcher.launches import SLIPWAY, Launches, launches
+from tests.limits import HANG_SECONDS, wait_until
 
 __all__ = ["launches"]
 
@@ -89,7 +90,7 @@ def test_a_stop_that_was_asked_for_is_no_crash(launches: Launches) -> None:
     process = launches.start("--max-restarts", "5", "script.py")
     launches.until_said("up")
     process.terminate()
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=HANG_SECONDS)
     assert (process.returncode, out.count("start")) == (143, 1)
     assert "restart" not in err
 
@@ -107,7 +108,7 @@ def test_a_screen_that_is_killed_leaves_a_line_of_its_own_and_the_cursor(launche
         cwd=str(launches.folder),
         env=launches.environment(TERM="xterm"),  # type: ignore[arg-type]
         encoding="utf-8",
-        timeout=60,
+        timeout=HANG_SECONDS,
         dimensions=(40, 200),
     )
     terminal.expect_exact("half a line\x1b[?25h\r\nslipway launch: failed: killed by SIGKILL")
@@ -128,10 +129,10 @@ def test_when_accelerates_launcher_is_killed_both_ranks_start_again(launches: La
     process = launches.start(
         "--device", "cpu", "--num-processes", "2", "--main-process-port", "0", "--max-restarts", "1", "script.py"
     )
-    launches.until(lambda: any(log.read_text().endswith("\n") for log in launches.logs()))
+    wait_until(lambda: any(log.read_text().endswith("\n") for log in launches.logs()))
     agent = next(log.read_text().split()[1] for log in launches.logs() if log.read_text().endswith("\n"))
     psutil.Process(int(agent)).kill()
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 0, err
     assert "Accelerate's launcher failed first: killed by SIGKILL" in err
     assert "restart 1 of 1 in 1 s: Accelerate's launcher failed: killed by SIGKILL" in err
@@ -168,14 +169,14 @@ def test_a_training_whose_rank_is_killed_ends_with_the_weights_it_would_have_had
                 return int(json.loads((folder / "rank_0.json").read_text())["pid"])
         return None
 
-    psutil.Process(launches.until(at_work)).kill()
+    psutil.Process(wait_until(at_work)).kill()
     killed_at = time.time()
-    _, err = disturbed.communicate(timeout=180)
+    _, err = disturbed.communicate(timeout=HANG_SECONDS)
     assert disturbed.returncode == 0, err
     assert re.search(r"restart 1 of 2 in 1 s from step \d+: rank 0 failed after step \d+: killed", err)
     assert "2 starts:" in err
     undisturbed = launches.start(*command, "plain")
-    assert undisturbed.communicate(timeout=180)[1] is not None
+    assert undisturbed.communicate(timeout=HANG_SECONDS)[1] is not None
     assert undisturbed.returncode == 0
 
     (run,) = (launches.folder / "killed").iterdir()

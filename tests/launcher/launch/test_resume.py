@@ -17,6 +17,7 @@ from slipway.launcher.common.paths import TRAIN_SCRIPT
 from tests.conftest import ROOT
 from tests.launcher.helpers import assert_one_line_error
 from tests.launcher.launches import SLIPWAY, Launches, launches
+from tests.limits import HANG_SECONDS, wait_until
 from tests.results.runs.runs import listed, make_run
 
 __all__ = ["launches"]
@@ -73,7 +74,7 @@ def resumed(launches: Launches, *arguments: str, cwd: Path | None = None) -> sub
         env=launches.environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_SECONDS,
     )
 
 
@@ -175,7 +176,7 @@ def test_a_run_that_was_killed_and_moved_goes_on_with_two_processes(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    launches.until(lambda: list(launches.folder.glob("runs/*/checkpoints/0*-step-[2-9]0")))
+    wait_until(lambda: list(launches.folder.glob("runs/*/checkpoints/0*-step-[2-9]0")))
     killed.kill()
     killed.wait()
     ((name, found),) = listed(capsys, "--runs-dir", str(launches.folder / "runs")).items()

@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.launcher.launches import Launches, launches
+from tests.limits import HANG_SECONDS, wait_until
 
 __all__ = ["launches"]
 TWO = ("--device", "cpu", "--num-processes", "2", "--main-process-port", "0")  # any free port: tests run side by side
@@ -122,7 +123,7 @@ def test_a_rank_that_a_signal_ends_is_found_though_it_says_nothing(launches: Lau
     process = launches.start(*TWO, "--grace-seconds", "1", "script.py")
     launches.until_said("up", 2)
     workers(launches)[1].kill()
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 137
     assert "rank 1 failed first: killed by SIGKILL (as the kernel does when memory runs out)" in err
     assert err.splitlines()[-1] == "up"
@@ -142,7 +143,7 @@ def test_sigterm_ends_ranks_that_ignore_it_after_the_grace_time(launches: Launch
     process.send_signal(signal.SIGUSR1)
     launches.until_said("got 10", 2)
     process.terminate()
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 143
     # On a busy machine the agent is one of them, where it has no time left to report.
     assert re.search(r"stopped by SIGTERM; [45] processes had to be killed", err)
@@ -166,7 +167,7 @@ def test_ranks_that_saved_and_ask_to_be_resumed_end_in_75_however_long_one_takes
     process = launches.start(*TWO, "script.py")
     launches.until_said("up", 2)
     process.terminate()
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 75
     assert out.splitlines() == ["up", "saved"]
     assert "stopped by SIGTERM, resumable" in err
@@ -182,7 +183,7 @@ def test_a_launcher_that_is_killed_leaves_no_rank_that_ignores_signals(launches:
     process = launches.start(*TWO, "--grace-seconds", "1", "script.py")
     launches.until_said("up", 2)
     process.kill()
-    launches.until(lambda: not launches.left())
+    wait_until(lambda: not launches.left())
     # At least once: the kernel tells it again for each thread of the agent that its children pass to.
     assert [set(log.read_text().splitlines()) for log in launches.logs()] == [{"up", "got 15"}] * 2
 
@@ -190,9 +191,9 @@ def test_a_launcher_that_is_killed_leaves_no_rank_that_ignores_signals(launches:
 def test_a_stop_before_there_is_a_rank_ends_the_agent(launches: Launches) -> None:
     launches.script("import time; time.sleep(600)")
     process = launches.start(*TWO, "script.py")
-    launches.until(lambda: list(launches.folder.glob("runs/.launches/*/agent.log")))
+    wait_until(lambda: list(launches.folder.glob("runs/.launches/*/agent.log")))
     process.terminate()
-    assert process.wait(timeout=30) == 143
+    assert process.wait(timeout=HANG_SECONDS) == 143
     assert launches.left() == []
 
 

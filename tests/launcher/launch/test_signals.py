@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from slipway.launcher.launch.supervise.signals import ReceivedSignal, SignalQueue
+from tests.limits import HANG_SECONDS
 
 WAYS = [
     pytest.param("linux", marks=pytest.mark.skipif(sys.platform != "linux", reason="not Linux")),
@@ -55,8 +56,8 @@ def test_a_process_that_ends_wakes_it(queue: SignalQueue) -> None:
         started = time.monotonic()
         process = subprocess.Popen([sys.executable, "-c", ""])
         while process.poll() is None:
-            assert queue.next(20.0) is None
-        assert time.monotonic() - started < 20.0
+            assert queue.next(HANG_SECONDS) is None
+        assert time.monotonic() - started < HANG_SECONDS
         assert process.returncode == 0
 
 
@@ -93,4 +94,4 @@ def test_a_launcher_that_is_stopped_while_it_waits_takes_nothing_for_a_signal_af
         os.kill(process.pid, signal.SIGSTOP)
         time.sleep(0.2)  # longer than it waits for a signal
         os.kill(process.pid, signal.SIGCONT)
-        assert process.communicate(timeout=60)[0] == "[None, None, None]\n"
+        assert process.communicate(timeout=HANG_SECONDS)[0] == "[None, None, None]\n"

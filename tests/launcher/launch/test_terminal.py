@@ -12,6 +12,7 @@ import pexpect
 import pytest
 
 from tests.launcher.launches import SLIPWAY, Launches, launches
+from tests.limits import HANG_SECONDS
 
 __all__ = ["launches"]
 
@@ -45,7 +46,7 @@ def terminal(launches: Launches) -> Terminal:
         command = [*SLIPWAY[1:], "launch", *arguments, "script.py"]
         environment: Any = launches.environment()
         return pexpect.spawn(
-            sys.executable, command, cwd=str(launches.folder), env=environment, encoding="utf-8", timeout=60
+            sys.executable, command, cwd=str(launches.folder), env=environment, encoding="utf-8", timeout=HANG_SECONDS
         )
 
     return start

@@ -13,6 +13,7 @@ import pytest
 from slipway.launcher.new.command import main
 from slipway.training.common.errors import UserError
 from tests.conftest import ROOT
+from tests.limits import HANG_SECONDS
 
 STRICT = """
 [[tool.mypy.overrides]]
@@ -43,7 +44,7 @@ def run(folder: str, *words: str) -> subprocess.CompletedProcess[str]:
         env=variables,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=HANG_SECONDS,
         check=False,
     )
 

@@ -20,6 +20,7 @@ from slipway.training.run.cli import parse_config
 from tests.conftest import ROOT
 from tests.launcher.helpers import assert_one_line_error
 from tests.launcher.machines import FOLDER, machines
+from tests.limits import HANG_SECONDS
 
 H100 = ["--hardware", str(FOLDER / "8xh100.json")]
 CONFIGS = ROOT / "accelerate_configs"
@@ -300,5 +301,5 @@ def test_a_plan_without_settings_files_loads_no_yaml() -> None:
         "assert slipway.launcher.cli.main(['plan', '--json', '--device', 'cpu']) == 0\n"
         "sys.exit('yaml' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=HANG_SECONDS)
     assert done.returncode == 0, done.stderr

@@ -17,6 +17,7 @@ from slipway.launcher.common.paths import TRAIN_SCRIPT
 from slipway.launcher.wizard.answers import read_answers
 from tests.conftest import ROOT
 from tests.launcher.machines import FOLDER
+from tests.limits import HANG_SECONDS
 
 pexpect = pytest.importorskip("pexpect")
 
@@ -41,7 +42,7 @@ class Typist:
             cwd=str(folder),
             env=environment,
             encoding="utf-8",
-            timeout=60,
+            timeout=HANG_SECONDS,
             dimensions=(50, 400),
         )
 
@@ -214,7 +215,7 @@ def test_the_end_of_the_input_is_one_line(sit_down: Callable[..., Typist], tmp_p
 
 
 def test_a_pipe_is_told_which_flags_replace_the_terminal(tmp_path: Path) -> None:
-    done = subprocess.run(WIZARD, cwd=tmp_path, input="\n" * 20, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(WIZARD, cwd=tmp_path, input="\n" * 20, capture_output=True, text=True, timeout=HANG_SECONDS)
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(r"error: .*--yes .*--answers FILE.*`slipway config`.*\n", done.stderr)
     assert files(tmp_path) == []

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from slipway.launcher.common.ports import free_port
+from tests.limits import HANG_SECONDS
 
 from .events import points_of_journal
 
@@ -131,18 +132,17 @@ def weights_of(run: Path) -> bytes:
 
 
 @pytest.mark.skipif(not has_mlflow, reason="needs mlflow with its server")
-@pytest.mark.timeout(280)
 def test_mlflow_has_the_points_of_the_journal_and_a_server_that_ends_or_hangs_changes_no_weight(tmp_path: Path) -> None:
     for name in ("plain", "whole", "killed", "hanging"):
         (tmp_path / name).mkdir()
-    output = start_training(tmp_path / "plain", {}).communicate(timeout=120)[0]
+    output = start_training(tmp_path / "plain", {}).communicate(timeout=HANG_SECONDS)[0]
     plain = weights_of(tmp_path / "plain" / "runs" / "trial")
     assert "tracker" not in output
 
     with mlflow_server(tmp_path) as (address, server):
         variables = {"TRACKER": "mlflow", "MLFLOW_TRACKING_URI": address}
         run = tmp_path / "whole" / "runs" / "trial"
-        output = start_training(tmp_path / "whole", variables).communicate(timeout=120)[0]
+        output = start_training(tmp_path / "whole", variables).communicate(timeout=HANG_SECONDS)[0]
         assert "mlflow" not in output.replace(str(tmp_path), ""), output
         state = json.loads((run / "trackers" / "mlflow.json").read_text())
         found, journal = points_of_mlflow(address, state["tracker_run"]), points_of_journal(run)
@@ -170,7 +170,7 @@ def test_mlflow_has_the_points_of_the_journal_and_a_server_that_ends_or_hangs_ch
 @pytest.mark.skipif(not has_trackio, reason="needs trackio")
 def test_trackio_has_the_points_of_the_journal(tmp_path: Path) -> None:
     output = start_training(tmp_path, {"TRACKER": "trackio", "TRACKIO_DIR": str(tmp_path / "trackio")}).communicate(
-        timeout=120
+        timeout=HANG_SECONDS
     )[0]
     run = tmp_path / "runs" / "trial"
     assert "trackio" not in output.replace(str(tmp_path), ""), output

@@ -20,6 +20,7 @@ from slipway.training.devices.interruption import Interrupted, StopRequest
 from slipway.training.observers.journal import lineage, read_journal
 from slipway.training.run.cli import main
 from tests.conftest import ROOT
+from tests.limits import HANG_SECONDS, wait_until
 from tests.training.helpers import PLAN, make_recipe, make_trainer
 from tests.training.misbehaviour import (
     NAME,
@@ -111,7 +112,7 @@ def test_a_process_whose_main_thread_waits_in_another_library_ends_too() -> None
         assert process.stdout is not None
         assert process.stdout.readline() == "waits\n"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 75
+        assert process.wait(HANG_SECONDS) == 75
         assert process.stderr is not None
         assert process.stderr.read() == "\nSIGTERM: stopped before its first step, so nothing had to be saved\n"
 
@@ -247,7 +248,7 @@ def test_a_script_that_does_not_catch_it_ends_with_75_and_a_line(tmp_path: Path)
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100
+        [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=HANG_SECONDS
     )
     assert done.returncode == 75, done.stderr
     assert "stopped after step 3 and saved: go on with --resume runs/run\n" in done.stderr
@@ -281,13 +282,10 @@ def test_sigterm_from_outside_and_the_same_command_again(tmp_path: Path) -> None
         stdout=subprocess.DEVNULL,
         text=True,
     )
-    deadline = time.monotonic() + 60
-    while not (journal.exists() and '"epoch"' in journal.read_text()):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: process.poll() is not None or (journal.exists() and '"epoch"' in journal.read_text()))
+    assert process.poll() is None, process.communicate()[1]
     process.send_signal(signal.SIGTERM)
-    told = process.communicate(timeout=30)[1]
+    told = process.communicate(timeout=HANG_SECONDS)[1]
     assert process.returncode == 75, told
     assert "SIGTERM: stopping after this step, and saving\nstopped after step" in told
     stopped = read_journal(journal)[-1]

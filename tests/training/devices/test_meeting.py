@@ -16,6 +16,7 @@ from slipway.training.common.errors import UserError
 from slipway.training.common.program.launched import world_of
 from slipway.training.devices import meeting
 from tests.conftest import ROOT
+from tests.limits import HANG_SECONDS
 
 _MEET = """
 import os, psutil
@@ -110,5 +111,5 @@ def test_two_processes_meet_and_listen_on_loopback_only() -> None:
         )
         for rank in range(2)
     ]
-    outputs = [process.communicate(timeout=120)[0].strip() for process in processes]
+    outputs = [process.communicate(timeout=HANG_SECONDS)[0].strip() for process in processes]
     assert outputs == ["met 1 ['127.0.0.1']", "met 0 []"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from functools import partial
 from pathlib import Path
 
@@ -26,9 +25,8 @@ def fail(error: Exception, rank: int, step: int, batch: Batch, losses: torch.Ten
 def test_an_error_of_one_rank_ends_all_at_once_and_is_told_in_its_own_words(tmp_path: Path, rank: int) -> None:
     act = partial(fail, ValueError("a bad kernel"), rank)
     with started(2, tmp_path / "output", run, ["--runs-dir", str(tmp_path)], act) as group:
-        before = time.monotonic()
         assert group.exit_codes() == [1, 1]
-        assert time.monotonic() - before < 100  # no limit of a hang
+        assert "made no progress" not in group.output()
         assert "ValueError: a bad kernel" in group.output(rank)
         if rank == 1:  # rank 0 keeps what they tell each other
             assert "rank 1 had ended with ValueError: a bad kernel" in group.output(0)

@@ -20,17 +20,15 @@ from tests.training.processes import run_group, started
 
 
 def test_a_rank_that_stands_still_ends_the_run_with_the_stacks_of_all(tmp_path: Path) -> None:
-    arguments = ["--runs-dir", str(tmp_path), "--hang-timeout", "1.5s"]
+    arguments = ["--runs-dir", str(tmp_path), "--hang-timeout", "3s"]
     with started(2, tmp_path / "output", run, arguments, partial(sleep, 3600.0, 3, 1)) as group:
-        before = time.monotonic()
         assert group.exit_codes() == [1, 1]
-        assert time.monotonic() - before < 30
         output = group.output()
     stacks = {rank: (tmp_path / NAME / "stacks" / f"rank_{rank}.txt").read_text() for rank in (0, 1)}
     assert "misbehaviour.py" in stacks[1]
     assert "in sleep" in stacks[1]
     assert "all_reduce" in stacks[0]
-    assert f"made no progress for 1.5 s; its stacks are in {tmp_path / NAME / 'stacks'}" in output
+    assert f"made no progress for 3 s; its stacks are in {tmp_path / NAME / 'stacks'}" in output
     # The same command goes on, and what was found out about the hang stays.
     assert run_group(2, tmp_path / "output", run, [*arguments, "--resume", "auto"]) == [0, 0]
     assert record_of(tmp_path)["state"] == "finished"
@@ -55,9 +53,9 @@ def slow_disk(seconds: float, arguments: list[str], act: Act) -> int:
 
 def test_steps_and_a_slow_disk_are_no_hang_and_leave_no_stacks(tmp_path: Path) -> None:
     # 12 steps take longer than the limit; so do the weights of best and last, for which rank 1 waits.
-    arguments = ["--runs-dir", str(tmp_path), "--hang-timeout", "1s", "--batch-rule", "fixed", "--save-every", "never"]
-    act = partial(doze, 0.15)
-    assert run_group(2, tmp_path / "output", slow_disk, 1.6, arguments, act) == [0, 0]
+    arguments = ["--runs-dir", str(tmp_path), "--hang-timeout", "3s", "--batch-rule", "fixed", "--save-every", "never"]
+    act = partial(doze, 0.35)
+    assert run_group(2, tmp_path / "output", slow_disk, 3.5, arguments, act) == [0, 0]
     assert len(steps_of(tmp_path)) == 12
     assert not (tmp_path / NAME / "stacks").exists()
 
@@ -68,17 +66,17 @@ def doze(seconds: float, step: int, batch: Batch, losses: torch.Tensor) -> None:
 
 
 def test_evaluation_counts_as_progress(tmp_path: Path) -> None:
-    arguments = ["--runs-dir", str(tmp_path), "--hang-timeout", "1.5s", "--micro-batch-size", "1", "--epochs", "1"]
+    arguments = ["--runs-dir", str(tmp_path), "--hang-timeout", "3s", "--micro-batch-size", "1", "--epochs", "1"]
     assert run_group(1, tmp_path / "output", slow_evaluation, arguments) == [0]
     assert not (tmp_path / NAME / "stacks").exists()
 
 
 def slow_evaluation(arguments: list[str]) -> int:
-    """Run a training that takes 20 x 0.1 s to evaluate."""
+    """Run a training that takes 20 x 0.2 s to evaluate."""
     measure = ActingTask.measure
 
     def measure_slowly(self: ActingTask, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
-        time.sleep(0.1)
+        time.sleep(0.2)
         return measure(self, outputs, batch)
 
     ActingTask.measure = measure_slowly  # type: ignore[method-assign]

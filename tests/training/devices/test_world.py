@@ -16,6 +16,7 @@ import torch
 from slipway.training.devices import world
 from slipway.training.devices.manager import make_accelerator
 from tests.conftest import ROOT
+from tests.limits import HANG_SECONDS
 from tests.training.helpers import catch, launched
 
 
@@ -88,7 +89,7 @@ def torchrun(script: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
     path.write_text(script)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OUT": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANG_SECONDS)
 
 
 GROUP_OF_TWO = """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -23,6 +22,7 @@ from slipway.training.observers.journal import read_journal
 from slipway.training.run.train import train
 from slipway.training.run.training_config import TrainingConfig
 from slipway.training.storage.checkpoint import Content, newest_checkpoint, read_state, read_tensors, write_checkpoint
+from tests.limits import HANG_SECONDS, wait_until
 from tests.training.checkpoints import content, folders, newest
 from tests.training.disks import fill, read_only, small_disk
 from tests.training.helpers import Recorder, make_recipe, make_task, make_trainer
@@ -38,7 +38,7 @@ class Gate:
         self.written: list[int] = []
 
     def write(self, run_folder: Path, taken: Content, keep: int) -> Any:
-        assert self.opened.wait(30)
+        assert self.opened.wait(HANG_SECONDS)
         self.written.append(taken.step)
         return write_checkpoint(run_folder, taken, keep)
 
@@ -111,19 +111,12 @@ def test_one_at_a_time_and_what_came_due_meanwhile_comes_next(tmp_path: Path, ga
     saver.save()
     assert not any(saver.is_due(step) for step in (3, 4, 5))
     gate.opened.set()
-    wait_for(lambda: saver.is_due(5))
+    wait_until(lambda: saver.is_due(5))
     assert kinds(recorder) == ["checkpoint"]
     saver.save()
     assert not saver.is_due(5)
     saver.close()
     assert kinds(recorder) == ["checkpoint", "checkpoint"]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_what_is_due_stays_due_until_it_is_saved(tmp_path: Path, clock: Clock) -> None:
@@ -246,7 +239,7 @@ def test_a_process_that_is_told_to_quit_at_once_does_not_wait_for_the_disk(tmp_p
 def test_the_threads_of_a_writer_end_with_their_checkpoint(tmp_path: Path) -> None:
     saver, _ = make_saver(tmp_path)
     saver.save(wait=True)
-    wait_for(lambda: not any(thread.name == "checkpoint" for thread in threading.enumerate()))
+    wait_until(lambda: not any(thread.name == "checkpoint" for thread in threading.enumerate()))
 
 
 def train_on(disk: Path, when: Callable[[Decision], None] = lambda decision: None) -> tuple[dict[str, Any], Recorder]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.limits import HANG_SECONDS
 
 SCRIPT = """
 import os, sys
@@ -71,7 +72,7 @@ def test_train_is_called_again_in_one_script_also_after_it_failed(processes: int
     ]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [*launch, "--max-restarts", "0", script, tmp_path]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANG_SECONDS)
     assert done.returncode == 0, done.stderr[-2000:]
     records = {name: json.loads((tmp_path / name / "run.json").read_text()) for name in ("first", "failed", "second")}
     assert {name: (record["world_size"], record["state"]) for name, record in records.items()} == {
@@ -91,5 +92,7 @@ def test_trials_as_people_made_them_end_well(case: str, shared_cases: Path, tmp_
         f"import sys\nsys.path.append({str(ROOT)!r})\nfrom slipway.launcher.cli import main\n"
     )
     script = shared_cases / f"models_{case}.py"
-    done = subprocess.run([sys.executable, script, tmp_path], cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(
+        [sys.executable, script, tmp_path], cwd=tmp_path, capture_output=True, text=True, timeout=HANG_SECONDS
+    )
     assert done.returncode == 0, done.stdout + done.stderr

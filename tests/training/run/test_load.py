@@ -21,6 +21,7 @@ from torch import nn
 import slipway
 from slipway import DatasetTask, TensorTask, TrainingConfig, UserError, train
 from tests.conftest import ROOT
+from tests.limits import HANG_SECONDS
 
 INPUTS = torch.randn(48, 6, generator=torch.Generator().manual_seed(1))
 LABELS = (INPUTS[:, 0] > 0).long()
@@ -204,7 +205,7 @@ train(config, task, observers=[Killed()])
 def test_a_killed_run_has_the_best_weights_and_the_last_of_its_complete_epochs(working_folder: Path) -> None:
     (working_folder / "script.py").write_text(SCRIPT)
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "script.py"], env=variables, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "script.py"], env=variables, timeout=HANG_SECONDS, check=False)
     assert done.returncode == -signal.SIGKILL
     best, last = (slipway.load("one", which, make_model=lambda: nn.Linear(6, 2)) for which in ("best", "last"))
     assert torch.equal(best.state_dict()["weight"], last.state_dict()["weight"])  # each epoch was better

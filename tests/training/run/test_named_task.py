@@ -15,6 +15,7 @@ import pytest
 from slipway import TrainingConfig, UserError, train
 from slipway.training.config.settings import explain, make_config, read_settings
 from tests.conftest import ROOT
+from tests.limits import HANG_SECONDS
 from tests.training.helpers import make_task as blobs
 
 TASK = """
@@ -146,7 +147,7 @@ def test_a_launch_of_two_processes_trains_it_and_resume_goes_on(project: Path) -
         variables = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         start = [sys.executable, "-m", "slipway", *words]
         return subprocess.run(
-            start, cwd=project, env=variables, capture_output=True, text=True, timeout=120, check=False
+            start, cwd=project, env=variables, capture_output=True, text=True, timeout=HANG_SECONDS, check=False
         )
 
     launch = ("launch", "--num-processes", "2", "--device", "cpu", "-m", "slipway.training", "--log-level", "error")

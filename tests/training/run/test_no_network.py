@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.conftest import ROOT
+from tests.limits import HANG_SECONDS
 
 _PROGRAM = """
 import sys
@@ -37,7 +38,7 @@ def test_a_run_of_one_process_on_local_data_opens_no_connection(tmp_path: Path) 
         env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "opened []"

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.conftest import ROOT
+from tests.limits import HANG_SECONDS
 
 pytest.importorskip("ipykernel")
 nbclient = pytest.importorskip("nbclient")
@@ -72,7 +73,11 @@ def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         del os.environ[name]
     try:
         client = nbclient.NotebookClient(
-            nb, timeout=120, allow_errors=True, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+            nb,
+            timeout=HANG_SECONDS,
+            allow_errors=True,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(folder)}},
         )
         client.execute()
     finally:

@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import random
 import signal
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from slipway.training.run.train import train
 from slipway.training.run.training_config import TrainingConfig
 from slipway.training.tasks.dataset_task import DatasetTask
 from slipway.training.tasks.tensors import TensorTask
+from tests.limits import HANG_SECONDS, wait_until
 from tests.training.helpers import catch
 from tests.training.processes import is_running, run_group, started
 
@@ -99,13 +99,9 @@ def run(folder: Path, kill_at: int, name: str, **options: Any) -> int:
     return 0
 
 
-def readers_end(folder: Path) -> bool:
-    """Return whether the processes that read samples have ended, at last; some hosts keep the entries of ended ones a while."""
-    for _ in range(600):
-        if not any(is_running(one.name) for one in folder.iterdir()):
-            return True
-        time.sleep(0.1)
-    return False
+def wait_for_the_end_of_readers(folder: Path) -> None:
+    """Return when the processes that read samples have ended; some hosts keep the entries of ended ones a while."""
+    wait_until(lambda: not any(is_running(one.name) for one in folder.iterdir()))
 
 
 def weights(folder: Path) -> torch.Tensor:
@@ -119,9 +115,9 @@ def test_samples_that_draw_are_the_same_after_a_kill_with_processes_on_any_plan(
         name = f"killed-{size}"
         killed = partial(run, num_workers=workers)
         with started(size, tmp_path / f"out-{name}", killed, tmp_path, 9, name) as group:
-            group.processes[0].join(60)
+            group.processes[0].join(HANG_SECONDS)
             assert group.processes[0].exitcode == -signal.SIGKILL
-        assert readers_end(tmp_path / "readers")
+        wait_for_the_end_of_readers(tmp_path / "readers")
         resumed = partial(run, num_workers=0, resume=str(tmp_path / name))
         assert run_group(3 - size, tmp_path / f"again-{name}", resumed, tmp_path, 0, name) == [0] * (3 - size)
         expected = weights(tmp_path / "whole")

@@ -14,6 +14,7 @@ import pytest
 
 from slipway import TrainingConfig, UserError
 from tests.conftest import ROOT
+from tests.limits import HANG_SECONDS
 
 SCRIPT = """
 import argparse, os, signal
@@ -50,7 +51,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def command(project: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more}
     return subprocess.run(
-        [sys.executable, *words], cwd=project, env=variables, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, *words],
+        cwd=project,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=HANG_SECONDS,
+        check=False,
     )
 
 

@@ -18,6 +18,7 @@ from slipway.training.devices.ranks import Ranks
 from slipway.training.step.flat import FlatParameters
 from slipway.training.step.placement import settle_bucket_bytes
 from slipway.training.step.reduction import GradientReduction, split_buckets
+from tests.limits import HANG_SECONDS
 from tests.training.helpers import PLAN
 from tests.training.processes import run_group
 
@@ -45,7 +46,7 @@ def make_flat() -> FlatParameters:
 def compare(folder: Path, size: int) -> None:
     """On each rank: compare overlapped reductions with the flat one and with the whole batch in one process."""
     rank = int(os.environ["RANK"])
-    dist.init_process_group("gloo", timeout=timedelta(seconds=30))
+    dist.init_process_group("gloo", timeout=timedelta(seconds=HANG_SECONDS))
     ranks = Ranks(rank=rank, size=size, local_rank=rank, device=torch.device("cpu"))
     rows: list[dict[str, Any]] = []
     for bucket_bytes in (1, 2000, 10**6):

@@ -22,6 +22,7 @@ from slipway.training.common.errors import TrainingFailed, UserError
 from slipway.training.storage.files import write_json
 from slipway.training.storage.run_folder import create_run_folder
 from slipway.training.storage.run_lock import lock_run
+from tests.limits import HANG_SECONDS
 from tests.training.disks import fill, read_only, small_disk
 from tests.training.helpers import catch
 
@@ -82,7 +83,9 @@ def test_a_holder_that_is_about_to_go_is_waited_for(tmp_path: Path) -> None:
     with holder(tmp_path) as process:
         process.send_signal(signal.SIGSTOP)
         waiting = subprocess.Popen(
-            [sys.executable, "-c", _HOLD.replace("0.0", "30.0"), str(tmp_path)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", _HOLD.replace("0.0", str(HANG_SECONDS)), str(tmp_path)],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         try:
             time.sleep(0.2)

@@ -27,6 +27,7 @@ from slipway.training.common.errors import UserError
 from tests.conftest import ROOT
 from tests.launcher.machines import machine, machines
 from tests.launcher.plans import CONFIGS, golden_plans, reference_configs
+from tests.limits import HANG_SECONDS
 
 MACHINES = machines()
 EIGHT = MACHINES["8xh100"]
@@ -233,7 +234,7 @@ def test_a_cpu_plan_starts_the_world_it_promises(processes: int, tmp_path: Path)
         env={**environment, **command.environment},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=HANG_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from slipway.training.common.program.console import SteadyConsole
+from tests.limits import HANG_SECONDS
 
 PRINTS = """
 import sys
@@ -42,8 +43,8 @@ def test_names_command_no_terminal_wherever_they_stand() -> None:
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
 def test_a_full_disk_or_a_closed_stream_under_the_console_ends_no_program() -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:
-        done = subprocess.run([sys.executable, "-c", PRINTS], stdout=full, stderr=subprocess.PIPE, timeout=120)
+        done = subprocess.run([sys.executable, "-c", PRINTS], stdout=full, stderr=subprocess.PIPE, timeout=HANG_SECONDS)
     assert (done.returncode, done.stderr) == (0, b"alive")
     closing = "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-    done = subprocess.run([sys.executable, "-c", closing, "-c", PRINTS], capture_output=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", closing, "-c", PRINTS], capture_output=True, timeout=HANG_SECONDS)
     assert (done.returncode, done.stderr) == (0, b"alive")

@@ -14,6 +14,7 @@ import pytest
 from slipway.training.common.program import trust
 from slipway.training.common.program.trust import key_file, signed, why_foreign
 from tests.conftest import ROOT
+from tests.limits import HANG_SECONDS
 
 FACTS = {"module": None, "script": "/home/me/train.py", "arguments": ["--lr", "1e-3", "é\x1b"], "folder": "/home/me"}
 
@@ -135,5 +136,5 @@ def test_processes_that_start_at_once_have_one_key(state: Path) -> None:
         subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
-    assert len({process.communicate(timeout=60)[0] for process in started}) == 1
+    assert len({process.communicate(timeout=HANG_SECONDS)[0] for process in started}) == 1
     assert [path.name for path in key_file().parent.iterdir()] == ["key"]

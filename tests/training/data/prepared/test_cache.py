@@ -25,6 +25,7 @@ from slipway.training.data.prepared.prepare import SYNTHETIC, prepare_data
 from slipway.training.data.prepared.prepared import PreparedData
 from slipway.training.data.specs import DataSpec
 from slipway.training.storage import entries as entries_module
+from tests.limits import HANG_SECONDS
 from tests.training.clip_sources import assert_same, changed_byte, find, write_archive, write_folder
 from tests.training.disks import Operations, fill, read_only, small_disk
 
@@ -278,7 +279,7 @@ def prepare_in_process(source: Path, folder: Path, barrier: Any, results: Any) -
 
     def at_once(spec: DataSpec, seed: int) -> PreparedData:
         data = own(spec, seed)
-        barrier.wait(30)
+        barrier.wait(HANG_SECONDS)
         return data
 
     prepare.prepare_data = at_once
@@ -294,9 +295,9 @@ def test_two_processes_that_prepare_at_once_keep_one_entry(source: Path, cache: 
     ]
     for process in processes:
         process.start()
-    found = [results.get(timeout=60) for _ in processes]
+    found = [results.get(timeout=HANG_SECONDS) for _ in processes]
     for process in processes:
-        process.join(60)
+        process.join(HANG_SECONDS)
         assert process.exitcode == 0
     assert found[0] == found[1]
     assert found[0][:2] == ("", str(entries(cache)[0]))

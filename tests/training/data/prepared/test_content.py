@@ -265,7 +265,6 @@ def test_a_source_that_lists_its_own_files_is_kept(kind: str, tmp_path: Path) ->
     assert key_of(tmp_path / "set", tmp_path)
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize("kind", ["pipe", "device"])
 def test_a_pipe_and_a_device_in_place_of_data_are_not_waited_for(tmp_path: Path, kind: str) -> None:
     path = Path("/dev/zero")

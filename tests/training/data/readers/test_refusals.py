@@ -18,6 +18,7 @@ import scipy.io
 from slipway.training.common.errors import UserError
 from slipway.training.data.readers.refusals import refusal
 from slipway.training.data.understanding.understand import read_landmarks
+from tests.limits import HANG_SECONDS
 from tests.training.data.golden import assert_refused
 
 RNG = np.random.default_rng(0)
@@ -44,7 +45,7 @@ def convert(source: Path, folder: Path) -> None:
     lines = [line.strip() for line in str(raised.value).splitlines()]
     assert lines[-1].startswith("slipway data inspect ")
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    subprocess.run(["bash", "-c", lines[-2]], check=True, cwd=folder, env=environment, timeout=120)
+    subprocess.run(["bash", "-c", lines[-2]], check=True, cwd=folder, env=environment, timeout=HANG_SECONDS)
 
 
 # a file of each kind

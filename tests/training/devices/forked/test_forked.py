@@ -21,6 +21,8 @@ from slipway.training.devices.forked.group import run_forked
 from slipway.training.devices.forked.member import Channel, Work, check_fork
 from slipway.training.devices.interruption import Interrupted, Quit, StopRequest
 from slipway.training.devices.world import _meetings, launched_world
+from tests.limits import wait_until
+from tests.training.processes import is_running
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
 
@@ -229,16 +231,11 @@ def test_ranks_stop_when_the_process_that_started_them_is_killed(tmp_path: Path)
             run_in_child(work, tmp_path)
         finally:
             os._exit(1)
-    limit = time.monotonic() + 30
-    while len(list(tmp_path.glob("pid_*"))) < 2:
-        assert time.monotonic() < limit
-        time.sleep(0.02)
+    wait_until(lambda: len([one for one in tmp_path.glob("pid_*") if one.read_text()]) == 2)
     os.kill(parent, signal.SIGKILL)
     os.waitpid(parent, 0)
     pids = [int(path.read_text()) for path in tmp_path.glob("pid_*")]
-    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids):
-        assert time.monotonic() < limit
-        time.sleep(0.02)
+    wait_until(lambda: not any(is_running(str(pid)) for pid in pids))
     assert [path.read_text()[:18] for path in sorted(tmp_path.glob("stopped_*"))] == ["stopped by SIGTERM"] * 2
 
 

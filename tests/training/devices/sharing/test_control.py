@@ -15,6 +15,7 @@ from slipway.training.devices.sharing.choice import WayChoice
 from slipway.training.devices.sharing.control import CoreControl
 from slipway.training.devices.sharing.observed import waited_seconds
 from slipway.training.devices.sharing.openmp import gnu_openmp
+from tests.limits import HANG_SECONDS
 
 TICK = 0.2
 
@@ -98,7 +99,12 @@ def test_an_idle_team_of_threads_stands_while_others_want_the_cores_and_ends_wit
         name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     }
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", SCRIPT],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=HANG_SECONDS,
     )
     size = max(2, len(os.sched_getaffinity(0)))  # of the team, beside the watch and the thread that keeps it
     assert json.loads(done.stdout) == [True, size + 1, "asleep", None, True, True, True]

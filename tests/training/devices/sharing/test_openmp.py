@@ -12,6 +12,7 @@ import torch
 
 from slipway.training.devices.sharing.control import CoreControl
 from slipway.training.devices.sharing.openmp import Team, gnu_openmp
+from tests.limits import HANG_SECONDS
 
 CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 needs_gnu_openmp = pytest.mark.skipif(gnu_openmp() is None or len(CORES) < 2, reason="no GNU OpenMP, or one core")
@@ -40,7 +41,7 @@ assert len(team.threads) == len(set(team.threads)) == 2
 
 @needs_gnu_openmp
 def test_gathered_threads_compute_the_same_bits_and_are_released_after_the_step() -> None:
-    subprocess.run([sys.executable, "-c", SCRIPT], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", SCRIPT], check=True, timeout=HANG_SECONDS)
 
 
 @needs_gnu_openmp

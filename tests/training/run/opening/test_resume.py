@@ -26,10 +26,10 @@ from tests.training.misbehaviour import (
     events_of,
     record_of,
     run,
+    run_saving,
     send,
     steps_of,
     weights_of,
-    when_saved,
 )
 from tests.training.processes import run_group, started
 
@@ -43,11 +43,11 @@ def as_if_alone(training_in_this_process: None) -> None:
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of runs with one that was stopped after 5 steps or so, saved after 2 and 4 too. Copied before it is used."""
+    """A folder of runs with one that was stopped after 5 steps, saved after 2 and 4 too. Copied before it is used."""
     runs_dir = tmp_path_factory.mktemp("stopped")
     arguments = ["--runs-dir", str(runs_dir), "--keep", "9"]
-    act = partial(when_saved, runs_dir, {1: 0, 3: 2, 5: 4}, partial(send, signal.SIGTERM, 5, 0))
-    assert run_group(1, runs_dir / "output", run, arguments, act) == [75]
+    act = partial(send, signal.SIGTERM, 5, 0)
+    assert run_group(1, runs_dir / "output", run_saving, arguments, act) == [75]
     shutil.rmtree(runs_dir / "output")
     return runs_dir
 

@@ -18,7 +18,7 @@ from slipway.training.observers.events import Observer, RunEnd, StudyEnd, StudyS
 from slipway.training.run.train import train
 from slipway.training.run.training_config import TrainingConfig
 from tests.training.helpers import make_task
-from tests.training.misbehaviour import NAME, error_of, read_weights, record_of, run, send, slowly, steps_of
+from tests.training.misbehaviour import NAME, error_of, read_weights, record_of, run, run_saving, send, steps_of
 from tests.training.processes import run_group
 
 SEEDS = ("--seeds", "3")
@@ -87,9 +87,9 @@ def test_runs_shows_a_study_as_one_line(whole: Path, capsys: pytest.CaptureFixtu
 def test_a_study_that_was_killed_in_its_second_run_ends_with_the_same_table(
     whole: Path, tmp_path: Path, how: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    act = partial(slowly, 0.05, partial(send, signal.SIGKILL, RUN_STEPS + 7, 0))
+    act = partial(send, signal.SIGKILL, RUN_STEPS + 7, 0)
     arguments = [*SEEDS, "--runs-dir", str(tmp_path)]
-    assert run_group(1, tmp_path / "output", run, arguments, act) == [-signal.SIGKILL]
+    assert run_group(1, tmp_path / "output", run_saving, arguments, act) == [-signal.SIGKILL]
     states = [row["state"] for row in record_of(tmp_path)["progress"]["runs"]]
     assert states == ["finished", "running", "waiting"]
     capsys.readouterr()
@@ -109,23 +109,23 @@ def test_a_study_that_was_killed_in_its_second_run_ends_with_the_same_table(
 def test_two_processes_train_every_run_together_and_go_on_after_both_were_killed(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert run_group(2, tmp_path / "one", run, [*SEEDS, "--runs-dir", str(whole)]) == [0, 0]
-    act = partial(slowly, 0.05, partial(send, signal.SIGKILL, 8, 1))  # of 6 steps a run
-    ended = run_group(2, tmp_path / "two", run, [*SEEDS, "--runs-dir", str(killed)], act)
+    act = partial(send, signal.SIGKILL, 8, 1)  # of 6 steps a run
+    ended = run_group(2, tmp_path / "two", run_saving, [*SEEDS, "--runs-dir", str(killed)], act)
     assert ended[1] == -signal.SIGKILL
     assert run_group(2, tmp_path / "three", run, [*SEEDS, "--runs-dir", str(killed), "--resume", "auto"]) == [0, 0]
     assert table_of(killed) == table_of(whole)
     assert all(map(torch.equal, weights_of_runs(killed), weights_of_runs(whole)))
     # What was begun by two processes keeps its global batch, also in runs that begin with one.
     shutil.rmtree(killed)
-    run_group(2, tmp_path / "four", run, [*SEEDS, "--runs-dir", str(killed)], act)
+    run_group(2, tmp_path / "four", run_saving, [*SEEDS, "--runs-dir", str(killed)], act)
     assert run([*SEEDS, "--runs-dir", str(killed), "--resume", "auto"]) == 0
     last = json.loads((killed / NAME / "seed-2" / "run.json").read_text())
     assert (last["world_size"], last["recipe"]["resolution"]["global_batch_size"]) == (1, 32)
 
 
 def test_a_stop_signal_saves_and_names_the_study_to_resume(tmp_path: Path, whole: Path) -> None:
-    act = partial(slowly, 0.02, partial(send, signal.SIGTERM, RUN_STEPS + 5, 0))
-    assert run_group(1, tmp_path / "output", run, [*SEEDS, "--runs-dir", str(tmp_path)], act) == [75]
+    act = partial(send, signal.SIGTERM, RUN_STEPS + 5, 0)
+    assert run_group(1, tmp_path / "output", run_saving, [*SEEDS, "--runs-dir", str(tmp_path)], act) == [75]
     told = (tmp_path / "output" / "rank_0.txt").read_text()
     assert f"run 2 of 3: seed 1: stopped after step 6 and saved: go on with --resume {tmp_path / NAME}\n" in told
     record = record_of(tmp_path)
@@ -135,8 +135,8 @@ def test_a_stop_signal_saves_and_names_the_study_to_resume(tmp_path: Path, whole
 
 
 def test_one_run_of_a_study_is_resumed_alone_by_its_folder(tmp_path: Path, whole: Path) -> None:
-    act = partial(slowly, 0.02, partial(send, signal.SIGTERM, RUN_STEPS + 5, 0))
-    assert run_group(1, tmp_path / "output", run, [*SEEDS, "--runs-dir", str(tmp_path)], act) == [75]
+    act = partial(send, signal.SIGTERM, RUN_STEPS + 5, 0)
+    assert run_group(1, tmp_path / "output", run_saving, [*SEEDS, "--runs-dir", str(tmp_path)], act) == [75]
     # With the options of the study, as `slipway resume` gives them.
     assert run([*SEEDS, "--runs-dir", str(tmp_path), "--resume", str(tmp_path / NAME / "seed-1")]) == 0
     assert steps_of(tmp_path / NAME, "seed-1") == list(range(1, RUN_STEPS + 1))

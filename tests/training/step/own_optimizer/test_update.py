@@ -27,6 +27,7 @@ from slipway.training.loop.trainer import Trainer
 from slipway.training.observers.runtime import Runtime
 from slipway.training.step.own_optimizer.update import TorchOptimizer, make_optimizer
 from slipway.training.storage.checkpoint import newest_checkpoint
+from tests.limits import HANG_SECONDS
 from tests.training.helpers import PLAN, catch
 
 
@@ -279,7 +280,9 @@ train(config, BlobTask(groups=True), [Killed()], optimizer=Lion, schedule=triang
 
 def test_a_killed_run_goes_on_and_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
     folder = tmp_path / "killed"
-    killed = subprocess.run([sys.executable, "-c", SCRIPT, str(folder)], capture_output=True, text=True, timeout=120)
+    killed = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(folder)], capture_output=True, text=True, timeout=HANG_SECONDS
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
 
     def go_on(folder: Path, resume: str | None) -> dict[str, torch.Tensor]:

@@ -7,7 +7,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from slipway.training.common.errors import TrainingFailed, UserError
 from slipway.training.tasks.samples.processes import SampleProcesses
 from slipway.training.tasks.samples.sources import ItemSource
 from tests.conftest import ROOT
+from tests.limits import HANG_SECONDS, wait_until
 from tests.training.processes import is_running
 
 BATCHES: list[Any] = [
@@ -133,11 +133,10 @@ if __name__ == "__main__":
 def test_none_is_left_when_the_training_process_is_killed_or_forgets_them(end: str, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    ended = subprocess.run([sys.executable, str(script), end], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(
+        [sys.executable, str(script), end], cwd=ROOT, capture_output=True, text=True, timeout=HANG_SECONDS
+    )
     assert ended.returncode == (-signal.SIGKILL if end == "kill" else 0), ended.stderr
     names = ended.stdout.split()
     assert len(set(names)) == 2
-    last = time.monotonic() + 60
-    while any(map(is_running, names)):
-        assert time.monotonic() < last
-        time.sleep(0.05)
+    wait_until(lambda: not any(map(is_running, names)))
