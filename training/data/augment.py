@@ -163,12 +163,19 @@ def _matrices(draws: _Draws, augmentation: Augmentation, coords: int) -> np.ndar
 
 
 def _drop_points(values: np.ndarray, frames: _Frames, draws: _Draws, augmentation: Augmentation) -> None:
-    """Set dropped landmarks and frames to NaN, in place."""
+    """Set dropped landmarks and frames to NaN, in place. A clip of which nothing would be left keeps them all."""
+    if augmentation.landmark_dropout == 0 and augmentation.frame_dropout == 0:
+        return
+    rows, points, coords = values.shape
+    gone = np.zeros((rows, points), dtype=bool)
     if augmentation.landmark_dropout > 0:
-        rows, points, coords = values.shape
         lost = draws.of(_LANDMARKS, np.arange(points)) < augmentation.landmark_dropout
-        # A mask of elements is applied in half the time of a mask of points.
-        values.reshape(rows, -1)[lost.repeat(coords, axis=1).take(frames.clip, axis=0)] = np.nan
+        lost.take(frames.clip, axis=0, out=gone)
     if augmentation.frame_dropout > 0:
         words = counted_words(draws.words[frames.clip, _FRAMES], frames.frame)
-        values[uniform(words) < augmentation.frame_dropout] = np.nan
+        gone |= (uniform(words) < augmentation.frame_dropout)[:, None]
+    is_left = (~gone & ~np.isnan(values[..., 0])).any(axis=1)
+    starts = np.cumsum(frames.lengths) - frames.lengths
+    gone &= np.logical_or.reduceat(is_left, starts).take(frames.clip)[:, None]
+    # A mask of elements is applied in half the time of a mask of points.
+    values.reshape(rows, -1)[gone.repeat(coords, axis=1)] = np.nan

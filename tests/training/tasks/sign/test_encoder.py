@@ -268,6 +268,16 @@ def test_a_rotation_keeps_distances_and_a_flip_swaps_sides() -> None:
     assert torch.allclose(flipped, expected, equal_nan=True)
 
 
+@pytest.mark.parametrize(("frames", "points"), [(1, 21), (16, 1)])
+def test_dropout_never_leaves_a_clip_without_a_point(frames: int, points: int) -> None:
+    values, lengths = torch.randn(400 * frames, points, 2), torch.full((400,), frames)
+    layout, keys = LandmarkLayout(num_landmarks=points, num_coords=2), sample_keys(0, 1, np.arange(400))
+    values[: frames // 2] = math.nan
+    dropped, _ = augment_clips(values, lengths, keys, Augmentation(frame_dropout=0.5, landmark_dropout=0.5), layout)
+    assert dropped.isnan().any()
+    assert not dropped.view(400, -1).isnan().all(dim=1).any()
+
+
 def test_channels_that_are_not_positions_are_not_moved() -> None:
     layout = LandmarkLayout(num_landmarks=6, num_coords=1, spatial=False)
     values = torch.randn(12, 6, 1)
