@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 
 from ...training.common.errors import UserError, nearest
+from ...training.common.known_devices import KNOWN_DEVICES
 from .record import (
     SCHEMA_VERSION,
     Accelerator,
     Cpu,
     Environment,
     Hardware,
-    Kind,
     Memory,
     Scheduler,
     TorchBuild,
@@ -20,50 +20,10 @@ from .record import (
 
 _GIB = 1 << 30
 _MOST_DEVICES, _MOST_CORES, _MOST_GIB = 64, 4096, 1 << 17
-_NVIDIA: dict[str, tuple[float, tuple[int, int]]] = {  # what of the memory a driver leaves in GiB, compute capability
-    "B300": (268, (10, 3)),
-    "B200": (179, (10, 0)),
-    "H200": (139.8, (9, 0)),
-    "H100": (79.6, (9, 0)),
-    "A100": (79.2, (8, 0)),
-    "A30": (23.6, (8, 0)),
-    "A40": (44.4, (8, 6)),
-    "A10": (22.5, (8, 6)),
-    "A10G": (22.5, (8, 6)),
-    "L40S": (44.4, (8, 9)),
-    "L40": (44.4, (8, 9)),
-    "L4": (22.5, (8, 9)),
-    "T4": (14.6, (7, 5)),
-    "V100": (15.8, (7, 0)),
-    "P100": (15.9, (6, 0)),
-    "RTX A6000": (47.5, (8, 6)),
-    "RTX 6000 Ada": (47.5, (8, 9)),
-    "RTX 5090": (31.8, (12, 0)),
-    "RTX 5080": (15.9, (12, 0)),
-    "RTX 5070 Ti": (15.9, (12, 0)),
-    "RTX 4090": (24, (8, 9)),
-    "RTX 4080": (16, (8, 9)),
-    "RTX 4070": (12, (8, 9)),
-    "RTX 4060": (8, (8, 9)),
-    "RTX 3090": (24, (8, 6)),
-    "RTX 3080": (10, (8, 6)),
-    "RTX 3070": (8, (8, 6)),
-    "RTX 3060": (12, (8, 6)),
-    "RTX 2080 Ti": (11, (7, 5)),
-    "GTX 1660": (6, (7, 5)),
-    "GTX 1080 Ti": (11, (6, 1)),
-}
-_OTHERS: dict[str, tuple[Kind, float, bool]] = {  # kind, GiB, fp8
-    "MI325X": ("rocm", 256, True),
-    "MI300X": ("rocm", 192, True),
-    "RX 7900 XTX": ("rocm", 24, False),
-    "Gaudi 2": ("hpu", 96, True),
-    "Gaudi 3": ("hpu", 128, True),
-    "Arc A770": ("xpu", 16, False),
-}
 _MAKERS = r"(?:nvidia|amd|intel|geforce|radeon|tesla|instinct|quadro)\s+"
-_NAMES = {re.sub(r"\W", "", name).lower(): name for name in (*_NVIDIA, *_OTHERS)}
-_NAMES |= {key.removeprefix("rtx").removeprefix("gtx"): name for key, name in _NAMES.items()}
+_NAMES = {re.sub(r"\W", "", row.name).lower(): row for row in KNOWN_DEVICES}
+_NAMES |= {key.removeprefix("rtx").removeprefix("gtx"): row for key, row in _NAMES.items()}
+_FP8 = {"MI300X", "MI300A", "MI325X", "MI355X", "RX 9070", "RX 9070 XT", "Gaudi 2", "Gaudi 3"}
 _EXAMPLE = '"4 x L40S, 64 cores, 512 GB"'
 
 
@@ -110,31 +70,32 @@ def _devices(part: str, before: list[Accelerator], faults: list[str]) -> list[Ac
     found = re.fullmatch(r"(?:(\d{1,4})\s*(?:x|\u00d7|\*)\s*)?(.*?)(?:[\s-]+(\d{1,4})\s*gi?b)?", part, re.IGNORECASE)
     count = int(found[1] or 1) if found else 1
     said = re.sub(_MAKERS, "", found[2] if found else part, flags=re.IGNORECASE)
-    name = _NAMES.get(re.sub(r"\W", "", said).lower())
-    if name is None or found is None:
-        faults.append(f"{part!r} is no device that is known here{nearest(said, (*_NVIDIA, *_OTHERS))}")
+    words = re.sub(r"\W", "", said).lower()
+    row = _NAMES.get(f"{words}{found[3]}gb" if found and found[3] else words) or _NAMES.get(words)
+    if row is None or found is None:
+        faults.append(f"{part!r} is no device that is known here{nearest(said, (row.name for row in KNOWN_DEVICES))}")
         return []
     if not 1 <= count <= _MOST_DEVICES:
         faults.append(f"{part}: must be from 1 to {_MOST_DEVICES} devices")
         return []
-    kind, capability, memory, has_fp8 = _facts(name)
-    total = int((float(found[3]) if found[3] else memory) * _GIB)
-    first = sum(one.kind == kind for one in before)
+    capability = row.architecture if isinstance(row.architecture, tuple) else None
+    total = int((float(found[3]) if found[3] else row.memory) * _GIB)
+    first = sum(one.kind == row.kind for one in before)
     return [
         Accelerator(
-            kind=kind,
+            kind=row.kind,
             index=first + number,
-            name=name,
+            name=row.name,
             uuid=None,
             pci_address=None,
             memory_total_bytes=total,
             memory_free_bytes=total,
             unified_memory=False,
             compute_capability=capability,
-            architecture=None,
+            architecture=row.architecture if isinstance(row.architecture, str) else None,
             bf16=capability is None or capability >= (8, 0),
             fp16=True,
-            fp8=has_fp8,
+            fp8=capability >= (8, 9) if capability else row.name in _FP8,
             tiles=1,
             mig_slices=(),
             processes=(),
@@ -142,14 +103,6 @@ def _devices(part: str, before: list[Accelerator], faults: list[str]) -> list[Ac
         )
         for number in range(count)
     ]
-
-
-def _facts(name: str) -> tuple[Kind, tuple[int, int] | None, float, bool]:
-    if name in _NVIDIA:
-        memory, capability = _NVIDIA[name]
-        return "cuda", capability, memory, capability >= (8, 9)
-    kind, memory, has_fp8 = _OTHERS[name]
-    return kind, None, memory, has_fp8
 
 
 def _machine(devices: tuple[Accelerator, ...], cores: int, memory: int) -> Hardware:

@@ -92,6 +92,9 @@ class Accelerator:
     mig_slices: tuple[MigSlice, ...]
     processes: tuple[DeviceProcess, ...]
     numa_node: int | None
+    cores: int | None = None  # that compute float32: CUDA cores, stream processors
+    clock_megahertz: int | None = None  # the fastest of these cores
+    memory_gigabytes_per_second: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -252,7 +252,7 @@ class _Launch:
                 notes = (*notes, f"after a crash it starts again, {self._options.max_restarts} times at most")
             print_dry_run(prepared.group, prepared.files, notes, as_json=self._options.json)
             return 0
-        from ...training.common.settings_files import format_path
+        from ...training.common.settings import format_path
         from ..common.ports import DEFAULT_PORT
         from .restarts import run_with_restarts
         from .state_files import CONFIG_FILE

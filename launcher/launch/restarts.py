@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ...training.common.errors import EXIT_RESUMABLE, UserError
 from ...training.common.program.streams import print_to_stderr
-from ...training.common.settings_files import format_path
+from ...training.common.settings import format_path
 from .state_files import PROGRESS_FILE
 from .supervise.outcome import Outcome, failed_rank_error, failed_rank_name, format_outcome
 from .supervise.signals import FORWARDED_SIGNALS, ReceivedSignal, SignalQueue

@@ -6,14 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ...training.common.errors import UserError, flag_of
+from ...training.common.errors import UserError
 from ...training.common.plan_file import Device, PlannedDevice
 from ..hardware.probes.torch_build import lacks, supports
 from ..hardware.record import Accelerator, Hardware
 from .records import Intent, Reasoned, default, fixed
 
 _DEFAULT_PORT = 29500  # torchrun's
-_MOST_PROCESSES = 1 << 16  # no training has had as many; a plan lists them one by one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,13 +150,13 @@ def choose_device(hardware: Hardware, intent: Intent) -> Reasoned[Device]:
         return fixed(intent.device, hardware.cpu.model)
     if intent.device is not None:
         if intent.device in usable:
-            return fixed(intent.device, _described(slots(hardware, intent.device)))
+            return fixed(intent.device, described_slots(slots(hardware, intent.device)))
         raise UserError(f"--device {intent.device}: {_why_not(hardware, intent.device)}", option="device")
     if usable:
         return Reasoned(
             value=usable[0],
             reason="the accelerator that this torch can use",
-            fact=_described(slots(hardware, usable[0])),
+            fact=described_slots(slots(hardware, usable[0])),
         )
     if not hardware.accelerators:
         warnings = () if torch.version else (f"{torch.problem or 'torch is not installed'}: {torch.remedy or ''}",)
@@ -212,17 +211,6 @@ def offered_slots(hardware: Hardware, kind: Device, ids: Sequence[int] | None) -
     return [slot for number in ids for slot in found if slot.device.index == number]
 
 
-def chosen_slots(hardware: Hardware, kind: Device, wanted: int | None, ids: Sequence[int] | None) -> list[Slot]:
-    """Return the devices to train on: those named, or of all a number: those that others have filled come last."""
-    found = offered_slots(hardware, kind, ids)
-    if ids is not None:
-        return found[:wanted]
-    free = [slot for slot in found if kind != "cuda" or not is_filled(slot)]  # only CUDA is told which to count
-    if wanted is None:
-        return free or found
-    return free[:wanted] if wanted <= len(free) else found[:wanted]
-
-
 def is_filled(slot: Slot) -> bool:
     """Return whether less than a quarter of a device's own memory is free: another process computes there."""
     free, total = slot.memory_bytes, slot.total_bytes
@@ -247,100 +235,7 @@ def _slot(hardware: Hardware, accelerator: Accelerator, part: str | None) -> Slo
     return Slot(device=device, accelerator=accelerator, memory_bytes=total if free is None else free, total_bytes=total)
 
 
-def _described(found: list[Slot]) -> str:
+def described_slots(found: Sequence[Slot]) -> str:
+    """Return what devices these are: `2 x NVIDIA L4`."""
     names = [slot.device.name for slot in found]
     return ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
-
-
-def choose_processes(hardware: Hardware, intent: Intent, device: Device, machines: int) -> Reasoned[int]:
-    """Return the processes of all machines: one for each device, one on the CPU.
-
-    Raises `UserError` for a number that cannot work: Accelerate floor-divides it over the machines.
-    """
-    processes = _processes(hardware, intent, device, machines)
-    if processes.value > _MOST_PROCESSES:
-        option = "num_machines" if intent.num_processes is None else "num_processes"
-        number = machines if intent.num_processes is None else intent.num_processes
-        raise UserError(
-            f"{flag_of(option)} {number}: a launch has at most {_MOST_PROCESSES} processes, not {processes.value}",
-            option=option,
-        )
-    return processes
-
-
-def _processes(hardware: Hardware, intent: Intent, device: Device, machines: int) -> Reasoned[int]:
-    if machines > 1 and device == "mps":
-        raise UserError("several machines: an Apple GPU trains in one process; use --device cpu or --num-machines 1")
-    _check_ids(hardware, intent.gpu_ids, device)
-    found = offered_slots(hardware, device, intent.gpu_ids) if device != "cpu" else []
-    wanted = intent.num_processes
-    if wanted is None:
-        if device == "cpu":
-            fact = f"{hardware.cpu.usable_cpus:g} usable CPUs, limited by {hardware.cpu.limited_by}"
-            return Reasoned(value=machines, reason="one process uses all cores by threads", fact=fact)
-        found = chosen_slots(hardware, device, None, intent.gpu_ids)
-        local = 1 if device == "mps" else len(found)
-        device_words = "each device" if intent.gpu_ids is None else "each device of --gpu-ids"
-        reason = (
-            f"one for {device_words}"
-            if machines == 1
-            else f"one for {device_words} of {machines} machines like this one"
-        )
-        return Reasoned(value=local * machines, reason=reason, fact=_described(found), warnings=_mig_note(found))
-    if wanted % machines:
-        raise UserError(
-            f"--num-processes {wanted}: not divisible by {machines} machines; give a multiple, "
-            f"such as {machines * max(1, wanted // machines)}",
-            option="num_processes",
-        )
-    local = wanted // machines
-    if device == "cpu":
-        usable = hardware.cpu.usable_cpus
-        note = (f"{local} processes share {usable:g} usable CPUs: they take turns",) if local > max(1, usable) else ()
-        return fixed(wanted, f"{usable:g} usable CPUs", note)
-    if local > len(found):
-        where = "" if machines == 1 else " on each machine"
-        hint = f"give at most {len(found) * machines}, or --device cpu"
-        raise UserError(
-            f"--num-processes {wanted}: {local} processes{where}, but {len(found)} {device} "
-            f"device{'s' * (len(found) != 1)} ({_described(found)}); {hint}",
-            option="num_processes",
-        )
-    return fixed(wanted, _described(found), _mig_note(found))
-
-
-_MASKS: dict[Device, str] = {
-    "rocm": "HIP_VISIBLE_DEVICES",
-    "xpu": "ZE_AFFINITY_MASK",
-    "npu": "ASCEND_RT_VISIBLE_DEVICES",
-    "hpu": "HABANA_VISIBLE_MODULES",
-}
-
-
-def _check_ids(hardware: Hardware, ids: Sequence[int] | None, device: Device) -> None:
-    """Raise `UserError` for numbers of `--gpu-ids` that are not those of devices a plan for this kind can take."""
-    if ids is None:
-        return
-    text = ",".join(map(str, ids))
-    where = f"--gpu-ids {text}"
-    if device != "cuda":
-        instead = f"; write {_MASKS[device]}={text} before the command" if device in _MASKS else "; leave it out"
-        raise UserError(f"{where}: devices of {device} are not chosen by it{instead}", option="gpu_ids")
-    there = [slot.device.index for slot in slots(hardware, device)]
-    if not ids or len(set(ids)) < len(ids):
-        raise UserError(f"{where}: name each GPU once, such as {','.join(map(str, there))}", option="gpu_ids")
-    if missing := [str(number) for number in ids if number not in there]:
-        raise UserError(
-            f"{where}: no GPU {', '.join(missing)} that can be used; there are {', '.join(map(str, there))}",
-            option="gpu_ids",
-        )
-
-
-def _mig_note(found: list[Slot]) -> tuple[str, ...]:
-    pieces = [one for slot in found for one in slot.accelerator.mig_slices]
-    if not pieces or not found[0].device.part:
-        return ()
-    return (
-        "a process uses one MIG slice, and NCCL joins no slices of one GPU: the other slices stay free "
-        "for other runs (CUDA_VISIBLE_DEVICES=MIG-...)",
-    )

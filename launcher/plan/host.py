@@ -12,6 +12,7 @@ from .records import Intent, Reasoned, default, fixed
 
 _MOST_WORKERS = 8
 _P2P_DRIVER = (550, 40, 7)  # the first with which Accelerate lets GPUs of the RTX 40 series talk by P2P
+_VISIBLE = {"cuda": "CUDA_VISIBLE_DEVICES", "rocm": "HIP_VISIBLE_DEVICES", "xpu": "ZE_AFFINITY_MASK"}
 _MOST_CPUS = 1 << 20  # beyond what a kernel counts; keeps a broken record from planning absurd numbers
 
 
@@ -159,14 +160,15 @@ def choose_environment(
         wanted["ACCELERATE_USE_CPU"] = default("true", reason)
     if device == "cuda":
         wanted.update(_cuda_variables(hardware, used))
+    wanted.update(_visible_variables(hardware, device, used))
     if device in ("cuda", "rocm"):
         wanted.update(_p2p_variables(hardware, device, used))
     if machines > 1:
         wanted.update(_interface_variables(hardware, device))
     said = hardware.environment.variables
     kept = {"OMP_NUM_THREADS", "ACCELERATE_USE_CPU"}  # decided above, and a wrong one breaks the plan
-    if used and not used[0].device.part:
-        kept |= {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"}  # a subset of what the environment leaves visible
+    if device == "xpu" or (used and not used[0].device.part):
+        kept |= {*_VISIBLE.values(), "CUDA_DEVICE_ORDER"}  # a subset of what the environment leaves visible
     return {
         name: Reasoned(value=said[name], reason="the environment sets it", fact=decision.reason, origin="environment")
         if name in said and name not in kept
@@ -180,19 +182,34 @@ def _cuda_variables(hardware: Hardware, used: Sequence[Slot]) -> dict[str, Reaso
     if len({slot.device.name for slot in used}) > 1:
         reason = "CUDA would count the fastest GPU first, and shares belong to GPUs"
         found["CUDA_DEVICE_ORDER"] = Reasoned(value="PCI_BUS_ID", reason=reason, fact="the GPUs differ")
-    seen = [one.index for one in hardware.environment.visible if one.kind == "cuda"]
-    indices = [slot.device.index for slot in used]
-    if used and not used[0].device.part and indices != seen[: len(indices)]:
-        names = [slot.device.uuid or str(slot.device.index) for slot in used]
-        reason = "leaves out what is not used"
-        found["CUDA_VISIBLE_DEVICES"] = Reasoned(value=",".join(names), reason=reason, fact=f"GPUs {indices} of {seen}")
-        found["CUDA_DEVICE_ORDER"] = Reasoned(value="PCI_BUS_ID", reason="numbers of GPUs are of this order")
-    if used and used[0].device.part and not any(mask.applied for mask in hardware.environment.masks):
-        reason = "names the MIG slice that is planned"
-        found["CUDA_VISIBLE_DEVICES"] = Reasoned(value=used[0].device.part, reason=reason, fact=used[0].device.name)
     if hardware.platform == "linux":
         reason = "less memory is lost where batches differ in length"
         found["PYTORCH_CUDA_ALLOC_CONF"] = default("expandable_segments:True", reason)
+    return found
+
+
+def _visible_variables(hardware: Hardware, device: Device, used: Sequence[Slot]) -> dict[str, Reasoned[str]]:
+    """Return the variables that hide what is not used; none where a process counts the used ones first anyway."""
+    if device not in _VISIBLE or not used:
+        return {}
+    places = [(one.index, one.part) for one in hardware.environment.visible if one.kind == device]
+    mine = [(slot.device.index, slot.device.part) for slot in used]
+    first = used[0].device
+    if device == "cuda" and first.part:
+        if any(mask.applied for mask in hardware.environment.masks):
+            return {}
+        reason = "names the MIG slice that is planned"
+        return {_VISIBLE[device]: Reasoned(value=first.part, reason=reason, fact=first.name)}
+    names = {one.name for one in hardware.accelerators if one.kind == device}
+    if mine == (places if len(names) > 1 else places[: len(mine)]):  # unequal ones are counted by speed
+        return {}
+    numbers = [str(places.index(place) if device == "xpu" else place[0]) for place in mine]
+    if device == "cuda":
+        numbers = [slot.device.uuid or number for slot, number in zip(used, numbers, strict=True)]
+    fact = f"{device} {[index for index, _ in mine]} of {[index for index, _ in places]}"
+    found = {_VISIBLE[device]: Reasoned(value=",".join(numbers), reason="leaves out what is not used", fact=fact)}
+    if device == "cuda":
+        found["CUDA_DEVICE_ORDER"] = Reasoned(value="PCI_BUS_ID", reason="numbers of GPUs are of this order", fact=fact)
     return found
 
 

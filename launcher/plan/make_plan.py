@@ -8,13 +8,14 @@ from typing import Any
 
 from ...training.common.conversion import problem_of_count
 from ...training.common.errors import UserError, flag_of
-from ...training.common.plan_file import PLAN_SCHEMA_VERSION, Device, LaunchPlan
+from ...training.common.plan_file import PLAN_SCHEMA_VERSION, LaunchPlan
 from ...training.common.settings import Setting
 from ..hardware.record import Hardware
-from .devices import Slot, choose_device, choose_machines, choose_processes, chosen_slots, is_filled, not_served, slots
+from .devices import Slot, choose_device, choose_machines, is_filled
 from .host import choose_affinity, choose_environment, choose_threads, choose_workers
 from .model import choose_batches, choose_compile, choose_precision, choose_sharding, choose_shares, size
 from .records import Intent, Reasoned, choice, reason_of
+from .selection import choose_processes, lines_of_left_out, select
 
 __all__ = ["Intent", "LaunchPlan", "make_plan"]
 
@@ -48,10 +49,12 @@ def _make_plan(hardware: Hardware, intent: Intent) -> LaunchPlan:
     _check(intent)
     device = choose_device(hardware, intent)
     machines = choose_machines(hardware, intent)
-    processes = choose_processes(hardware, intent, device.value, machines.count.value)
+    selection = select(hardware, intent, device.value, machines.count.value)
+    processes = choose_processes(hardware, intent, device.value, machines.count.value, selection)
     local = processes.value // machines.count.value
-    used = chosen_slots(hardware, device.value, local, intent.gpu_ids) if device.value != "cpu" else []
-    weights = choose_shares(intent, used, machines.count.value, processes.value)
+    used = selection.used[:local]
+    precision = choose_precision(hardware, intent, device.value, used)
+    weights = choose_shares(intent, used, machines.count.value, processes.value, precision.value)
     micro, accumulation = choose_batches(intent, weights.value)
     affinity = choose_affinity(hardware, device.value, used, local)
     workers = choose_workers(hardware, intent, device.value, local, affinity.value)
@@ -64,7 +67,7 @@ def _make_plan(hardware: Hardware, intent: Intent) -> LaunchPlan:
         "main_process_ip": machines.ip,
         "main_process_port": machines.port,
         "rdzv_backend": machines.rendezvous,
-        "mixed_precision": choose_precision(hardware, intent, device.value, used),
+        "mixed_precision": precision,
         "sharding": choose_sharding(hardware, intent, device.value, used, processes.value),
         "compile": choose_compile(hardware, intent, device.value, used),
         "micro_batch_size": micro,
@@ -87,7 +90,7 @@ def _make_plan(hardware: Hardware, intent: Intent) -> LaunchPlan:
         choices=tuple(choice(name, decision) for name, decision in named.items()),
         warnings=(
             *(one for decision in named.values() for one in decision.warnings),
-            *_left_out(hardware, device.value, used, intent),
+            *lines_of_left_out(hardware, intent, device.value, selection),
             *_busy(used),
             *_leftovers(hardware),
         ),
@@ -119,22 +122,6 @@ def _check(intent: Intent) -> None:
     ip = intent.main_process_ip
     if ip is not None and (not ip or not ip.isprintable() or " " in ip):
         raise UserError(f"--main-process-ip {ip!r}: must be a host name or an address", option="main_process_ip")
-
-
-def _left_out(hardware: Hardware, device: Device, used: Sequence[Slot], intent: Intent) -> Iterator[str]:
-    """Yield why devices are not used, for those that nobody left out by a number of processes or by `--gpu-ids`."""
-    if device == "cpu" or intent.gpu_ids is not None:
-        return
-    for why in not_served(hardware, device):
-        yield f"{why}; it is left out"
-    indices = {slot.device.index for slot in used}
-    for slot in slots(hardware, device):
-        if is_filled(slot) and slot.device.index not in indices:
-            pids = ", ".join(str(process.pid) for process in slot.accelerator.processes)
-            yield (
-                f"{device} {slot.device.index} ({slot.device.name}) is left out: {size(slot.memory_bytes or 0)} of "
-                f"{size(slot.total_bytes or 0)} are free{f', process {pids} has the rest' if pids else ''}"
-            )
 
 
 def _busy(used: Sequence[Slot]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from ...training.common.apportion import apportion, plan_micro_batches
 from ...training.common.errors import UserError
 from ...training.common.plan_file import Device, Precision, Sharding
 from ..hardware.record import Hardware
+from ..hardware.speed import relative_times
 from .devices import Slot
 from .records import Intent, Reasoned, default, fixed
 
@@ -117,6 +118,17 @@ def choose_sharding(
     return Reasoned(value="replicate", reason=reason, fact=fact, warnings=warnings)
 
 
+def fits_memory(
+    hardware: Hardware, intent: Intent, device: Device, used: Sequence[Slot], world: int, sharding: Sharding
+) -> bool:
+    """Return whether the training state fits the smallest device; True where nothing says how large it is."""
+    memory, _ = _smallest_memory(hardware, device, used, world)
+    if intent.parameters is None or memory is None:
+        return True
+    state = STATE_BYTES_PER_PARAMETER * intent.parameters
+    return not _too_big(state, int(memory * (1 - ACTIVATIONS_SHARE)), sharding != "replicate", world)
+
+
 def _with(decision: Reasoned[Sharding], warning: str) -> Reasoned[Sharding]:
     return Reasoned(value=decision.value, reason=decision.reason, origin=decision.origin, warnings=(warning,))
 
@@ -157,12 +169,10 @@ def choose_compile(hardware: Hardware, intent: Intent, device: Device, used: Seq
     return fixed(True, "Inductor" if device != "hpu" else "the backend of Gaudi")
 
 
-def choose_shares(intent: Intent, used: Sequence[Slot], machines: int, world: int) -> Reasoned[tuple[float, ...]]:
-    """Return a weight for each process: equal, or the ratio of memory where the devices differ.
-
-    Memory is a first guess at speed that also keeps the larger share on the device that can hold it; a measured speed
-    is better.
-    """
+def choose_shares(
+    intent: Intent, used: Sequence[Slot], machines: int, world: int, precision: Precision
+) -> Reasoned[tuple[float, ...]]:
+    """Return a weight for each process: equal, or the ratio of the speeds where the devices differ, by estimate."""
     if intent.share_weights is not None:
         weights = intent.share_weights
         if len(weights) != world:
@@ -173,18 +183,19 @@ def choose_shares(intent: Intent, used: Sequence[Slot], machines: int, world: in
         if not all(math.isfinite(one) and one >= 0 for one in weights) or sum(weights) <= 0:
             raise UserError("--share-weights: must be at least 0 and not all 0", option="share_weights")
         return fixed(weights)
-    names = {slot.device.name for slot in used}
-    memories = [slot.total_bytes or 0 for slot in used]
-    if len(names) < 2 or len(set(memories)) < 2:
-        fact = "" if len(names) < 2 else "the devices differ in name, not in memory"
-        return default((1.0,) * world, "the processes have the same devices", fact)
-    if min(memories) <= 0:
-        unknown = "the devices differ and their memory is not known: shares are equal; measure, then --share-weights"
-        return Reasoned(value=(1.0,) * world, reason="no ratio is known", warnings=(unknown,))
-    weights = tuple(max(0.01, round(memory / max(memories), 2)) for memory in memories) * machines
-    fact = ", ".join(f"{slot.device.name} {size(slot.total_bytes or 0)}" for slot in used)
+    equal = (1.0,) * world
+    names = list(dict.fromkeys(slot.device.name for slot in used))
+    if len(names) < 2:
+        return default(equal, "the processes have the same devices")
+    times = relative_times([slot.accelerator for slot in used], [precision] * len(used))
+    if times is None:
+        unknown = f"how fast {' and '.join(names)} are is not known: shares are equal; measure, then --share-weights"
+        return Reasoned(value=equal, reason="no ratio of speeds is known", fact=", ".join(names), warnings=(unknown,))
+    weights = tuple(max(0.01, round(min(times) / time, 2)) for time in times) * machines
     return Reasoned(
-        value=weights, reason="unequal devices share by memory, a first guess; a measured speed is better", fact=fact
+        value=weights,
+        reason="unequal devices share by speed, as compute and memory bandwidth let expect; a measured speed is better",
+        fact=", ".join(names),
     )
 
 

@@ -77,6 +77,8 @@ class FakeNvml:
     NVML_P2P_STATUS_OK = 0
     NVML_NVLINK_MAX_LINKS = 18
     NVML_FEATURE_ENABLED = 1
+    NVML_CLOCK_SM = 1
+    NVML_CLOCK_MEM = 2
 
     def __init__(self, *gpus: dict[str, Any]) -> None:
         self.gpus = gpus
@@ -107,6 +109,21 @@ class FakeNvml:
 
     def nvmlDeviceGetCudaComputeCapability(self, handle: dict[str, Any]) -> list[int]:  # noqa: N802
         return list(handle["capability"])
+
+    def nvmlDeviceGetNumGpuCores(self, handle: dict[str, Any]) -> int:  # noqa: N802
+        return self._fact(handle, "cores")
+
+    def nvmlDeviceGetMaxClockInfo(self, handle: dict[str, Any], clock: int) -> int:  # noqa: N802
+        return self._fact(handle, {1: "clock", 2: "memory_clock"}[clock])
+
+    def nvmlDeviceGetMemoryBusWidth(self, handle: dict[str, Any]) -> int:  # noqa: N802
+        return self._fact(handle, "bus")
+
+    @staticmethod
+    def _fact(handle: dict[str, Any], name: str) -> int:
+        if name not in handle:
+            raise NVMLError
+        return int(handle[name])
 
     def nvmlDeviceGetPciInfo(self, handle: dict[str, Any]) -> SimpleNamespace:  # noqa: N802
         return SimpleNamespace(busId=f"00000000:{handle['index'] + 0x4A:02X}:00.0")

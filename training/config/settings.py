@@ -14,8 +14,7 @@ from ..common.conversion import field_types
 from ..common.errors import UserError
 from ..common.plan_file import LaunchPlan
 from ..common.run_names import RECORD, read_record, resolve_name
-from ..common.settings import Level, Setting, SettingsReader, merge_levels
-from ..common.settings_files import format_path
+from ..common.settings import Level, Setting, SettingsReader, format_path, merge_levels
 from .continued import ORIGIN, continued_options, is_of_name, options_of_record
 from .launched_plan import LaunchedPlan, launched_plan
 from .options import GeneralOptions

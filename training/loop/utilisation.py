@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 
 import numpy as np
 import torch
 
 from ..batches.loader import Loader
+from ..common.known_devices import known_device
 from ..config.recipe import MixedPrecision, Stage
 from ..devices.memory import out_of_memory_message
 from ..devices.ranks import Ranks
@@ -29,32 +29,6 @@ logger = logging.getLogger("slipway")
 _NUM_SAMPLES, _POOL_SIZE = 8, 4096
 """Samples whose operations are counted, and the number from which they are drawn."""
 
-# Dense peaks of the makers' data sheets in TFLOP/s: (words of the device's name, bf16, fp16, fp32). The first match counts.
-# bf16 and fp16 by tensor cores that sum in fp32, as PyTorch uses them; fp32 without TF32.
-_PEAKS: tuple[tuple[str, float | None, float | None, float | None], ...] = (
-    ("H100 PCIE", 756, 756, 51),
-    ("H100 NVL", 835, 835, 60),
-    ("H100", 989, 989, 67),
-    ("H200 NVL", 835, 835, 60),
-    ("H200", 989, 989, 67),
-    ("GH200", 989, 989, 67),
-    ("A100", 312, 312, 19.5),
-    ("A30", 165, 165, 10.3),
-    ("A40", 149.7, 149.7, 37.4),
-    ("A10", 125, 125, 31.2),
-    ("L40S", 362, 362, 91.6),
-    ("L4", 121, 121, 30.3),
-    ("V100 PCIE", None, 112, 14),
-    ("V100", None, 125, 15.7),
-    ("T4", None, 65, 8.1),
-    ("RTX 4090", 165.2, 165.2, 82.6),
-    ("RTX 3090", 71, 71, 35.6),
-    ("MI300X", 1307.4, 1307.4, 163.4),
-)
-
-_PARTIAL = {"MIG", "LAPTOP", "MAX", "D", "VGPU"}
-"""Words in the name of another device, or of a part of one."""
-
 
 def peak_flops_per_second(device_name: str, mixed_precision: MixedPrecision) -> float | None:
     """Return the peak of a device, dense, in a precision; `None` if it is not known.
@@ -62,14 +36,13 @@ def peak_flops_per_second(device_name: str, mixed_precision: MixedPrecision) -> 
     >>> peak_flops_per_second("NVIDIA A100-SXM4-80GB", "bf16")
     312000000000000.0
     """
-    words = set(re.split(r"[^A-Z0-9]+", device_name.upper()))
-    if words & _PARTIAL:
+    known = known_device(device_name)
+    if known is None:
         return None
-    for name, bf16, fp16, fp32 in _PEAKS:
-        if words.issuperset(name.split()):
-            peak = {"bf16": bf16, "fp16": fp16, "no": fp32}[mixed_precision]
-            return None if peak is None else peak * 1e12
-    return None
+    has_bf16 = not isinstance(known.architecture, tuple) or known.architecture >= (8, 0)
+    half = known.half if mixed_precision == "fp16" or has_bf16 else None
+    peak = known.full if mixed_precision == "no" else half
+    return None if peak is None else peak * 1e12
 
 
 def peak_of_ranks(ranks: Ranks, mixed_precision: MixedPrecision, dtype: torch.dtype) -> float | None:

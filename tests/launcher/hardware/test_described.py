@@ -30,7 +30,7 @@ def test_words_are_read_as_people_write_them(words: str, names: list[str], cores
     assert [one.index for one in found.accelerators] == list(range(len(names)))
     assert (found.cpu.physical_cores, found.memory.total_bytes >> 30) == (cores, gib)
     assert Hardware.from_json(found.to_json()) == found
-    assert make_plan(found).num_processes == max(1, len(names))
+    assert make_plan(found, Intent(num_processes=max(1, len(names)))).num_processes == max(1, len(names))
 
 
 def test_a_memory_that_is_said_takes_the_place_of_the_usual_one() -> None:

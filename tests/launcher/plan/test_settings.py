@@ -15,7 +15,7 @@ from slipway.launcher.plan.make_plan import Intent, make_plan
 from slipway.launcher.plan.records import MergedIntent
 from slipway.launcher.plan.settings import read_intent
 from slipway.training.common.errors import UserError
-from slipway.training.common.settings_files import project_file, user_file
+from slipway.training.common.settings import project_file, user_file
 from slipway.training.run.cli import parse_config
 from tests.conftest import ROOT
 from tests.launcher.helpers import assert_one_line_error

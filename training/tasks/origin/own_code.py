@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from ...common.errors import UserError, nearest
-from ...common.settings_files import format_path
+from ...common.settings import format_path
 
 _imported: list[str] = []
 """What is being imported now."""

@@ -10,6 +10,7 @@ from ..sources import ProbeError, Sources, list_folder, numa_node, read_text, to
 
 _NODES = "/sys/class/kfd/kfd/topology/nodes"
 _XGMI = 11  # CRAT link type of AMD's own GPU to GPU links; 2 is PCIe
+_CORES_PER_UNIT = 64  # of GCN, CDNA and RDNA alike
 TIME_LIMIT_SECONDS = 10.0
 
 
@@ -69,6 +70,8 @@ def _accelerator(
         mig_slices=(),
         processes=_processes(sources, read_text(node / "gpu_id")),
         numa_node=numa_node(device),
+        cores=_CORES_PER_UNIT * entries["simd_count"] // (entries.get("simd_per_cu") or 4),
+        clock_megahertz=entries.get("max_engine_clk_fcompute") or None,
     )
 
 
