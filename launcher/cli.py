@@ -52,6 +52,8 @@ COMMANDS = tuple(
         ("compare", "RUN RUN ...", "show what differs, curves, metrics, tests", "slipway.results.compare.command"),
         ("evaluate", "RUN", "measure a run's model, with intervals", "slipway.results.use.evaluate"),
         ("export", "RUN --to FORM", "write a run's model as ONNX or torch program", "slipway.results.share.export"),
+        ("card", "RUN", "make a folder of it for the Hub, with a card", "slipway.results.share.card_command"),
+        ("push", "RUN --to REPO", "upload a run to the Hugging Face Hub", "slipway.results.share.push"),
         ("data", "COMMAND ...", "inspect, convert and record data", "slipway.training.inspection.command"),
         ("detect", "[options]", "show this machine and what limits it", "slipway.launcher.hardware.command"),
         ("plan", "[options]", "show how a training would be started, and why", "slipway.launcher.plan.command"),

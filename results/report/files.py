@@ -42,6 +42,14 @@ def write_report(content: Content) -> tuple[Path, str]:
     page = folder / REPORT
     write_file(page, make_page(content).encode("utf-8", "backslashreplace"))
     write_file(folder / "results.csv", _csv(epoch_rows(content.history)).encode())
+    return page, write_pictures(content, folder)
+
+
+def write_pictures(content: Content, folder: Path) -> str:
+    """Write the curves and the confusion matrix into a folder, or take away old ones; return a remark or "".
+
+    Raises `UserError` if one cannot be written.
+    """
     pictures = {"results": _results(content), "confusion_matrix": _confusion(content)}
     kind, remark = _kind_of_picture()
     for name, svg in pictures.items():
@@ -50,7 +58,7 @@ def write_report(content: Content) -> tuple[Path, str]:
                 (folder / f"{name}.{other}").unlink(missing_ok=True)
         if svg is not None:
             write_file(folder / f"{name}.{kind}", _png(svg) if kind == "png" else svg.encode())
-    return page, remark
+    return remark
 
 
 def _kind_of_picture() -> tuple[str, str]:

@@ -18,7 +18,7 @@ from ...training.common.errors import UserError
 from ...training.common.parser import Parser, make_parser, parse
 from ...training.common.program.places import words_of
 from ...training.common.program.shown import printable
-from ...training.storage.files import describe_os_error, replaced
+from ...training.storage.files import describe_os_error, replaced, sha256_of
 from ..use.predict import add_run_options, find_trained
 from ..use.trained import Trained
 from .examples import Examples, examples_of
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     options = parse(build_parser(), arguments)
     trained = find_trained(options)
     ending = FORMS[options.to]
-    out = Path(options.out).expanduser() if options.out is not None else trained.folder.parent / f"model{ending}"
+    out = Path(options.out).expanduser() if options.out is not None else trained.home / f"model{ending}"
     if out.suffix.lower() != ending or out.is_dir():
         raise UserError(f"--out {out}: {options.to} is written into a file with the ending {ending}")
     if out.exists() and not options.force:
@@ -85,6 +85,7 @@ def export(trained: Trained, form: str, out: Path) -> Exported:
         "output": "probabilities" if examples.class_names else "outputs",
         "run": str(trained.record.get("name", trained.name)),
         "slipway": __version__,
+        "weights": sha256_of(trained.folder / "model.safetensors"),
         **examples.metadata,
     }
     worst = 0.0
@@ -123,6 +124,8 @@ def _to_onnx(examples: Examples, metadata: Mapping[str, str], path: Path) -> Non
         output_names=[metadata["output"]],
     )
     assert program is not None
+    for node in program.model.graph:  # where in whose code it was traced: places of this machine
+        node.metadata_props.clear()
     program.model.metadata_props.update(metadata)
     program.save(str(path), external_data=False)
 
@@ -140,7 +143,10 @@ def _to_torchscript(examples: Examples, metadata: Mapping[str, str], path: Path)
 
 def _program(examples: Examples) -> torch.export.ExportedProgram:
     with torch.no_grad():
-        return torch.export.export(examples.graph, examples.example, dynamic_shapes=examples.dynamic_shapes())
+        program = torch.export.export(examples.graph, examples.example, dynamic_shapes=examples.dynamic_shapes())
+    for node in program.graph.nodes:  # where in whose code it was traced: places of this machine
+        node.meta.pop("stack_trace", None)
+    return program
 
 
 def _of_onnx(path: Path) -> Callable[[Sequence[torch.Tensor]], np.ndarray]:

@@ -29,6 +29,8 @@ from .inputs.of_task import task_of_spec
 from .inputs.samples import Predictor
 
 Which = Literal["best", "last"]
+PORTABLE = "training.json"
+"""What stands beside weights that were made ready for others, in place of the record of their run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,18 +44,19 @@ class Trained:
     spec: Mapping[str, Any]
     """What `spec.json` says."""
     record: Mapping[str, Any]
-    """Its `run.json`; empty where the folder of weights stands alone."""
+    """Its `run.json`, or what stands in its place; empty where the folder of weights stands alone."""
     is_trusted: bool
 
     @classmethod
     def find(cls, run: str, which: Which, runs_dir: Path, *, trust: bool) -> Trained:
         """Return the run of a path or a name. Raises `UserError` where there is none, or no weights."""
-        folder = find_weights(Path(run), which, runs_dir)
+        folder = find_weights(Path(run), which, runs_dir, "the run")
         with door(folder, "give the folder of a run"):
             spec = read_json(folder / "spec.json")
         record: Any = {}
+        own = folder / PORTABLE
         with suppress(OSError, UnreadableError):  # of weights that were copied elsewhere
-            record = read_json(folder.parent / RECORD)
+            record = read_json(own if own.is_file() else folder.parent / RECORD)
         return cls(
             name=run,
             folder=folder,
@@ -61,6 +64,12 @@ class Trained:
             record=record if isinstance(record, dict) else {},
             is_trusted=trust,
         )
+
+    @property
+    def home(self) -> Path:
+        """The folder of the run; of weights that stand alone their own."""
+        is_of_run = self.folder.name in ("best", "last") or (self.folder.parent / RECORD).is_file()
+        return self.folder.parent if is_of_run else self.folder
 
     @property
     def kind(self) -> str:

@@ -6,8 +6,10 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import save_file
 
@@ -34,6 +36,22 @@ def resume_named(root: Path) -> None:
     found = find_run(str(newest), root / "runs", "one")
     assert found is not None
     makers.resume_from(found.folder)
+
+
+def shared(words: str) -> Callable[[Path], None]:
+    """Return a `slipway card` or `slipway push` of the run, by a user without a token, on a machine without a network."""
+
+    def share(root: Path) -> None:
+        command, *rest = words.split()
+        (root / "one").mkdir()
+        (root / "one" / "mine").touch()
+        module = import_module(f"slipway.results.share.{'card_command' if command == 'card' else 'push'}")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("huggingface_hub.get_token", lambda: None)
+            patch.chdir(root)
+            module.main(rest)
+
+    return share
 
 
 def resume_run(root: Path) -> None:
@@ -120,6 +138,10 @@ RUN_FOLDERS = {
         prepare=both(text("best/spec.json", "{}"), text("best/model.safetensors", "")),
         act=lambda root: SignPredictor.load(root / "best"),
     ),
+    **{f"share.{words}": with_run(lambda run: None, act=shared(words)) for words in (
+        "card oen", "card one --license Mine!", "card one --out one", "push one --to one", "push one --to a/b/c",
+        "push one --yes", "push one --to USER/NAME", "push one --to ann/one --yes",
+    )},
     "journal.missing": Case(act=lambda root: list(read_journal(root / "events.jsonl"))),
     "journal.folder": Case(prepare=lambda root: (root / "events.jsonl").mkdir(),
         act=lambda root: list(read_journal(root / "events.jsonl"))),

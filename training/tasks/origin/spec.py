@@ -44,10 +44,15 @@ def model_spec(task: Task) -> dict[str, Any]:
     return spec
 
 
+def is_bundled(made_by: Mapping[str, Any]) -> bool:
+    """Return whether what makes a model comes with Slipway."""
+    return (made_by.get("module"), made_by.get("name")) in _BUNDLED
+
+
 def refuse_foreign_code(spec: Mapping[str, Any], where: str, remedy: str) -> None:
     """Raise `UserError` where making the model of a `spec.json` would run code that this user's runs have not written there."""
     if isinstance(made_by := spec.get("make_model"), Mapping):
-        if (made_by.get("module"), made_by.get("name")) in _BUNDLED:
+        if is_bundled(made_by):
             return
         why = why_foreign("model", made_by)
         what = f"{made_by.get('name')} of {made_by.get('file') or made_by.get('module')}"
@@ -108,7 +113,7 @@ def _callable_spec(made_by: Any) -> dict[str, Any] | None:
 def _find_callable(spec: Mapping[str, Any], where: str) -> Callable[..., Any]:
     name, module_name, file = str(spec["name"]), str(spec["module"]), spec.get("file")
     main = sys.modules["__main__"]
-    if (module_name, name) in _BUNDLED:
+    if is_bundled(spec):
         module = importlib.import_module(module_name)  # of this Slipway, wherever that of the run was
     elif file is None:
         module = importlib.import_module(module_name) if module_name in sys.modules else import_name(module_name, where)
