@@ -37,6 +37,7 @@ COMMANDS = tuple(
         ),
         ("new", "NAME", "write a small project that trains at once", "slipway.launcher.new.command"),
         ("wizard", "[options]", "plan in a conversation, write the config, launch", "slipway.launcher.wizard.command"),
+        ("submit", "COMMAND ...", "hand a training in as a job of a cluster", "slipway.launcher.submit.command"),
         ("resume", "RUN", "continue a run from its newest checkpoint", "slipway.launcher.launch.resume"),
         ("continue", "RUN", "train on from a run's weights, in a new run", "slipway.launcher.launch.go_on"),
         ("runs", "[options]", "list the runs: state, metrics, rate, parent", "slipway.results.runs.command"),

@@ -35,7 +35,7 @@ LAUNCHER: Floors = (
     ("plan",),
     ("launch",),
     ("doctor",),
-    ("wizard", "new", "schema"),
+    ("wizard", "new", "schema", "submit"),
     ("cli",),
     ("completion",),
 )

@@ -19,6 +19,7 @@ from ...training.common.parser import Parser, make_parser, parse
 from ..hardware.detect import load_hardware
 from ..plan.options import add_intent, intent_of
 from ..plan.spellings import as_spelled_here
+from .allocation import start_on_all_nodes
 
 if TYPE_CHECKING:
     from ...training.common.plan_file import ContinuedRun, LaunchPlan
@@ -56,18 +57,19 @@ def main(arguments: list[str]) -> int:
         if (line := command_meant(parser, arguments, partial(_read, parser))) is None:
             raise
         raise UserError(f"{error}; write: {line}") from None
+    start_on_all_nodes(options)
     return start(options, command)
 
 
 def _read(parser: Parser, arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Return the options of a launch, and the script or module with its arguments. Raises `UserError`."""
-    own, command = _split(parser, as_spelled_here(parser, arguments))
+    own, command = split_command(parser, as_spelled_here(parser, arguments))
     if len(command) > 1 and Path(command[0]).suffix in _CONFIGS:  # slipway launch FILE.yaml SCRIPT
         own, command = [*own, "--config", command[0]], command[1:]
-        more, command = _split(parser, as_spelled_here(parser, command))
+        more, command = split_command(parser, as_spelled_here(parser, command))
         own += more
     options = parse(parser, own)
-    _check_command(command)
+    check_command(command)
     return options, command
 
 
@@ -98,6 +100,12 @@ def add_launch_options(parser: Parser) -> None:
         default=_GRACE_SECONDS,
         help=f"time to end after SIGTERM or SIGINT, before SIGKILL [{_GRACE_SECONDS:g}]",
     )
+    parser.add_argument(
+        "--job",
+        metavar="NAME",
+        help="the starts of this name, with the same --log-dir, are one job: it goes on with the run it had begun [in a job of "
+        "SLURM its number]",
+    )
     add_intent(parser)
 
 
@@ -116,40 +124,29 @@ def start(
     _check_options(options)
     from ..plan.make_plan import make_plan
     from ..plan.replan import as_before
+    from .allocation import job_of, settle
     from .environment import stale_variables
+    from .folder import runs_begun
 
     stale = stale_variables(os.environ)
     try:
         hardware = _without(load_hardware(options.hardware), stale)
         intent = intent_of(options)
-        if not options.hardware:
-            _check_job(hardware, intent)
         notes: tuple[str, ...] = ()
+        if not options.hardware:
+            hardware, intent, notes = settle(hardware, intent)
         if earlier is not None:
-            intent, notes = as_before(intent, hardware, earlier)
+            intent, more = as_before(intent, hardware, earlier)
+            notes = (*notes, *more)
         if stale:
             notes = (*notes, f"another launch's variables are not passed on: {', '.join(stale)}")
-        return _Launch(options, command, intent, stale, earlier, continues).start(make_plan(hardware, intent), notes)
+        launch = _Launch(options, command, intent, stale, earlier, continues)
+        launch.job = job_of(options, os.environ)
+        if launch.job and (earlier is None or continues is not None):
+            notes = (*notes, *launch.go_on_with(runs_begun(Path(options.log_dir), launch.job)))
+        return launch.start(make_plan(hardware, intent), notes)
     except KeyboardInterrupt:  # before anything was started
         return EXIT_INTERRUPTED
-
-
-def _check_job(hardware: Hardware, intent: Intent) -> None:
-    """Raise `UserError` where the variables of a SLURM job of several nodes are here and this host is none of them."""
-    slurm = hardware.scheduler.slurm
-    if slurm is None or not slurm.node_list or (slurm.node_count or 1) < 2 or intent.num_machines is not None:
-        return
-    from ..hardware.probes.sources import read_text
-    from ..plan.devices import names_host
-
-    # A container of the job may have a host name of its own.
-    if names_host(slurm.node_list, hardware.hostname or "") or "slurm" in (read_text(Path("/proc/self/cgroup")) or ""):
-        return
-    raise UserError(
-        f"SLURM_JOB_ID={slurm.job_id} is a job on {slurm.node_list}, and {hardware.hostname} is none of these hosts: start "
-        f"there, with `srun --nodes={slurm.node_count} --ntasks-per-node=1 slipway launch ...`; or here alone, with "
-        "--num-machines 1 (the variable may be left of another job)"
-    )
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -163,7 +160,7 @@ def _check_options(options: argparse.Namespace) -> None:
         raise UserError(f"slipway launch: --max-restarts {options.max_restarts}: must be from 0 to {_MOST_RESTARTS:,}")
 
 
-def _split(parser: Parser, arguments: list[str]) -> tuple[list[str], list[str]]:
+def split_command(parser: Parser, arguments: list[str]) -> tuple[list[str], list[str]]:
     """Return the launcher's own arguments, and the script or module with its own, word for word."""
     has_value = {name: action.nargs != 0 for action in parser._actions for name in action.option_strings}
     at = 0
@@ -177,7 +174,8 @@ def _split(parser: Parser, arguments: list[str]) -> tuple[list[str], list[str]]:
     return arguments, []
 
 
-def _check_command(command: list[str]) -> None:
+def check_command(command: list[str]) -> None:
+    """Raise `UserError` unless the words name a script that Python runs, or a module."""
     if not command:
         raise UserError("slipway launch: name the SCRIPT to start, or -m MODULE; see `slipway launch --help`")
     if not command[0].strip():
@@ -238,6 +236,15 @@ class _Launch:
         self._continues = continues
         self._folder = next_folder(Path(options.log_dir))
         self._num_logs = 0
+        self.job = ""
+        """The name by which a later start knows this one as its own."""
+
+    def go_on_with(self, runs: Sequence[Path]) -> tuple[str, ...]:
+        """Go on with the runs that an earlier start of the job had begun, if there are any; return a line on them."""
+        if not runs:
+            return ()
+        self._runs, self._continues = list(runs), None
+        return (f"goes on with {', '.join(run.name for run in runs)}, which this job had begun",)
 
     def start(self, plan: LaunchPlan, notes: tuple[str, ...]) -> int:
         """Run to the end, or show what would be run; return the exit code. Raises `UserError` before anything runs."""
@@ -322,6 +329,7 @@ class _Launch:
             argv=tuple(command_without_secrets(argv)),
             folder=os.getcwd(),
             host=socket.gethostname(),
+            job=self.job,
         )
         group = GroupStart(
             argv=tuple(argv),

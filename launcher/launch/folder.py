@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...training.common.errors import UserError
 from ...training.common.small_files import make_folders, read_json
-from .state_files import LAUNCH_FILE
+from .state_files import LAUNCH_FILE, read_progress
 
 DEFAULT_LOG_DIR = Path("runs") / ".launches"
 _KEPT_LAUNCHES = 20
@@ -51,6 +51,24 @@ def _remove_old(newest: Path) -> None:
             match = _NAME.fullmatch(path.name)
             if match and _is_of_this_host(path) and not _is_running(int(match[1])):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def runs_begun(log_dir: Path, job: str) -> list[Path]:
+    """Return the runs that earlier starts of a job had begun, on any host, in their order; those that are there still."""
+    runs: dict[Path, None] = {}
+    with contextlib.suppress(OSError):
+        for launch in sorted(path for path in log_dir.iterdir() if _NAME.fullmatch(path.name) and _job_of(path) == job):
+            for folder in (launch, *sorted(launch.glob("restart_*"), key=lambda path: len(path.name))):
+                progress = read_progress(folder)
+                runs.update(dict.fromkeys(progress.runs if progress else ()))
+    return [run for run in runs if (run / "run.json").is_file()]
+
+
+def _job_of(folder: Path) -> str | None:
+    try:
+        return str(read_json(folder / LAUNCH_FILE)["job"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _is_of_this_host(folder: Path) -> bool:

@@ -11,6 +11,7 @@ from ...training.common.errors import UserError
 from ...training.common.parser import Parser, make_parser
 from ...training.common.plan_file import ContinuedRun
 from ...training.common.run_names import RECORD, is_held
+from .allocation import start_on_all_nodes
 from .command import start
 from .resume import add_run_options, folder_of, read_record, start_again
 
@@ -50,6 +51,7 @@ def main(arguments: list[str]) -> int:
         raise UserError("slipway continue: --type and --stages-config both say the stages: give one of them")
     asked |= {name: value for name, value in given.items() if value is not None}
     asked |= {name: os.path.abspath(asked[name]) for name in _PATHS if name in asked and os.path.exists(asked[name])}
+    start_on_all_nodes(options)
     earlier, command = start_again(folder, record, options, parser, "slipway continue")
     config: Any = record.get("config")
     name = config.get("experiment_name") if isinstance(config, dict) else None

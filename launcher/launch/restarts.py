@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import re
 import signal
@@ -17,7 +16,7 @@ from pathlib import Path
 from ...training.common.errors import EXIT_RESUMABLE, UserError
 from ...training.common.program.streams import print_to_stderr
 from ...training.common.settings import format_path
-from .state_files import PROGRESS_FILE
+from .state_files import read_progress
 from .supervise.outcome import Outcome, failed_rank_error, failed_rank_name, format_outcome
 from .supervise.signals import FORWARDED_SIGNALS, ReceivedSignal, SignalQueue
 from .supervise.supervisor import GroupStart, print_status, run_group
@@ -38,14 +37,6 @@ PrepareRestart = Callable[[int, Sequence[Path]], GroupStart]
 
 class NoMoreRestarts(Exception):  # noqa: N818 - not an error of the program
     """A crash is not followed by a restart; the message says why."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LaunchProgress:
-    """The runs that Slipway's training has begun in a launch, the newest last, and the optimizer steps done in that one."""
-
-    step: int
-    runs: tuple[Path, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,14 +190,6 @@ def _format_duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
-
-
-def read_progress(launch_folder: Path) -> LaunchProgress | None:
-    """Return what the training wrote to the folder of a start; None where it has begun no run."""
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        step, *runs = (launch_folder / PROGRESS_FILE).read_text(encoding="utf-8").splitlines()
-        return LaunchProgress(step=int(step), runs=tuple(Path(json.loads(line)) for line in runs))
-    return None
 
 
 def newest_step(runs: Sequence[Path]) -> int | None:

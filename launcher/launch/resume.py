@@ -17,6 +17,7 @@ from ...training.common.program.trust import why_foreign
 from ...training.common.run_names import how_to_train_on
 from ...training.common.small_files import UnreadableError, read_json, reason_of
 from ..common.paths import TRAIN_SCRIPT
+from .allocation import start_on_all_nodes
 from .command import add_launch_options, start
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def main(arguments: list[str]) -> int:
     if record.get("state") == "finished" and "result" in record:
         print_to_stderr(f"{folder.name} is finished: nothing is left to train; {how_to_train_on(folder)}")
         return 0
+    start_on_all_nodes(options)
     earlier, command = start_again(folder, record, options, parser, "slipway resume")
     return start(options, command, earlier)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,7 @@ class LaunchRecord:
     argv: tuple[str, ...]
     folder: str  # the working directory
     host: str = ""  # where the launcher runs
+    job: str = ""  # of a cluster, whose starts belong together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,14 @@ class AgentReport:
     """The exit codes of the workers of torchrun's agent by global rank: minus the number where a signal ended one."""
 
     exit_codes: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchProgress:
+    """The runs that Slipway's training has begun in a launch, the newest last, and the optimizer steps done in that one."""
+
+    step: int
+    runs: tuple[Path, ...]
 
 
 def log_path(folder: Path, rank: int) -> Path:
@@ -119,3 +129,11 @@ def read_agent_report(folder: Path) -> dict[int, int]:
         report = from_json(AgentReport, 1, path.read_text(encoding="utf-8"), str(path), remake="")
         return {int(rank): code for rank, code in report.exit_codes.items()}
     return {}
+
+
+def read_progress(launch_folder: Path) -> LaunchProgress | None:
+    """Return what the training wrote to the folder of a start; None where it has begun no run."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        step, *runs = (launch_folder / PROGRESS_FILE).read_text(encoding="utf-8").splitlines()
+        return LaunchProgress(step=int(step), runs=tuple(Path(json.loads(line)) for line in runs))
+    return None

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 from ...training.common.errors import UserError
 from ...training.common.plan_file import Device, PlannedDevice
+from ..common.ports import DEFAULT_PORT, job_port
 from ..hardware.probes.torch_build import lacks, supports
 from ..hardware.record import Accelerator, Hardware
 from .records import Intent, Reasoned, default, fixed
-
-_DEFAULT_PORT = 29500  # torchrun's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +82,10 @@ def _several(hardware: Hardware, intent: Intent, count: Reasoned[int]) -> Machin
         ip = Reasoned(value=first, reason="the first node of the job", fact=f"node list {slurm.node_list}")
     else:
         raise UserError(f"{count.value} machines: nothing says where they meet; give --main-process-ip HOST")
-    port: Reasoned[int | None] = default(_DEFAULT_PORT, "torchrun's own")
+    port: Reasoned[int | None] = default(DEFAULT_PORT, "torchrun's own")
+    if slurm and slurm.job_id.isdecimal():
+        reason = "jobs that share a node meet at different ports"
+        port = Reasoned(value=job_port(int(slurm.job_id)), reason=reason, fact=f"SLURM job {slurm.job_id}")
     return Machines(
         count=count,
         rank=rank if intent.machine_rank is None else _given(intent.machine_rank, 0, "", count=count.value),

@@ -12,7 +12,7 @@ from functools import cache
 from importlib import import_module
 
 from slipway.launcher.cli import COMMANDS
-from slipway.launcher.launch.command import _split
+from slipway.launcher.launch.command import split_command
 from slipway.results.runs.command import _joined
 from slipway.training.common.errors import UserError
 from slipway.training.common.parser import mended, parse
@@ -136,7 +136,7 @@ def _check_slipway(arguments: list[str]) -> None:
         _check_training(rest)
     elif name == "launch":
         parser = parser_of(name)
-        own, script = _split(parser, rest)  # type: ignore[arg-type]
+        own, script = split_command(parser, rest)  # type: ignore[arg-type]
         parse(parser, own)  # type: ignore[arg-type]
         _check_script(script)
     elif name == "continue":

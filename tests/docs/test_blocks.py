@@ -26,6 +26,7 @@ from .pages import CONSOLE, PAGES, PYTHON, SHELL, SHOWN, Block, blocks_of, comma
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 COMMAND_LINES = [command for block in BLOCKS for command in commands_of(block)]
 OF_OTHERS = {"--bf16", "--hf-token", "--lr", "--shm-size"}
+OF_OTHERS |= {"--ntasks-per-node", "--gres", "--signal", "--requeue", "--open-mode", "--exclusive"}  # of sbatch
 """Options of other programs that the pages name."""
 
 
@@ -85,7 +86,9 @@ def test_options_and_commands_that_the_text_names_are_there() -> None:
             found = re.match(r"slipway ([a-z]+)", code)
             taken = every if found is None or found[1] == "launch" else commands.get(found[1], {"no such command"})
             named = (
-                set() if re.match("accelerate|make|python", code) else set(re.findall(r"(?<![\w-])--[a-z][\w-]+", code))
+                set()
+                if re.match("accelerate|make|python|srun|scancel|kubectl", code)
+                else set(re.findall(r"(?<![\w-])--[a-z][\w-]+", code))
             )
             if named - taken or "no such command" in taken:
                 wrong.append(f"{page}: {code}")

@@ -22,11 +22,15 @@ def _slurm(sources: Sources) -> Slurm | None:
     job_id = environ.get("SLURM_JOB_ID") or environ.get("SLURM_JOBID")
     if not job_id:
         return None
+    place = _place(sources)
+    # A step may be on some of the job's nodes, and on those of several parts of a heterogeneous job.
+    lists = (*(("SLURM_STEP_NODELIST",) if place == "step" else ()), "SLURM_JOB_NODELIST", "SLURM_NODELIST")
+    counts = (*(("SLURM_STEP_NUM_NODES",) if place == "step" else ()), "SLURM_JOB_NUM_NODES", "SLURM_NNODES")
     return Slurm(
-        place=_place(sources),
-        job_id=job_id,
-        node_list=environ.get("SLURM_JOB_NODELIST") or environ.get("SLURM_NODELIST"),
-        node_count=_first(sources, "SLURM_JOB_NUM_NODES", "SLURM_NNODES"),
+        place=place,
+        job_id=environ.get("SLURM_JOB_ID_HET_GROUP_0") or job_id,  # that all parts know
+        node_list=next((environ[name] for name in lists if environ.get(name)), None),
+        node_count=_first(sources, *counts),
         node_rank=sources.integer("SLURM_NODEID"),
         task_count=_first(sources, "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"),
         process_id=sources.integer("SLURM_PROCID"),

@@ -12,7 +12,7 @@ import pexpect
 import psutil
 import pytest
 
-from slipway.launcher.launch.restarts import read_progress
+from slipway.launcher.launch.state_files import read_progress
 from tests.conftest import ROOT
 from tests.launcher.launches import SLIPWAY, Launches, launches
 from tests.limits import HANG_SECONDS, wait_until

@@ -21,9 +21,8 @@ from slipway.launcher.launch.restarts import (
     is_same_failure,
     newest_step,
     pause_seconds,
-    read_progress,
 )
-from slipway.launcher.launch.state_files import PROGRESS_FILE
+from slipway.launcher.launch.state_files import PROGRESS_FILE, LaunchProgress, read_progress
 from slipway.launcher.launch.supervise.outcome import Outcome
 from slipway.launcher.launch.supervise.supervisor import GroupStart
 from slipway.launcher.plan.replan import EarlierRun
@@ -107,11 +106,11 @@ def test_the_training_s_mark_is_what_the_launcher_reads(tmp_path: Path) -> None:
     first, second = tmp_path / "runs" / "one\nfold", tmp_path / "runs" / "b"
     one = LaunchMark(str(tmp_path), first)
     one.on_step(SimpleNamespace(step=12))  # type: ignore[arg-type]
-    assert read_progress(tmp_path) == restarts.LaunchProgress(step=12, runs=(first,))
+    assert read_progress(tmp_path) == LaunchProgress(step=12, runs=(first,))
     one.close()
     other = LaunchMark(str(tmp_path), second)
     other.on_run_resumed(RunResumed(step=1_000_000, processes=1, reason="asked to"))
-    assert read_progress(tmp_path) == restarts.LaunchProgress(step=1_000_000, runs=(first, second))
+    assert read_progress(tmp_path) == LaunchProgress(step=1_000_000, runs=(first, second))
     other.close()
     (tmp_path / PROGRESS_FILE).write_text("")
     assert read_progress(tmp_path) is None
@@ -125,7 +124,7 @@ def test_the_steps_of_a_study_s_runs_are_counted_on(tmp_path: Path) -> None:
     mark.on_run_end(SimpleNamespace())  # type: ignore[arg-type]
     mark.on_step(SimpleNamespace(step=5))  # type: ignore[arg-type]
     mark.close()
-    assert read_progress(tmp_path) == restarts.LaunchProgress(step=135, runs=(tmp_path / "study",))
+    assert read_progress(tmp_path) == LaunchProgress(step=135, runs=(tmp_path / "study",))
 
 
 def test_without_a_launch_there_is_no_mark(tmp_path: Path) -> None:

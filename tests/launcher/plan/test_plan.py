@@ -374,7 +374,7 @@ def test_a_slurm_step_plans_for_all_nodes_and_a_batch_script_is_told_to_srun() -
         4,
         1,
         "node01",
-        29500,
+        24711,
     )
     assert plan.environment["NCCL_SOCKET_IFNAME"] == "eth0"
     assert plan.warnings == ()

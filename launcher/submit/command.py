@@ -1,0 +1,125 @@
+"""`slipway submit`: hand a training in as a job, and follow it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+from ...training.common.parser import Parser, make_parser, parse
+from .asked import add_job_options, read_job
+from .slurm.command import add_options as add_slurm_options
+
+_JOBS = "[options] SCRIPT [arguments]"
+
+
+def _add_slurm(parser: Parser) -> None:
+    add_slurm_options(parser)
+    add_job_options(parser)
+
+
+def _add_follow(parser: Parser) -> None:
+    parser.add_argument(
+        "--jobs-dir", metavar="DIR", default="runs/.jobs", help="where the folders of jobs are [runs/.jobs]"
+    )
+
+
+def _add_status(parser: Parser) -> None:
+    _add_follow(parser)
+    parser.add_argument("job", metavar="JOB", nargs="?", help="its number or name [all jobs of this folder]")
+
+
+def _add_cancel(parser: Parser) -> None:
+    _add_follow(parser)
+    parser.add_argument("job", metavar="JOB", help="its number or name")
+
+
+def _add_logs(parser: Parser) -> None:
+    _add_follow(parser)
+    parser.add_argument(
+        "--rank", metavar="N", type=int, help="the log of this rank, from its newest start [that of the job]"
+    )
+    parser.add_argument("job", metavar="JOB", nargs="?", help="its number or name [the newest]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Command:
+    name: str
+    arguments: str
+    help: str
+    add_options: Callable[[Parser], None]
+    module: str
+    """Has a function of the command's name, or `run` where it is a kind of job, and is imported when it is used."""
+
+
+_COMMANDS = (
+    _Command(
+        name="slurm",
+        arguments=_JOBS,
+        help="write an sbatch file and submit it",
+        add_options=_add_slurm,
+        module="slipway.launcher.submit.slurm.command",
+    ),
+    _Command(
+        name="status",
+        arguments="[JOB]",
+        help="show what became of jobs",
+        add_options=_add_status,
+        module="slipway.launcher.submit.follow",
+    ),
+    _Command(
+        name="cancel",
+        arguments="JOB",
+        help="end a job; its run can be resumed",
+        add_options=_add_cancel,
+        module="slipway.launcher.submit.follow",
+    ),
+    _Command(
+        name="logs",
+        arguments="[JOB] [--rank N]",
+        help="print the log of a job, or of one of its ranks",
+        add_options=_add_logs,
+        module="slipway.launcher.submit.follow",
+    ),
+)
+
+
+def build_parser() -> Parser:
+    """Return the parser of the command, with one for each of its own commands."""
+    return _build()[0]
+
+
+def _build() -> tuple[Parser, dict[str, Parser]]:
+    parser = make_parser("submit", "Hand a training in as a job of a cluster, and follow it.", "COMMAND ...")
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True, help="what to do")
+    built = {}
+    for command in _COMMANDS:
+        prog = f"slipway submit {command.name}"
+        built[command.name] = commands.add_parser(
+            command.name,
+            prog=prog,
+            usage=f"{prog} {command.arguments}",
+            description=f"{command.help[0].upper()}{command.help[1:]}.",
+            help=command.help,
+            allow_abbrev=False,
+        )
+        command.add_options(built[command.name])
+    return parser, built
+
+
+def main(arguments: list[str]) -> int:
+    """Run one of the commands; return the exit code. Raises `UserError`."""
+    parser, built = _build()
+    found = next((command for command in _COMMANDS if arguments[:1] == [command.name]), None)
+    if found is None:
+        parse(parser, arguments)
+        raise AssertionError("the parser takes none but the commands")
+    module = import_module(found.module)
+    options: argparse.Namespace
+    if found.arguments == _JOBS:
+        options, command = read_job(built[found.name], arguments[1:])
+        code: int = module.run(options, command)
+    else:
+        code = getattr(module, found.name)(parse(built[found.name], arguments[1:]))
+    return code

@@ -1,0 +1,1 @@
+"""Jobs of SLURM: the file for `sbatch`, and the commands of the installed SLURM."""

@@ -1,0 +1,93 @@
+"""The commands of the installed SLURM: what it understands, handing in a job, and what became of one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from ....training.common.errors import UserError
+from ....training.common.program.shown import one_line
+from .batch_file import GpuSpelling
+
+_SECONDS = 60.0
+_GPUS_PER_NODE_SINCE = (19, 5)
+
+
+def run(program: str, *arguments: str) -> str:
+    """Return the output of a command of SLURM. Raises `UserError` where it is missing, fails or does not answer."""
+    if shutil.which(program) is None:
+        raise UserError(
+            f"{program} is not installed here: use a login node of the cluster; --dry-run shows the file anywhere"
+        )
+    try:
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=_SECONDS, errors="replace")
+    except subprocess.TimeoutExpired:
+        raise UserError(
+            f"{program} did not answer within {_SECONDS:.0f} s: ask whether SLURM is up, with `sinfo`"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{program} cannot be started: {error.strerror}") from None
+    if done.returncode:
+        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        raise UserError(f"{program}: {one_line('; '.join(said[-3:])) or f'exit code {done.returncode}'}")
+    return done.stdout
+
+
+def gpu_spelling() -> GpuSpelling:
+    """Return how the installed SLURM is asked for GPUs; `gres`, which all versions know, where there is none."""
+    try:
+        version = re.search(r"(\d+)\.(\d+)", run("sbatch", "--version"))
+        if version is None or (int(version[1]), int(version[2])) < _GPUS_PER_NODE_SINCE:
+            return "gres"
+        # Other plugins refuse the newer options.
+        return "gpus-per-node" if "select/cons_tres" in run("scontrol", "show", "config") else "gres"
+    except UserError:
+        return "gres"
+
+
+def submit(path: Path) -> tuple[str, str]:
+    """Hand in a file; return the number of the job and the cluster, which may be empty. Raises `UserError`."""
+    job, _, cluster = run("sbatch", "--parsable", str(path)).strip().splitlines()[-1].partition(";")
+    return job, cluster
+
+
+def state_of(job_id: str, cluster: str) -> str | None:
+    """Return the state of a job in words: of the queue, else of the accounts; None where SLURM knows no more of it."""
+    there = _at(cluster)
+    try:
+        lines = run(
+            "squeue", *there, "--noheader", f"--jobs={job_id}", "--states=all", "--format=%T\t%r\t%M\t%N"
+        ).splitlines()
+    except UserError as error:
+        if "not installed" in str(error) or "did not answer" in str(error):
+            raise
+        lines = []  # a job that is long over is an invalid one
+    if lines:
+        return "; ".join(dict.fromkeys(_state(line) for line in lines))
+    try:
+        found = run(
+            "sacct", *there, "--noheader", "--parsable2", "--allocations", f"--jobs={job_id}", "--format=State,Elapsed"
+        )
+    except UserError:
+        return None
+    words = found.split("\n")[0].split("|")
+    return f"{words[0]}, {words[1]}" if len(words) == 2 else None
+
+
+def _state(line: str) -> str:
+    state, reason, elapsed, nodes = (*line.split("\t"), "", "", "", "")[:4]
+    if state == "PENDING":
+        return f"{state} ({reason})"
+    return f"{state}, {elapsed}{f' on {nodes}' if nodes else ''}"
+
+
+def cancel(job_id: str, cluster: str) -> None:
+    """Cancel a job: its processes get SIGTERM, and SIGKILL after SLURM's own time. Raises `UserError`."""
+    run("scancel", *_at(cluster), job_id)
+
+
+def _at(cluster: str) -> Sequence[str]:
+    return (f"--clusters={cluster}",) if cluster else ()
