@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from ..training.common.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, UserError, nearest
-from ..training.common.program.doors import error_of_place
+from ..training.common.program.doors import check_working_folder, error_of_place
 from ..training.common.program.private import not_for_all_to_write
 from ..training.common.program.streams import end_of_output, open_closed_streams, print_to_stderr
 from ..training.common.program.uncaught import print_traceback, wants_traceback
@@ -124,6 +124,7 @@ def _run(name: str, arguments: list[str]) -> int:
     if not found:
         known = [*(command.name for command in COMMANDS), "--help", "--version"]
         raise UserError(f"unknown command {name!r}{nearest(name, known)}; see `slipway --help`")
+    check_working_folder()
     if name == "train":
         return _train(arguments)
     code: int = import_module(found[0].module).main(arguments)

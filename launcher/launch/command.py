@@ -306,19 +306,23 @@ class _Launch:
         """Return what is started and written to go on with these runs, or to begin; do neither."""
         from ...training.common.json_records import to_json
         from ...training.common.program.redaction import command_without_secrets
+        from ..common.ports import free_port
         from ..plan.accelerate.config import launch_command, to_yaml
-        from .environment import environment_of, starts_directly
+        from .environment import alone_variables, environment_of, starts_directly
         from .state_files import CONFIG_FILE, LAUNCH_FILE, PLAN_FILE, LaunchRecord
         from .supervise.supervisor import GroupStart
 
-        direct = starts_directly(plan)
+        is_alone = plan.num_processes == 1 and starts_directly(plan)
         notes: tuple[str, ...] = ()
-        if not direct:
+        if not is_alone:
             plan, notes = _with_port(plan)
         plan = dataclasses.replace(_with_resume(plan, runs), continues=self._continues)
         environment = environment_of(plan, os.environ, str(folder / PLAN_FILE), str(folder)) | dict(variables or {})
-        if direct:
+        if is_alone:
+            environment |= alone_variables(free_port())
             argv = [sys.executable, "-u", str(_WORKER / "child.py"), *self._command]
+        elif starts_directly(plan):
+            argv = [sys.executable, str(_WORKER / "ranks.py"), *self._command]
         else:
             accelerate = launch_command(plan, folder / CONFIG_FILE, []).argv[2:]
             argv = [sys.executable, str(_WORKER / "agent.py"), *accelerate, "--", *self._command]
@@ -336,7 +340,7 @@ class _Launch:
             environment=environment,
             folder=folder,
             num_processes=plan.local_processes,
-            direct=direct,
+            direct=is_alone,
             grace_seconds=self._options.grace_seconds,
         )
         files = {PLAN_FILE: plan.to_json() + "\n", CONFIG_FILE: to_yaml(plan), LAUNCH_FILE: to_json(record) + "\n"}

@@ -46,9 +46,36 @@ def stale_variables(environment: Mapping[str, str]) -> list[str]:
 
 
 def starts_directly(plan: LaunchPlan) -> bool:
-    """Return whether the training is started without Accelerate's launcher, which would import torch a second time."""
+    """Return whether the processes are started without Accelerate's launcher, which would import torch once more."""
     is_plain = plan.sharding == "replicate" and plan.mixed_precision != "fp8" and not plan.accelerate
-    return plan.num_processes == 1 and is_plain
+    return plan.num_machines == 1 and is_plain
+
+
+def rank_variables(rank: int, size: int, port: int) -> dict[str, str]:
+    """Return what torchrun's agent sets for a rank of `size` on one machine; rank 0 serves the store where they meet."""
+    return {
+        **{name: str(rank) for name in ("RANK", "LOCAL_RANK", "ROLE_RANK")},
+        **{name: str(size) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "ROLE_WORLD_SIZE")},
+        "GROUP_RANK": "0",
+        "GROUP_WORLD_SIZE": "1",
+        "ROLE_NAME": "default",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_RUN_ID": "none",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+        "TORCHELASTIC_MAX_RESTARTS": "0",
+        "TORCHELASTIC_USE_AGENT_STORE": "False",
+    }
+
+
+def alone_variables(port: int) -> dict[str, str]:
+    """Return what a script that makes a process group of its own reads, for one process.
+
+    Without a name of torchrun's agent, which would make it a replica; `imports.py` takes LOCAL_RANK, by which Accelerate
+    would do so, from Accelerate.
+    """
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    return {name: rank_variables(0, 1, port)[name] for name in names}
 
 
 def environment_of(plan: LaunchPlan, inherited: Mapping[str, str], plan_path: str, folder: str) -> dict[str, str]:
@@ -56,18 +83,17 @@ def environment_of(plan: LaunchPlan, inherited: Mapping[str, str], plan_path: st
     removed = (*stale_variables(inherited), *_OURS)
     return {
         **{name: value for name, value in inherited.items() if name not in removed},
-        **(_simple_launcher_variables(plan) if starts_directly(plan) else {}),
+        **(_launcher_variables(plan) if starts_directly(plan) else {}),
         **plan.environment,
         PLAN_VARIABLE: plan_path,
         FOLDER_VARIABLE: folder,
     }
 
 
-def _simple_launcher_variables(plan: LaunchPlan) -> dict[str, str]:
-    """Return what `accelerate launch` sets for one process (`prepare_simple_launcher_cmd_env`)."""
+def _launcher_variables(plan: LaunchPlan) -> dict[str, str]:
+    """Return what `accelerate launch` sets (`prepare_simple_launcher_cmd_env`, `prepare_multi_gpu_env`)."""
     backend = ("HPU_BACKEND" if plan.device == "hpu" else "INDUCTOR") if plan.compile else "NO"
     variables = {
-        "ACCELERATE_USE_CPU": str(plan.device == "cpu"),
         "ACCELERATE_MIXED_PRECISION": plan.mixed_precision,
         "ACCELERATE_DYNAMO_BACKEND": backend,
         "ACCELERATE_DYNAMO_MODE": "default",
@@ -76,6 +102,9 @@ def _simple_launcher_variables(plan: LaunchPlan) -> dict[str, str]:
         "ACCELERATE_DYNAMO_USE_REGIONAL_COMPILATION": "False",
         "OMP_NUM_THREADS": str(plan.threads_per_process),
     }
+    if plan.num_processes > 1:
+        return {**variables, "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1"}
+    variables["ACCELERATE_USE_CPU"] = str(plan.device == "cpu")
     if plan.device == "cpu":
         variables |= {"KMP_AFFINITY": "granularity=fine,compact,1,0", "KMP_BLOCKTIME": "1"}
     return variables

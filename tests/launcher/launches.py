@@ -56,9 +56,8 @@ class Launches:
             command,
             cwd=self.folder,
             env=environment or self.environment(),
-            stdin=subprocess.DEVNULL,
             text=True,
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings},
+            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings},
         )
         self._started.append(process)
         return process

@@ -13,6 +13,7 @@ from ..state_files import RankState
 _AT_ONCE_SECONDS = 3.0
 
 Failure = Literal["exception", "lost peer", "exit", "signal", "agent", "agent signal"]
+_AGENT = "the agent that starts the ranks"
 _LONGEST_ERROR = 160  # characters
 
 
@@ -107,7 +108,7 @@ def format_outcome(outcome: Outcome) -> list[str]:
     if outcome.failure is None:
         return ["stopped, resumable"] if outcome.exit_code == EXIT_RESUMABLE else []
     if outcome.failure == "agent":
-        return [f"no process was started; the log of Accelerate's launcher, {outcome.log}, ends:", *outcome.last_lines]
+        return [f"no process was started; the log of {_AGENT}, {outcome.log}, ends:", *outcome.last_lines]
     # The output of rank 0 is on the terminal already, or where it was redirected.
     lines = () if outcome.failed_rank == 0 else outcome.last_lines
     name = failed_rank_name(outcome)
@@ -120,7 +121,7 @@ def format_outcome(outcome: Outcome) -> list[str]:
 def failed_rank_name(outcome: Outcome) -> str | None:
     """Return the name of what failed first, such as `rank 3`; None where there is only one process."""
     if outcome.failed_rank is None:
-        return "Accelerate's launcher"
+        return _AGENT
     alone = outcome.num_processes == 1 and outcome.failed_rank == 0
     return None if alone else f"rank {outcome.failed_rank}"
 

@@ -34,6 +34,13 @@ def in_foreground() -> bool:
     return False
 
 
+def in_background() -> bool:
+    """Return whether another process group, such as the shell, has the terminal that stdin is."""
+    with contextlib.suppress(OSError):
+        return os.isatty(0) and os.tcgetpgrp(0) != os.getpgrp()
+    return False
+
+
 class SignalQueue:
     """Queue the signals of `FORWARDED_SIGNALS` while it is entered, but for ignored ones (SIGHUP under nohup).
 

@@ -27,7 +27,7 @@ from .outcome import (
     format_count,
     shell_code,
 )
-from .signals import STOP_SIGNALS, ReceivedSignal, SignalQueue, in_foreground
+from .signals import STOP_SIGNALS, ReceivedSignal, SignalQueue, in_background, in_foreground
 
 _POLL_SECONDS = 0.1
 _SETTLE_SECONDS = 0.5
@@ -80,6 +80,8 @@ class _Supervisor:
         self._started = subprocess.Popen(
             group.argv,
             env={**group.environment, PARENT_VARIABLE: str(os.getpid())},
+            # What is typed then is for the shell.
+            stdin=subprocess.DEVNULL if in_background() else None,
             start_new_session=not self._shares_group,
         )
         self._process = psutil.Process(self._started.pid)

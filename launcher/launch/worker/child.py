@@ -39,6 +39,7 @@ from slipway.launcher.launch.state_files import (
     read_states,
     write_state,
 )
+from slipway.launcher.launch.worker.imports import watch_imports
 from slipway.launcher.launch.worker.output import route_output
 from slipway.training.common.errors import EXIT_RESUMABLE
 from slipway.training.common.program.lifeline import end_with_parent
@@ -46,6 +47,8 @@ from slipway.training.common.program.streams import print_to_stderr
 
 _LONGEST_TRACEBACK = 20_000  # characters
 _RANK_0_SECONDS = 2.0
+_POLL_SECONDS = 0.05
+_STORE_VARIABLE = "TORCHELASTIC_USE_AGENT_STORE"
 _NETWORK_ERRORS = ("DistBackendError", "DistNetworkError", "DistStoreError")
 _NETWORK_WORDS = ("gloo/transport", "Connection closed by peer", "Connection reset by peer", "NCCL", "ECONNRESET")
 
@@ -61,15 +64,20 @@ def main() -> None:
     end_with_parent(int(os.environ.pop(PARENT_VARIABLE)), signal.SIGTERM, launch["grace_seconds"])
     faulthandler.enable()  # a crash in C code writes its Python stack to the log
     _bind_to_cpus(folder, local_rank)
+    if rank:
+        _read_nothing()
     state = RankState(rank=rank, local_rank=local_rank, pid=os.getpid(), started_at=time.time(), output_pid=output_pid)
     write_state(folder, state)
     run = _prepare_script(sys.argv[1:])
+    watch_imports()
     state = _run(run, state, log_path(folder, rank))
     faulthandler.disable()  # the script has ended, and a library may still abort
     with contextlib.suppress(OSError):
         write_state(folder, state)
     beside_rank_0 = rank == local_rank != 0
-    if beside_rank_0 and state.exit_code not in (0, EXIT_RESUMABLE) and state.error is None:
+    if rank == 0 and state.exit_code in (0, EXIT_RESUMABLE) and os.environ.get(_STORE_VARIABLE) == "False":
+        _outlast_others(folder)
+    elif beside_rank_0 and state.exit_code not in (0, EXIT_RESUMABLE) and state.error is None:
         _wait_for_rank_0(folder)
     sys.exit(_exit_code_for_parent(state.exit_code))
 
@@ -84,6 +92,13 @@ def _bind_to_cpus(folder: Path, local_rank: int) -> None:
             os.sched_setaffinity(0, cpu_list(planned[local_rank]))
         except (OSError, IndexError) as error:
             print_to_stderr(f"slipway launch: CPUs {planned} cannot be bound: {error}")
+
+
+def _read_nothing() -> None:
+    """Leave what comes on stdin to rank 0: several readers would each get pieces of it."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
 
 
 def _prepare_script(command: list[str]) -> Callable[[], object]:
@@ -196,7 +211,22 @@ def _wait_for_rank_0(folder: Path) -> None:
         first = read_states(folder).get(0)
         if first and first.exit_code is not None:
             return
-        time.sleep(0.05)
+        time.sleep(_POLL_SECONDS)
+
+
+def _outlast_others(folder: Path) -> None:
+    """Stay until the other ranks have ended: rank 0 may serve the store, which they may ask until then."""
+    with contextlib.suppress(KeyboardInterrupt):
+        others = [state.pid for rank, state in read_states(folder).items() if rank]
+        while any(map(_is_alive, others)):
+            time.sleep(_POLL_SECONDS)
+
+
+def _is_alive(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        os.kill(pid, 0)
+        return True
+    return False
 
 
 def _exit_code_for_parent(exit_code: int | None) -> int:

@@ -15,6 +15,7 @@ import yaml
 
 from ....training.common.errors import UserError, flag_of
 from ....training.common.plan_file import LaunchPlan
+from ....training.common.program.waiting import said_if_long
 from ...common.paths import python_path
 from .sections import sections_of
 
@@ -175,15 +176,18 @@ def check_configs(plans: dict[str, LaunchPlan]) -> dict[str, list[str]]:
     environment["PYTHONPATH"] = python_path(environment)
     command = [sys.executable, "-P", "-m", "slipway.launcher.plan.accelerate.reader"]
     try:
-        done = subprocess.run(
-            command,
-            input=json.dumps(asked),
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=_CHECK_SECONDS,
-            check=True,
-        )
+        with said_if_long(
+            "waiting for Accelerate to read the config; it imports torch, which a slow disk makes long ..."
+        ):
+            done = subprocess.run(
+                command,
+                input=json.dumps(asked),
+                capture_output=True,
+                text=True,
+                env=environment,
+                timeout=_CHECK_SECONDS,
+                check=True,
+            )
         answers = json.loads(done.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired:
         raise UserError(f"Accelerate did not answer within {_CHECK_SECONDS:g} s; is it installed completely?") from None

@@ -83,6 +83,16 @@ def error_of_place(error: BaseException) -> UserError | None:
     return UserError(f"{os.fspath(error.filename)}: {error.strerror}; {remedy}")
 
 
+def check_working_folder() -> None:
+    """Raise `UserError` where the folder that this process works in is gone: no name is found there, and torch ends Python."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError(
+            f"the working folder cannot be used ({error.strerror}); change to one that exists: cd ~"
+        ) from None
+
+
 def file_of(error: BaseException) -> str:
     """Return the file that was read when an error was raised: what the innermost function with one calls its file or path."""
     if isinstance(error, OSError) and isinstance(error.filename, (str, os.PathLike)):

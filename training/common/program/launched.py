@@ -78,7 +78,7 @@ def is_launched(environment: Mapping[str, str]) -> bool:
 
 def leftovers(environment: Mapping[str, str]) -> list[str]:
     """Return the variables, with their values, that give a place in a launch to a process that is in none."""
-    if _is_of_agent(environment) or world_of(environment).size > 1:
+    if environment.get(PLAN_VARIABLE) or _is_of_agent(environment) or world_of(environment).size > 1:
         return []
     return [f"{name}={environment[name]}" for name in LAUNCH_VARIABLES if environment.get(name)]
 

@@ -1,0 +1,88 @@
+"""Start the ranks of one machine, as torchrun's agent does, but without torch: they begin as soon as this process does.
+
+It is run by path: `python ranks.py SCRIPT args`. The ranks keep the terminal. Their exit codes go to `agent.json`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+# The package may not be installed. Imports below are absolute, since a file that is run by path is in no package.
+sys.path.insert(
+    0, next(str(top) for top in Path(__file__).absolute().parents if (top / "slipway/__init__.py").is_file())
+)
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterable
+
+from slipway.launcher.launch.environment import rank_variables
+from slipway.launcher.launch.state_files import (
+    AGENT_FILE,
+    AGENT_LOG,
+    FOLDER_VARIABLE,
+    LAUNCH_FILE,
+    PARENT_VARIABLE,
+    PLAN_FILE,
+    AgentReport,
+    write_record,
+)
+from slipway.training.common.program.lifeline import end_with_parent
+
+_CHILD = str(Path(__file__).with_name("child.py"))
+_POLL_SECONDS = 0.05
+
+
+def main() -> int:
+    """Start the ranks and wait for them; return 0 where all ended well. One that fails ends the others."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    # SIGKILL, at once: the kernel then sends the ranks their signal, once.
+    end_with_parent(int(os.environ[PARENT_VARIABLE]), signal.SIGKILL, 0.0)
+    folder = Path(os.environ[FOLDER_VARIABLE])
+    launch = json.loads((folder / LAUNCH_FILE).read_text(encoding="utf-8"))
+    plan = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
+    size, port = plan["num_processes"], plan["main_process_port"]
+    try:
+        ranks = [_start(rank_variables(rank, size, port)) for rank in range(size)]
+    except OSError as error:  # no process, or no memory, to be had
+        (folder / AGENT_LOG).write_text(f"{error}\n", encoding="utf-8")
+        return 1
+    while _are_running(ranks) and not any(rank.returncode for rank in ranks):
+        time.sleep(_POLL_SECONDS)
+    if not any(rank.returncode for rank in ranks):
+        return 0
+    _end(ranks, launch["grace_seconds"])
+    codes = {str(number): rank.returncode for number, rank in enumerate(ranks) if rank.returncode}
+    write_record(folder / AGENT_FILE, AgentReport(exit_codes=codes))
+    return 1
+
+
+def _start(variables: dict[str, str]) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, **variables, PARENT_VARIABLE: str(os.getpid())}
+    return subprocess.Popen([sys.executable, "-u", _CHILD, *sys.argv[1:]], env=environment)
+
+
+def _are_running(ranks: Iterable[subprocess.Popen[bytes]]) -> list[subprocess.Popen[bytes]]:
+    """Return those that run; all others are reaped, so that their pids are gone."""
+    return [rank for rank in ranks if rank.poll() is None]
+
+
+def _end(ranks: Iterable[subprocess.Popen[bytes]], grace_seconds: float) -> None:
+    """End the ranks that still run by SIGTERM, and by SIGKILL after the grace time."""
+    running = _are_running(ranks)
+    for rank in running:
+        rank.terminate()
+    limit = time.monotonic() + grace_seconds
+    while _are_running(running) and time.monotonic() < limit:
+        time.sleep(_POLL_SECONDS)
+    for rank in running:
+        rank.kill()
+        rank.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
