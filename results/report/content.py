@@ -17,6 +17,7 @@ from ..common.run_files import read_run
 from ..common.values import items, mapping, rows, text
 from .classes import Confusion, read_confusion
 from .curves import Chart, History, charts_of, charts_of_speed, read_history
+from .samples import is_seen
 
 
 class Drawing(NamedTuple):
@@ -78,7 +79,7 @@ class Content:
 
     def is_shown(self, place: int) -> bool:
         """Return whether one of the worst is shown as it is, and not only listed."""
-        return place in self.clips or bool(text(self.worst[place], "text"))
+        return place in self.clips or is_seen(self.worst[place])
 
     @cached_property
     def clips(self) -> dict[int, Drawing]:

@@ -16,12 +16,13 @@ from .content import Content
 from .curves import Chart, epoch_rows
 from .drawing import MOST_CLASSES, draw_confusion, format_number, short, shown
 from .parts import figure, scroll, sections_of
+from .samples import answer_of, draw_sample
 from .script import SCRIPT
 from .style import CSS
 
 _MOST_CLASS_ROWS, _MOST_PAIRS, _MOST_DECISIONS = 1000, 100, 300
 _MOST_EPOCHS = 500
-_LONGEST_REASON, _LONGEST_TEXT = 600, 400
+_LONGEST_REASON = 600
 
 Html = Iterator[str]
 
@@ -111,14 +112,16 @@ def _mistakes(content: Content) -> Html:
     yield f'<ul class="cards">{cards}</ul>' if cards else ""
     rest = [row for place, row in enumerate(worst) if not content.is_shown(place)]
     if rest:
-        head = ("sample", "right class", "said", "loss") if content.confusion is not None else ("sample", "loss")
+        are_classes = content.confusion is not None
+        answers = [_classes_of(content, row) if are_classes else answer_of(row)[::-1] for row in rest]
+        head = ("sample", *(("right class" if are_classes else "right", "said") if any(answers) else ()), "loss")
         rows = [
             [
                 shown(_place(row)),
-                *(shown(one) for one in _classes_of(content, row) if content.confusion is not None),
+                *(shown(one) for one in answer or ("", "")[: len(head) - 2]),
                 _cell(number(row, "loss")),
             ]
-            for row in rest
+            for row, answer in zip(rest, answers, strict=True)
         ]
         listed = scroll("Further mistakes", table("Further mistakes", head, rows))
         yield f"<details{'' if cards else ' open'}><summary>{plural(len(rest), 'further sample')}</summary>{listed}</details>"
@@ -132,9 +135,11 @@ def _card(content: Content, row: Mapping[str, Any], place: int) -> str:
         chance = number(row, "probability")
         given = "" if chance is None else f"; the right class got {format_percent(chance)}"
         parts.append(f'<p class="said">taken for <strong>{shown(short(said, 80))}</strong>{given}</p>')
-    parts.append(f"<p>{shown(_place(row))}</p>")
-    if words_ := text(row, "text"):
-        parts.append(f"<blockquote>{shown(short(words_, _LONGEST_TEXT))}</blockquote>")
+    if title != _place(row):
+        parts.append(f"<p>{shown(_place(row))}</p>")
+    if not said and (answer := answer_of(row)):
+        parts.append(f'<p class="said">said <strong>{shown(answer[0])}</strong>, right is {shown(answer[1])}</p>')
+    parts += draw_sample(row, _place(row))
     if (drawing := content.clips.get(place)) is not None:
         parts.append(drawing.svg)
         if drawing.frames > 1:

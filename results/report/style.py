@@ -60,6 +60,13 @@ details { margin-top: 1rem; } summary { cursor: pointer; color: var(--soft); fon
 .wide.scroll { max-width: none; }
 .figures div { min-width: 0; }
 h2 { scroll-margin-top: 1rem; }
+.sample { display: block; width: 100%; margin: .3rem 0; }
+img.sample { max-width: 12rem; image-rendering: pixelated; background: var(--faint); }
+.sample .line { fill: none; stroke-width: 1.5; vector-effect: non-scaling-stroke; }
+.sample .s0 { stroke: var(--left); } .sample .s1 { stroke: var(--right); } .sample .s2 { stroke: var(--third); }
+.sample .s3 { stroke: var(--fourth); }
+.values { display: grid; grid-template-columns: auto 1fr; gap: .1rem .7rem; font-size: .82rem; margin: .4rem 0; }
+.values dt { color: var(--soft); } .values dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 blockquote { margin: .4rem 0; font-size: .85rem; overflow-wrap: anywhere; max-height: 9rem; overflow: hidden; }
 """
 )

@@ -16,6 +16,8 @@ MOST_LISTED = 50
 MOST_SHOWN = 24
 """Of those listed so many are also shown as they are."""
 
+MOST_NUMBERS = 8
+"""Of what a model says of a sample, to be kept."""
 MOST_RIGHT, MOST_LOSSES = 1_000_000, 50_000
 """Samples of which it is kept whether each was answered rightly, and what its loss was."""
 
@@ -36,6 +38,10 @@ class Answers:
     """Float [samples], what the model gave to the right class; None: unknown."""
     class_names: Sequence[str] | None = None
     """By the number of the class."""
+    outputs: np.ndarray | None = None
+    """Float [samples, numbers], what the model said where that are no classes; None: not kept."""
+    targets: np.ndarray | None = None
+    """Float [samples, numbers], what was right."""
 
 
 def describe_answers(task: Task, answers: Answers, split: str) -> dict[str, Any]:
@@ -95,6 +101,9 @@ def _describe(task: Task, answers: Answers, split: str, index: int, number: int)
     row: dict[str, Any] = {"index": index, "loss": float(answers.losses[index])}
     if answers.labels is not None and answers.predicted is not None:
         row |= {"label": int(answers.labels[index]), "predicted": int(answers.predicted[index])}
+    for name, numbers in (("output", answers.outputs), ("target", answers.targets)):
+        if numbers is not None and numbers.shape[1] <= MOST_NUMBERS:
+            row[name] = numbers[index].tolist()
     if answers.probabilities is not None:
         row["probability"] = float(answers.probabilities[index])
     return {**row, **(task.show(split, index) if number < MOST_SHOWN else {})}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -21,11 +22,12 @@ from .answers import Answers
 from .samples.calls import ModelCall, inputs_and_targets
 from .samples.labels import Labels
 from .samples.loss import Loss, SampleLoss, Weighted, main_output
-from .samples.metrics import Metrics, MetricSpec, class_answers, class_scores, known_direction
+from .samples.metrics import Metrics, MetricSpec, answers_of, class_scores, known_direction, split_columns
 from .samples.processes import SampleProcesses, start_processes
 from .samples.sources import ArraySource, Collate
 from .samples.splits import Splits
 from .samples.structure import Structure, sizes_of
+from .samples.view import describe_sample
 from .task import Batch, Task
 
 logger = logging.getLogger("slipway")
@@ -347,25 +349,22 @@ class DatasetTask(Task):
         found = {"loss": float(rows[:, 0].sum() / rows[:, 1].sum())}
         if rows.shape[1] == 2:
             return found
-        outputs, targets = self._whole(rows[:, 2:])
+        outputs, targets = split_columns(rows[:, 2:], self._kept)
         if self._has_default_metrics:
             return found | class_scores(outputs.numpy(), targets.numpy())
         return found | self._metrics.compute(outputs, targets)
 
     def answers(self, rows: np.ndarray, split: str) -> Answers:
-        """Return the loss of each sample, and the classes that the model said, if the metrics are the default ones."""
-        kept = self._whole(rows[:, 2:]) if self._has_default_metrics else None
-        return class_answers(rows, kept, self.class_names)
+        """Return the loss of each sample, and what the model said and what was right, if the metrics need it."""
+        kept = split_columns(rows[:, 2:], self._kept) if rows.shape[1] > 2 else None
+        return answers_of(rows, kept, self.class_names, are_classes=self._has_default_metrics)
 
-    def _whole(self, columns: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the outputs and targets of all samples, as the model and the data set gave them."""
-        parts, first = [], 0
-        for shape, dtype in self._kept:
-            size = shape.numel()
-            part = torch.from_numpy(columns[:, first : first + size].copy())
-            parts.append(part.to(dtype).reshape(-1, *shape))
-            first += size
-        return parts[0], parts[1]
+    def show(self, split: str, index: int) -> Mapping[str, Any]:
+        """Return the picture, the text, the curves or the numbers of a sample; nothing of one that cannot be read now."""
+        with suppress(Exception):  # of the user's data set, for a report
+            (key,) = sample_keys(0, fold(_EVALUATION_STREAM), np.array([index])).tolist()
+            return describe_sample(self._sources()[split].sample(index, key))
+        return {}
 
     def data_fingerprint(self) -> str:
         """Return a hash of the samples: of a stream of all of them, as they were written."""

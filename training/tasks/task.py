@@ -227,8 +227,8 @@ class Task(abc.ABC):
     def show(self, split: str, index: int) -> Mapping[str, Any]:
         """Return what a person sees of a sample, as plain values of some kilobytes, for the report of a run.
 
-        `where` is its place in the data, `text` a text, `clip` landmarks as `pack_clip` returns them. Empty: it is listed by
-        its index alone.
+        `where` is its place in the data, `text` a text, `clip` landmarks as `pack_clip` returns them, `picture` a PNG in
+        base64, `curves` are [name, numbers] each and `values` [name, words] each. Empty: it is listed by its index alone.
         """
         return {}
 

@@ -16,6 +16,7 @@ from .outputs import check_scores, scores_of
 from .samples.numbers import warn_of_numbers
 from .samples.sources import split_named
 from .samples.structure import array_as_tensor, sizes_of
+from .samples.view import describe_sample
 from .task import Batch, Task
 
 
@@ -100,6 +101,10 @@ class TensorTask(ClassificationTask):
         if type(self).losses is ClassificationTask.losses:
             check_scores(scores, batch.tensors["labels"], len(self.class_names), self.name)
         return scores
+
+    def show(self, split: str, index: int) -> Mapping[str, Any]:
+        """Return the picture, the curves or the numbers of a sample."""
+        return describe_sample(self._splits[split][0][index])
 
     def data_fingerprint(self) -> str:
         """Return a hash of all tensors."""

@@ -17,6 +17,7 @@ import pytest
 from slipway.results.report.content import read_content
 from slipway.results.report.files import write_report
 from slipway.training.tasks.answers import pack_clip
+from slipway.training.tasks.samples.view import describe_sample
 from tests.results.report.runs import HOSTILE, train_small
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -34,7 +35,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(0)
     for row in answers["worst"][:2]:
         row["clip"] = pack_clip(random.normal(size=(6, 3, 2)))
-    answers["worst"][2]["text"] = HOSTILE[0]
+    answers["worst"][2] |= describe_sample(
+        (HOSTILE[0], random.random((8, 8)), random.random((20, 2)), {HOSTILE[1]: 3}, 0)
+    )
     (run / "answers.json").write_text(json.dumps(answers))
     spec = json.loads((run / "best/spec.json").read_text())
     layout = {"num_landmarks": 3, "num_coords": 2, "bones": [[0, 1], [1, 2]]}
@@ -119,8 +122,15 @@ def test_a_clip_moves_when_asked_and_can_be_stepped_by_hand(page: Any) -> None:
 
 
 def test_hostile_names_are_text_on_the_page(page: Any) -> None:
-    assert page.locator("img, b, iframe").count() == 0
+    assert page.locator("img:not(.sample), b, iframe").count() == 0
     assert HOSTILE[0] in page.locator("#classes + p + div").text_content()
+
+
+def test_a_sample_of_any_kind_is_drawn(page: Any) -> None:
+    assert page.locator("img.sample").evaluate("image => image.naturalWidth") == 8
+    assert page.locator("svg.sample polyline").count() == 2
+    assert page.locator("blockquote").text_content() == HOSTILE[0]
+    assert page.locator("dl.values").nth(2).text_content() == f"input 3.{HOSTILE[1]}3"
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])

@@ -21,6 +21,7 @@ from slipway.launcher.cli import main
 from slipway.results.report.content import read_content
 from slipway.results.report.files import write_report
 from slipway.results.report.page import make_page
+from slipway.results.report.samples import answer_of, draw_sample
 from slipway.training.tasks.answers import pack_clip
 from tests.results.report.runs import HOSTILE, train_small
 
@@ -185,6 +186,21 @@ def test_records_of_wrong_types_are_shown_without_what_is_wrong(run: Path) -> No
         damaged = [{**event, name: wrong} for event in events for name in event if name != "event"]
         (run / "events.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in damaged))
         assert "</html>" in make_page(read_content(run))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"picture": 'iVBORw0KGgo" onerror="alert(1)'},
+        {"picture": "data:text/html;base64,AAAA"},
+        {"curves": [["a", [1, "x"]], ["b", [1e999, 1.0]], ["c", [None, 1]], ["d", [2]], ["e", 3], 4]},
+        {"curves": {"a": [1, 2]}, "values": [["a"], "b", {"c": 1}]},
+        {"output": ["x"], "target": [1]},
+    ],
+)
+def test_what_is_seen_of_a_sample_and_is_not_as_it_had_to_be_is_left_out(wrong: dict[str, object]) -> None:
+    assert list(draw_sample(wrong, "sample 1")) == []
+    assert answer_of(wrong) == ()
 
 
 def test_a_thousand_classes_make_a_page_below_a_megabyte(run: Path) -> None:

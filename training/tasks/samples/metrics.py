@@ -82,15 +82,34 @@ def class_scores(predicted: np.ndarray, targets: np.ndarray) -> dict[str, float]
     return {"accuracy": float((predicted == targets).mean()), "macro_f1": macro_f1(targets, predicted)}
 
 
-def class_answers(
-    rows: np.ndarray, kept: tuple[torch.Tensor, torch.Tensor] | None, class_names: Sequence[str] | None
+def answers_of(
+    rows: np.ndarray,
+    kept: tuple[torch.Tensor, torch.Tensor] | None,
+    class_names: Sequence[str] | None,
+    *,
+    are_classes: bool,
 ) -> Answers:
-    """Return the mean loss of each sample of a `DatasetTask`, and the said and right classes that were `kept`, if any."""
+    """Return the mean loss of each sample of a `DatasetTask`, and what the model said and what was right, if it was `kept`."""
     losses = rows[:, 0] / np.where(rows[:, 1] > 0, rows[:, 1], 1)
     if kept is None:
         return Answers(losses=losses)
     said, right = (part.numpy() for part in kept)
-    return Answers(losses=losses, labels=right, predicted=said, class_names=class_names)
+    if are_classes:
+        return Answers(losses=losses, labels=right, predicted=said, class_names=class_names)
+    return Answers(losses=losses, outputs=said.reshape(len(rows), -1), targets=right.reshape(len(rows), -1))
+
+
+def split_columns(
+    columns: np.ndarray, parts: Sequence[tuple[torch.Size, torch.dtype]]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the outputs and targets of all samples, as the model and the data set gave them, from columns side by side."""
+    found, first = [], 0
+    for shape, dtype in parts:
+        size = shape.numel()
+        part = torch.from_numpy(columns[:, first : first + size].copy())
+        found.append(part.to(dtype).reshape(-1, *shape))
+        first += size
+    return found[0], found[1]
 
 
 def _split(name: str, spec: Any) -> tuple[Metric, Direction | None]:

@@ -62,6 +62,10 @@ class ArraySource:
         """Return all samples, collated."""
         return self._arrays
 
+    def sample(self, index: int, key: int) -> Any:
+        """Return one sample."""
+        return _map(self._arrays, lambda tensor: tensor[index])
+
 
 class ItemSource:
     """A map-style data set. Whatever a sample draws follows from its key, so each is the same in any process and order."""
@@ -96,6 +100,11 @@ class ItemSource:
             for number in changed:
                 GENERATORS[number].restore(before[number])
             self._drawn = (*self._drawn, *changed)
+
+    def sample(self, index: int, key: int) -> Any:
+        """Return one sample as the data set has it, with what it draws by its key; the generators stay as they are."""
+        with kept_generators():
+            return self._read([index], [key], [generator.seed for generator in GENERATORS])[0]
 
     def _fetch(self, indices: Sequence[int], keys: Sequence[int], seeds: Sequence[Callable[[int], object]]) -> Any:
         samples = self._read(indices, keys, seeds)
