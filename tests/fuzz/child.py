@@ -30,8 +30,6 @@ from slipway.training.common.program.lifeline import end_with_parent
 from .doors import DOORS, Case, Door
 from .mutate import PLACES, make_special, mutate_folder, restore
 
-MOST_SECONDS = 10.0
-MOST_MORE_BYTES = 200 << 20
 EVERY_PLACE = "places"
 """In place of a seed: each file of each case once as each kind of thing that is no file."""
 _ADDRESS_SPACE = 12 << 30
@@ -90,7 +88,8 @@ def look(door: Door, seed: str, start: int, stop: int, place: Path, mark: Any) -
             case = generator.choice(cases)
             folder, contents = files_of_case(case)
             done = mutate_folder(folder, generator)
-            case.mend(folder, generator)
+            if also := case.mend(folder, generator):
+                done.append(also)
         problem = open_door(case, folder)
         if problem is not None:
             changed = files_of(folder, contents)
@@ -118,7 +117,7 @@ def open_door(case: Case, folder: Path) -> dict[str, Any] | None:
     before = _reset_peak()
     began = time.monotonic()
     problem = None
-    signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, case.most_seconds)
     try:
         case.open(folder)
     except case.allowed as error:
@@ -127,12 +126,14 @@ def open_door(case: Case, folder: Path) -> dict[str, Any] | None:
     except BaseException as error:
         # What is no fault of the file, but of its place, becomes one line at the end of the program.
         if error_of_place(error) is None:
-            problem = {"kind": f"{type(error).__name__}{_place_of(error)}", "what": traceback.format_exc()[-3000:]}
+            which = f" {str(error).partition(':')[0]}" if isinstance(error, AssertionError) else ""
+            kind = f"{type(error).__name__}{which[:60]}{_place_of(error)}"
+            problem = {"kind": kind, "what": traceback.format_exc()[-3000:]}
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-    if problem is None and (seconds := time.monotonic() - began) > MOST_SECONDS:
+    if problem is None and (seconds := time.monotonic() - began) > case.most_seconds:
         problem = {"kind": "slow", "what": f"{seconds:.1f} s"}
-    if problem is None and (more := _peak() - before) > 2 * size + MOST_MORE_BYTES:
+    if problem is None and (more := _peak() - before) > 2 * size + case.most_more_bytes:
         problem = {"kind": "memory", "what": f"{more:,} bytes for {size:,}"}
     return problem
 

@@ -19,7 +19,7 @@ from slipway.training.common.errors import UserError
 from slipway.training.common.small_files import UnreadableError, read_json
 from tests.conftest import ROOT
 
-from . import makers
+from . import makers, options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,11 @@ class Case:
     """The errors of the door."""
     is_refused: bool = False
     """Whether the door does not let in the whole files either."""
-    mend: Callable[[Path, Random], None] = field(default=lambda folder, generator: None)
-    """Makes hashes right again after the damage, so that what they guard is looked at too."""
+    most_seconds: float = 10.0
+    most_more_bytes: int = 200 << 20
+    """Of memory, beside twice the size of the files."""
+    mend: Callable[[Path, Random], str | None] = field(default=lambda folder, generator: None)
+    """Makes hashes right again after the damage, so that what they guard is looked at too; returns what else it changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,6 +278,62 @@ def _shares() -> list[Case]:
     return _text("shares", ".json", texts, shares, UserError, ValueError, TypeError, OverflowError, OSError)
 
 
+def _lines() -> list[Case]:
+    def case(name: str) -> Case:
+        def write(folder: Path) -> None:
+            options.write_place(folder)
+            (folder / LINE).write_text(json.dumps(["--version"]), encoding="utf-8")
+
+        def choose(folder: Path, generator: Random) -> str:
+            words = json.dumps(options.any_line(name, generator))
+            with contextlib.suppress(OSError):
+                (folder / LINE).write_text(words, encoding="utf-8")
+            return words[:300]
+
+        if "whole" in name:  # a training does what it is asked before it can fail
+            return Case(name=name, write=write, open=open_line, mend=choose, most_seconds=60.0, most_more_bytes=1 << 30)
+        return Case(name=name, write=write, open=open_line, mend=choose)
+
+    return [case(name) for name in options.commands()]
+
+
+def _used() -> list[Case]:
+    """Return what uses a run, on damaged ones."""
+    lines = (
+        *(
+            "report own",
+            "report signs",
+            "compare own signs",
+            "runs",
+            "watch --once own",
+            "track own --tracker tensorboard",
+        ),
+        *("evaluate signs --data data.csv", "predict signs data.csv", "export signs --to onnx", "export own --to onnx"),
+        *("resume --dry-run own", "continue --dry-run own", "continue --dry-run signs", "data inspect data.csv"),
+    )
+
+    def case(line: str) -> Case:
+        def write(folder: Path) -> None:
+            options.write_place(folder)
+            (folder / LINE).write_text(json.dumps(line.split()), encoding="utf-8")
+
+        return Case(name=line, write=write, open=open_line)
+
+    return [case(line) for line in lines]
+
+
+LINE = "line.json"
+"""The file of a folder that holds the command line to try in it."""
+
+
+def open_line(folder: Path) -> None:
+    """Run the command line of a folder."""
+    with contextlib.suppress(OSError, UnreadableError):
+        words = read_json(folder / LINE)
+        if isinstance(words, list) and words and all(isinstance(word, str) and "\0" not in word for word in words):
+            options.run_line(words, folder)
+
+
 DOORS = (
     Door(name="data", weight=30, cases=cache(_data)),
     Door(name="labelled", weight=2, cases=cache(_labelled)),
@@ -285,5 +344,7 @@ DOORS = (
     Door(name="runs", weight=15, cases=cache(_runs)),
     Door(name="checkpoints", weight=15, cases=cache(_checkpoints)),
     Door(name="models", weight=10, cases=cache(_models)),
+    Door(name="lines", weight=10, cases=cache(_lines)),
+    Door(name="used", weight=10, cases=cache(_used)),
     Door(name="shares", weight=23, cases=cache(_shares)),
 )

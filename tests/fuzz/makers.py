@@ -9,7 +9,6 @@ import os
 import shutil
 import tempfile
 from contextlib import suppress
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -98,19 +97,42 @@ def trained_run() -> Path:
     return folders.parent
 
 
+def write_clips(path: Path) -> None:
+    """Write 24 clips of 6 frames of a hand, of two classes, by 3 signers."""
+    generator = Random(3)
+    header = ["clip", "label", "signer", "frame", *(f"{axis}{point}" for point in range(21) for axis in "xyz")]
+    rows = []
+    for clip in range(24):
+        for frame in range(6):
+            values = [f"{generator.gauss(clip % 2, 0.3):.3f}" for _ in range(63)]
+            rows.append([str(clip), "ab"[clip % 2], f"signer{clip // 2 % 3}", str(frame), *values])
+    path.write_text("\n".join(map(",".join, [header, *rows])) + "\n", encoding="utf-8")
+
+
 @cache
 def trained_sign_run() -> Path:
-    """Return a folder with `best/` of a sign recogniser as it is before its first step."""
-    from slipway.training.data.layouts.mediapipe import one_hand
-    from slipway.training.storage.run_folder import save_weights
-    from slipway.training.tasks.sign.encoder import SignEncoder
-    from slipway.training.tasks.sign.options import ModelSpec
+    """Return the folder of a run of a sign recogniser, of two steps."""
+    from slipway.training.run.cli import main
 
-    layout, size = one_hand(3), ModelSpec(width=8, blocks=1, convolutions=1, kernel_size=3, heads=2)
-    model = SignEncoder(layout, 3, size)
-    spec = {"model": "SignEncoder", "class_names": ["a", "b", "c"], "layout": asdict(layout), "spec": asdict(size)}
-    save_weights(_workplace() / "sign" / "best", model.state_dict(), spec)
-    return _workplace() / "sign"
+    folder = _workplace() / "signs"
+    folder.mkdir()
+    write_clips(folder / "data.csv")
+    options = ["--data", str(folder / "data.csv"), "--stages-config", "minimal", "--max-steps", "2", "--device", "cpu"]
+    options += [
+        "--model-width",
+        "8",
+        "--model-blocks",
+        "1",
+        "--batch-size",
+        "8",
+        "--no-compile",
+        "--log-level",
+        "error",
+    ]
+    options += ["--runs-dir", str(folder), "--experiment-name", "run"]
+    if main(options) != 0:
+        raise RuntimeError(f"the training of what the doors are shown failed: {options}")
+    return folder / "run"
 
 
 def resume_from(run: Path) -> int:

@@ -120,10 +120,13 @@ def commands() -> dict[str, Tried]:
         "wizard": ("--no-launch", "--no-self-test"),
         "resume": ("--dry-run", "own"),
         "watch": ("--once", "own"),
-        "predict": ("own", "data.csv"),
+        "continue": ("--dry-run", "signs"),
+        "compare": ("own", "signs"),
+        "track": ("own", "--tracker", "tensorboard"),
+        "predict": ("signs", "data.csv"),
         "report": ("own",),
-        "evaluate": ("own",),
-        "export": ("own", "--to", "onnx"),
+        "evaluate": ("signs", "--data", "data.csv"),
+        "export": ("signs", "--to", "onnx"),
         "config": ("--yes",),
         "doctor": ("--quick",),
         "data inspect": ("data.csv",),
@@ -179,7 +182,7 @@ def any_line(name: str, generator: Random) -> list[str]:
     return line(tried, generator.choice(actions), generator.choice(VALUES))
 
 
-def write_place(folder: Path, *, with_run: bool = True) -> None:
+def write_place(folder: Path) -> None:
     """Write what the values name into a folder."""
     (folder / "dir").mkdir()
     (folder / "dir" / "file.txt").write_text("x", encoding="utf-8")
@@ -187,10 +190,9 @@ def write_place(folder: Path, *, with_run: bool = True) -> None:
     (folder / "empty").write_text("", encoding="utf-8")
     (folder / "script.py").write_text("print('hi')\n", encoding="utf-8")
     (folder / "bin.dat").write_bytes(bytes(range(256)) * 40)
-    rows = [f"{number},{number % 2},{number / 7:.3f},{number / 3:.3f},0.5" for number in range(40)]
-    (folder / "data.csv").write_text("\n".join(["sample,label,x_0,y_0,z_0", *rows]), encoding="utf-8")
-    if with_run:
-        shutil.copytree(makers.trained_run(), folder / "runs" / "own", ignore=shutil.ignore_patterns("*.png", "*.log"))
+    makers.write_clips(folder / "data.csv")
+    for name, run in (("own", makers.trained_run()), ("signs", makers.trained_sign_run())):
+        shutil.copytree(run, folder / "runs" / name, ignore=shutil.ignore_patterns("*.png", "*.log"))
 
 
 def make_special(folder: Path) -> None:
@@ -238,9 +240,11 @@ def check_answer(words: list[str], code: int, out: str, errors: str) -> None:
     """Raise `AssertionError` unless a command ended well, or with one line that a person can read."""
     told = [text for text in errors.splitlines() if text.startswith("error")]
     shown = json.dumps([word[:60] for word in words])
-    assert "Traceback" not in errors, f"{shown}: {errors[-2500:]}"
-    assert code in ENDS, f"{shown}: exit code {code}: {errors[-300:]}"
-    assert code != 2 or len(told) == 1, f"{shown}: {len(told)} errors: {errors[-600:]}"
-    assert not told or len(told[0]) < _MOST_LETTERS, f"{shown}: {len(told[0])} letters: {told[0][:100]}"
+    assert "Traceback" not in errors, f"{words[0]}, traceback: {shown}: {errors[-2500:]}"
+    assert code in ENDS, f"{words[0]}, exit code {code}: {shown}: {errors[-300:]}"
+    assert code != 2 or len(told) == 1, f"{words[0]}, {len(told)} errors: {shown}: {errors[-600:]}"
+    assert not told or len(told[0]) < _MOST_LETTERS, (
+        f"{words[0]}, a long line: {shown}: {len(told[0])}: {told[0][:100]}"
+    )
     raw = _COMMANDS.search(errors) or (None if "--json" in words else _COMMANDS.search(out))
-    assert raw is None, f"{shown}: {raw[0]!r} in {(out + errors)[:300]!r}"
+    assert raw is None, f"{words[0]}, raw text: {shown}: {raw[0]!r} in {(out + errors)[:300]!r}"

@@ -48,8 +48,9 @@ def write_parquet(path: Path, table: Any) -> None:
 
     try:
         make_folders(path.parent)
-        with replaced(path) as partial:
-            pq.write_table(table, partial, compression="zstd")
+        # pyarrow does not open a name that is not UTF-8.
+        with replaced(path) as partial, open(partial, "wb") as file:
+            pq.write_table(table, file, compression="zstd")
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {describe_os_error(error)}") from None
 
