@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -14,6 +16,7 @@ from types import TracebackType
 from typing import TextIO
 
 from ..common.program.threads import start_helper
+from . import onlooker
 
 STACKS = "stacks"
 
@@ -41,6 +44,9 @@ class Watchdog:
         self._thread: threading.Thread | None = None
         self._file: TextIO | None = None
         self._path: Path | None = None
+        self._kept_bytes = 0
+        """Of the file: what earlier processes wrote."""
+        self._onlooker: subprocess.Popen[bytes] | None = None
 
     def beat(self) -> None:
         """Note progress. Cheap enough for every step."""
@@ -61,6 +67,7 @@ class Watchdog:
             self._open(self._folder)
             self._last_beat = time.monotonic()
             thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+            self._onlooker = _start_onlooker(_OUTER_FACTOR * self._limit)
             if start_helper(thread, "a training that hangs is not ended"):
                 self._thread = thread
             else:
@@ -75,6 +82,7 @@ class Watchdog:
         self._stop.set()
         self._thread.join()
         faulthandler.cancel_dump_traceback_later()
+        self._forget_dumps()
         still_seconds = time.monotonic() - self._last_beat
         if isinstance(error, RuntimeError) and still_seconds > self._limit / 2:
             # Another rank reached its limit a little earlier, and took the connection with it.
@@ -88,6 +96,7 @@ class Watchdog:
                 (folder / STACKS).mkdir(exist_ok=True)
                 self._path = folder / STACKS / f"rank_{self._rank}.txt"
                 self._file = self._path.open("a", encoding="utf-8")
+                self._kept_bytes = self._file.tell()
                 return
         self._path = None
         self._file = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - closed with the watch
@@ -95,6 +104,8 @@ class Watchdog:
     def _close(self) -> None:
         assert self._file is not None
         self._file.close()
+        if self._onlooker is not None:
+            self._onlooker.communicate()
         if self._path is not None:
             with suppress(OSError):
                 if self._path.stat().st_size == 0:
@@ -106,6 +117,7 @@ class Watchdog:
         self._arm()
         seen, still_seconds, looked = self._beats, 0.0, time.monotonic()
         while not self._stop.wait(self._poll):
+            self._greet_onlooker()
             if self._beats != seen or self._is_paused:
                 seen = self._beats
                 self._last_beat = time.monotonic()
@@ -119,14 +131,27 @@ class Watchdog:
             looked = time.monotonic()
 
     def _arm(self) -> None:
-        """Set faulthandler's timer too: its C thread needs no lock that hung code may hold.
+        """Set faulthandler's timer too, which shows the stacks: its C thread needs no lock that hung code may hold.
 
-        It does not know of a time in which the process was stopped, so it waits longer.
+        It does not know of a time in which the process was stopped. So the onlooker, if there is one, ends the process.
         """
         assert self._limit is not None
         assert self._file is not None
+        self._forget_dumps()
         with suppress(RuntimeError):  # no thread to be had for it
-            faulthandler.dump_traceback_later(_OUTER_FACTOR * self._limit, exit=True, file=self._file)
+            faulthandler.dump_traceback_later(_OUTER_FACTOR * self._limit, exit=self._onlooker is None, file=self._file)
+
+    def _forget_dumps(self) -> None:
+        """Remove the stacks of a process that was stopped for long and goes on."""
+        if self._path is not None and self._file is not None:
+            with suppress(OSError):
+                if os.fstat(self._file.fileno()).st_size > self._kept_bytes:
+                    os.ftruncate(self._file.fileno(), self._kept_bytes)
+
+    def _greet_onlooker(self) -> None:
+        if self._onlooker is not None and self._onlooker.stdin is not None:
+            with suppress(OSError):  # it does not read: stopped, or gone
+                os.write(self._onlooker.stdin.fileno(), b".")
 
     def _end(self, limit: float) -> None:
         assert self._file is not None
@@ -143,3 +168,18 @@ class Watchdog:
         with suppress(OSError):
             self._file.write(text)
             self._file.flush()
+
+
+def _start_onlooker(limit_seconds: float) -> subprocess.Popen[bytes] | None:
+    """Start the program that looks on, in a session of its own, which the signals of a terminal do not reach."""
+    command = [sys.executable, "-I", "-S", onlooker.__file__, str(os.getpid()), str(limit_seconds)]
+    kept = {name: value for name, value in os.environ.items() if name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")}
+    try:
+        started = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=kept, cwd="/", start_new_session=True
+        )
+    except OSError:
+        return None
+    assert started.stdin is not None
+    os.set_blocking(started.stdin.fileno(), False)
+    return started

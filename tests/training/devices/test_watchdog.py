@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -10,13 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from slipway.training.devices.watchdog import Watchdog
 from slipway.training.storage import files as durable
 from slipway.training.tasks.task import Batch
+from tests.limits import wait_until
 from tests.training.misbehaviour import NAME, Act, ActingTask, record_of, run, sleep, steps_of
-from tests.training.processes import run_group, started
+from tests.training.processes import is_running, run_group, started
 
 
 def test_a_rank_that_stands_still_ends_the_run_with_the_stacks_of_all(tmp_path: Path) -> None:
@@ -106,8 +110,41 @@ def hold_the_interpreter(folder: Path) -> None:
 
 def test_a_hang_that_holds_the_interpreter_ends_too(tmp_path: Path) -> None:
     with started(1, tmp_path / "output", hold_the_interpreter, tmp_path) as group:
-        assert group.exit_codes() == [1]
+        assert group.exit_codes() == [-signal.SIGABRT]
+        assert "let none of its threads run for 0.9 s" in group.output(0)
     assert "hold_the_interpreter" in (tmp_path / "stacks" / "rank_0.txt").read_text()
+
+
+def beat(folder: Path) -> None:
+    """Make progress until a file is there."""
+    with Watchdog(folder, 0, 1.0) as watchdog:
+        (folder / "up").touch()
+        while not (folder / "end").exists():
+            watchdog.beat()
+            time.sleep(0.01)
+
+
+def test_a_process_that_was_stopped_longer_than_every_limit_goes_on(tmp_path: Path) -> None:
+    with started(1, tmp_path / "output", beat, tmp_path) as group:
+        pid = group.processes[0].pid
+        wait_until((tmp_path / "up").exists)
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(4.0)  # three times the limit, and more
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.3)  # who ends it has had the time
+        (tmp_path / "end").touch()
+        assert group.exit_codes() == [0]
+        assert group.output() == ""
+    assert not (tmp_path / "stacks").exists()
+
+
+def test_the_program_that_looks_on_ends_with_the_process_that_is_killed(tmp_path: Path) -> None:
+    with started(1, tmp_path / "output", beat, tmp_path) as group:
+        wait_until((tmp_path / "up").exists)
+        (child,) = psutil.Process(group.processes[0].pid).children()
+        assert "onlooker.py" in " ".join(child.cmdline())
+        group.processes[0].kill()
+        wait_until(lambda: not is_running(str(child.pid)))
 
 
 def test_a_rank_that_another_one_takes_along_leaves_where_it_stood(tmp_path: Path) -> None:
