@@ -30,6 +30,8 @@ from slipway.training.common.program.lifeline import end_with_parent
 from .doors import DOORS, Case, Door
 from .mutate import PLACES, make_special, mutate_folder, restore
 
+WAITS = 6.0
+"""How many times the seconds of an input may pass on a machine that may be busy."""
 EVERY_PLACE = "places"
 """In place of a seed: each file of each case once as each kind of thing that is no file."""
 _ADDRESS_SPACE = 12 << 30
@@ -43,7 +45,8 @@ class TookTooLong(BaseException):
 def main(name: str, seed: str, start: int, stop: int, marks: str) -> None:
     """Open a door on the inputs of some numbers. What is found goes to stdout, a line each; the number to `marks`."""
     faulthandler.enable()
-    signal.signal(signal.SIGALRM, _give_up)
+    for signum in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(signum, _give_up)
     end_with_parent(os.getppid(), signal.SIGKILL, 0.0)
     warnings.simplefilter("ignore")
     logging.disable()
@@ -115,9 +118,10 @@ def open_door(case: Case, folder: Path) -> dict[str, Any] | None:
     """Open a door; return what was wrong with how it answered."""
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     before = _reset_peak()
-    began = time.monotonic()
+    began = time.process_time()
     problem = None
-    signal.setitimer(signal.ITIMER_REAL, case.most_seconds)
+    signal.setitimer(signal.ITIMER_PROF, case.most_seconds)
+    signal.setitimer(signal.ITIMER_REAL, WAITS * case.most_seconds)
     try:
         case.open(folder)
     except case.allowed as error:
@@ -130,8 +134,9 @@ def open_door(case: Case, folder: Path) -> dict[str, Any] | None:
             kind = f"{type(error).__name__}{which[:60]}{_place_of(error)}"
             problem = {"kind": kind, "what": traceback.format_exc()[-3000:]}
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
-    if problem is None and (seconds := time.monotonic() - began) > case.most_seconds:
+    if problem is None and (seconds := time.process_time() - began) > case.most_seconds:
         problem = {"kind": "slow", "what": f"{seconds:.1f} s"}
     if problem is None and (more := _peak() - before) > 2 * size + case.most_more_bytes:
         problem = {"kind": "memory", "what": f"{more:,} bytes for {size:,}"}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,7 @@ class Case:
     is_refused: bool = False
     """Whether the door does not let in the whole files either."""
     most_seconds: float = 10.0
+    """Of the processor's time; what waits is given up after some times as much."""
     most_more_bytes: int = 200 << 20
     """Of memory, beside twice the size of the files."""
     mend: Callable[[Path, Random], str | None] = field(default=lambda folder, generator: None)
@@ -278,6 +280,13 @@ def _shares() -> list[Case]:
     return _text("shares", ".json", texts, shares, UserError, ValueError, TypeError, OverflowError, OSError)
 
 
+def _bounds(line: str) -> dict[str, Any]:
+    """Return the bounds of a command: those that train or trace a model do what they are asked before they can fail."""
+    words = line.split()
+    is_long = "whole" in words or words[0] in ("export", "evaluate", "predict")
+    return {"most_seconds": 40.0, "most_more_bytes": 1 << 30} if is_long else {}
+
+
 def _lines() -> list[Case]:
     def case(name: str) -> Case:
         def write(folder: Path) -> None:
@@ -290,9 +299,7 @@ def _lines() -> list[Case]:
                 (folder / LINE).write_text(words, encoding="utf-8")
             return words[:300]
 
-        if "whole" in name:  # a training does what it is asked before it can fail
-            return Case(name=name, write=write, open=open_line, mend=choose, most_seconds=60.0, most_more_bytes=1 << 30)
-        return Case(name=name, write=write, open=open_line, mend=choose)
+        return Case(name=name, write=write, open=open_line, mend=choose, **_bounds(name))
 
     return [case(name) for name in options.commands()]
 
@@ -300,16 +307,10 @@ def _lines() -> list[Case]:
 def _used() -> list[Case]:
     """Return what uses a run, on damaged ones."""
     lines = (
-        *(
-            "report own",
-            "report signs",
-            "compare own signs",
-            "runs",
-            "watch --once own",
-            "track own --tracker tensorboard",
-        ),
-        *("evaluate signs --data data.csv", "predict signs data.csv", "export signs --to onnx", "export own --to onnx"),
-        *("resume --dry-run own", "continue --dry-run own", "continue --dry-run signs", "data inspect data.csv"),
+        *("report own", "report signs", "compare own signs", "runs", "watch --once own", "resume --dry-run own"),
+        *("evaluate signs --data data.csv", "predict signs data.csv", "export signs --to torchscript"),
+        *("card signs", "push signs --to me/signs", "track own --tracker tensorboard"),
+        *("continue --dry-run own", "continue --dry-run signs", "data inspect data.csv"),
     )
 
     def case(line: str) -> Case:
@@ -317,7 +318,7 @@ def _used() -> list[Case]:
             options.write_place(folder)
             (folder / LINE).write_text(json.dumps(line.split()), encoding="utf-8")
 
-        return Case(name=line, write=write, open=open_line)
+        return Case(name=line, write=write, open=open_line, **_bounds(line))
 
     return [case(line) for line in lines]
 
