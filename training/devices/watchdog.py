@@ -68,9 +68,11 @@ class Watchdog:
             self._last_beat = time.monotonic()
             thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self._onlooker = _start_onlooker(_OUTER_FACTOR * self._limit)
+            self._arm()
             if start_helper(thread, "a training that hangs is not ended"):
                 self._thread = thread
             else:
+                faulthandler.cancel_dump_traceback_later()
                 self._close()
         return self
 
@@ -114,7 +116,6 @@ class Watchdog:
 
     def _watch(self) -> None:
         assert self._limit is not None
-        self._arm()
         seen, still_seconds, looked = self._beats, 0.0, time.monotonic()
         while not self._stop.wait(self._poll):
             self._greet_onlooker()
