@@ -30,7 +30,7 @@ def main() -> int:
     try:
         config = TrainingConfig(data=options.data, multi_gpu=DeviceManager.is_multi_gpu_available(), quick_test=True)
         if options.tips:
-            from slipway.training.run.tips import give_tips
+            from slipway.training.run.advice.tips import give_tips
             from slipway.training.run.train import make_task
 
             for tip in give_tips(config, make_task(config)):

@@ -157,8 +157,8 @@ def leave_the_wizard(folder: Path, environment: dict[str, str]) -> None:
     wizard = pexpect.spawn(
         "slipway", ["wizard"], cwd=str(folder), env=environment, timeout=HANG_SECONDS, dimensions=(40, 120)
     )
-    wizard.expect_exact("Script and its arguments")
-    wizard.sendline("quit")
+    wizard.expect_exact("? explains:")
+    wizard.sendline("q")
     wizard.expect(pexpect.EOF)
     wizard.close()
     assert wizard.exitstatus == 1

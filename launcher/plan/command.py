@@ -5,18 +5,14 @@ from __future__ import annotations
 import sys
 
 from ...training.common.parser import Parser, make_parser, parse
-from ..hardware.described import described
-from ..hardware.detect import load_hardware
-from .options import add_intent, intent_of
+from .options import add_intent, add_machine, hardware_of, intent_of
 from .spellings import as_spelled_here
 
 
 def build_parser() -> Parser:
     """Return the parser of the command."""
     parser = make_parser("plan", "Show how a training would be started on this machine, and why.")
-    machine = parser.add_mutually_exclusive_group()
-    machine.add_argument("--hardware", metavar="FILE", help="plan for the machine recorded in FILE instead of this one")
-    machine.add_argument("--machine", metavar="WORDS", help="plan for a machine in words: '4 x L40S, 64 cores, 512 GB'")
+    add_machine(parser)
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
     parser.add_argument("--explain", action="store_true", help="show every choice and where it came from")
     add_intent(parser)
@@ -32,9 +28,7 @@ def main(arguments: list[str]) -> int:
     from .table import draw
 
     intent = intent_of(options)
-    made = make_plan(
-        described(options.machine) if options.machine is not None else load_hardware(options.hardware), intent
-    )
+    made = make_plan(hardware_of(options), intent)
     if options.json:
         print(made.to_json())
         return 0

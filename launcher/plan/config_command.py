@@ -15,15 +15,14 @@ from ...training.common.program.shown import printable
 from ...training.common.program.streams import print_to_stderr
 from ...training.common.small_files import check_replaceable, make_folders
 from ..common.paths import train_script
-from ..hardware.detect import load_hardware
-from .options import add_intent, intent_of
+from .options import add_intent, add_machine, hardware_of, intent_of
 from .spellings import as_spelled_here
 
 
 def build_parser() -> Parser:
     """Return the parser of the command."""
     parser = make_parser("config", "Write an Accelerate config for this machine and print the command to start it.")
-    parser.add_argument("--hardware", metavar="FILE", help="plan for the machine recorded in FILE instead of this one")
+    add_machine(parser)
     parser.add_argument("--out", metavar="FILE", help="the file to write [accelerate_configs/<name>.yaml]")
     parser.add_argument("--yes", action="store_true", help="overwrite the file without asking")
     parser.add_argument("--script", metavar="SCRIPT", help="the script of the printed command [Slipway's own training]")
@@ -39,7 +38,7 @@ def main(arguments: list[str]) -> int:
     from .accelerate.config import launch_command, training_flags
     from .make_plan import make_plan
 
-    made = make_plan(load_hardware(options.hardware), intent_of(options))
+    made = make_plan(hardware_of(options), intent_of(options))
     path = Path(options.out or Path("accelerate_configs") / f"{config_name(made)}.yaml")
     if path.exists() and not options.yes and not _agreed(path):
         raise UserError(f"{path} exists; --yes overwrites it, --out FILE writes another")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any, get_args
 
-from ...training.common.errors import flag_of
+from ...training.common.errors import UserError, flag_of
 from ...training.common.parser import Parser
 from ...training.common.program.shown import printable
 from ...training.common.program.streams import print_to_stderr
 
 if TYPE_CHECKING:
+    from ..hardware.record import Hardware
     from .records import MergedIntent
 
 
@@ -24,7 +25,7 @@ _HELP = {
     "main_process_port": "its port",
     "rdzv_backend": "how machines meet",
     "mixed_precision": "precision of the forward and backward pass",
-    "parameters": "number of parameters of the model, such as 7000000000 or 7e9",
+    "parameters": "number of parameters of the model, such as 7B, 350M or 1.5e9",
     "sharding": "replicas, FSDP2, or DeepSpeed ZeRO-2 or ZeRO-3",
     "compile": "use torch.compile",
     "global_batch_size": "samples of a step, to plan micro-batches for; the script sets its own batch",
@@ -57,6 +58,27 @@ def add_intent(parser: Parser) -> None:
             group.add_argument(flag_of(name), *others, metavar=name.rsplit("_", 1)[-1].upper(), **settings)
 
 
+def add_machine(parser: Parser) -> None:
+    """Add what names another machine than this one: `--hardware FILE` or `--machine WORDS`."""
+    machine = parser.add_mutually_exclusive_group()
+    machine.add_argument("--hardware", metavar="FILE", help="plan for the machine recorded in FILE instead of this one")
+    machine.add_argument("--machine", metavar="WORDS", help="plan for a machine in words: '4 x L40S, 64 cores, 512 GB'")
+
+
+def hardware_of(options: argparse.Namespace) -> Hardware:
+    """Return the machine that is planned for. Raises `UserError`."""
+    from ..hardware.described import described
+    from ..hardware.detect import load_hardware
+
+    return described(options.machine) if options.machine is not None else load_hardware(options.hardware)
+
+
+def machine_words(options: argparse.Namespace) -> tuple[str, ...]:
+    """Return the words of a command that name the machine; none for this one."""
+    named = (("--hardware", options.hardware), ("--machine", options.machine))
+    return tuple(word for flag, value in named if value is not None for word in (flag, value))
+
+
 def intent_of(options: argparse.Namespace) -> MergedIntent:
     """Return what is fixed: by the parsed options, `--config`, the environment, and the settings files.
 
@@ -66,8 +88,14 @@ def intent_of(options: argparse.Namespace) -> MergedIntent:
     """
     import os
 
+    from .numbers import parse_parameters
     from .settings import intent_types, read_intent
 
+    if isinstance(options.parameters, str):
+        try:
+            options.parameters = parse_parameters(options.parameters)
+        except UserError as error:
+            raise UserError(f"--parameters: {error}", option="parameters") from None
     intent = read_intent({name: getattr(options, name) for name in intent_types()}, options.config, os.environ)
     if intent.note:
         print_to_stderr(printable(f"note: {intent.note}"))

@@ -1,97 +1,93 @@
-"""`slipway wizard`: plan in a conversation, write the config and, if wanted, run a self-test and launch."""
+"""`slipway wizard`: plan in a conversation, write the config, and train if wanted."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+import os
+import shlex
 
 from ...training.common.errors import EXIT_INTERRUPTED, UserError
 from ...training.common.parser import Parser, make_parser, parse
-from ..hardware.detect import load_hardware
-from ..plan.options import add_intent, intent_of
+from ..common.paths import train_script
+from ..plan.options import add_intent, add_machine, hardware_of, intent_of, machine_words
+from ..plan.settings import intent_types
 from ..plan.spellings import as_spelled_here
 
-if TYPE_CHECKING:
-    from .answers import Answers
-
 _LEFT_EARLY = 1
-_ACTIONS = {
-    "out": "the file to write [accelerate_configs/<name>.yaml]",
-    "script": "the script to start, with its arguments in one text [Slipway's own training]",
-    "write": "write the config",
-    "self_test": "run the self-test (slipway doctor) after it",
-    "launch": "launch the script after it",
-}
 
 
 def main(arguments: list[str]) -> int:
-    """Plan in a conversation, or from answers; write the config; test and launch where wanted.
+    """Plan in a conversation, write the config, train where wanted.
 
-    Return 0, 1 for `quit` before anything was written, 3 for a self-test that failed, 130 for Ctrl-C, or the exit code
-    of the launch. Raises `UserError` for answers that cannot work, and without a terminal to ask in.
+    Return 0, 1 for `q` before anything was written, 130 for Ctrl-C, or the exit code of the training. Raises `UserError` for
+    answers that cannot work, and where the input ends before the last of them.
     """
     parser = build_parser()
     options = parse(parser, as_spelled_here(parser, arguments))
-    answers = _given_answers(options)
-    unattended = bool(options.answers or options.yes)
 
     from .dialogue import Dialogue, Quit
 
-    if not unattended:
-        Dialogue.check_terminal()
-    if options.hardware and (answers.self_test or answers.launch):
-        raise UserError("slipway wizard: --hardware plans for another machine: leave out the self-test and the launch")
-    from .actions import WizardActions
-    from .conversation import converse
-    from .script import script_words
+    if not options.yes:
+        Dialogue.check_streams()
+    from .conversation import Conversation
+    from .ending import Ending
+    from .state import Machine, make_state
 
-    script_words(answers)  # an error is raised now, not after the last question
-    dialogue = Dialogue()
-    actions = WizardActions(
-        dialogue=dialogue,
-        for_another_machine=bool(options.hardware),
-        overwrite=options.yes,
-        answers_from=options.answers,
-        save_to=options.save_answers,
-    )
+    script = _script_of(options)
+    intent_of(options)  # says what becomes of the keys of an Accelerate config
+    ending = Ending(dialogue=(dialogue := Dialogue()), out=options.out, overwrites=options.yes)
     try:
-        hardware = load_hardware(options.hardware)
-        return actions.run_answers(hardware, answers) if unattended else converse(actions, hardware, answers)
+        machine = Machine(hardware=hardware_of(options), options=machine_words(options))
+        given = {name: getattr(options, name) for name in intent_types()}
+        state = make_state(machine, given, options.config, script)
+        if options.yes:
+            if not state.is_meeting_place_known:
+                raise UserError(
+                    f"{state.plan.num_machines} machines: nothing says where they meet; give --main-process-ip HOST"
+                )
+            ending.write(state, ending.path_of(state.plan))
+            return 0
+        return Conversation(dialogue, state, ending).run()
     except Quit:
-        dialogue.say(f"left: {actions.outcome}")
+        dialogue.say(f"left: {ending.outcome}")
         return _LEFT_EARLY
     except KeyboardInterrupt:
-        dialogue.say(f"\nstopped: {actions.outcome}")
+        dialogue.say(f"\nstopped: {ending.outcome}")
         return EXIT_INTERRUPTED
 
 
 def build_parser() -> Parser:
     """Return the parser of the command."""
-    parser = make_parser(
-        "wizard", "Plan in a conversation, write an Accelerate config, and launch. A flag answers its question."
+    parser = make_parser("wizard", "Plan in a conversation, write an Accelerate config, and train if wanted.")
+    add_machine(parser)
+    parser.add_argument("--yes", action="store_true", help="ask nothing: take all of the plan, and overwrite the file")
+    parser.add_argument("--out", metavar="FILE", help="the file to write [accelerate_configs/<name>.yaml]")
+    script = parser.add_mutually_exclusive_group()
+    script.add_argument(
+        "--script",
+        metavar="SCRIPT",
+        help="the script to start, with its arguments in one text [Slipway's own training]",
     )
-    parser.add_argument("--hardware", metavar="FILE", help="plan for the machine recorded in FILE instead of this one")
-    parser.add_argument(
-        "--yes", action="store_true", help="ask nothing: take every recommendation, and overwrite the file"
+    script.add_argument(
+        "--task",
+        metavar="TASK",
+        help="the task of Slipway's own training, such as FILE.py:FUNCTION: its model is counted",
     )
-    parser.add_argument("--answers", metavar="FILE", help="ask nothing: take the answers from a YAML file")
-    parser.add_argument("--save-answers", metavar="FILE", help="write the answers to FILE, for --answers")
-    for name, text in _ACTIONS.items():
-        flag = f"--{name.replace('_', '-')}"
-        if name in ("out", "script"):
-            parser.add_argument(flag, metavar=name.upper(), help=text)
-        else:
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+    parser.add_argument("--data", metavar="PATH", help="the data of Slipway's own training")
     add_intent(parser)
     return parser
 
 
-def _given_answers(options: argparse.Namespace) -> Answers:
-    """Return the given answers: those of flags win over those of the answers file, which win over settings files."""
-    from .answers import Answers, read_answers
+def _script_of(options: argparse.Namespace) -> str | None:
+    """Return the script with its arguments; None for Slipway's own training with none. Raises `UserError`."""
+    from .script import check_script, is_own_training
 
-    if options.answers:
-        for name, value in read_answers(options.answers).items():
-            if getattr(options, name) is None:
-                setattr(options, name, value)
-    return Answers(intent=intent_of(options), **{name: getattr(options, name) for name in _ACTIONS})
+    if options.script is not None:
+        check_script(options.script)
+        if options.data is not None and not is_own_training(options.script):
+            raise UserError("--data: of Slipway's own training only; write it among the arguments in --script")
+    words = [] if options.script is None else shlex.split(options.script)
+    for name in ("task", "data"):
+        if (value := getattr(options, name)) is not None:
+            words = [*(words or [train_script()]), f"--{name}", os.fspath(value)]
+    return shlex.join(words) if words else None

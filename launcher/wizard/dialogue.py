@@ -1,152 +1,138 @@
-"""Ask a person in plain lines: print a question, read a reply, handle `back`, `?` and `quit`."""
+"""Lines to a person and from one: on a terminal, in a pipe, for a screen reader."""
 
 from __future__ import annotations
 
+import os
+import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ...training.common.errors import UserError
-from .state import AnswerOption, Question, parse_reply, without_flag
+from ...training.common.program.shown import printable
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.text import Text
 
-T = TypeVar("T")
-INTRODUCTION = "Enter takes the recommendation, `?` explains, `back` undoes, `quit` leaves; nothing is written yet."
-_NO_TERMINAL = (
-    "slipway wizard asks its questions in a terminal and there is none: give --yes (take every recommendation) or "
-    "--answers FILE, or use `slipway config` with its flags"
+_MOST_LETTERS = 4096
+_UNFOLDED_WIDTH = 10_000
+_UNSEEN = (
+    "slipway wizard asks its questions on stderr, which is no terminal: leave the redirection out, give --yes, or use "
+    "`slipway config`"
 )
-
-
-class Back(Exception):  # noqa: N818
-    """The reply `back`: return to the question before."""
+_CLOSED = "slipway wizard reads its answers from stdin, which is closed: give --yes, or use `slipway config`"
 
 
 class Quit(Exception):  # noqa: N818
     """The reply `quit`: leave the wizard."""
 
 
-class EndOfInput(Exception):  # noqa: N818
-    """The input has ended, so that no reply can come."""
+class InputEndedError(UserError):
+    """No reply can come any more, or none that mends the last one."""
 
 
 class Dialogue:
-    """Questions go to stderr, replies are lines of stdin.
+    """Questions go to stderr, replies are lines of stdin, typed or from a pipe.
 
     Nothing moves the cursor, and lines are edited by the terminal itself, so that a screen reader or a program can follow
     line by line.
     """
 
     def __init__(self) -> None:
-
-        # A pipe has no width to fold to.
-        self._folds = sys.stderr.isatty()
         from ...training.common.program.console import SteadyConsole
 
-        self._console = SteadyConsole(stderr=True, highlight=False, width=None if self._folds else 200)
+        self.is_typed = sys.stdin.isatty()
+        # A pipe has no width to fold to, and a plain terminal, such as a screen reader's, folds by itself.
+        self._is_folded = sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+        self._console = SteadyConsole(stderr=True, highlight=False, width=None if self._is_folded else _UNFOLDED_WIDTH)
 
     @staticmethod
-    def check_terminal() -> None:
-        """Raise `UserError` where there is no terminal; its message names what to use instead of the conversation."""
-        if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
-            raise UserError(_NO_TERMINAL)
+    def check_streams() -> None:
+        """Raise `UserError` where nobody can answer, or nobody would see the questions."""
+        if sys.stdin is None or sys.stdin.closed:
+            raise UserError(_CLOSED)
+        if sys.stdin.isatty() and not (sys.stderr is not None and sys.stderr.isatty()):
+            raise UserError(_UNSEEN)
 
-    def say(self, text: str = "", style: str = "", is_folded: bool = True) -> None:
-        """Print a line; brackets are no markup. One that is not folded can be copied from the terminal."""
+    @property
+    def width(self) -> int:
+        """Columns of the terminal; very many in a pipe."""
+        return self._console.width
+
+    def say(self, text: str = "", style: str = "") -> None:
+        """Print a line; brackets are no markup."""
         from rich.text import Text
 
-        self._console.print(Text(text, style=style), soft_wrap=not (is_folded and self._folds))
+        self._console.print(Text(text, style=style))
+
+    def say_whole(self, text: str) -> None:
+        """Print a line that can be copied from the terminal: it is not folded."""
+        from rich.text import Text
+
+        self._console.print(Text(text), soft_wrap=True)
 
     def warn(self, text: str, kind: str = "warning") -> None:
         """Print a warning or a note."""
         from rich.text import Text
 
-        self._console.print(Text.assemble((f"{kind}: ", "bold yellow"), text), soft_wrap=not self._folds)
+        self._print_hanging(Text.assemble((f"{kind}: ", "bold yellow"), text), "  ")
 
-    def show(self, part: RenderableType) -> None:
-        """Print a rich renderable, such as a table."""
-        self._console.print(part)
+    def item(self, key: str, name: str, text: str, costs: str = "", *, name_width: int = 0) -> None:
+        """Print a line of a list: its number, its name, its text and its costs; what does not fit is folded under the text."""
+        from rich.text import Text
 
-    def ask(self, question: Question, options: Sequence[AnswerOption], accept: Callable[[Any], T], first: bool) -> T:
-        """Ask until `accept` takes the value of the reply; return the result of `accept`.
+        before = f"  {key}  " if key else "     "
+        shown = name.ljust(name_width)
+        line = Text.assemble((before, "bold"), (shown, "bold"), "  " if name else "", text)
+        if costs:
+            line.append(f"; {costs}" if text else costs, style="dim")
+        self._print_hanging(line, " " * (len(before) + (len(shown) + 2 if name and self.width >= 50 else 0)))
 
-        A `UserError` of the reply or of `accept` is printed and the question is asked again. Raises `Back`, `Quit` and
-        `EndOfInput`.
+    def reply(self, prompt: str) -> str:
+        """Return the next line of the input without blanks around it.
+
+        Raises `Quit` for `q`, and `InputEndedError` where the input has ended.
         """
-        self._draw(question, options)
-        prompt = _prompt(question, options)
-        while True:
-            reply = self._reply(prompt)
-            if reply in ("?", "help"):
-                self.say(f"{question.explanation} {INTRODUCTION}")
-            elif reply == "back" and first:
-                self.say("This is the first question.")
-            else:
-                try:
-                    _raise_on_command(reply)
-                    return accept(parse_reply(question, options, reply))
-                except UserError as error:
-                    self.warn(without_flag(str(error)), "not possible")
-
-    def confirm(self, prompt: str, default: bool, explanation: str) -> bool:
-        """Ask for yes or no and return it. Raises `Quit` and `EndOfInput`."""
-        while True:
-            reply = self._reply(f"{prompt} [{'Y/n' if default else 'y/N'}]: ").lower()
-            if reply in ("", "y", "yes", "n", "no"):
-                return default if not reply else reply.startswith("y")
-            if reply == "quit":
-                raise Quit
-            self.say(explanation if reply in ("?", "help") else f"{reply!r} is neither yes nor no. {explanation}")
-
-    def _draw(self, question: Question, options: Sequence[AnswerOption]) -> None:
-        from rich.table import Table
         from rich.text import Text
 
-        self.say()
-        if len(options) < 2:
-            (option,) = options or (None,)
-            title = Text(question.title, style="bold")
-            self._console.print(title + Text(f": {option.label} (recommended), {option.meaning}" if option else ""))
-            return
-        self.say(question.title, "bold")
-        rows = Table.grid(padding=(0, 2, 0, 0))
-        number = 0
-        for position, option in enumerate(options):
-            number += option.possible
-            mark = " (recommended)" if position == 0 else "" if option.possible else " (not possible)"
-            if question.numbered:
-                key, text = str(number) if option.possible else "-", f"{option.label}{mark}: {option.meaning}"
-            else:
-                key, text = option.label, f"{mark.strip()} {option.meaning}".strip()
-            rows.add_row(f"  {key}", Text(text, style="bold" if position == 0 else ""))
-        self._console.print(rows)
-
-    def _reply(self, prompt: str) -> str:
-        from rich.text import Text
-
-        self._console.print(Text(prompt), end="")
+        self._console.print(Text(prompt, style="bold"), end=" ", soft_wrap=not self._is_folded)
         try:
-            line = sys.stdin.readline()
+            line = sys.stdin.readline(_MOST_LETTERS)
         except UnicodeDecodeError:
-            return "\N{REPLACEMENT CHARACTER}"
+            line = "\N{REPLACEMENT CHARACTER}\n"
+        if not line or not self.is_typed:
+            self.say(printable(line.strip()))  # a terminal shows what is typed, a pipe does not
         if not line:
-            raise EndOfInput
-        return line.strip()
+            raise InputEndedError(
+                f"the input ended at the question `{re.split('[;,:]', prompt)[0]}`; give a line for each question, "
+                "an empty one is Enter, or --yes"
+            )
+        reply = line.strip()
+        if reply.lower() in ("q", "quit", "exit"):
+            raise Quit
+        return reply
 
+    def refuse(self, reply: str, error: UserError, words: str) -> None:
+        """Print why a reply is no answer. Raises `InputEndedError` where nobody is there to give another."""
+        if not self.is_typed:
+            raise InputEndedError(
+                f"the input's answer {reply[:80]!r} cannot be: {words}", option=error.option
+            ) from None
+        self.warn(words, "not possible")
 
-def _prompt(question: Question, options: Sequence[AnswerOption]) -> str:
-    """Return the line that asks, with the meaning of Enter in brackets."""
-    if question.numbered:
-        count = sum(option.possible for option in options)
-        other = f", or type another {question.free_text}" if question.free_text else ""
-        return f"Choose 1 to {count}{other} [1]: " if count > 1 else f"Enter continues with {options[0].label}: "
-    return f"{question.prompt}{f' [{options[0].label}]' if options else ''}: "
-
-
-def _raise_on_command(reply: str) -> None:
-    if reply == "back":
-        raise Back
-    if reply in ("quit", "exit"):
-        raise Quit
+    def _print_hanging(self, line: Text, indent: str) -> None:
+        """Print a line whose folded rest stands under its text."""
+        lines: Sequence[Text] = [line]
+        if self._is_folded and line.cell_len > self.width:
+            first, *rest = line.wrap(self._console, self.width)
+            behind = line[len(first.plain) :]
+            behind = behind[len(behind.plain) - len(behind.plain.lstrip()) :]
+            room = max(20, self.width - len(indent))
+            lines = (
+                [first, *(type(line).assemble(indent, one) for one in behind.wrap(self._console, room))]
+                if rest
+                else lines
+            )
+        for one in lines:
+            one.rstrip()
+            self._console.print(one, soft_wrap=True)

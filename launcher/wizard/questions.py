@@ -1,236 +1,394 @@
-"""The questions of the wizard as data: when each is worth asking, what it recommends, what else can be chosen."""
+"""What can be changed in each line of the plan: the choices with what each costs, and how a typed value is read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
 
-from ...training.common.plan_file import LaunchPlan
+from ...training.common.errors import UserError, nearest
+from ...training.common.plan_file import Device
 from ..common.paths import train_script
 from ..plan.devices import slots
-from ..plan.table import value_of
-from .answers import parse_count, parse_integer, parse_world_count
-from .script import check_script
-from .state import AnswerOption, Question, WizardState, is_meeting_place_known
+from ..plan.numbers import parse_parameters, short_count
+from .addresses import check_address
+from .estimate import free_bytes, memory, memory_words, step_words
+from .script import check_script, is_own_training, script_exists, script_name
+from .state import WizardState, new_warnings, reason_of
 
-_MOST_SUGGESTIONS = 4
-
-
-def _device_kinds(state: WizardState) -> list[str]:
-    return list(dict.fromkeys(["cpu", *(one.kind for one in state.hardware.accelerators)]))
-
-
-def _device_options(state: WizardState) -> list[AnswerOption]:
-    def meaning(plan: LaunchPlan) -> str:
-        names = ", ".join(dict.fromkeys(device.name for device in plan.devices))
-        return names or f"the processor: {state.hardware.cpu.model}"
-
-    others = [kind for kind in _device_kinds(state) if kind != state.plan.device]
-    return [_recommended(state, "device"), *(state.option("device", kind, meaning) for kind in others)]
+_MOST = 1 << 16
+AUTOMATIC = "auto"
+COUNT = "count"
+"""The reply that has Slipway's own training count its model."""
 
 
-def _recommended(state: WizardState, field: str, label: str = "") -> AnswerOption:
-    return AnswerOption(label=label or value_of(state.plan, field), value=None, meaning=state.reason_of(field))
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a reply changes: options of the plan by name, or the script; `note` is a line to show."""
+
+    options: Mapping[str, Any] | None = None
+    script: str | None = None
+    note: str = ""
 
 
-def _machine_options(state: WizardState) -> list[AnswerOption]:
-    alone = state.option("num_machines", 1, "this machine alone")
-    return [_recommended(state, "num_machines"), *([alone] if state.plan.num_machines > 1 else [])]
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A value that can be chosen: its name, what it means and costs, why it cannot be."""
+
+    label: str
+    meaning: str
+    answer: Answer
+    costs: Sequence[str] = ()
+    problem: str = ""
 
 
-def _has_several_nodes(state: WizardState) -> bool:
-    slurm = state.hardware.scheduler.slurm
-    return bool(slurm and (slurm.node_count or 1) > 1)
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A question about a line of the plan."""
+
+    line: int
+    term: str  # in `terms`
+    fields: tuple[str, ...]  # the options that `auto` takes back
+    title: str
+    now: Callable[[WizardState], str]
+    read: Callable[[WizardState, str], Answer]  # raises `UserError` for what is no answer
+    choices: Callable[[WizardState], Sequence[Choice]] = lambda state: ()
+    is_asked: Callable[[WizardState], bool] = lambda state: True
+    is_open: Callable[[WizardState], bool] = lambda state: False  # an answer is needed before anything can start
+    says_why: bool = True  # of a value that is typed where the question is not asked
+    has_numbers: bool = False  # choices are chosen by number: not where the value itself is a number
 
 
-def _is_rank_unknown(state: WizardState) -> bool:
-    slurm = state.hardware.scheduler.slurm
-    return state.plan.num_machines > 1 and not (slurm and slurm.node_rank is not None)
+def _fixed(**options: Any) -> Answer:
+    return Answer(options=options)
 
 
-def _most_processes(state: WizardState) -> int:
-    plan = state.plan
-    if plan.device == "cpu":
-        return max(1, int(state.hardware.cpu.usable_cpus)) * plan.num_machines
-    return (1 if plan.device == "mps" else len(slots(state.hardware, plan.device))) * plan.num_machines
+def _choice(state: WizardState, label: str, meaning: str, **options: Any) -> Choice:
+    """Return a choice with what it costs, or with why it cannot be."""
+    try:
+        after = state.with_options(**options)
+    except UserError as error:
+        return Choice(label=label, meaning=meaning, answer=_fixed(**options), problem=reason_of(error))
+    costs = [one for one in (memory_words(after), step_words(after), *new_warnings(state, after)[:1]) if one]
+    return Choice(label=label, meaning=meaning, answer=_fixed(**options), costs=costs)
 
 
-def _process_options(state: WizardState) -> list[AnswerOption]:
-    most, machines = _most_processes(state), state.plan.num_machines
-    halves = [most // machines // 2**power * machines for power in range(20) if most // machines >= 2**power]
-    counts = halves if state.plan.device != "cpu" else sorted(halves)
-
-    def meaning(plan: LaunchPlan) -> str:
-        threads = f"{plan.threads_per_process} thread{'s' * (plan.threads_per_process > 1)} each"
-        if plan.device == "cpu":
-            return f"processes of {threads}" if plan.num_processes > 1 else f"one process of {threads}"
-        idle = most - plan.num_processes
-        return f"{idle} of {most} devices stay{'s' * (idle == 1)} free, {threads}"
-
-    others = [state.option("num_processes", one, meaning) for one in counts if one != state.plan.num_processes]
-    return [_recommended(state, "num_processes"), *others[: _MOST_SUGGESTIONS - 1]]
+def _whole(text: str, least: int = 1) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > 9 or not least <= int(text) <= _MOST * _MOST:
+        raise UserError(f"{text!r} is no whole number from {least}")
+    return int(text)
 
 
-_PRECISIONS = {
-    "bf16": "half the memory traffic, the range of float32, no loss scaling",
-    "fp16": "half the memory traffic, a small range: gradients are scaled",
-    "fp8": "a quarter of the traffic of float32; needs another library",
-    "no": "full float32: the slowest and the safest",
-}
-_SHARDINGS = {
-    "replicate": "every process has the complete model",
-    "fsdp": "FSDP2 spreads weights, gradients and optimizer state over the processes; the script must support it",
-    "zero2": "DeepSpeed spreads gradients and optimizer state; the script must support it",
-    "zero3": "DeepSpeed spreads the weights too; the script must support it",
-}
+def _word(text: str, choices: Sequence[Choice]) -> Answer:
+    """Return the answer of a choice by its name. Raises `UserError` for one that is not there or cannot be."""
+    found = next((one for one in choices if one.label.lower() == text.lower()), None)
+    if found is None:
+        names = [one.label for one in choices]
+        raise UserError(f"{text!r} is none of {', '.join(names)}{nearest(text.lower(), names)}")
+    if found.problem:
+        raise UserError(f"{found.label}: {found.problem}")
+    return found.answer
 
 
-def _word_options(field: str, meanings: dict[str, str]) -> Callable[[WizardState], list[AnswerOption]]:
-    def options(state: WizardState) -> list[AnswerOption]:
-        others = [
-            state.option(field, name, text) for name, text in meanings.items() if name != getattr(state.plan, field)
-        ]
-        # Options that cannot work come last and have no number.
-        return [_recommended(state, field), *sorted(others, key=lambda option: not option.possible)]
-
-    return options
+# 1, the script
 
 
-def _compile_options(state: WizardState) -> list[AnswerOption]:
+def _read_script(state: WizardState, text: str) -> Answer:
+    script = check_script(text)
+    there = script_exists(script) or not state.machine.is_here
+    return Answer(script=script, note="" if there else f"{script_name(script)}: no such file from this folder")
+
+
+# 2, the devices
+
+
+def _kinds(state: WizardState) -> list[Choice]:
+    meanings = {"cpu": state.machine.hardware.cpu.model}
+    for one in state.machine.hardware.accelerators:
+        meanings.setdefault(one.kind, one.name)
+    # What was said of other devices does not hold for these.
     return [
-        _recommended(state, "compile"),
-        state.option("compile", True, "faster steps on long runs with few shapes", label="yes"),
+        _choice(state, kind, meaning, device=kind, num_processes=None, gpu_ids=None, share_weights=None)
+        for kind, meaning in meanings.items()
     ]
 
 
-def _leave_open(label: str, meaning: str) -> Callable[[WizardState], list[AnswerOption]]:
-    return lambda state: [AnswerOption(label=label, value=None, meaning=meaning)]
+def _read_kind(state: WizardState, text: str) -> Answer:
+    found = _kinds(state)
+    if text.lower() in get_args(Device) and text.lower() not in [one.label for one in found]:
+        state.with_options(device=text.lower())  # says why not
+    return _word(text, found)
 
 
-def _is_always_asked(state: WizardState) -> bool:
-    return True
+def _here(state: WizardState) -> int:
+    """Return the most processes of this machine: its devices, or its usable CPUs."""
+    if state.plan.device == "cpu":
+        return max(1, int(state.machine.hardware.cpu.usable_cpus))
+    return 1 if state.plan.device == "mps" else len(slots(state.machine.hardware, state.plan.device))
+
+
+def _processes(state: WizardState) -> list[Choice]:
+    most, is_cpu = _here(state), state.plan.device == "cpu"
+    counts = sorted({most >> power for power in range(4) if most >> power}, reverse=not is_cpu)
+    return [_choice(state, str(one), _of_processes(state, one, most), **_count(state, one)) for one in counts[:4]]
+
+
+def _of_processes(state: WizardState, count: int, most: int) -> str:
+    if state.plan.device == "cpu":
+        return "one process, all cores by threads" if count == 1 else f"{count} processes that share the cores"
+    free = free_bytes(state)
+    room = f", {memory(free)} free on each" if free is not None else ""
+    return (f"{count} of {most} devices" if count < most else f"all {most} devices") + room
+
+
+def _count(state: WizardState, count: int) -> dict[str, Any]:
+    return {"num_processes": count * state.plan.num_machines, "gpu_ids": None, "share_weights": None}
+
+
+def _read_processes(state: WizardState, text: str) -> Answer:
+    if state.plan.device == "cpu" or not set(text) & {",", "-"}:
+        return _fixed(**_count(state, _whole(text)))
+    ids: list[int] = []
+    for part in text.replace(" ", "").strip(",").split(","):
+        first, dash, last = part.partition("-")
+        low, high = _whole(first, 0), _whole(last, 0) if dash else _whole(first, 0)
+        if not low <= high < low + _MOST:
+            raise UserError(f"{part!r} is no range of GPU numbers, such as 0-3")
+        ids += range(low, high + 1)
+    return _fixed(gpu_ids=tuple(ids), num_processes=None, share_weights=None)
+
+
+def _processes_now(state: WizardState) -> str:
+    if state.intent.gpu_ids is not None:
+        return ",".join(map(str, state.intent.gpu_ids))
+    return str(state.plan.local_processes)
+
+
+# 3, the machines
+
+
+def _read_machines(state: WizardState, text: str) -> Answer:
+    count = _whole(text)
+    if count > _MOST:
+        raise UserError(f"{text} machines are more than a launch can have")
+    if count == 1:
+        return _fixed(
+            num_machines=1, main_process_ip=None, main_process_port=None, machine_rank=None, **_kept(state, 1)
+        )
+    return _fixed(num_machines=count, **_kept(state, count))
+
+
+def _kept(state: WizardState, machines: int) -> dict[str, Any]:
+    """Return the processes of all machines, of which each keeps as many as it has."""
+    is_fixed = state.options.get("num_processes") is not None
+    return {"num_processes": state.plan.local_processes * machines, "share_weights": None} if is_fixed else {}
+
+
+def _is_of_slurm(state: WizardState) -> bool:
+    slurm = state.machine.hardware.scheduler.slurm
+    return bool(slurm and slurm.node_rank is not None)
+
+
+def _read_address(state: WizardState, text: str) -> Answer:
+    found = check_address(
+        text, state.machine.hardware, state.plan.main_process_port or 29500, not state.machine.is_here
+    )
+    options: dict[str, Any] = {"main_process_ip": found.host}
+    if found.port is not None:
+        options["main_process_port"] = found.port
+    if found.is_here and not _is_of_slurm(state):
+        options["machine_rank"] = 0
+    return Answer(options=options, note=found.note and f"{found.host}: {found.note}")
+
+
+def _address_now(state: WizardState) -> str:
+    if not state.is_meeting_place_known:
+        return ""
+    port = state.plan.main_process_port
+    host = state.plan.main_process_ip or ""
+    return f"{host}:{port}" if port not in (None, 29500) and ":" not in host else host
+
+
+def _has_several(state: WizardState) -> bool:
+    return state.plan.num_machines > 1
+
+
+# 4, the model
+
+_SHARDINGS = {
+    "replicate": "a copy of the model on each device",
+    "fsdp": "spread by FSDP2",
+    "zero2": "gradients and optimizer state spread by DeepSpeed",
+    "zero3": "spread by DeepSpeed",
+}
+
+
+def _shardings(state: WizardState) -> list[Choice]:
+    return [_choice(state, name, meaning, sharding=name) for name, meaning in _SHARDINGS.items()]
+
+
+def _read_parameters(state: WizardState, text: str) -> Answer:
+    if text.lower() == COUNT:
+        if not is_own_training(state.script):
+            raise UserError("only a task of Slipway's own training can be asked; type the number, such as 350M")
+        return Answer(note=COUNT)
+    return _fixed(parameters=parse_parameters(text))
+
+
+def _parameters_now(state: WizardState) -> str:
+    return "not known" if state.intent.parameters is None else short_count(state.intent.parameters)
+
+
+# 5, precision and compiling
+
+_PRECISIONS = {
+    "bf16": "half the memory traffic, the range of float32",
+    "fp16": "half the memory traffic, a small range: the loss is scaled",
+    "no": "float32: the slowest and the safest",
+    "fp8": "a quarter of the traffic of float32; needs another library",
+}
+
+
+def _precisions(state: WizardState) -> list[Choice]:
+    return [_choice(state, name, meaning, mixed_precision=name) for name, meaning in _PRECISIONS.items()]
+
+
+def _compiling(state: WizardState) -> list[Choice]:
+    return [
+        _choice(state, "no", "starts at once", compile=False),
+        _choice(state, "yes", "faster steps after minutes of compiling", compile=True),
+    ]
+
+
+# 6, the batch
+
+
+def _read_batch(state: WizardState, text: str) -> Answer:
+    return _fixed(global_batch_size=_whole(text))
+
+
+def _read_micro_batch(state: WizardState, text: str) -> Answer:
+    return _fixed(micro_batch_size=_whole(text), gradient_accumulation=None)
 
 
 def _is_batch_given(state: WizardState) -> bool:
-    return state.answers.intent.global_batch_size is not None
+    return state.intent.global_batch_size is not None
 
 
 QUESTIONS = (
     Question(
-        name="script",
-        title="Script to start",
-        explanation="The path of a training script and its arguments, as in a shell. The default is Slipway's own training.",
-        is_worth_asking=_is_always_asked,
-        options=lambda state: [AnswerOption(label="Slipway's own training", value=None, meaning=train_script())],
-        prompt="Script and its arguments",
-        read=check_script,
+        line=1,
+        term="script",
+        fields=(),
+        title="Script and its arguments",
+        now=lambda state: state.script or train_script(),
+        read=_read_script,
     ),
     Question(
-        name="device",
+        line=2,
+        term="device",
+        fields=("device",),
         title="Device",
-        explanation="The kind of device that computes the model. A kind that torch cannot use is listed with how to fix it.",
-        is_worth_asking=lambda state: len(_device_kinds(state)) > 1,
-        options=_device_options,
+        now=lambda state: state.plan.device,
+        read=_read_kind,
+        choices=_kinds,
+        is_asked=lambda state: len(_kinds(state)) > 1,
+        has_numbers=True,
     ),
     Question(
-        name="num_machines",
-        title="Machines",
-        explanation="Each machine starts its own launcher with its own machine rank; all connect to machine 0.",
-        is_worth_asking=_has_several_nodes,
-        options=_machine_options,
-        prompt="Number of machines",
-        read=parse_world_count,
+        line=2,
+        term="process",
+        fields=("num_processes", "gpu_ids"),
+        title="How many processes on this machine",
+        now=_processes_now,
+        read=_read_processes,
+        choices=_processes,
+        is_asked=lambda state: _here(state) > 1,
     ),
     Question(
-        name="main_process_ip",
-        title="Address of machine 0",
-        explanation="A host name or address that all machines reach; its port is 29500 or that of --main-process-port.",
-        is_worth_asking=lambda state: not is_meeting_place_known(state.hardware, state.answers.intent),
-        options=lambda state: [],
-        prompt="Host name or address",
-        read=str,
+        line=3,
+        term="machine",
+        fields=("num_machines",),
+        title="How many machines",
+        now=lambda state: str(state.plan.num_machines),
+        read=_read_machines,
     ),
     Question(
-        name="machine_rank",
-        title="Rank of this machine",
-        explanation="Machines count from 0. Run the wizard, or the printed command, on each machine with its rank.",
-        is_worth_asking=_is_rank_unknown,
-        options=lambda state: [_recommended(state, "machine_rank")],
-        prompt="Rank",
-        read=parse_integer,
+        line=3,
+        term="address",
+        fields=("main_process_ip", "main_process_port"),
+        title="Name or address of machine 0",
+        now=_address_now,
+        read=_read_address,
+        is_asked=_has_several,
+        says_why=False,
+        is_open=lambda state: not state.is_meeting_place_known,
     ),
     Question(
-        name="num_processes",
-        title="Processes",
-        explanation="Each process computes a share of every batch on its own device; on the CPU they share the cores.",
-        is_worth_asking=lambda state: _most_processes(state) > state.plan.num_machines,
-        options=_process_options,
-        prompt="Number of processes, of all machines together",
-        read=parse_world_count,
+        line=3,
+        term="rank",
+        fields=("machine_rank",),
+        title="Which of them is this machine, from 0",
+        now=lambda state: str(state.plan.machine_rank),
+        read=lambda state, text: _fixed(machine_rank=_whole(text, 0)),
+        is_asked=lambda state: _has_several(state) and not _is_of_slurm(state),
+        says_why=False,
     ),
     Question(
-        name="mixed_precision",
+        line=4,
+        term="parameters",
+        fields=("parameters",),
+        title="Parameters of the model, such as 70B, 350M or 1.5e9",
+        now=_parameters_now,
+        read=_read_parameters,
+    ),
+    Question(
+        line=4,
+        term="fsdp",
+        fields=("sharding",),
+        title="Where the model lies",
+        now=lambda state: state.plan.sharding,
+        read=lambda state, text: _word(text, _shardings(state)),
+        choices=_shardings,
+        is_asked=lambda state: state.plan.num_processes > 1,
+        has_numbers=True,
+    ),
+    Question(
+        line=5,
+        term="precision",
+        fields=("mixed_precision",),
         title="Precision",
-        explanation="The number format of the forward and backward pass. Weights and optimizer state stay in float32.",
-        is_worth_asking=_is_always_asked,
-        options=_word_options("mixed_precision", _PRECISIONS),
+        now=lambda state: state.plan.mixed_precision,
+        read=lambda state, text: _word(text, _precisions(state)),
+        choices=_precisions,
+        has_numbers=True,
     ),
     Question(
-        name="parameters",
-        title="Parameters of the model",
-        explanation="Training needs about 16 bytes a parameter: float32 weights, gradients and Adam's two moments. With the "
-        "number the plan checks whether they fit a device and shards the model where they do not.",
-        is_worth_asking=_is_always_asked,
-        options=_leave_open("left open", "the model is assumed to fit one device"),
-        prompt="A number such as 300000, 7e9 or 7B",
-        read=parse_count,
-    ),
-    Question(
-        name="sharding",
-        title="Sharding",
-        explanation="Replicas are fastest where the training state fits one device. Slipway's own training shards by FSDP2.",
-        is_worth_asking=lambda state: (
-            state.answers.intent.parameters is not None
-            and any(option.possible for option in _word_options("sharding", _SHARDINGS)(state)[1:])
-        ),
-        options=_word_options("sharding", _SHARDINGS),
-    ),
-    Question(
-        name="global_batch_size",
-        title="Global batch",
-        explanation="Samples of one optimizer step, over all processes. With it the plan shows how they are split.",
-        is_worth_asking=_is_always_asked,
-        options=_leave_open("left open", "the script decides"),
-        prompt="Samples of a step",
-        read=parse_integer,
-    ),
-    Question(
-        name="micro_batch_size",
-        title="Micro-batch",
-        explanation="The most samples in one forward pass. A smaller one needs less memory; the result of a step is the same.",
-        is_worth_asking=lambda state: _is_batch_given(state) and state.answers.intent.gradient_accumulation is None,
-        options=lambda state: [_recommended(state, "micro_batch_size", "the complete share")],
-        prompt="Most samples in one forward pass",
-        read=parse_integer,
-    ),
-    Question(
-        name="gradient_accumulation",
-        title="Gradient accumulation",
-        explanation="The number of micro-batches of a step, instead of their size: 4 splits each share into four passes.",
-        is_worth_asking=lambda state: _is_batch_given(state) and state.answers.intent.micro_batch_size is None,
-        options=lambda state: [_recommended(state, "gradient_accumulation")],
-        prompt="Micro-batches of a step",
-        read=parse_integer,
-    ),
-    Question(
-        name="compile",
+        line=5,
+        term="compile",
+        fields=("compile",),
         title="Compile the model",
-        explanation="torch.compile makes steps faster, but costs minutes at the start and again for each new batch shape.",
-        is_worth_asking=lambda state: _compile_options(state)[1].possible,
-        options=_compile_options,
+        now=lambda state: "yes" if state.plan.compile else "no",
+        read=lambda state, text: _word(text, _compiling(state)),
+        choices=_compiling,
+        has_numbers=True,
+    ),
+    Question(
+        line=6,
+        term="global batch",
+        fields=("global_batch_size",),
+        title="Samples of a step, over all processes",
+        now=lambda state: str(state.intent.global_batch_size or "the script's own"),
+        read=_read_batch,
+    ),
+    Question(
+        line=6,
+        term="micro-batch",
+        fields=("micro_batch_size", "gradient_accumulation"),
+        title="Most samples in one pass of a process",
+        now=lambda state: str(state.plan.micro_batch_size or "the complete share"),
+        read=_read_micro_batch,
+        is_asked=_is_batch_given,
+        says_why=False,
     ),
 )
-
-
-def next_question(state: WizardState, answered: Sequence[str]) -> Question | None:
-    """Return the first question that is worth asking and not answered yet, by a reply or a flag; None after the last."""
-    return next((one for one in QUESTIONS if one.name not in answered and one.is_worth_asking(state)), None)

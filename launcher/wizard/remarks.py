@@ -12,13 +12,13 @@ from .state import WizardState
 
 def remarks(state: WizardState) -> Iterator[str]:
     """Yield a line for each."""
-    said = describe_split(state.plan, state.answers.intent.global_batch_size)
+    said = describe_split(state.plan, state.intent.global_batch_size)
     if said:
         yield said
-    flags = batch_options(state.answers)
+    flags = batch_options(state.script, state.intent)
     if flags:
-        yield f"{script_name(state.answers)} is started with {' '.join(flags)}, for a config carries no batch"
-    if state.plan.sharding in ("zero2", "zero3") and is_own_training(state.answers):
+        yield f"{script_name(state.script)} is started with {' '.join(flags)}, for a config carries no batch"
+    if state.plan.sharding in ("zero2", "zero3") and is_own_training(state.script):
         yield "Slipway's own training shards by FSDP2 and refuses DeepSpeed's ZeRO; name a script that uses DeepSpeed"
 
 

@@ -1,93 +1,92 @@
-"""The state of a conversation: the answers, the plan that follows from them, what another answer would change."""
+"""The state of a conversation: the options that a person has fixed, and the plan that follows from them."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ...training.common.errors import UserError, nearest
+from ...training.common.errors import UserError, flag_of
 from ...training.common.plan_file import LaunchPlan
 from ..hardware.record import Hardware
 from ..plan.devices import first_host
 from ..plan.make_plan import make_plan
-from ..plan.records import Intent
-from .answers import Answers, with_answer
+from ..plan.records import Intent, MergedIntent
+from ..plan.settings import read_intent
+from .model import ModelNeeds
 
 _UNNAMED_HOST = "HOST"  # machine 0 in plans that are made before its address is known
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnswerOption:
-    """An answer to choose: a person reads or types the `label`; the `value` goes into the answers."""
+class Machine:
+    """The machine that is planned for; `options` name it to a command where it is not this one."""
 
-    label: str
-    value: Any  # None: take the recommendation
-    meaning: str
-    possible: bool = True
+    hardware: Hardware
+    options: tuple[str, ...] = ()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is this machine."""
+        return not self.options
 
 
 @dataclass(frozen=True, kw_only=True)
 class WizardState:
-    """The machine, the answers so far, and the plan that follows from them."""
+    """The options so far, and the plan that `slipway config` with the same options makes."""
 
-    hardware: Hardware
-    answers: Answers
+    machine: Machine
+    options: Mapping[str, Any]  # by field of `Intent`, as on a command line; None is not given
+    config: str | None  # the file of `--config`
+    script: str | None  # with its arguments, as a shell splits them; None: Slipway's own training
+    intent: MergedIntent
     plan: LaunchPlan
+    needs: ModelNeeds = field(default_factory=ModelNeeds)
 
-    def reason_of(self, field: str) -> str:
-        """Return the reason for a choice of the plan, with its fact."""
-        choice = next(one for one in self.plan.choices if one.field == field)
-        return f"{choice.reason}; {choice.fact}" if choice.fact else choice.reason
-
-    def with_answer(self, name: str, value: Any) -> WizardState:
-        """Return the state after an answer. Raises `UserError` for an answer that cannot work."""
-        return make_state(self.hardware, with_answer(self.answers, name, value))
-
-    def option(
-        self, name: str, value: Any, meaning: Callable[[LaunchPlan], str] | str, label: str = ""
-    ) -> AnswerOption:
-        """Return an option, described by why it cannot work, else by the warning it brings, else by its meaning."""
-        label = label or str(value)
-        try:
-            after = self.with_answer(name, value)
-        except UserError as error:
-            return AnswerOption(label=label, value=value, meaning=without_flag(str(error)), possible=False)
-        warnings = new_warnings(self, after)
-        text = meaning if isinstance(meaning, str) else meaning(after.plan)
-        return AnswerOption(label=label, value=value, meaning=without_flag(warnings[0]) if warnings else text)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """A question; `name` is the key of its answer. The first of its options, if it has any, is the recommendation."""
-
-    name: str
-    title: str
-    explanation: str  # printed for the reply `?`
-    is_worth_asking: Callable[[WizardState], bool]
-    options: Callable[[WizardState], Sequence[AnswerOption]]
-    prompt: str = ""  # names the value to type; empty where the options are numbered
-    read: Callable[[str], Any] | None = None  # makes a value of typed text that is no option; None: only options
-    free_text: str = ""  # what to call such text where the options are numbered: `path`
+    def with_options(self, **changes: Any) -> WizardState:
+        """Return the state with options changed; None takes one back. Raises `UserError` for what cannot work."""
+        made = make_state(self.machine, {**self.options, **changes}, self.config, self.script)
+        return replace(made, needs=self.needs)
 
     @property
-    def numbered(self) -> bool:
-        """Return whether options are chosen by number: not where a value is typed, which is often a number itself."""
-        return not self.prompt
+    def is_meeting_place_known(self) -> bool:
+        """Whether the address of machine 0 is known or not needed."""
+        return _is_meeting_place_known(self.machine.hardware, self.intent)
+
+    def command_options(self) -> list[str]:
+        """Return what `slipway plan`, `config`, `launch` and `doctor` are given to make the same plan."""
+        words = [] if self.config is None else ["--config", self.config]
+        for name in Intent.__dataclass_fields__:
+            value, flag = self.options.get(name), flag_of(name)
+            if isinstance(value, bool):
+                words.append(flag if value else flag.replace("--", "--no-", 1))
+            elif value is not None:
+                words += [flag, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+        return words
 
 
-def make_state(hardware: Hardware, answers: Answers) -> WizardState:
-    """Return the state with the plan for these answers. Raises `UserError` for answers that cannot work."""
-    intent = answers.intent
-    if not is_meeting_place_known(hardware, intent):
-        intent = replace(intent, main_process_ip=_UNNAMED_HOST)
-    return WizardState(hardware=hardware, answers=answers, plan=make_plan(hardware, intent))
+def make_state(
+    machine: Machine, options: Mapping[str, Any], config: str | None = None, script: str | None = None
+) -> WizardState:
+    """Return the state with the plan for these options. Raises `UserError` for options that cannot work."""
+    intent = read_intent(dict(options), config, os.environ)
+    planned: Intent = intent
+    if not _is_meeting_place_known(machine.hardware, intent):
+        planned = replace(intent, main_process_ip=_UNNAMED_HOST)
+    plan = make_plan(machine.hardware, planned)
+    return WizardState(machine=machine, options=options, config=config, script=script, intent=intent, plan=plan)
 
 
-def is_meeting_place_known(hardware: Hardware, intent: Intent) -> bool:
-    """Return whether the address of machine 0 is known or not needed."""
+def default_state(state: WizardState) -> WizardState:
+    """Return the state in which nothing is fixed, not even by a settings file."""
+    plan = make_plan(state.machine.hardware)
+    intent = MergedIntent(settings={})
+    return replace(state, options={}, config=None, script=None, intent=intent, plan=plan, needs=ModelNeeds())
+
+
+def _is_meeting_place_known(hardware: Hardware, intent: Intent) -> bool:
     slurm = hardware.scheduler.slurm
     machines = intent.num_machines or (slurm and slurm.node_count) or 1
     named = bool(slurm and slurm.node_list and first_host(slurm.node_list))
@@ -95,8 +94,8 @@ def is_meeting_place_known(hardware: Hardware, intent: Intent) -> bool:
 
 
 def new_warnings(before: WizardState, after: WizardState) -> list[str]:
-    """Return the warnings of the plan that are new in the second state."""
-    return [warning for warning in after.plan.warnings if warning not in before.plan.warnings]
+    """Return the warnings of the plan that are new in the second state, without the flags that nobody typed."""
+    return [without_flag(warning) for warning in after.plan.warnings if warning not in before.plan.warnings]
 
 
 def without_flag(message: str) -> str:
@@ -104,21 +103,6 @@ def without_flag(message: str) -> str:
     return re.sub(r"^--[a-z-]+[^:]*: ", "", message)
 
 
-def parse_reply(question: Question, options: Sequence[AnswerOption], text: str) -> Any:
-    """Return the value of a reply; None for the recommendation. Raises `UserError` for a reply that is no answer."""
-    if not text:
-        if not options:
-            raise UserError("nothing is recommended here; type a value")
-        return options[0].value
-    possible = [option for option in options if option.possible]
-    if question.numbered and text.isdecimal() and 1 <= int(text) <= len(possible):
-        return possible[int(text) - 1].value
-    for option in options:
-        if option.label.lower() == text.lower():
-            return option.value
-    if question.read is None:
-        labels = [option.label for option in options]
-        raise UserError(
-            f"{text!r} is not one of them{nearest(text.lower(), labels)}; type 1 to {len(possible)} or a name"
-        )
-    return question.read(text)
+def reason_of(error: UserError) -> str:
+    """Return why an answer cannot be, for a person who typed no flag."""
+    return without_flag(str(error))

@@ -123,7 +123,6 @@ def _stages() -> list[Case]:
 def _settings() -> list[Case]:
     from slipway.launcher.plan.make_plan import make_plan
     from slipway.launcher.plan.settings import read_intent
-    from slipway.launcher.wizard.answers import read_answers
     from slipway.training.data.layouts.layout_file import read_layout
     from slipway.training.run.cli import parse_config
     from tests.launcher.machines import machines
@@ -156,7 +155,6 @@ def _settings() -> list[Case]:
         *_text("project", ".yaml", makers.PROJECT_TEXTS, project),
         *_text("words", ".json", makers.WORDS_TEXTS, words, UserError, UnreadableError, OSError),
         *_text("launch", ".yaml", [*makers.LAUNCH_TEXTS, *configs], planned),
-        *_text("answers", ".yaml", makers.LAUNCH_TEXTS, lambda path: read_answers(str(path))),
         *_text("layout", ".yaml", makers.LAYOUT_TEXTS, lambda path: read_layout(str(path))),
     ]
 

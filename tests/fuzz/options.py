@@ -117,7 +117,7 @@ def commands() -> dict[str, Tried]:
         "train": ("--explain",),
         "launch": ("--dry-run", "script.py"),
         "new": (),
-        "wizard": ("--no-launch", "--no-self-test"),
+        "wizard": ("--yes", "--out", "w.yaml"),
         "resume": ("--dry-run", "own"),
         "watch": ("--once", "own"),
         "continue": ("--dry-run", "signs"),

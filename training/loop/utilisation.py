@@ -76,7 +76,7 @@ def _count_flops_per_sample(step: TrainStep, loader: Loader, stage: Stage) -> fl
     from torch.utils.flop_counter import FlopCounterMode
 
     task, model, device = step.task, step.state.model, step.state.parameters.device
-    samples = _typical_samples(task)
+    samples = typical_samples(task)
     total = 0
     model.train()
     try:
@@ -98,7 +98,7 @@ def _count_flops_per_sample(step: TrainStep, loader: Loader, stage: Stage) -> fl
     return total / (2 * len(samples))
 
 
-def _typical_samples(task: Task) -> np.ndarray:
+def typical_samples(task: Task) -> np.ndarray:
     """Return samples whose lengths are evenly spaced among all."""
     count = task.num_samples("train")
     pool = np.linspace(0, count - 1, min(_POOL_SIZE, count)).round().astype(np.int64)

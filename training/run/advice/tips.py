@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..batches.loader import Loader
-from ..batches.order import Order
-from ..config.plan import Plan
-from ..config.recipe import Recipe
-from ..devices.host import usable_cores
-from ..devices.manager import DeviceManager
-from ..devices.ranks import Ranks
-from ..loop.trainer import Trainer
-from ..observers.events import EpochEnd, Observer, StepEnd
-from ..observers.runtime import Runtime
-from ..tasks.sign.task import SignTask
-from ..tasks.task import Task
-from .training_config import TrainingConfig
+from ...batches.loader import Loader
+from ...batches.order import Order
+from ...config.plan import Plan
+from ...config.recipe import Recipe
+from ...devices.host import usable_cores
+from ...devices.manager import DeviceManager
+from ...devices.ranks import Ranks
+from ...loop.trainer import Trainer
+from ...observers.events import EpochEnd, Observer, StepEnd
+from ...observers.runtime import Runtime
+from ...tasks.sign.task import SignTask
+from ...tasks.task import Task
+from ..training_config import TrainingConfig
 
 _WARM_UP_STEPS, _TIMED_STEPS = 2, 8
 _ENOUGH = 0.9
