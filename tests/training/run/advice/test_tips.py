@@ -8,7 +8,7 @@ import re
 import pytest
 import torch
 
-from slipway.training.run import tips
+from slipway.training.run.advice import tips
 from slipway.training.run.advice.tips import give_tips
 from slipway.training.run.training_config import TrainingConfig
 from tests.training.helpers import make_task
