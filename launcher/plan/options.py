@@ -88,7 +88,7 @@ def intent_of(options: argparse.Namespace) -> MergedIntent:
     """
     import os
 
-    from .numbers import parse_parameters
+    from ..common.numbers import parse_parameters
     from .settings import intent_types, read_intent
 
     if isinstance(options.parameters, str):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from ...training.common.apportion import apportion
 from ...training.common.plan_file import LaunchPlan
+from ..common.numbers import short_count
 from ..plan.devices import slots
 from ..plan.model import ACTIVATIONS_SHARE, STATE_BYTES_PER_PARAMETER
-from ..plan.numbers import short_count
 from .script import is_own_training
 from .state import WizardState
 

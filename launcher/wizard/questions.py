@@ -8,9 +8,9 @@ from typing import Any, get_args
 
 from ...training.common.errors import UserError, nearest
 from ...training.common.plan_file import Device
+from ..common.numbers import parse_parameters, short_count
 from ..common.paths import train_script
 from ..plan.devices import slots
-from ..plan.numbers import parse_parameters, short_count
 from .addresses import check_address
 from .estimate import free_bytes, memory, memory_words, step_words
 from .script import check_script, is_own_training, script_exists, script_name

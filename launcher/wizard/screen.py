@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..common.numbers import short_count
 from ..hardware.record import Hardware
 from ..hardware.show import size
 from ..plan.devices import slots
-from ..plan.numbers import short_count
 from .estimate import batch_of, free_bytes, memory, memory_words, step_seconds, step_words
 from .script import is_own_training, script_exists, script_name, training_arguments
 from .state import WizardState

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slipway.launcher import cli
-from slipway.launcher.plan.numbers import parse_parameters, short_count
+from slipway.launcher.common.numbers import parse_parameters, short_count
 from slipway.training.common.errors import UserError
 from tests.launcher.helpers import assert_one_line_error
 
