@@ -1,1 +1,1 @@
-"""What the launcher's rooms share: paths, ports."""
+"""What the launcher's rooms share: paths, ports, sizes of models."""
