@@ -92,7 +92,7 @@ def test_every_field_of_an_intent_has_an_option(capsys: pytest.CaptureFixture[st
     [
         (["plan", "--num-procesess", "2"], "(did you mean '--num-processes'?)"),
         (["plan", "--num-processes", "two"], "--num-processes: expected a whole number, got 'two'"),
-        (["plan", "--parameters", "many"], "--parameters: expected a whole number, got 'many'"),
+        (["plan", "--parameters", "many"], "--parameters: 'many' is no number of parameters"),
         (["plan", "--share-weights", "1,x"], "--share-weights[1]: expected a number, got 'x'"),
         (["plan", "--mixed-precision", "bf8"], "'bf8' is none of "),
         (["plan", *of("2xrtx4090"), "--num-processes", "3"], "3 processes, but 2 cuda devices"),
