@@ -33,6 +33,7 @@ LAUNCHER: Floors = (
     ("common",),
     ("hardware",),
     ("plan",),
+    ("hosts",),
     ("launch",),
     ("doctor",),
     ("wizard", "new", "schema", "submit"),

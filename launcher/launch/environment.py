@@ -48,19 +48,35 @@ def stale_variables(environment: Mapping[str, str]) -> list[str]:
 def starts_directly(plan: LaunchPlan) -> bool:
     """Return whether the processes are started without Accelerate's launcher, which would import torch once more."""
     is_plain = plan.sharding == "replicate" and plan.mixed_precision != "fp8" and not plan.accelerate
-    return plan.num_machines == 1 and is_plain
+    return is_plain and plan.rdzv_backend == "static"
 
 
-def rank_variables(rank: int, size: int, port: int) -> dict[str, str]:
-    """Return what torchrun's agent sets for a rank of `size` on one machine; rank 0 serves the store where they meet."""
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """The ranks of a launch, of which this machine has some, and where they meet: rank 0 serves a store there."""
+
+    size: int
+    first_rank: int = 0  # of this machine
+    local_size: int
+    machine_rank: int = 0
+    num_machines: int = 1
+    address: str = "127.0.0.1"
+    port: int
+
+
+def rank_variables(local_rank: int, world: World) -> dict[str, str]:
+    """Return what torchrun's agent sets for a rank of this machine."""
+    rank = world.first_rank + local_rank
     return {
-        **{name: str(rank) for name in ("RANK", "LOCAL_RANK", "ROLE_RANK")},
-        **{name: str(size) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "ROLE_WORLD_SIZE")},
-        "GROUP_RANK": "0",
-        "GROUP_WORLD_SIZE": "1",
+        "LOCAL_RANK": str(local_rank),
+        "LOCAL_WORLD_SIZE": str(world.local_size),
+        **{name: str(rank) for name in ("RANK", "ROLE_RANK")},
+        **{name: str(world.size) for name in ("WORLD_SIZE", "ROLE_WORLD_SIZE")},
+        "GROUP_RANK": str(world.machine_rank),
+        "GROUP_WORLD_SIZE": str(world.num_machines),
         "ROLE_NAME": "default",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "MASTER_ADDR": world.address,
+        "MASTER_PORT": str(world.port),
         "TORCHELASTIC_RUN_ID": "none",
         "TORCHELASTIC_RESTART_COUNT": "0",
         "TORCHELASTIC_MAX_RESTARTS": "0",
@@ -75,7 +91,7 @@ def alone_variables(port: int) -> dict[str, str]:
     would do so, from Accelerate.
     """
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    return {name: rank_variables(0, 1, port)[name] for name in names}
+    return {name: rank_variables(0, World(size=1, local_size=1, port=port))[name] for name in names}
 
 
 def environment_of(plan: LaunchPlan, inherited: Mapping[str, str], plan_path: str, folder: str) -> dict[str, str]:

@@ -36,11 +36,23 @@ def create(folder: Path, files: Mapping[str, str]) -> None:
     try:
         make_folders(folder.parent)
         folder.mkdir()
-        for name, content in files.items():
-            (folder / name).write_text(content, encoding="utf-8")
+        write(folder, files)
     except OSError as error:
         raise UserError(f"--log-dir {folder.parent}: {error.strerror}; choose a folder that can be written") from None
     _remove_old(folder)
+
+
+def write(folder: Path, files: Mapping[str, str]) -> None:
+    """Write these files into the folder. Raises `OSError`."""
+    for name, content in files.items():
+        (folder / name).write_text(content, encoding="utf-8")
+
+
+def remove(folder: Path) -> None:
+    """Remove the folder of a launch, and that of all launches unless others are in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()
 
 
 def _remove_old(newest: Path) -> None:
@@ -104,7 +116,5 @@ def remove_if_kept_elsewhere(folder: Path, num_logs: int) -> bool:
             return False
     except OSError:
         return False
-    shutil.rmtree(folder, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        folder.parent.rmdir()  # unless other launches are in it
+    remove(folder)
     return True

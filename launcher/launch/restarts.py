@@ -18,7 +18,8 @@ from ...training.common.program.streams import print_to_stderr
 from ...training.common.settings import format_path
 from .state_files import read_progress
 from .supervise.outcome import Outcome, failed_rank_error, failed_rank_name, format_outcome
-from .supervise.signals import FORWARDED_SIGNALS, ReceivedSignal, SignalQueue
+from .supervise.peers import Peers
+from .supervise.signals import FORWARDED_SIGNALS, STOP_SIGNALS, ReceivedSignal, SignalQueue
 from .supervise.supervisor import GroupStart, print_status, run_group
 
 _BAD_INPUT = 2
@@ -48,11 +49,11 @@ class Attempt:
     step: int | None
 
 
-def run_with_restarts(first: GroupStart, prepare_restart: PrepareRestart, max_restarts: int) -> Outcome:
+def run_with_restarts(first: GroupStart, prepare_restart: PrepareRestart, max_restarts: int, peers: Peers) -> Outcome:
     """Run processes to their end, and again after a crash; return how the last start ended.
 
     Call it in the main thread. There is no restart after a good end, a request to stop, or bad input, and none after two
-    crashes in a row at the same step for the same reason.
+    crashes in a row at the same step for the same reason. Several machines start again together.
     """
     attempts: list[Attempt] = []
     runs: dict[Path, None] = {}  # in the order in which the training began them
@@ -60,7 +61,7 @@ def run_with_restarts(first: GroupStart, prepare_restart: PrepareRestart, max_re
         following: GroupStart | Outcome = first
         while isinstance(following, GroupStart):
             begun = time.monotonic()
-            outcome = run_group(following, queue)
+            outcome = peers.agree(run_group(following, queue, peers), _WaitForOthers(queue, peers))
             _print_outcome(outcome)
             progress = read_progress(following.folder)
             runs.update(dict.fromkeys(progress.runs if progress else ()))
@@ -68,7 +69,7 @@ def run_with_restarts(first: GroupStart, prepare_restart: PrepareRestart, max_re
             attempts.append(Attempt(outcome=outcome, seconds=time.monotonic() - begun, step=step))
             following = outcome
             if max_restarts > 0 and is_crash(outcome):
-                following = _restart_or_end(attempts, list(runs), prepare_restart, max_restarts, queue)
+                following = _restart_or_end(attempts, list(runs), prepare_restart, max_restarts, queue, peers)
     if len(attempts) > 1:
         print_status("\n".join(format_attempts(attempts)))
     return following
@@ -80,10 +81,17 @@ def _restart_or_end(
     prepare_restart: PrepareRestart,
     max_restarts: int,
     queue: SignalQueue,
+    peers: Peers,
 ) -> GroupStart | Outcome:
     """Return what to start after a crash, or how the launch ends."""
     try:
-        check_restart_helps(attempts, max_restarts)
+        why_not = None
+        try:
+            check_restart_helps(attempts, max_restarts)
+        except NoMoreRestarts as why:
+            why_not = str(why)
+        if (why_not := peers.decide(why_not, _WaitForOthers(queue, peers))) is not None:
+            raise NoMoreRestarts(why_not)
         print_status(format_restart(attempts, max_restarts, newest_step(runs)))
         received = _wait_for_signal(queue, pause_seconds(len(attempts)))
         if received is None:
@@ -101,6 +109,24 @@ def _restart_or_end(
     outcome = Outcome(exit_code=code, stopped_by=received.signum)
     _print_outcome(outcome)
     return outcome
+
+
+class _WaitForOthers:
+    """Waits a moment while other machines end; tells whether to wait on: not after a second Ctrl-C."""
+
+    def __init__(self, queue: SignalQueue, peers: Peers) -> None:
+        self._queue = queue
+        self._peers = peers
+        self._told = False
+
+    def __call__(self) -> bool:
+        received = self._queue.next(_POLL_SECONDS)
+        if received is not None and received.signum in STOP_SIGNALS:
+            if self._told:
+                return False
+            self._told = True
+            self._peers.say_stopped(received.signum)
+        return True
 
 
 def _print_outcome(outcome: Outcome) -> None:

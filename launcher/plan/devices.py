@@ -38,8 +38,11 @@ class Machines:
 def choose_machines(hardware: Hardware, intent: Intent) -> Machines:
     """Return the machines: those of the SLURM job, else one. Raises `UserError` where nothing says where they meet."""
     slurm = hardware.scheduler.slurm
+    listed = len(intent.processes_per_host or ())
     if intent.num_machines is not None:
         count = fixed(intent.num_machines)
+    elif listed > 1:
+        count = fixed(listed, f"{listed} numbers of processes")
     elif slurm and (slurm.node_count or 1) > 1:
         nodes = slurm.node_count or 1
         inside = slurm.place == "step"

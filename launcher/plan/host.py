@@ -13,6 +13,8 @@ from .records import Intent, Reasoned, default, fixed
 _MOST_WORKERS = 8
 _P2P_DRIVER = (550, 40, 7)  # the first with which Accelerate lets GPUs of the RTX 40 series talk by P2P
 _VISIBLE = {"cuda": "CUDA_VISIBLE_DEVICES", "rocm": "HIP_VISIBLE_DEVICES", "xpu": "ZE_AFFINITY_MASK"}
+_OF_CONTAINERS = ("docker", "br-", "veth", "virbr", "cni", "flannel", "cali", "lxc", "lxd", "podman")
+_OF_THE_LINK = ("fe80:", "169.254.")
 _MOST_CPUS = 1 << 20  # beyond what a kernel counts; keeps a broken record from planning absurd numbers
 
 
@@ -233,7 +235,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _interface_variables(hardware: Hardware, device: Device) -> dict[str, Reasoned[str]]:
-    usable = [one for one in hardware.network if one.up and not one.loopback and one.addresses and _plain(one.name)]
+    usable = [one for one in hardware.network if one.up and not one.loopback and _routed(one) and _plain(one.name)]
     if not usable:
         return {}
 
@@ -241,12 +243,19 @@ def _interface_variables(hardware: Hardware, device: Device) -> dict[str, Reason
         return interface.speed_megabits_per_second or 0
 
     best = max(usable, key=speed)
-    fact = f"{best.name}: {best.addresses[0]}, {speed(best) or 'unknown'} Mbit/s"
+    fact = f"{best.name}: {_routed(best)[0]}, {speed(best) or 'unknown'} Mbit/s"
     decision = Reasoned(
         value=best.name, reason="the fastest interface that is up; a hostname may be 127.0.0.1", fact=fact
     )
     names = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if device in ("cuda", "rocm") else ("GLOO_SOCKET_IFNAME",)
     return dict.fromkeys(names, decision)
+
+
+def _routed(interface: NetworkInterface) -> list[str]:
+    """Return the addresses of an interface by which others reach it: none of a network of containers, none of a link."""
+    if interface.name.startswith(_OF_CONTAINERS):
+        return []
+    return [address for address in interface.addresses if not address.lower().startswith(_OF_THE_LINK)]
 
 
 def _plain(name: str) -> bool:

@@ -15,7 +15,7 @@ from .devices import Slot, choose_device, choose_machines, is_filled
 from .host import choose_affinity, choose_environment, choose_threads, choose_workers
 from .model import choose_batches, choose_compile, choose_precision, choose_sharding, choose_shares, size
 from .records import Intent, Reasoned, choice, reason_of
-from .selection import choose_processes, lines_of_left_out, select
+from .selection import choose_processes, counts_of_hosts, lines_of_left_out, select
 
 __all__ = ["Intent", "LaunchPlan", "make_plan"]
 
@@ -49,12 +49,17 @@ def _make_plan(hardware: Hardware, intent: Intent) -> LaunchPlan:
     _check(intent)
     device = choose_device(hardware, intent)
     machines = choose_machines(hardware, intent)
+    counts = counts_of_hosts(intent, machines.count.value)
+    if counts:  # as if all machines were as this one
+        intent = replace(intent, num_processes=counts[machines.rank.value] * machines.count.value)
     selection = select(hardware, intent, device.value, machines.count.value)
     processes = choose_processes(hardware, intent, device.value, machines.count.value, selection)
     local = processes.value // machines.count.value
+    if counts:
+        processes = replace(processes, value=sum(counts))
     used = selection.used[:local]
     precision = choose_precision(hardware, intent, device.value, used)
-    weights = choose_shares(intent, used, machines.count.value, processes.value, precision.value)
+    weights = choose_shares(intent, used, counts or (local,) * machines.count.value, precision.value)
     micro, accumulation = choose_batches(intent, weights.value)
     affinity = choose_affinity(hardware, device.value, used, local)
     workers = choose_workers(hardware, intent, device.value, local, affinity.value)
@@ -84,6 +89,7 @@ def _make_plan(hardware: Hardware, intent: Intent) -> LaunchPlan:
     return LaunchPlan(
         schema_version=PLAN_SCHEMA_VERSION,
         global_batch_size=intent.global_batch_size,
+        processes_per_host=counts if len(set(counts)) > 1 else (),
         devices=tuple(slot.device for slot in used),
         environment={name: decision.value for name, decision in environment.items()},
         accelerate=dict(intent.sections()),

@@ -170,9 +170,13 @@ def choose_compile(hardware: Hardware, intent: Intent, device: Device, used: Seq
 
 
 def choose_shares(
-    intent: Intent, used: Sequence[Slot], machines: int, world: int, precision: Precision
+    intent: Intent, used: Sequence[Slot], counts: Sequence[int], precision: Precision
 ) -> Reasoned[tuple[float, ...]]:
-    """Return a weight for each process: equal, or the ratio of the speeds where the devices differ, by estimate."""
+    """Return a weight for each process: equal, or the ratio of the speeds where the devices differ, by estimate.
+
+    `counts` are the processes of each machine.
+    """
+    world = sum(counts)
     if intent.share_weights is not None:
         weights = intent.share_weights
         if len(weights) != world:
@@ -185,13 +189,13 @@ def choose_shares(
         return fixed(weights)
     equal = (1.0,) * world
     names = list(dict.fromkeys(slot.device.name for slot in used))
-    if len(names) < 2:
+    if len(names) < 2 or len(set(counts)) > 1:
         return default(equal, "the processes have the same devices")
     times = relative_times([slot.accelerator for slot in used], [precision] * len(used))
     if times is None:
         unknown = f"how fast {' and '.join(names)} are is not known: shares are equal; measure, then --share-weights"
         return Reasoned(value=equal, reason="no ratio of speeds is known", fact=", ".join(names), warnings=(unknown,))
-    weights = tuple(max(0.01, round(min(times) / time, 2)) for time in times) * machines
+    weights = tuple(max(0.01, round(min(times) / time, 2)) for time in times) * len(counts)
     return Reasoned(
         value=weights,
         reason="unequal devices share by speed, as compute and memory bandwidth let expect; a measured speed is better",

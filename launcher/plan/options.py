@@ -19,6 +19,7 @@ _HELP = {
     "device": "kind of device",
     "gpu_ids": "which CUDA devices, such as 0,2, by the numbers of `slipway detect`",
     "num_processes": "processes of all machines together",
+    "processes_per_host": "processes of each machine, such as 2, or 2,1 for two machines",
     "num_machines": "machines that take part",
     "machine_rank": "which of them this is, from 0",
     "main_process_ip": "host name or address of machine 0",

@@ -19,6 +19,7 @@ class Intent:
     device: Device | None = None
     gpu_ids: tuple[int, ...] | None = None  # of CUDA, by the numbers that `slipway detect` shows, in the order of ranks
     num_processes: int | None = None  # of all machines together
+    processes_per_host: tuple[int, ...] | None = None  # one number, or one for each machine
     num_machines: int | None = None
     machine_rank: int | None = None
     main_process_ip: str | None = None

@@ -226,6 +226,29 @@ def _filled(found: Sequence[Slot], used: Sequence[Slot]) -> Iterator[str]:
             )
 
 
+def counts_of_hosts(intent: Intent, machines: int) -> tuple[int, ...]:
+    """Return the processes of each machine where a person has said them, else nothing. Raises `UserError`."""
+    given = intent.processes_per_host
+    if given is None:
+        return ()
+    text = ",".join(map(str, given))
+    if not given or min(given) < 1:
+        raise UserError(f"--processes-per-host {text}: must be 1 or more on each", option="processes_per_host")
+    if len(given) not in (1, machines):
+        raise UserError(
+            f"--processes-per-host {text}: {len(given)} numbers for {machines} machine{'s' * (machines > 1)}; give one for "
+            "all, or one for each",
+            option="processes_per_host",
+        )
+    listed = given if len(given) == machines else given * machines
+    if intent.num_processes not in (None, sum(listed)):
+        raise UserError(
+            f"--num-processes {intent.num_processes}: --processes-per-host {text} makes {sum(listed)}; give one of them",
+            option="num_processes",
+        )
+    return listed
+
+
 def choose_processes(
     hardware: Hardware, intent: Intent, device: Device, machines: int, selection: Selection
 ) -> Reasoned[int]:

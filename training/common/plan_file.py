@@ -58,6 +58,7 @@ class LaunchPlan:
     devices: tuple[PlannedDevice, ...]  # empty on the CPU
     num_processes: int  # of all machines together
     num_machines: int
+    processes_per_host: tuple[int, ...] = ()  # where the machines have different numbers of processes
     machine_rank: int
     main_process_ip: str | None
     main_process_port: int | None
@@ -82,6 +83,8 @@ class LaunchPlan:
     @property
     def local_processes(self) -> int:
         """Processes on this machine."""
+        if self.processes_per_host:
+            return self.processes_per_host[self.machine_rank]
         return self.num_processes // self.num_machines
 
     def choice(self, field: str) -> Choice | None:

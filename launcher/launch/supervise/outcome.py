@@ -12,7 +12,7 @@ from ..state_files import RankState
 
 _AT_ONCE_SECONDS = 3.0
 
-Failure = Literal["exception", "lost peer", "exit", "signal", "agent", "agent signal"]
+Failure = Literal["exception", "lost peer", "exit", "signal", "agent", "agent signal", "lost machine"]
 _AGENT = "the agent that starts the ranks"
 _LONGEST_ERROR = 160  # characters
 
@@ -31,6 +31,8 @@ class Outcome:
     log: str = ""
     num_processes: int = 1  # of this machine
     num_killed: int = 0  # processes that did not end within the grace time
+    host: str = ""  # where that rank was, with several machines
+    ended_for_others: bool = False  # this machine was ended since another one had failed before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,29 +109,37 @@ def format_outcome(outcome: Outcome) -> list[str]:
         return [f"stopped by {signal.Signals(outcome.stopped_by).name}{resumable}{killed}"]
     if outcome.failure is None:
         return ["stopped, resumable"] if outcome.exit_code == EXIT_RESUMABLE else []
+    where = f" on {outcome.host}" if outcome.host else ""
+    if outcome.failure == "lost machine":
+        return [f"{failed_rank_error(outcome)}{killed}"]
     if outcome.failure == "agent":
-        return [f"no process was started; the log of {_AGENT}, {outcome.log}, ends:", *outcome.last_lines]
+        return [f"no process was started{where}; the log of {_AGENT}, {outcome.log}, ends:", *outcome.last_lines]
     # The output of rank 0 is on the terminal already, or where it was redirected.
     lines = () if outcome.failed_rank == 0 else outcome.last_lines
     name = failed_rank_name(outcome)
     failed = "failed" if name is None else f"{name} failed first"
     killed_hard = outcome.failure in ("signal", "agent signal") and outcome.code == signal.SIGKILL
     hint = " (as the kernel does when memory runs out)" if killed_hard else ""
-    return [f"{failed}: {failed_rank_error(outcome)}{hint}{killed}; log {outcome.log}", *lines]
+    return [f"{failed}: {failed_rank_error(outcome)}{hint}{killed}; log{where} {outcome.log}", *lines]
 
 
 def failed_rank_name(outcome: Outcome) -> str | None:
     """Return the name of what failed first, such as `rank 3`; None where there is only one process."""
+    where = f" on {outcome.host}" if outcome.host else ""
+    if outcome.failure == "lost machine":
+        return outcome.error
     if outcome.failed_rank is None:
-        return _AGENT
-    alone = outcome.num_processes == 1 and outcome.failed_rank == 0
-    return None if alone else f"rank {outcome.failed_rank}"
+        return f"{_AGENT}{where}"
+    alone = outcome.num_processes == 1 and outcome.failed_rank == 0 and not where
+    return None if alone else f"rank {outcome.failed_rank}{where}"
 
 
 def failed_rank_error(outcome: Outcome) -> str:
     """Return in a few words why it failed."""
     if outcome.failure == "agent":
         return "no process was started"
+    if outcome.failure == "lost machine":
+        return f"{outcome.error} is gone: its launcher was killed, or it cannot be reached any more"
     if outcome.failure in ("signal", "agent signal"):
         return f"killed by {_signal_name(outcome.code)}"
     if outcome.failure == "exit":

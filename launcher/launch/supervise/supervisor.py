@@ -27,6 +27,7 @@ from .outcome import (
     format_count,
     shell_code,
 )
+from .peers import Peers
 from .signals import STOP_SIGNALS, ReceivedSignal, SignalQueue, in_background, in_foreground
 
 _POLL_SECONDS = 0.1
@@ -48,11 +49,12 @@ class GroupStart:
     grace_seconds: float
 
 
-def run_group(group: GroupStart, queue: SignalQueue) -> Outcome:
+def run_group(group: GroupStart, queue: SignalQueue, peers: Peers) -> Outcome:
     """Run the processes to their end and return how they ended; call it in the main thread, with the queue entered.
 
     SIGTERM and SIGINT to this process stop them: they get the signal, and SIGKILL after the grace time. SIGHUP, SIGUSR1
-    and SIGUSR2 are passed on. Processes that they leave running are ended with them.
+    and SIGUSR2 are passed on. Processes that they leave running are ended with them. So they are where another machine
+    has failed or is stopped.
     """
     supervisor = _Supervisor(group)
     try:
@@ -61,6 +63,7 @@ def run_group(group: GroupStart, queue: SignalQueue) -> Outcome:
             if received:
                 supervisor.pass_on(received)
             supervisor.update()
+            supervisor.follow(peers)
     finally:
         supervisor.clean_up()
     return supervisor.outcome()
@@ -94,6 +97,7 @@ class _Supervisor:
         self._deadline: float | None = None
         self._stopped_by: int | None = None
         self._agent_was_signalled = False
+        self._ended_for_others = False
         self._killed_agent = False
         self._num_killed = 0
 
@@ -112,7 +116,7 @@ class _Supervisor:
                 ended.add(rank)
         ended |= self._read_states()  # after the loop above: a rank writes its state before it ends
         self._ended |= ended
-        if not self._group.direct and any(self._states[rank].exit_code not in (0, EXIT_RESUMABLE) for rank in ended):
+        if not self._group.direct and ended and self._has_failed():
             self._give_until(time.monotonic() + self._group.grace_seconds)  # the others may wait for it forever
         if self._deadline is not None and time.monotonic() > self._deadline:
             self._kill_all()
@@ -135,6 +139,24 @@ class _Supervisor:
             if self._stopped_by is not None and not self._group.direct and not self._agent_was_signalled:
                 processes.send_signal(process, self._stopped_by)  # it started after the signal was passed on
         return gone
+
+    def follow(self, peers: Peers) -> None:
+        """Tell the other machines what has happened here, and end with them."""
+        if self._stopped_by is not None:
+            peers.say_stopped(self._stopped_by)
+        elif self._has_failed():
+            peers.say_failed()
+        peers.poll()
+        if self._stopped_by is None and peers.stopped_by is not None:
+            self.pass_on(ReceivedSignal(signum=peers.stopped_by, to_group=False))
+        if peers.is_ending and not self._ended_for_others and self._stopped_by is None:
+            self._ended_for_others = not self._has_failed()
+            # An agent whose workers have ended waits for the agents of the other machines.
+            is_done = len(self._ended) == self._group.num_processes
+            self._give_until(time.monotonic() + (0.0 if is_done else self._group.grace_seconds))
+
+    def _has_failed(self) -> bool:
+        return any(self._states[rank].exit_code not in (0, EXIT_RESUMABLE) for rank in self._ended)
 
     def _give_until(self, deadline: float) -> None:
         self._deadline = min(deadline, self._deadline or deadline)
@@ -203,6 +225,9 @@ class _Supervisor:
 
     def outcome(self) -> Outcome:
         """Return how the processes ended."""
+        return dataclasses.replace(self._outcome(), ended_for_others=self._ended_for_others)
+
+    def _outcome(self) -> Outcome:
         real_codes = read_agent_report(self._group.folder)
         if self._group.direct:
             real_codes = {0: self._started.returncode}

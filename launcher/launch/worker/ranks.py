@@ -1,4 +1,4 @@
-"""Start the ranks of one machine, as torchrun's agent does, but without torch: they begin as soon as this process does.
+"""Start the ranks of this machine, as torchrun's agent does, but without torch: they begin as soon as this process does.
 
 It is run by path: `python ranks.py SCRIPT args`. The ranks keep the terminal. Their exit codes go to `agent.json`.
 """
@@ -19,8 +19,10 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable
+from typing import Any
 
-from slipway.launcher.launch.environment import rank_variables
+from slipway.launcher.common.ports import DEFAULT_PORT
+from slipway.launcher.launch.environment import World, rank_variables
 from slipway.launcher.launch.state_files import (
     AGENT_FILE,
     AGENT_LOG,
@@ -44,10 +46,9 @@ def main() -> int:
     end_with_parent(int(os.environ[PARENT_VARIABLE]), signal.SIGKILL, 0.0)
     folder = Path(os.environ[FOLDER_VARIABLE])
     launch = json.loads((folder / LAUNCH_FILE).read_text(encoding="utf-8"))
-    plan = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
-    size, port = plan["num_processes"], plan["main_process_port"]
+    world = _world(json.loads((folder / PLAN_FILE).read_text(encoding="utf-8")))
     try:
-        ranks = [_start(rank_variables(rank, size, port)) for rank in range(size)]
+        ranks = [_start(rank_variables(rank, world)) for rank in range(world.local_size)]
     except OSError as error:  # no process, or no memory, to be had
         (folder / AGENT_LOG).write_text(f"{error}\n", encoding="utf-8")
         return 1
@@ -56,9 +57,24 @@ def main() -> int:
     if not any(rank.returncode for rank in ranks):
         return 0
     _end(ranks, launch["grace_seconds"])
-    codes = {str(number): rank.returncode for number, rank in enumerate(ranks) if rank.returncode}
+    codes = {str(number): rank.returncode for number, rank in enumerate(ranks, world.first_rank) if rank.returncode}
     write_record(folder / AGENT_FILE, AgentReport(exit_codes=codes))
     return 1
+
+
+def _world(plan: dict[str, Any]) -> World:
+    """Return the world of a plan, as its file has it."""
+    size, machines, this = plan["num_processes"], plan["num_machines"], plan["machine_rank"]
+    counts = plan["processes_per_host"] or [size // machines] * machines
+    return World(
+        size=size,
+        first_rank=sum(counts[:this]),
+        local_size=counts[this],
+        machine_rank=this,
+        num_machines=machines,
+        address=plan["main_process_ip"] if machines > 1 else "127.0.0.1",
+        port=plan["main_process_port"] or DEFAULT_PORT,
+    )
 
 
 def _start(variables: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -43,6 +43,11 @@ def distributed_type(plan: LaunchPlan) -> str:
     return _SEVERAL.get(plan.device, f"MULTI_{plan.device.upper()}")
 
 
+def accelerate_processes(plan: LaunchPlan) -> int:
+    """Return the number that Accelerate divides by the machines for those of this one: the world only where all are equal."""
+    return plan.local_processes * plan.num_machines
+
+
 def to_yaml(plan: LaunchPlan) -> str:
     """Return the config as YAML text: keys that Accelerate reads, each with its reason, and what the command must carry."""
     values: dict[str, Any] = {
@@ -53,7 +58,7 @@ def to_yaml(plan: LaunchPlan) -> str:
         "use_cpu": plan.device == "cpu",
         "gpu_ids": _gpu_ids(plan),
         "num_machines": plan.num_machines,
-        "num_processes": plan.num_processes,
+        "num_processes": accelerate_processes(plan),
         "machine_rank": plan.machine_rank,
         "main_process_ip": plan.main_process_ip,
         "main_process_port": plan.main_process_port,
@@ -202,10 +207,10 @@ def _differences(plan: LaunchPlan, answer: dict[str, Any]) -> list[str]:
         return [f"Accelerate refuses the file: {_one_line(answer['error'])}"]
     expected = {
         "distributed_type": distributed_type(plan),
-        "num_processes": plan.num_processes,
+        "num_processes": accelerate_processes(plan),
         "num_machines": plan.num_machines,
         "mixed_precision": None if _has_deepspeed_file(plan) else plan.mixed_precision,
-        "launch.num_processes": plan.num_processes,
+        "launch.num_processes": accelerate_processes(plan),
         "launch.mixed_precision": plan.mixed_precision,
         "launch.use_cpu": plan.device == "cpu",
         "launch.machine_rank": plan.machine_rank,

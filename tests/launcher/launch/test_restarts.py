@@ -154,7 +154,7 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[GroupStart]]:
     def set_up(*outcomes: Outcome | Callable[[GroupStart], Outcome]) -> list[GroupStart]:
         left = list(outcomes)
 
-        def run(what: GroupStart, queue: object) -> Outcome:
+        def run(what: GroupStart, queue: object, peers: object) -> Outcome:
             started.append(what)
             end = left.pop(0)
             return end if isinstance(end, Outcome) else end(what)
@@ -200,7 +200,8 @@ def test_with_a_gpu_lost_it_goes_on_with_seven(
 ) -> None:
     whole = machines()["8xh100"]
     there = [whole, without(whole, 3)]
-    monkeypatch.setattr("slipway.launcher.launch.command.load_hardware", lambda path: there.pop(0))
+    for module in ("command", "launching"):
+        monkeypatch.setattr(f"slipway.launcher.launch.{module}.load_hardware", lambda path: there.pop(0))
     run_folder = folder / "runs" / "mine"
     (run_folder / "checkpoints" / "000002-step-40").mkdir(parents=True)
     started = ends(training(57, run_folder, killed(failed_rank=3, num_processes=8)), Outcome(exit_code=0))
@@ -227,7 +228,8 @@ def test_with_no_gpu_left_it_gives_up_with_the_exit_code_of_the_crash(
 ) -> None:
     whole = machines()["8xh100"]
     there = [whole, without(whole, *range(8))]
-    monkeypatch.setattr("slipway.launcher.launch.command.load_hardware", lambda path: there.pop(0))
+    for module in ("command", "launching"):
+        monkeypatch.setattr(f"slipway.launcher.launch.{module}.load_hardware", lambda path: there.pop(0))
     started = ends(killed(signal.SIGBUS))
     assert cli.main(["launch", "--max-restarts", "2", "train.py"]) == 128 + signal.SIGBUS
     assert len(started) == 1

@@ -62,6 +62,7 @@ def test_every_field_of_an_intent_has_an_option(capsys: pytest.CaptureFixture[st
         "device": "cuda",
         "num_processes": "2",
         "num_machines": "2",
+        "processes_per_host": "1",
         "machine_rank": "1",
         "main_process_ip": "10.0.0.1",
         "main_process_port": "1234",
@@ -81,7 +82,7 @@ def test_every_field_of_an_intent_has_an_option(capsys: pytest.CaptureFixture[st
     plan = LaunchPlan.from_json(capsys.readouterr().out)
     fixed = {choice.field for choice in plan.choices if choice.fixed}
     assert fixed == {choice.field for choice in plan.choices if choice.origin == "flag"} - {"OMP_NUM_THREADS"}
-    assert fixed == {*arguments, "compile"} - {"parameters", "global_batch_size"}
+    assert fixed == {*arguments, "compile"} - {"parameters", "global_batch_size", "processes_per_host"}
     assert plan.share_weights == (3.0, 1.0)
     assert cli.main(["plan", "--json", *of("8xh100"), "--gradient-accumulation", "3"]) == 0
     assert LaunchPlan.from_json(capsys.readouterr().out).gradient_accumulation == 3

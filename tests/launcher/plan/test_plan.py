@@ -55,6 +55,7 @@ def test_every_value_has_a_reason(name: str) -> None:
         "devices",
         "resume",
         "continues",
+        "processes_per_host",  # beside their sum
         "global_batch_size",  # a person gives it or nobody does
         "environment",
         "accelerate",  # a config that a person gave
