@@ -86,9 +86,9 @@ class FirstMachine:
 
     def _answered(self) -> str | None:
         """Return what is wrong with the answer; None where this launcher answers itself. Raises `OSError`, `ValueError`."""
-        with socket.create_connection((self._address, self._port), timeout=met.TOLD_SECONDS) as connection:
+        with socket.create_connection((self._address, self._port), timeout=met.CONNECT_SECONDS) as connection:
             Wire(connection).send(hello=dataclasses.asdict(self._member))
-            connection.settimeout(met.TOLD_SECONDS)
+            connection.settimeout(met.CONNECT_SECONDS)
             answer = json.loads(connection.makefile().readline() or "{}")
         if "refused" in answer:
             return str(answer["refused"])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ..network import visit
 from ..wire import Wire
 
+CONNECT_SECONDS = 5.0
 TOLD_SECONDS = 5.0
 TOLD_AGAIN_SECONDS = 60.0
 ALONE_SECONDS = 10.0

@@ -42,7 +42,7 @@ class OtherMachine:
         unreached: float | None = None
         while True:
             try:
-                return Wire(socket.create_connection((self._address, self._port), timeout=met.TOLD_SECONDS))
+                return Wire(socket.create_connection((self._address, self._port), timeout=met.CONNECT_SECONDS))
             except (OSError, UnicodeError) as error:
                 problem = error
             now = time.monotonic()

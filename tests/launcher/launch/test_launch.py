@@ -106,8 +106,9 @@ def test_each_of_several_machines_starts_its_own_part_only(
     (tmp_path / "x.py").touch()
     options = ["--num-machines", "2", "--machine-rank", "1", "--main-process-ip", "10.0.0.1", "--num-processes", "4"]
     assert cli.main(["launch", "--dry-run", "--json", "--device", "cpu", *options, "x.py"]) == 0
-    argv = json.loads(capsys.readouterr().out)["argv"]
-    assert argv[argv.index("--machine_rank") + 1] == "1"
+    files = json.loads(capsys.readouterr().out)["files"]
+    (plan,) = (json.loads(content) for path, content in files.items() if path.endswith("plan.json"))
+    assert (plan["machine_rank"], plan["num_machines"], plan["num_processes"]) == (1, 2, 4)
 
 
 def test_a_busy_port_is_an_error_where_several_machines_must_agree_on_it(
