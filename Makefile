@@ -10,7 +10,7 @@ AUDIT_VENV ?= .audit-venv
 TRACKERS_VENV ?= .trackers-venv
 TRACKERS_STAMP := $(TRACKERS_VENV)/.installed
 
-.PHONY: help train test lint exactness fuzz chaos own-models trackers docs docs-run bench audit clean
+.PHONY: help train test lint exactness fuzz chaos slurm own-models trackers docs docs-run bench audit clean
 
 help:  ## list what make can do
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-11s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ fuzz: $(STAMP)  ## open every reader of files on damaged ones; ARGS=--short: a f
 
 chaos: $(STAMP)  ## kill real runs, train in hostile places, and compare the ends; ARGS=--short: a few of both
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+slurm: $(STAMP)  ## start a SLURM of two nodes here, if it is installed, and train in its jobs; ARGS=--short: the first checks
+	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.slurm $(ARGS)
 
 own-models: $(STAMP)  ## train programs as people write them, killed and resumed too, against loops by hand; ARGS=gpt2: one of them
 	$(BIN)/python -m tests.own_models $(ARGS)

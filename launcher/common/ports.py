@@ -6,8 +6,6 @@ import errno
 import socket
 
 DEFAULT_PORT = 29500  # torchrun's
-# Jobs of one machine meet at different ports, below those that the kernel gives to connections.
-FIRST_JOB_PORT, NUM_JOB_PORTS = 20_000, 10_000
 
 
 def is_free(port: int) -> bool:
@@ -33,8 +31,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("", 0))
         return int(probe.getsockname()[1])
-
-
-def job_port(job_id: int) -> int:
-    """Return the port where the processes of a job meet."""
-    return FIRST_JOB_PORT + job_id % NUM_JOB_PORTS

@@ -96,30 +96,16 @@ def settle(hardware: Hardware, intent: MergedIntent) -> tuple[Hardware, MergedIn
 
 def _with_address(intent: MergedIntent, slurm: Slurm) -> MergedIntent:
     """Return the intent with the address of the first node, if SLURM knows one where the network knows no such name."""
+    from ...training.common.program.launched import address_of_node, first_host
     from ...training.common.settings import Setting
-    from ..plan.devices import first_host
 
     host = first_host(slurm.node_list or "")
-    if host is None or _resolves(host):
+    address = None if host is None else address_of_node(host)
+    if address is None:
         return intent
-    command = ["scontrol", "show", "node", "--oneliner", host]
-    try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_SECONDS).stdout
-    except (OSError, subprocess.SubprocessError):
-        return intent
-    address = re.search(r"\bNodeAddr=(\S+)", said)
-    if address is None or address[1] == host:
-        return intent
-    setting = Setting(value=address[1], origin="user", place=" ".join(command))
+    setting = Setting(value=address, origin="user", place=f"SLURM for node {host}")
     settings = {**intent.settings, "main_process_ip": setting}
-    return dataclasses.replace(intent, settings=settings, main_process_ip=address[1])
-
-
-def _resolves(host: str) -> bool:
-    try:
-        return bool(socket.getaddrinfo(host, None))
-    except (OSError, UnicodeError):
-        return False
+    return dataclasses.replace(intent, settings=settings, main_process_ip=address)
 
 
 def _check_tasks(slurm: Slurm) -> None:

@@ -61,8 +61,9 @@ def _is_asked_for(arguments: Sequence[str], environment: Mapping[str, str]) -> b
 
 def _is_launched(environment: Mapping[str, str]) -> bool:
     from ...training.common.errors import UserError
-    from ...training.common.program.launched import is_launched
+    from ...training.common.program.launched import is_launched, join_step
 
+    join_step(os.environ)
     try:
         return is_launched(environment)
     except UserError:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from ...training.common.errors import UserError
 from ...training.common.plan_file import Device, PlannedDevice
-from ..common.ports import DEFAULT_PORT, job_port
+from ...training.common.program.launched import first_host, job_port
+from ..common.ports import DEFAULT_PORT
 from ..hardware.probes.torch_build import lacks, supports
 from ..hardware.record import Accelerator, Hardware
 from .records import Intent, Reasoned, default, fixed
@@ -119,12 +120,6 @@ def _too_many_tasks(tasks: int | None, nodes: int) -> tuple[str, ...]:
     if tasks is None or tasks <= nodes:
         return ()
     return (f"the step has {tasks} tasks on {nodes} nodes, each would start a launcher: use --ntasks-per-node=1",)
-
-
-def first_host(node_list: str) -> str | None:
-    """Return the first host of a SLURM node list: `node[01-04,7]` gives `node01`; None where it has another form."""
-    match = re.match(r"([\w.-]+)(?:\[([0-9]+))?", node_list)
-    return match[1] + (match[2] or "") if match else None
 
 
 def names_host(node_list: str, host: str) -> bool:

@@ -10,8 +10,8 @@ from typing import Any
 
 from ...training.common.errors import UserError, flag_of
 from ...training.common.plan_file import LaunchPlan
+from ...training.common.program.launched import first_host
 from ..hardware.record import Hardware
-from ..plan.devices import first_host
 from ..plan.make_plan import make_plan
 from ..plan.records import Intent, MergedIntent
 from ..plan.settings import read_intent

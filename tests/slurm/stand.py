@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "salloc", "scontrol", "squeue", "scancel", "sinfo")
@@ -98,11 +98,11 @@ class Stand:
             f"--key-file={self.folder}/munge.key",
             f"--seed-file={self.folder}/munge.seed",
         )
-        self._wait(lambda: (self.folder / "munge.socket").exists())
+        self.wait_for(lambda: (self.folder / "munge.socket").exists())
         self._daemon("slurmctld", "-D")
         for node in ("n1", "n2"):
             self._daemon("slurmd", "-D", "-N", node)
-        self._wait(
+        self.wait_for(
             lambda: self.run("sinfo", "--noheader", "--Node", "--partition=main", "--format=%T").split() == ["idle"] * 2
         )
 
@@ -124,7 +124,8 @@ class Stand:
                 )
             )
 
-    def _wait(self, ready: object) -> None:
+    def wait_for(self, ready: Callable[[], bool], what: str = "its start") -> None:
+        """Wait until something is so. Raises `RuntimeError` with the logs of the daemons where it does not come."""
         limit = time.monotonic() + _START_SECONDS
         while not ready():
             if time.monotonic() > limit or any(one.poll() is not None for one in self._daemons):
@@ -132,7 +133,7 @@ class Stand:
                     f"{path.name}: {path.read_text(errors='replace')[-1500:]}"
                     for path in sorted(self.folder.glob("*.log"))
                 )
-                raise RuntimeError(f"SLURM did not start:\n{logs}")
+                raise RuntimeError(f"waited for {what}:\n{logs}")
             time.sleep(0.1)
 
     def run(self, *command: str, environment: Mapping[str, str] | None = None) -> str:
@@ -158,15 +159,22 @@ class Stand:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
+    def of_jobs(self) -> list[int]:
+        """Return the processes of jobs."""
+        return [pid for pid in self.processes() if _has(pid, b"SLURM_JOB_ID=")]
+
     def processes(self) -> list[int]:
-        """Return the processes that the stand has left, by the folder in their environment."""
+        """Return the processes that belong to the stand, by the folder in their environment."""
         mark = f"SLURM_CONF={self.folder}/slurm.conf\0".encode()
-        found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            with contextlib.suppress(OSError):
-                if mark in path.read_bytes() and int(path.parent.name) != os.getpid():
-                    found.append(int(path.parent.name))
-        return found
+        found = (int(path.name) for path in Path("/proc").glob("[0-9]*"))
+        return [pid for pid in found if pid != os.getpid() and _has(pid, mark)]
+
+
+def _has(pid: int, words: bytes) -> bool:
+    try:
+        return words in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
 
 
 def _free_ports(count: int) -> list[int]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..common.errors import UserError
 from ..common.program.ipython import OneLine, ipython_shell
+from ..common.program.launched import join_step
 from ..common.program.private import not_for_all_to_write
 from ..common.program.streams import open_closed_streams, print_to_stderr
 from ..common.settings import Level
@@ -67,6 +68,7 @@ def train(
     to stop and the run was saved, and `TrainingFailed` where it cannot go on.
     """
     open_closed_streams()
+    join_step(os.environ)
     check_arguments(config, task, observers)
 
     def train_here(observers: Sequence[Observer]) -> RunResult:

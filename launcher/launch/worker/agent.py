@@ -41,6 +41,10 @@ _CHILD = str(Path(__file__).with_name("child.py"))
 
 def main() -> int:
     """Start the workers and wait for them; return 0 where all ended well."""
+    # SLURM, and systemd, send a signal to every process there is; it is for those that train. Not ignored, which the
+    # workers would inherit.
+    for signum in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(signum, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     # SIGKILL, at once: the kernel then sends its workers their signal, once.
     end_with_parent(int(os.environ[PARENT_VARIABLE]), signal.SIGKILL, 0.0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ....training.common.errors import UserError
-from ...common.ports import FIRST_JOB_PORT, NUM_JOB_PORTS
+from ....training.common.program.launched import FIRST_JOB_PORT, NUM_JOB_PORTS
 
 GpuSpelling = Literal["gpus-per-node", "gres"]
 _PLAIN = re.compile(r"[\w.,:;/@%+=-]+", re.ASCII)

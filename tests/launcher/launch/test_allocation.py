@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from slipway.launcher.common.ports import job_port
 from slipway.launcher.hardware.probes import scheduler
 from slipway.launcher.hardware.probes.sources import Sources
 from slipway.launcher.launch import allocation
@@ -17,6 +16,7 @@ from slipway.launcher.launch.command import build_parser
 from slipway.launcher.plan.make_plan import make_plan
 from slipway.launcher.plan.settings import read_intent
 from slipway.training.common.errors import UserError
+from slipway.training.common.program.launched import job_port
 from tests.launcher.launches import Launches, launches
 from tests.launcher.machines import machine
 

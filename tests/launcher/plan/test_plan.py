@@ -10,12 +10,13 @@ import pytest
 
 from slipway.launcher.hardware.record import DeviceProcess, Hardware, NetworkInterface, NumaNode, Slurm, VisibleDevice
 from slipway.launcher.plan.accelerate.config import training_flags
-from slipway.launcher.plan.devices import first_host, names_host
+from slipway.launcher.plan.devices import names_host
 from slipway.launcher.plan.make_plan import Intent, LaunchPlan, make_plan
 from slipway.launcher.plan.model import STATE_BYTES_PER_PARAMETER
 from slipway.training.common.errors import UserError
 from slipway.training.common.json_records import json_schema
 from slipway.training.common.plan_file import PLAN_SCHEMA_VERSION, Choice
+from slipway.training.common.program.launched import first_host
 from tests.launcher.machines import GIB, machine, machines
 from tests.launcher.plans import golden_plans, texts
 

@@ -1,13 +1,18 @@
-"""What a launcher says in the environment of this process, and what another launch, or an image, has left there. Pure."""
+"""What a launcher says in the environment of this process, and what another launch, or an image, has left there."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+import socket
+import subprocess
+from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ..errors import UserError
 from ..plan_file import PLAN_VARIABLE
+from .streams import print_to_stderr
 
 AGENT_VARIABLE = "TORCHELASTIC_RUN_ID"
 """Of each process that torchrun's agent starts."""
@@ -21,6 +26,11 @@ LAUNCH_VARIABLES = (*_SIZE, *_RANK, *_LOCAL_RANK, *_LOCAL_SIZE, *_PLACE)
 """Variables that give a process its place in a launch: torchrun's and those of MPI, which Accelerate reads too."""
 
 _MOST_PROCESSES = 1_000_000
+
+FIRST_JOB_PORT, NUM_JOB_PORTS = 20_000, 10_000
+"""Where jobs of a cluster that share a machine meet: below the ports that the kernel gives to connections."""
+_FIRST_RESERVED_STEP = 0xFFFFFFF0
+"""SLURM's own steps, such as the batch script and the shell of `salloc`, have numbers from here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +110,90 @@ def master_of(environment: Mapping[str, str], promise: str) -> tuple[str, int]:
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 1 << 16:
         raise UserError(f"MASTER_PORT={text[:40]!r} is not a port, 1 to 65535; fix the launcher, or unset {promise}")
     return address, int(text)
+
+
+def job_port(job_id: int, step: int = 0) -> int:
+    """Return the port where the processes of a job meet, or those of one of its steps."""
+    return FIRST_JOB_PORT + (job_id + 101 * step) % NUM_JOB_PORTS
+
+
+def join_step(environment: MutableMapping[str, str]) -> bool:
+    """Make the tasks of a step of SLURM one world, in torchrun's variables; rank 0 says so. Return whether they are one.
+
+    `srun python train.py` starts the program once for each task, and would train it as often, one run over the other.
+    They are not where a launcher has given the process its place, in a step of one task, and outside of the step: variables
+    of a job that this process is not in do not count.
+    """
+    if environment.get(PLAN_VARIABLE) or any(environment.get(name) for name in (AGENT_VARIABLE, *_SIZE, *_RANK)):
+        return False
+    names = ("STEP_ID", "STEP_NUM_TASKS", "STEP_NUM_NODES", "PROCID", "LOCALID", "NODEID", "TASK_PID")
+    numbers = {name: int(text) for name in names if (text := environment.get(f"SLURM_{name}", "")).isdecimal()}
+    job, host = environment.get("SLURM_JOB_ID", ""), first_host(environment.get("SLURM_STEP_NODELIST", ""))
+    tasks = numbers.get("STEP_NUM_TASKS", 1)
+    if len(numbers) < len(names) or tasks < 2 or not job.isdecimal() or host is None:
+        return False
+    if numbers["STEP_ID"] >= _FIRST_RESERVED_STEP or not _is_in_task(numbers["TASK_PID"], environment):
+        return False
+    address = "127.0.0.1" if numbers["STEP_NUM_NODES"] == 1 else address_of_node(host) or host
+    port = job_port(int(environment.get("SLURM_JOB_ID_HET_GROUP_0") or job), numbers["STEP_ID"])
+    local_size = _tasks_of_node(environment.get("SLURM_STEP_TASKS_PER_NODE", ""), numbers["NODEID"])
+    variables = {
+        "WORLD_SIZE": tasks,
+        "RANK": numbers["PROCID"],
+        "LOCAL_RANK": numbers["LOCALID"],
+        "LOCAL_WORLD_SIZE": local_size,
+        "MASTER_ADDR": address,
+        "MASTER_PORT": port,
+    }
+    environment.update({name: str(value) for name, value in variables.items() if value is not None})
+    if numbers["PROCID"] == 0:
+        print_to_stderr(
+            f"SLURM job {job}, step {numbers['STEP_ID']}: its {tasks} tasks are one world, which meets at {address}:{port}; "
+            "for a run of its own in each task: srun env -u SLURM_PROCID ..."
+        )
+    return True
+
+
+def first_host(node_list: str) -> str | None:
+    """Return the first host of a SLURM node list: `node[01-04,7]` gives `node01`; None where it has another form."""
+    match = re.match(r"([\w.-]+)(?:\[([0-9]+))?", node_list)
+    return match[1] + (match[2] or "") if match else None
+
+
+def address_of_node(host: str) -> str | None:
+    """Return the address that SLURM has for a node whose name the network does not know; None where it has none."""
+    with suppress(OSError, UnicodeError):
+        if socket.getaddrinfo(host, None):
+            return None
+    command = ("scontrol", "show", "node", "--oneliner", host)
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    address = re.search(r"\bNodeAddr=(\S+)", said)
+    return address[1] if address and address[1] != host else None
+
+
+def _tasks_of_node(counts: str, node: int) -> int | None:
+    """Return the tasks of a node by its number, from SLURM's `2(x3),1`; None where it says nothing of it."""
+    for count, _, times in re.findall(r"(\d+)(\(x(\d+)\))?", counts):
+        if node < int(times or 1):
+            return int(count)
+        node -= int(times or 1)
+    return None
+
+
+def _is_in_task(pid: int, environment: Mapping[str, str]) -> bool:
+    """Return whether this process belongs to the task of a step whose first process has this id."""
+    now = os.getpid()
+    with suppress(OSError, ValueError, IndexError):
+        while now > 1:
+            if now == pid:
+                return True
+            with open(f"/proc/{now}/stat", "rb") as file:
+                now = int(file.read().rpartition(b")")[2].split()[1])
+    # A container does not see the processes above its own.
+    return environment.get("SLURMD_NODENAME", "") in (socket.gethostname(), socket.gethostname().partition(".")[0])
 
 
 def _number(environment: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, int | None]:

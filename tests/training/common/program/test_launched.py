@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from slipway.training.common.errors import UserError
-from slipway.training.common.program.launched import is_launched, leftovers, master_of, world_of
+from slipway.training.common.program.launched import is_launched, job_port, join_step, leftovers, master_of, world_of
 
 _AGENT = {"TORCHELASTIC_RUN_ID": "none", "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
 
@@ -82,3 +84,52 @@ def test_a_place_to_meet_that_cannot_be_names_the_variable(environment: dict[str
         master_of(environment, "WORLD_SIZE=2")
     assert words in str(caught.value)
     assert "unset" in str(caught.value)
+
+
+STEP = {
+    "SLURM_JOB_ID": "12345", "SLURM_STEP_ID": "2", "SLURM_STEP_NODELIST": "localhost,gone2", "SLURM_STEP_NUM_NODES": "2",
+    "SLURM_STEP_NUM_TASKS": "3", "SLURM_STEP_TASKS_PER_NODE": "2,1", "SLURM_PROCID": "1", "SLURM_LOCALID": "1",
+    "SLURM_NODEID": "0", "SLURM_TASK_PID": str(os.getpid()),
+}  # fmt: skip
+
+
+def test_the_tasks_of_a_step_are_one_world_that_meets_at_a_port_of_the_job() -> None:
+    environment = dict(STEP)
+    assert join_step(environment)
+    world = world_of(environment)
+    assert (world.size, world.rank, world.local_rank, world.local_size) == (3, 1, 1, 2)
+    assert (environment["MASTER_ADDR"], int(environment["MASTER_PORT"])) == ("localhost", job_port(12345, 2))
+    last = {**STEP, "SLURM_NODEID": "1", "SLURM_PROCID": "2", "SLURM_LOCALID": "0"}
+    assert join_step(last)
+    assert world_of(last).local_size == 1
+    assert not join_step(dict(environment))  # it has its place
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"SLURM_STEP_NUM_TASKS": "1"},
+        {"SLURM_STEP_ID": "4294967291"},  # the batch script
+        {"SLURM_STEP_ID": "4294967290"},  # the shell of salloc
+        {"SLURM_STEP_ID": ""},
+        {"SLURM_PROCID": ""},  # as a task is told to train alone
+        {"SLURM_TASK_PID": "999999999"},  # left of a step that this process is not in
+        {"WORLD_SIZE": "2", "RANK": "0"},
+        {"PMI_RANK": "1", "PMI_SIZE": "2"},
+        {"SLIPWAY_PLAN": "plan.json"},
+        {"SLURM_STEP_NUM_TASKS": "many"},
+    ],
+)
+def test_what_is_no_task_of_several_is_left_as_it_is(changes: dict[str, str]) -> None:
+    environment = STEP | changes
+    before = dict(environment)
+    assert not join_step(environment)
+    assert environment == before
+
+
+@pytest.mark.parametrize(("counts", "sizes"), [("2(x3),1", [2, 2, 2, 1]), ("4", [4]), ("1,3(x2)", [1, 3, 3])])
+def test_the_tasks_of_each_node_are_counted(counts: str, sizes: list[int]) -> None:
+    for node, size in enumerate(sizes):
+        environment = {**STEP, "SLURM_STEP_TASKS_PER_NODE": counts, "SLURM_NODEID": str(node), "SLURM_PROCID": "1"}
+        assert join_step(environment)
+        assert environment["LOCAL_WORLD_SIZE"] == str(size)
