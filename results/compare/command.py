@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
     page = _page_of(found, options.page)
     writes = not options.no_page and (options.page is not None or not options.json)
     if writes:
-        write_file(page, make_page(found).encode("utf-8", "backslashreplace"))
+        write_file(page, make_page(found, page).encode("utf-8", "backslashreplace"))
     if options.json:
         print(json.dumps(_as_json(found, page if writes else None), indent=2))
         return 0

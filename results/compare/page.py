@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
 
 from ...training.common.program.shown import printable
+from ...training.common.run_names import REPORT
 from ...training.inspection.page.document import make_document
 from ...training.inspection.page.tables import table
 from ...training.observers.screen.tables import format_duration, format_metric, plural
@@ -15,6 +19,7 @@ from ..report.script import SCRIPT
 from ..report.style import CSS
 from .comparison import Comparison
 from .curves import MOST_GROUPS, charts_of
+from .members import Member
 from .words import (
     TESTS,
     format_difference,
@@ -47,14 +52,14 @@ _MORE_COLOURS = """
 Html = Iterator[str]
 
 
-def make_page(comparison: Comparison) -> str:
-    """Return the page as HTML."""
+def make_page(comparison: Comparison, place: Path) -> str:
+    """Return the page as HTML; it has links to the reports of runs that lie beside `place`, where it is written."""
     sections = (
         ("differences", "What differs", _differences(comparison)),
         ("metrics", "Metrics", _metrics(comparison)),
         ("tests", "More than chance?", _tests(comparison)),
         ("curves", "Curves", _curves(comparison)),
-        ("runs", "Runs", _runs(comparison)),
+        ("runs", "Runs", _runs(comparison, place)),
     )
     links, bodies = sections_of(sections)
     body = f"<main>{''.join(_head(comparison))}{links}{bodies}</main>"
@@ -166,7 +171,7 @@ def _curves(comparison: Comparison) -> Html:
     yield "".join(figure(chart) for chart in charts) + "</div>"
 
 
-def _runs(comparison: Comparison) -> Html:
+def _runs(comparison: Comparison, place: Path) -> Html:
     main = comparison.metrics[0].name if comparison.metrics else ""
     rows = []
     for group in comparison.groups:
@@ -174,7 +179,7 @@ def _runs(comparison: Comparison) -> Html:
             seconds = number(one.record, "result", "seconds")
             rows.append(
                 [
-                    shown(short(one.name, _LONGEST_NAME)),
+                    _linked(one, place),
                     format_metric(main, one.metrics.get(main)),
                     "" if seconds is None else format_duration(seconds),
                     shown(short(group.name, _LONGEST_NAME)),
@@ -186,3 +191,12 @@ def _runs(comparison: Comparison) -> Html:
             )
     head = ("run", name_of(main) or "metric", "duration", "recipe", "state", "seed", "hash of the recipe", "folder")
     yield scroll("Runs", table("Runs", head, rows, numbers=2), is_wide=True)
+
+
+def _linked(run: Member, place: Path) -> str:
+    """Return the name of a run, as a link to its report if that lies below the folder of the page: both move together."""
+    name, report = shown(short(run.name, _LONGEST_NAME)), run.content.folder.absolute() / REPORT
+    folder = place.absolute().parent
+    if not report.is_file() or not report.is_relative_to(folder):
+        return name
+    return f'<a href="{escape(quote(report.relative_to(folder).as_posix()))}">{name}</a>'

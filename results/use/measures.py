@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ...training.tasks.classification import TOP
+
 RESAMPLES, LEVEL = 2000, 0.95
 BINS = 15
 """Of the calibration error, as in Guo et al., "On Calibration of Modern Neural Networks" (2017)."""
-_TOP = 5
 _RESAMPLES_OF_FUNCTIONS = 300
 _AT_ONCE = 1 << 22
 """Counts of units in resamples that are held at once."""
@@ -118,7 +119,7 @@ def _sums(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
         probabilities.max(axis=1),
     )
     right = (predicted == labels).astype(np.float64)
-    in_top = (probabilities > of_right[:, None]).sum(axis=1) < _TOP
+    in_top = (probabilities > of_right[:, None]).sum(axis=1) < TOP
     place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     sums = np.zeros((count, 4 + 3 * size + BINS))
     sums[:, 0], sums[:, 1], sums[:, 3] = 1.0, right, in_top
@@ -146,7 +147,7 @@ def _metrics(sums: np.ndarray, size: int) -> dict[str, np.ndarray]:
         "macro_f1": f1.sum(axis=1) / (samples > 0).sum(axis=1),
         "calibration_error": np.abs(sums[:, 4 + 3 * size :]).sum(axis=1) / count,
     }
-    if size <= _TOP:
+    if size <= TOP:
         del found["top5_accuracy"]
     return found
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ..common.program.redaction import without_secrets
 from ..common.run_names import RECORD, REPORT
-from .events import Observer, RunEnd
+from .events import Observer, RunEnd, StudyEnd
 from .own_command import command_words
 
 _LONGEST_SECONDS = 60.0
@@ -33,24 +33,32 @@ class Reporter(Observer):
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
         self._folders: list[Path] = []
+        self._study: Path | None = None
 
     def on_run_end(self, event: RunEnd) -> None:
         """Remember the run: its record and journal are still written."""
         if (event.folder / RECORD).is_file() and event.folder not in self._folders:
             self._folders.append(event.folder)
 
+    def on_study_end(self, event: StudyEnd) -> None:
+        """Remember the study: its page shows its runs together."""
+        if len(event.result.get("runs", ())) > 1:
+            self._study = event.folder
+
     def close(self) -> None:
-        """Make the reports."""
+        """Make the reports; of a study that of all its runs is the one that is told."""
         folders, self._folders = self._folders, []
         if not folders:
             return
+        if self._study is not None:
+            folders.append(self._study)
         problem = make_reports(folders, lambda remark: self._screen.say(logging.INFO, "report", remark))
         made = [folder / REPORT for folder in folders if (folder / REPORT).is_file()]
         if problem:
             command = f"slipway report {' '.join(map(str, folders[:3]))}"
             self._screen.say(logging.WARNING, "report", f"no report was made: {problem}; `{command}` tries again")
             return
-        for path in made:
+        for path in made[-1:] if self._study is not None else made:
             self._screen.show_report(path)
 
 

@@ -19,6 +19,8 @@ from .task import Batch, Task
 logger = logging.getLogger("slipway")
 
 MOST_MATRIX_CLASSES = 500
+TOP = 5
+"""Of the top-5 accuracy, which is not measured of so many classes or fewer: there it is always 1."""
 
 
 class ClassificationTask(Task):
@@ -51,10 +53,12 @@ class ClassificationTask(Task):
     @property
     def metric_names(self) -> Sequence[str] | None:
         """The metrics of `metrics`, if it is this one."""
-        return CLASSIFICATION_METRICS if type(self).metrics is ClassificationTask.metrics else None
+        if type(self).metrics is not ClassificationTask.metrics:
+            return None
+        return [name for name in CLASSIFICATION_METRICS if name != "top5_accuracy" or len(self.class_names) > TOP]
 
     def metrics(self, rows: np.ndarray, split: str) -> dict[str, Any]:
-        """Return loss, top-1 and top-5 accuracy, macro-F1 over the classes present, and the confusion matrix.
+        """Return loss, accuracy, of more than five classes top-5 accuracy, macro-F1 over the classes present, confusion matrix.
 
         The matrix of more than `MOST_MATRIX_CLASSES` is left out: of 5,000 it is 25 million numbers, nearly all 0.
         """
@@ -65,7 +69,7 @@ class ClassificationTask(Task):
         found: dict[str, Any] = {
             "loss": float(rows[:, 0].mean()),
             "accuracy": float((predicted == labels).mean()),
-            "top5_accuracy": float((rows[:, 2] < 5).mean()),
+            **({"top5_accuracy": float((rows[:, 2] < TOP).mean())} if num_classes > TOP else {}),
             "macro_f1": macro_f1(labels[named], predicted[named]),
         }
         if num_classes <= MOST_MATRIX_CLASSES:

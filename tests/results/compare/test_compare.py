@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from slipway import UserError
+from slipway.launcher import cli
 from slipway.launcher.cli import main
 from slipway.results.compare.comparison import Comparison, compare
 from slipway.results.compare.curves import charts_of
@@ -144,6 +145,21 @@ def test_three_recipes_are_held_against_the_first_with_adjusted_p_values(runs: P
     assert "Holm" in screen(comparison)
 
 
+def test_the_report_of_a_study_shows_its_runs_together_and_leads_to_theirs(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = runs / "slow"
+    assert cli.main(["report", str(study / "seed-0"), str(study)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(study / "report.html")
+    page = (study / "report.html").read_text()
+    assert '<a href="seed-0/report.html">' in page
+    assert "seed-1/report.html" not in page  # it has none
+    assert "Student's t" in page or "over 2 seeds" in page
+    (study / "seed-1" / "run.json").unlink()
+    assert cli.main(["report", str(study)]) == 2
+    assert "slipway compare: only one run to compare" in capsys.readouterr().err
+
+
 def test_a_study_is_compared_as_a_whole(trained: Path) -> None:
     comparison = compared(trained, "slow", "fast")
     assert [(group.name, [one.name for one in group.members]) for group in comparison.groups] == [
@@ -249,7 +265,7 @@ def test_names_and_values_full_of_markup_come_out_as_text_on_page_and_screen(run
     (runs / "slow-1").rename(runs / hostile)
     change(runs / hostile / "run.json", "versions", hostile, value="</script><b>")
     comparison = compared(runs, hostile, "fast-1")
-    page = make_page(comparison)
+    page = make_page(comparison, Path("compare.html"))
     read = Page(page)
     assert read.tags.count("script") == read.tags.count("style") == 1
     assert not {"img", "b", "iframe", "link"} & set(read.tags)
@@ -315,7 +331,7 @@ def test_damaged_answers_and_journals_leave_out_what_they_hold(runs: Path) -> No
     (runs / "fast-1/events.jsonl").unlink()
     comparison = compared(runs, "slow-1", "fast-1")
     assert comparison.tests == ()
-    assert "slow-1" in make_page(comparison)
+    assert "slow-1" in make_page(comparison, Path("compare.html"))
     assert (
         losses_of({"split": "test", "samples": 1, "losses": base64.b64encode(b"\0\0\xc0\x7f").decode()}, "test") is None
     )
