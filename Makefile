@@ -24,7 +24,6 @@ $(STAMP): pyproject.toml constraints.txt
 
 train: $(STAMP)  ## train the embedded example and print its results
 	$(BIN)/python bin/train.py $(ARGS)
-	@echo "The slipway command is in $(BIN); to have it in this shell: source $(BIN)/activate"
 
 # Three on two cores: a test often waits for what it started.
 test: $(STAMP)  ## run all tests

@@ -11,6 +11,7 @@ from typing import Protocol
 from ..common.program.redaction import without_secrets
 from ..common.run_names import RECORD, REPORT
 from .events import Observer, RunEnd, StudyEnd
+from .next_steps import next_steps
 from .own_command import command_words
 
 _LONGEST_SECONDS = 60.0
@@ -23,8 +24,8 @@ class Screen(Protocol):
     def say(self, level: int, kind: str, text: str) -> None:
         """Print a message."""
 
-    def show_report(self, path: Path) -> None:
-        """Print where the report is."""
+    def show_report(self, path: Path, steps: Sequence[str]) -> None:
+        """Print what may be done next, and where the report is."""
 
 
 class Reporter(Observer):
@@ -59,7 +60,7 @@ class Reporter(Observer):
             self._screen.say(logging.WARNING, "report", f"no report was made: {problem}; `{command}` tries again")
             return
         for path in made[-1:] if self._study is not None else made:
-            self._screen.show_report(path)
+            self._screen.show_report(path, next_steps(path.parent))
 
 
 def make_reports(folders: Sequence[Path], remark: Callable[[str], None]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ class Told:
     def say(self, level: int, kind: str, text: str) -> None:
         self.lines.append(text)
 
-    def show_report(self, path: Path) -> None:
+    def show_report(self, path: Path, steps: Sequence[str]) -> None:
         self.lines.append(str(path))
 
 
@@ -49,6 +50,7 @@ def test_a_training_prints_the_path_of_its_report_last(tmp_path: Path) -> None:
     )
     report = next(tmp_path.glob("*/report.html"))
     assert done.stdout.splitlines()[-1] == f"report: {report}"
+    assert done.stdout.splitlines()[-2] == f"next: slipway.load({str(report.parent)!r})  # the model, in Python"
     assert not list(report.parent.glob(".*part"))
 
 

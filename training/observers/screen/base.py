@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,8 +97,10 @@ class QuietConsole(Observer):
         self._results.print()
         self._results.out(f"run folder: {event.folder}", highlight=False)
 
-    def show_report(self, path: Path) -> None:
-        """Print where the report of a run is."""
+    def show_report(self, path: Path, steps: Sequence[str]) -> None:
+        """Print what may be done next, and where the report of a run is."""
+        for number, step in enumerate(steps):
+            self._results.out(f"{'' if number else 'next:':<5} {step}", highlight=False)
         self._results.out(f"report: {path}", highlight=False)
 
     def on_study_end(self, event: StudyEnd) -> None:

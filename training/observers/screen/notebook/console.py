@@ -137,7 +137,7 @@ class NotebookConsole(ProgressConsole):
         """Show the result in place of the bars."""
         self._end(event.result, event)
 
-    def show_report(self, path: Path) -> None:
+    def show_report(self, path: Path, steps: Sequence[str]) -> None:
         """Show where the report of the run is."""
         self._lines.append(f"report: {path}")
         self._draw(at_once=True)
