@@ -117,16 +117,17 @@ def normalise_clip(values: torch.Tensor, layout: LandmarkLayout) -> torch.Tensor
     values = torch.where(missing, torch.full_like(values, torch.nan), values)
     if not layout.spatial:
         return values
-    origin = _mean(values)
+    origin = values.new_tensor(layout.origin) if layout.origin else _mean(values)
     if layout.center:
         origin = _or_else(_mean(values[:, list(layout.center)]), origin)
     values = values - origin
-    spread = _mean((values * values).sum(dim=2, keepdim=True)).sqrt()
-    unit = spread
+    unit = values.new_tensor([layout.unit])
+    if not layout.unit:
+        unit = _mean((values * values).sum(dim=2, keepdim=True)).sqrt()
     if layout.scale:
         first, second = ([pair[place] for pair in layout.scale] for place in range(2))
         differences = values[:, first] - values[:, second]
-        unit = _or_else(_mean((differences * differences).sum(dim=2, keepdim=True).sqrt()), spread)
+        unit = _or_else(_mean((differences * differences).sum(dim=2, keepdim=True).sqrt()), unit)
     return values / torch.where(_is_finite(unit) & (unit > 1e-8), unit, torch.ones_like(unit))
 
 

@@ -9,13 +9,14 @@ from typing import Any
 
 from ...training.common.conversion import convert, field_types
 from ...training.common.errors import UserError
+from ...training.common.run_names import with_later_options
 from ...training.data.specs import SYNTHETIC, DataSpec
 from ...training.tasks.sign.options import SignOptions
 
 
 def own_spec(record: Mapping[str, Any]) -> tuple[DataSpec, int]:
     """Return the data of a run of sign recognition and the seed of their split; paths are made absolute. Raises `UserError`."""
-    config, types = record.get("config") or {}, field_types(SignOptions)
+    config, types = with_later_options(dict(record)).get("config") or {}, field_types(SignOptions)
     if config.get("data") is None:
         raise UserError("where its data are is not told, as of weights that somebody sent: give --data")
     named = {

@@ -64,17 +64,28 @@ def newest_run(runs_dir: Path, name: str) -> Path | None:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return a run's `run.json`. Raises `UserError`."""
+    """Return a run's `run.json`, with the options that its version did not have named as it meant them. Raises `UserError`."""
     path = folder / RECORD
     try:
         record = read_json(path)
         if not isinstance(record["name"], str) or not isinstance(record["recipe"]["resolution"], dict):
             raise ValueError
-        return record
+        return with_later_options(record)
     except OSError as error:
         raise UserError(f"{path}: {reason_of(error)}; name a run's folder with --resume") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path}: not the record of a run; start another run") from None
+
+
+def with_later_options(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the record of a run whose options say what they meant by what was no option, or had another value, then."""
+    config, task = record.get("config"), (record.get("recipe") or {}).get("task")
+    is_sign = (task.get("name") if isinstance(task, dict) else task) == "sign"
+    if not isinstance(config, dict) or not is_sign or "normalise" in config:
+        return record
+    stages = config.get("stages_config")
+    stages = "curriculum" if stages == "default" else stages
+    return {**record, "config": {**config, "normalise": "clip", "stages_config": stages}}
 
 
 def is_held(folder: Path) -> bool:

@@ -14,6 +14,7 @@ from .plan import MemoryFormat
 from .recipe import (
     BatchRule,
     ClassWeights,
+    Ending,
     LearningRateRule,
     OptimizerName,
     OptimizerSpec,
@@ -26,7 +27,7 @@ from .recipe import (
     TaskSpec,
     split_monitor,
 )
-from .stages import says_weight_decay, shorten
+from .stages import OF_STAGES, change_stages, says_weight_decay
 from .trackers import PROJECT, check_names
 
 _COUNTS = (
@@ -84,7 +85,7 @@ class GeneralOptions:
     stages_config: str = option(
         "default",
         RECIPE,
-        "stages to train: default (one plain stage for a task of your own), conservative, aggressive, minimal, fine_tune, "
+        "stages to train: default (one stage), curriculum (five), conservative, aggressive, minimal, fine_tune, "
         "regularization, exploration, polish, or a YAML file",
     )
     quick_test: bool = option(False, RECIPE, "try out: the first two stages, at most 3 epochs each")
@@ -125,6 +126,11 @@ class GeneralOptions:
     )
     epochs: int | None = option(None, RECIPE, "epochs of every stage; each stage's own unless given")
     max_steps: int | None = option(Recipe.max_steps, RECIPE, "end the run after this many optimizer steps")
+    end_with: Ending | None = option(
+        None,
+        RECIPE,
+        "weights with which every stage ends: of its best epoch or its last; each stage's own unless given",
+    )
     patience: int | None = option(
         None, RECIPE, "end a stage after this many epochs without improvement; each stage's own unless given"
     )
@@ -371,7 +377,7 @@ class GeneralOptions:
                 **{name: value for name, value in given.items() if value is not None},
             ),
             own_optimizer=None if is_flat else self.own_optimizer,
-            stages=self._change_stages(stages),
+            stages=change_stages(stages, {name: getattr(self, name) for name in OF_STAGES}, self.quick_test),
             batch_size=self.batch_size,
             batch_rule=self.effective_batch_rule,
             learning_rate_rule=self.learning_rate_rule,
@@ -386,12 +392,6 @@ class GeneralOptions:
             max_steps=self.max_steps,
             seed=self.seed,
         )
-
-    def _change_stages(self, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-        names = ("epochs", "patience", "weight_decay", "schedule", "warmup_epochs")
-        chosen = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        stages = tuple(dataclasses.replace(stage, **chosen) for stage in stages)
-        return shorten(stages) if self.quick_test else stages
 
 
 def _check(name: str, is_right: bool, problem: str) -> None:

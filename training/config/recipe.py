@@ -35,6 +35,7 @@ MixedPrecision = Literal["no", "fp16", "bf16"]
 Sampling = Literal["natural", "balanced", "sqrt"]
 ClassWeights = Literal["none", "balanced", "sqrt"]
 MonitorDirection = Literal["auto", "max", "min"]
+Ending = Literal["best", "last"]
 
 LATER_FIELDS = {
     "sampling": "natural",
@@ -47,6 +48,8 @@ LATER_FIELDS = {
 """Fields that recipes did not always have, as the ones without them mean it. At these values they are not hashed."""
 LATER_TASK_FIELDS = {"weights_fingerprint": None}
 """The same of a recipe's task."""
+LATER_STAGE_FIELDS = {"end_with": "best", "min_steps": None}
+"""The same of a stage."""
 
 
 def split_monitor(text: str) -> tuple[str, MonitorDirection]:
@@ -63,7 +66,7 @@ def split_monitor(text: str) -> tuple[str, MonitorDirection]:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A part of a recipe: it continues from the best weights of the stage before, with a new optimizer."""
+    """A part of a recipe: it continues from the weights with which the stage before ended, with a new optimizer."""
 
     name: str
     epochs: int
@@ -74,6 +77,10 @@ class Stage:
     final_fraction: float = 0.01
     """The learning rate of the last step, relative to the peak."""
     weight_decay: float = 0.05
+    end_with: Ending = "best"
+    """The weights with which it ends: of its best epoch by the validation, or of its last one."""
+    min_steps: int | None = None
+    """The least number of steps at the base batch: where the samples are few, it has more epochs; settled as a run starts."""
     patience: int | None = None
     """Epochs without improvement after which the stage ends; None: it has all its epochs."""
     min_delta: float = 0.0
@@ -89,6 +96,8 @@ class Stage:
         check(self.learning_rate_factor > 0, where, "learning_rate_factor", self.learning_rate_factor, "above 0")
         check(self.warmup_epochs >= 0, where, "warmup_epochs", self.warmup_epochs, "at least 0")
         check(self.weight_decay >= 0, where, "weight_decay", self.weight_decay, "at least 0")
+        check(self.end_with in ("best", "last"), where, "end_with", self.end_with, "best or last")
+        check(self.min_steps is None or self.min_steps >= 1, where, "min_steps", self.min_steps, "at least 1")
         check(self.patience is None or self.patience >= 1, where, "patience", self.patience, "at least 1")
 
 
@@ -218,6 +227,18 @@ class Recipe:
         )
         return dataclasses.replace(self, resolution=resolution)
 
+    def with_enough_epochs(self, num_samples: int) -> Recipe:
+        """Return the recipe whose stages have the epochs that their least number of steps takes with so many samples.
+
+        Steps of the base batch are meant: how many processes train does not change what is learned from.
+        """
+        steps = max(1, -(-num_samples // self.batch_size))
+        stages = [
+            dataclasses.replace(stage, epochs=max(stage.epochs, -(-(stage.min_steps or 0) // steps)))
+            for stage in self.stages
+        ]
+        return dataclasses.replace(self, stages=tuple(stages))
+
     @property
     def resolved(self) -> Resolution:
         """The resolution. Raises `ValueError` before `resolve`."""
@@ -250,7 +271,9 @@ class Recipe:
 
 
 def _hash(values: dict[str, Any]) -> str:
-    values = _without(LATER_FIELDS, {**values, "task": _without(LATER_TASK_FIELDS, values["task"])})
+    stages = [_without(LATER_STAGE_FIELDS, stage) for stage in values["stages"]]
+    task = _without(LATER_TASK_FIELDS, values["task"])
+    values = _without(LATER_FIELDS, {**values, "task": task, "stages": stages})
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -12,6 +12,9 @@ from ..common.errors import UserError, nearest
 from ..common.small_files import UnreadableError, parse_yaml, read_yaml, reason_of
 from .recipe import Stage
 
+OF_STAGES = ("epochs", "end_with", "patience", "weight_decay", "schedule", "warmup_epochs")
+"""Options that set every stage at once."""
+
 
 def load_stages(
     name: str, presets: Mapping[str, Callable[[], tuple[Stage, ...]]], stage_options: type | None
@@ -91,11 +94,24 @@ def _take_known(options: Any, stage_options: type | None) -> Any:
     return stage_options(**known)
 
 
+def change_stages(stages: tuple[Stage, ...], options: Mapping[str, Any], quick_test: bool = False) -> tuple[Stage, ...]:
+    """Return the stages with the options of `OF_STAGES` that are given; a number of epochs is then all that each has."""
+    chosen = {name: value for name, value in options.items() if value is not None}
+    if "epochs" in chosen:
+        chosen["min_steps"] = None
+    stages = tuple(dataclasses.replace(stage, **chosen) for stage in stages)
+    return shorten(stages) if quick_test else stages
+
+
 def shorten(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     """Return the stages of a quick test: the first two, at most 3 epochs each, patience at most 3."""
     return tuple(
         dataclasses.replace(
-            stage, epochs=min(stage.epochs, 3), patience=min(stage.patience or 3, 3), improvement_threshold=-1.0
+            stage,
+            epochs=min(stage.epochs, 3),
+            min_steps=None,
+            patience=min(stage.patience or 3, 3),
+            improvement_threshold=-1.0,
         )
         for stage in stages[:2]
     )

@@ -36,6 +36,10 @@ class LandmarkLayout:
     """Landmarks whose mean over the clip becomes the origin; empty: the mean of all points of the clip."""
     scale: tuple[tuple[int, int], ...] = ()
     """Pairs of landmarks whose median distance over the clip becomes the unit; empty: the clip's spread."""
+    origin: tuple[float, ...] = ()
+    """The origin of all clips, where there is no `center`: the mean of the training clips; empty: each clip has its own."""
+    unit: float = 0.0
+    """The unit of all clips, where there is no `scale`: the spread of the training clips; 0: each clip has its own."""
     mirror: tuple[int, ...] = ()
     """Permutation of the landmarks under a left-right flip; empty: a flip would change the class or makes no sense."""
     parts: tuple[tuple[int, int, int], ...] = ()

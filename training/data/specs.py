@@ -11,6 +11,7 @@ from ..config.recipe import check
 
 SplitMode = Literal["auto", "stratified", "signer", "own"]
 Duplicates = Literal["drop", "keep"]
+Normalise = Literal["set", "clip"]
 LandmarkKind = Literal["auto", "hand", "hands", "pose", "holistic", "points", "channels"]
 CoordsKind = Literal["auto", "xy", "xyz", "xyzv", "xyc"]
 
@@ -61,6 +62,8 @@ class DataSpec:
     """The share of the training clips, of which the others are half validation and half test; None: .8 below 1,000 clips,
     .7 from there on."""
     duplicates: Duplicates = "drop"
+    normalise: Normalise = "set"
+    """What gives points without a body of their own place and size: all training clips, or each clip itself."""
     folds: int | None = None
     """The parts of a cross-validation, each of which is the test of one run."""
     fold: int | None = None

@@ -11,7 +11,7 @@ import torch
 
 from ..common.conversion import finite_number, plain_values, whole_number
 from ..common.errors import UserError
-from ..config.recipe import MonitorDirection
+from ..config.recipe import Ending, MonitorDirection
 
 _LOSS_DIGITS = 6
 """Digits to which losses are compared: below, plans differ by the order of their sums."""
@@ -67,17 +67,28 @@ class Best:
         self.epoch: int | None = None
         self.validation: Mapping[str, Any] = {}
         self.epochs_without_improvement = 0
+        self.improved = False
+        """Whether the score that was offered last is the best; where the last weights are kept, by more than `min_delta`."""
         self._min_delta = min_delta
         self._reference = -math.inf
 
-    def offer(self, score: Score, take: Callable[[], Snapshot], epoch: int, validation: Mapping[str, Any]) -> bool:
-        """Keep a snapshot of the weights, made by `take`, if their score is better; return whether it is."""
+    def offer(
+        self,
+        score: Score,
+        take: Callable[[], Snapshot],
+        epoch: int,
+        validation: Mapping[str, Any],
+        end_with: Ending = "best",
+    ) -> bool:
+        """Keep a snapshot of the weights, made by `take`, if their score is better or the last is kept; return whether."""
         # Patience counts from the last gain of more than min_delta; many small gains may add up to it.
         gained = score.value > self._reference + self._min_delta
         self.epochs_without_improvement = 0 if gained else self.epochs_without_improvement + 1
         if gained:
             self._reference = score.value
-        if not score.beats(self.score):
+        kept = end_with == "last" or score.beats(self.score)
+        self.improved = gained if end_with == "last" else kept
+        if not kept:
             return False
         self.score, self.snapshot, self.epoch, self.validation = score, take(), epoch, validation
         return True

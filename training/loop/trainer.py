@@ -21,7 +21,7 @@ from ..common.errors import TrainingFailed, UserError
 from ..common.keyed_random import fold
 from ..config.methods import Methods, own_rate
 from ..config.plan import Plan
-from ..config.recipe import Recipe, Stage
+from ..config.recipe import Ending, Recipe, Stage
 from ..devices.interruption import Interrupted
 from ..observers.events import Decision, EpochEnd, Observers, RunEnd, StageEnd, StageStart
 from ..observers.runtime import Runtime
@@ -246,7 +246,7 @@ class Trainer:
         self.state.average = None
         row = stage_row(stage, progress, stopped, time.perf_counter() - self._stage_started)
         progress.rows.append(row)
-        self._keep_best_of_run(best, number)
+        self._keep_best_of_run(best, number, stage.end_with)
         self.runtime.observer.on_stage_end(StageEnd(number=number, row=row))
         if stage.improvement_threshold < 0 or before is None or best.score is None:
             return True
@@ -295,13 +295,13 @@ class Trainer:
             reason = f"the fastest that fits of {ceiling} samples or less, {origin}: {limit.limit}"
             self._report("micro_batch", reason, micro_batch_size=limit.limit, bytes_per_sample=bytes_per_sample)
 
-    def _keep_best_of_run(self, best: Best, number: int) -> None:
-        """Take a stage's best weights as the run's if they beat those of the stages before; save them."""
+    def _keep_best_of_run(self, best: Best, number: int, end_with: Ending) -> None:
+        """Take a stage's weights as the run's if they beat those of the stages before, or are to be kept; save them."""
         score, snapshot = best.score, best.snapshot
         # Without a validation split the last weights are the best known.
         keep = True
         if score is not None and snapshot is not None:
-            keep = self.progress.best.offer(score, lambda: snapshot, number, best.validation)
+            keep = self.progress.best.offer(score, lambda: snapshot, number, best.validation, end_with)
         if keep:
             self._weights.save("best")
 
@@ -312,11 +312,11 @@ class Trainer:
             progress.begin_epoch()
         self.loop.run_epoch(stage, epoch)
         validation = self.evaluate("validation")
-        improved, best = False, progress.stage_best
+        best = progress.stage_best
         if validation:
             score = Score.of(validation, self.recipe.monitor, self.recipe.monitor_direction)
-            improved = best.offer(score, self.state.take_snapshot, epoch_in_stage, validation)
-            if improved and score.beats(progress.best.score):
+            kept = best.offer(score, self.state.take_snapshot, epoch_in_stage, validation, stage.end_with)
+            if kept and (stage.end_with == "last" or score.beats(progress.best.score)):
                 self._evaluator.keep_answers()
                 with self.parameters.temporarily(self.state.average):
                     self._weights.save_soon("best")
@@ -329,7 +329,7 @@ class Trainer:
                 samples_seen=progress.samples_seen,
                 train_loss=progress.loss_sum / progress.weight if progress.weight else math.nan,
                 validation=validation,
-                improved=improved,
+                improved=best.improved,
                 best=best.validation.get(self.recipe.monitor),
                 seconds=time.perf_counter() - started,
             )

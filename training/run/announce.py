@@ -143,6 +143,7 @@ def compare_classes(recipe: Recipe, task: Task) -> Iterator[Decision]:
     strength = {"natural": 0.0, "none": 0.0, "sqrt": 0.5, "balanced": 1.0}
     balance = strength[recipe.sampling] + strength[recipe.class_weights]
     majority = find_majority(task)
+    ends_with_last = recipe.stages[-1].end_with == "last"
     labels = task.labels_at_hand("train")
     if labels is not None and len(labels) > 1 and (labels == labels[0]).all():
         reason = f"all {len(labels):,} training samples are of one class, {labels[0]}, so there is nothing to tell apart: look "
@@ -153,14 +154,19 @@ def compare_classes(recipe: Recipe, task: Task) -> Iterator[Decision]:
         monitor = {"macro_f1": "macro-F1"}.get(recipe.monitor, recipe.monitor)
         reason = (
             f'class "{shorten(majority.name, 40)}" is {100 * majority.share:.{digits - 2}f} % of the training samples: always '
-            f"saying it would score accuracy {_score(majority.share, digits)}, macro-F1 {_score(majority.macro_f1, 2)}; best "
-            f"weights are chosen by {monitor}"
+            f"saying it would score accuracy {_score(majority.share, digits)}, macro-F1 {_score(majority.macro_f1, 2)}; "
+            f"{'the last weights are kept' if ends_with_last else f'best weights are chosen by {monitor}'}"
         )
         if balance == 0:
             reason += "; --sampling balanced or --class-weights balanced weigh the classes equally"
         fields = {"class": majority.name, "share": majority.share, "macro_f1": majority.macro_f1}
         yield Decision(kind="imbalance", reason=reason, warning=balance == 0, fields=fields)
-    if majority is None and isinstance(task, ClassificationTask) and task.default_monitor == recipe.monitor == "loss":
+    if ends_with_last:
+        reason = (
+            "the last weights are kept, not those of the best epoch of the validation; --end-with best says otherwise"
+        )
+        yield Decision(kind="end_with", reason=reason, fields={"end_with": "last"})
+    elif majority is None and isinstance(task, ClassificationTask) and task.default_monitor == recipe.monitor == "loss":
         count = task.num_samples("validation")
         reason = (
             f"best weights are chosen by the loss, of {count} validation samples; --monitor accuracy says otherwise"

@@ -177,6 +177,8 @@ def _settle(recipe: Recipe, config: TrainingConfig, task: Task, world: World) ->
     if config.monitor == "auto":
         recipe = replace(recipe, monitor=automatic_monitor(task))
         recipe = check_monitor(recipe, task.metric_names, task.direction_of)
+    if any(stage.min_steps for stage in recipe.stages):
+        recipe = recipe.with_enough_epochs(task.num_samples("train"))
     model = build_model(task, recipe)
     start = load_start(config, recipe, model, task, world.ranks)
     recipe = with_start(recipe, start)

@@ -80,6 +80,8 @@ def test_torchscript_says_the_same_and_holds_the_labels(
         LandmarkLayout(num_landmarks=4, num_coords=3, center=(1, 2), scale=((0, 3), (1, 2)), parts=((1, 3, 0),)),
         LandmarkLayout(num_landmarks=5, num_coords=1, spatial=False),
         LandmarkLayout(num_landmarks=3, num_coords=2, center=(2,)),
+        LandmarkLayout(num_landmarks=3, num_coords=2, center=(2,), unit=4.0),
+        LandmarkLayout(num_landmarks=2, num_coords=3, origin=(1.0, -2.0, 0.5), unit=2.5),
     ],
 )
 def test_the_graph_normalises_as_the_predictor_does_whatever_is_missing(layout: LandmarkLayout) -> None:

@@ -38,6 +38,7 @@ FLAGS = [
     "--dropout",
     "--duplicates",
     "--ema-decay",
+    "--end-with",
     "--epochs",
     "--experiment-name",
     "--explain",
@@ -64,6 +65,7 @@ FLAGS = [
     "--no-multi-gpu",
     "--no-overwrite",
     "--no-quick-test",
+    "--normalise",
     "--num-workers",
     "--optimizer",
     "--overwrite",
@@ -267,10 +269,11 @@ def test_a_recipe_goes_to_plain_values() -> None:
 
 
 def test_presets_have_the_stages_they_promise() -> None:
-    names = [stage.name for stage in load_stages("default", PRESETS, SignStage)]
+    names = [stage.name for stage in load_stages("curriculum", PRESETS, SignStage)]
     assert names == ["baseline", "augmentation", "regularization", "fine-tuning", "polishing"]
     assert {name: len(load_stages(name, PRESETS, SignStage)) for name in PRESETS} == {
-        "default": 5,
+        "default": 1,
+        "curriculum": 5,
         "conservative": 2,
         "aggressive": 3,
         "minimal": 1,
@@ -279,13 +282,30 @@ def test_presets_have_the_stages_they_promise() -> None:
         "exploration": 1,
         "polish": 1,
     }
-    regularized = load_stages("default", PRESETS, SignStage)[2]
+    baseline, _, regularized, *_ = load_stages("curriculum", PRESETS, SignStage)
     assert regularized.options.label_smoothing > 0
-    assert regularized.options.dropout > load_stages("default", PRESETS, SignStage)[0].options.dropout
+    assert regularized.options.dropout > baseline.options.dropout
+
+
+def test_few_samples_are_trained_on_for_more_epochs_unless_their_number_is_given() -> None:
+    recipe = TrainingConfig(batch_size=16).make_recipe()
+    epochs, least = recipe.stages[0].epochs, recipe.stages[0].min_steps
+    assert least is not None
+    assert recipe.with_enough_epochs(64).stages[0].epochs == -(-least // 4) > epochs
+    assert recipe.with_enough_epochs(16 * least).stages[0].epochs == epochs
+    asked = TrainingConfig(batch_size=16, epochs=7).make_recipe()
+    assert asked.with_enough_epochs(64).stages[0].epochs == 7
+
+
+def test_a_recipe_keeps_the_hash_that_it_had_before_stages_could_say_more() -> None:
+    stages = (Stage(name="only", epochs=2),)
+    recipe = Recipe(task=TaskSpec(name="sign"), stages=stages)
+    assert recipe.hash == "45f3810197ecd123"
+    assert replace(recipe, stages=(Stage(name="only", epochs=2, end_with="last"),)).hash != recipe.hash
 
 
 def test_a_quick_test_is_two_short_stages() -> None:
-    stages = TrainingConfig(quick_test=True, epochs=50).make_recipe().stages
+    stages = TrainingConfig(quick_test=True, epochs=50, stages_config="curriculum").make_recipe().stages
     assert [stage.epochs for stage in stages] == [3, 3]
     assert [stage.patience for stage in stages] == [3, 3]
 

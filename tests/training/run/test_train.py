@@ -90,9 +90,9 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def test_run_json_holds_the_recipe_the_plan_the_versions_and_the_result(clips: Path, tmp_path: Path) -> None:
-    asked = config(clips, tmp_path, stages_config="default", quick_test=True, epochs=None)
+    asked = config(clips, tmp_path, stages_config="curriculum", quick_test=True, epochs=None)
     result = train(asked)
-    run = read_run(tmp_path / "clips-default")
+    run = read_run(tmp_path / "clips-curriculum")
     recipe = asked.make_recipe().resolve(1, "no")
     assert run["state"] == "finished"
     of_task = run["recipe"]["task"]
@@ -445,7 +445,7 @@ def test_nothing_but_missing_points_and_clips_of_one_frame_train(tmp_path: Path)
 
 
 def test_max_steps_counts_over_the_whole_run(clips: Path, tmp_path: Path) -> None:
-    result = train(config(clips, tmp_path, stages_config="default", quick_test=True, max_steps=14))
+    result = train(config(clips, tmp_path, stages_config="curriculum", quick_test=True, max_steps=14))
     assert result["steps"] == 14
     assert [(row["steps"], row["stopped"]) for row in result["stages"]] == [(8, "all epochs"), (6, "max_steps")]
 

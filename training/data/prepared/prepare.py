@@ -45,23 +45,27 @@ def prepare_data(spec: DataSpec, seed: int) -> PreparedData:
 def prepare_read(data: LandmarkData, spec: DataSpec, seed: int) -> PreparedData:
     """Return a data set that `read_data` has read, split and normalised; its clips stay in their order."""
     # Imported here: data from the cache do not need them.
-    from ..normalise import normalise_clips
+    from ..normalise import normalise_clips, with_place_and_size
     from ..splits.split import split
     from ..understanding.summary import summarise
 
     splits = split(data, spec, seed=seed)
+    own = normalise_clips(data.values, data.offsets, data.layout)
+    layout = data.layout
+    if spec.normalise == "set":
+        layout = with_place_and_size(layout, data.values, data.offsets, splits.train)
     store = RaggedStore(
-        values=torch.from_numpy(normalise_clips(data.values, data.offsets, data.layout)),
+        values=torch.from_numpy(own if layout == data.layout else normalise_clips(data.values, data.offsets, layout)),
         offsets=torch.from_numpy(data.offsets),
         labels=torch.from_numpy(data.labels),
     )
-    samples = (store.values.numpy(), store.offsets.numpy(), store.labels.numpy())
+    places = (store.offsets.numpy(), store.labels.numpy())
     facts = DataFacts(
         name=data.name,
         source_format=data.source_format,
         synthetic=data.synthetic,
         class_names=tuple(data.class_names),
-        layout=data.layout,
+        layout=layout,
         split_mode=splits.mode,
         notes=(*data.notes, *splits.notes),
         warnings=(*data.warnings, *splits.warnings),
@@ -69,8 +73,8 @@ def prepare_read(data: LandmarkData, spec: DataSpec, seed: int) -> PreparedData:
         neighbour_share=splits.neighbours.share,
         understood=summarise(data),
         frame=data.frame,
-        fingerprint=_fingerprint(*samples, *(getattr(splits, name) for name in SPLITS)),
-        contents=_fingerprint(*samples),
+        fingerprint=_fingerprint(store.values.numpy(), *places, *(getattr(splits, name) for name in SPLITS)),
+        contents=_fingerprint(own, *places),  # whichever clips train and give place and size to all
     )
     indices = {name: torch.from_numpy(getattr(splits, name)) for name in SPLITS}
     return PreparedData(store=store, indices=indices, facts=facts)

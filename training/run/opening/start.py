@@ -155,6 +155,9 @@ def _step_of(run: Path | None, record: Mapping[str, Any], kind: str) -> int | No
     if run is None or kind not in ("best", "last"):
         return None
     last = (record.get("result") or {}).get("steps") or (record.get("progress") or {}).get("step")
+    stages = (record.get("recipe") or {}).get("stages") or [{}]
+    if stages[-1].get("end_with") == "last":
+        kind = "last"
     found, step = None, None
     with suppress(UserError, OSError, KeyError, TypeError):
         for event in read_journal(run / "events.jsonl"):
@@ -183,12 +186,12 @@ def _compare_tasks(
         )
     present = json.loads(json.dumps(dict(task.prediction_spec()), default=str))
     for key in ("layout", "spec"):
-        if key in present and key in spec and (different := [*_differences(spec[key], present[key])]):
+        if key in present and key in spec and (different := [*_differences(_kind(spec[key]), _kind(present[key]))]):
             what = "its landmarks" if key == "layout" else "the size of its model"
             raise UserError(
                 f"{command}: {what} {'are others' if key == 'layout' else 'is another'} than here: {'; '.join(different[:3])}; "
                 + (
-                    "give data, and --landmarks, --coords and --keep-landmarks, as it had them"
+                    "give data, and --landmarks, --coords, --keep-landmarks and --normalise, as it had them"
                     if key == "layout"
                     else "give --model-width and --model-blocks as it had them"
                 )
@@ -198,6 +201,14 @@ def _compare_tasks(
         if different:
             reason = f"the task's options are not those of {name}: {'; '.join(different)}"
             yield Decision(kind="other_options", reason=reason, fields={"parent": name})
+
+
+def _kind(described: Any) -> Any:
+    """Return what is described, but of place and size only what gives them: each set of clips has its own."""
+    if not isinstance(described, Mapping) or "parts" not in described:
+        return described
+    kept = {name: value for name, value in described.items() if name not in ("origin", "unit")}
+    return {**kept, "normalise": "set" if described.get("origin") or described.get("unit") else "clip"}
 
 
 def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:

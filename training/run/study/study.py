@@ -278,6 +278,9 @@ def _row_of(folder: Path, run: StudyRun, config: TrainingConfig, task: Task | No
     asked = replace(config, **run.options, seeds=None).make_recipe(task).as_dict()
     found = ("model_fingerprint", "weights_fingerprint", "data_fingerprint")
     asked["task"] |= {name: saved["task"].get(name) for name in found}
+    for stage, of_saved in zip(asked["stages"], saved["stages"], strict=False):
+        if stage["min_steps"] is not None:  # of which the epochs follow from the samples
+            stage["epochs"] = of_saved["epochs"]
     if config.monitor == "auto":
         asked["monitor"] = saved["monitor"]
         asked["monitor_direction"] = saved.get("monitor_direction", "auto")

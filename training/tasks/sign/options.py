@@ -9,7 +9,7 @@ from typing import Any
 from ...common.errors import UserError
 from ...config.options import OptionGroup, option
 from ...config.recipe import TaskSpec, check
-from ...data.specs import Augmentation, CoordsKind, DataSpec, Duplicates, LandmarkKind, Reading, SplitMode
+from ...data.specs import Augmentation, CoordsKind, DataSpec, Duplicates, LandmarkKind, Normalise, Reading, SplitMode
 
 DATA = OptionGroup(title="sign recognition: its data", decides_weights=True)
 SIGN = OptionGroup(title="sign recognition: its model", decides_weights=True)
@@ -134,6 +134,12 @@ class SignOptions:
     duplicates: Duplicates = option(
         DataSpec.duplicates, DATA, "exact duplicates: drop all but the first, or keep them in the same split"
     )
+    normalise: Normalise = option(
+        DataSpec.normalise,
+        SIGN,
+        "what gives points without a body their place and size: set, all training clips; clip, each clip itself, which "
+        "suits clips in several units",
+    )
     folds: int | None = option(
         DataSpec.folds, SIGN, "cross-validation: cut the data into this many parts, and test on each of them in turn"
     )
@@ -187,6 +193,7 @@ class SignOptions:
             split=self.split,
             train_ratio=self.train_ratio,
             duplicates=self.duplicates,
+            normalise=self.normalise,
             folds=self.folds,
             fold=None if self.fold is None else self.fold - 1,
             leave_out=self.leave_out,
@@ -203,7 +210,7 @@ class SignOptions:
     def sign_task(self) -> TaskSpec:
         """Sign recognition as these options describe it, wherever its data are stored."""
         data = dataclasses.asdict(self.data_spec)
-        of_split = {name: value for name, value in data.items() if name not in ("source", "reading")}
+        of_split = {name: value for name, value in data.items() if name not in ("source", "reading", "normalise")}
         of_split["group"] = self.group
         return TaskSpec(name="sign", options={"data": of_split, "model": dataclasses.asdict(self.model_spec)})
 

@@ -10,6 +10,11 @@ from .options import AUGMENTATION, SignStage
 
 
 def _default() -> tuple[Stage, ...]:
+    options = SignStage(dropout=0.3, label_smoothing=0.1, augmentation=AUGMENTATION)
+    return (Stage(name="training", epochs=40, min_steps=800, end_with="last", options=options),)
+
+
+def _curriculum() -> tuple[Stage, ...]:
     return (
         Stage(name="baseline", epochs=8, patience=4, options=SignStage(dropout=0.1)),
         Stage(name="augmentation", epochs=10, patience=5, options=SignStage(dropout=0.1, augmentation=AUGMENTATION)),
@@ -90,6 +95,7 @@ def _plain() -> tuple[Stage, ...]:
 
 PRESETS = {
     "default": _default,
+    "curriculum": _curriculum,
     "conservative": _conservative,
     "aggressive": _aggressive,
     "minimal": _minimal,

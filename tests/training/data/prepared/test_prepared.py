@@ -87,3 +87,17 @@ def test_notes_tell_of_dropped_copies_and_missing_splits(tmp_path: Path) -> None
     assert "1 clip dropped as exact copies of earlier ones" in data.facts.notes
     assert "too few clips for a test split" in data.facts.notes
     assert [len(data.indices[split]) for split in SPLITS] == [3, 0, 0]
+
+
+def test_points_without_a_body_keep_place_and_size_unless_each_clip_gives_its_own(tmp_path: Path) -> None:
+    values = np.random.default_rng(1).normal(size=(LENGTHS.sum(), 4, 2)).astype(np.float32)
+    source = write_data(tmp_path / "clips.npz", X=values + np.repeat(np.arange(len(LENGTHS)), LENGTHS)[:, None, None])
+    of_set, of_clip = prepared(source), prepared(source, normalise="clip")
+    assert of_set.facts.layout.unit > 0
+    assert len(of_set.facts.layout.origin) == 2
+    assert (of_clip.facts.layout.unit, of_clip.facts.layout.origin) == (0.0, ())
+    places = [float(clip.mean()) for clip in of_set.store.values.split(LENGTHS.tolist())]
+    assert np.corrcoef(places, np.arange(len(LENGTHS)))[0, 1] > 0.9
+    assert all(abs(float(clip.mean())) < 1e-5 for clip in of_clip.store.values.split(LENGTHS.tolist()))
+    assert of_set.facts.contents == of_clip.facts.contents == prepared(source, seed=3).facts.contents
+    assert of_set.facts.fingerprint != of_clip.facts.fingerprint

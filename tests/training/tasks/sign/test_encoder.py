@@ -14,7 +14,7 @@ from slipway.training.config.recipe import Stage
 from slipway.training.data.augment import augment_clips
 from slipway.training.data.features import landmark_features, num_features
 from slipway.training.data.landmarks import SPLITS, LandmarkLayout
-from slipway.training.data.normalise import normalise_clips
+from slipway.training.data.normalise import normalise_clips, with_place_and_size
 from slipway.training.data.packing import Rows, real_frames
 from slipway.training.data.prepared.prepared import DataFacts, PreparedData
 from slipway.training.data.prepared.store import RaggedStore
@@ -298,6 +298,28 @@ def test_normalised_clips_do_not_know_where_and_how_large_they_were() -> None:
     assert np.abs(np.nanmean(first[:, 0], axis=0)).max() < 1e-5
     distance = np.nanmean(np.linalg.norm(first[:, 0] - first[:, 1], axis=-1))
     assert distance == pytest.approx(1.0, abs=1e-5)
+
+
+def test_points_without_a_body_have_the_place_and_size_of_the_training_clips() -> None:
+    values = np.random.default_rng(0).normal(size=(12, 3, 2)).astype(np.float32) * 5.0 + np.float32([300.0, -20.0])
+    values[1, 1] = np.nan
+    offsets, train = np.array([0, 4, 8, 12]), np.array([0, 2])
+    layout = with_place_and_size(LandmarkLayout(num_landmarks=3, num_coords=2), values, offsets, train)
+    trained = np.concatenate([values[:4], values[8:]]).reshape(-1, 2)
+    assert np.allclose(layout.origin, np.nanmean(trained, axis=0), rtol=1e-6)
+    first, moved = (normalise_clips(one, offsets, layout) for one in (values, values + np.float32(7.0)))
+    assert np.nanmean((first[[0, 1, 2, 3, 8, 9, 10, 11]] ** 2).sum(axis=2)) == pytest.approx(1.0, abs=1e-5)
+    assert np.nanmax(np.abs(moved - first - 7.0 / layout.unit)) < 1e-4  # where a clip is, is not lost
+    with_nose = with_place_and_size(LandmarkLayout(num_landmarks=3, num_coords=2, center=(2,)), values, offsets, train)
+    assert with_nose.origin == ()
+    assert np.allclose(
+        normalise_clips(values, offsets, with_nose),
+        normalise_clips(values + np.float32(7.0), offsets, with_nose),
+        atol=1e-4,
+        equal_nan=True,
+    )
+    for other in (LAYOUT, LandmarkLayout(num_landmarks=6, num_coords=3, spatial=False)):
+        assert with_place_and_size(other, np.zeros((12, 6, 3), np.float32), offsets, train) == other
 
 
 def test_features_are_positions_motion_and_presence() -> None:
