@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from ...training.common.errors import UserError, nearest
 from ..hardware import show
-from ..plan.devices import slots
 from .dialogue import Dialogue, InputEndedError
 from .ending import Ending
 from .model import ASK_SECONDS, ask_model
@@ -211,7 +210,7 @@ class Conversation:
         possible = [one for one in choices if not one.problem]
         costs_of_first = possible[0].costs if possible else ()
         common = [cost for cost in costs_of_first if all(cost in one.costs for one in possible)]
-        each = f"; each {'; '.join(common)}" if common else ""
+        each = f" (all: {'; '.join(common)})" if common else ""
         self._dialogue.say(f"{question.title}{each}", "bold")
         width = max((len(one.label) for one in possible), default=0)
         for number, one in enumerate(possible, 1):
@@ -247,10 +246,7 @@ class Conversation:
         self._dialogue.say(
             f"Asking the model of {script_name(state.script)} what it needs (at most {ASK_SECONDS:g} s) ..."
         )
-        hardware = state.machine.hardware
-        kinds = dict.fromkeys(one.kind for one in hardware.accelerators)
-        names = list(dict.fromkeys(slot.device.name for kind in kinds for slot in slots(hardware, kind)))
-        earlier, needs = state.needs.parameters, ask_model(training_arguments(state.script), names)
+        earlier, needs = state.needs.parameters, ask_model(training_arguments(state.script))
         state = replace(state, needs=needs)
         if needs.parameters and state.intent.parameters in (None, earlier):
             return state.with_options(parameters=needs.parameters)

@@ -1,14 +1,16 @@
 """What a plan needs of memory, and about how long a step takes, each from what is known; else why it is not estimated. Pure.
 
-A step computes `flops_per_sample` times its samples. Accelerators reach 10 to 50 % of the peak in their data sheets, and start
-a kernel every 4 to 15 microseconds; the optimizer reads and writes 28 bytes of a parameter. On this CPU a pass was measured.
-Sums over processes come on top.
+An accelerator computes the operations of its samples at 15 to 80 % of the peak in its data sheet, and moves what they read and
+write, of which fused and 16-bit operations save up to three quarters, at 60 to 100 % of its bandwidth; it starts a kernel every
+3 to 15 microseconds. These go on at once at best and one after another at worst. On this CPU a pass was measured. Sums over
+processes come on top.
 """
 
 from __future__ import annotations
 
 from ...training.common.apportion import apportion
-from ...training.common.plan_file import LaunchPlan
+from ...training.common.known_devices import KnownDevice, known_device
+from ...training.common.plan_file import LaunchPlan, Precision
 from ..common.numbers import short_count
 from ..plan.devices import slots
 from ..plan.model import ACTIVATIONS_SHARE, STATE_BYTES_PER_PARAMETER
@@ -16,9 +18,12 @@ from .script import is_own_training
 from .state import WizardState
 
 _WEIGHT_BYTES = 4  # which ZeRO-2 leaves whole on each device
-_BEST_SHARE, _WORST_SHARE = 0.5, 0.1
-_BEST_LAUNCH_SECONDS, _WORST_LAUNCH_SECONDS = 4e-6, 15e-6
-_UPDATE_BYTES, _SLOW_BYTES_PER_SECOND, _SLOW_HOST = 28, 0.3e12, 4e9
+_BEST_COMPUTE, _WORST_COMPUTE = 0.8, 0.15
+_BEST_TRAFFIC, _WORST_TRAFFIC = 0.5, 1.0  # of the bytes that are counted in float32
+_BEST_TRAFFIC_HALF, _WORST_TRAFFIC_HALF, _WORST_BANDWIDTH = 0.25, 0.75, 0.6
+_BEST_LAUNCH_SECONDS, _WORST_LAUNCH_SECONDS = 3e-6, 15e-6
+_UPDATE_BYTES, _HOST_BYTES_PER_SECOND = 28, 4e9
+_MOST_OF_OTHERS = 0.15
 _CPU_BEST, _CPU_WORST = 0.7, 1.6  # other processes, another batch
 
 Range = tuple[float, float]
@@ -66,23 +71,37 @@ def step_seconds(state: WizardState) -> Range | str:
     found: list[Range] = []
     for rank, count in enumerate(counts):
         name = plan.devices[rank % len(plan.devices)].name
-        peak = ((needs.peaks or {}).get(name) or {}).get(plan.mixed_precision)
-        if peak is None:
+        device = known_device(name)
+        peak = None if device is None else _peak(device, plan.mixed_precision)
+        if device is None or peak is None:
             return f"no peak of {name} in {_precision(plan)} is known here"
-        found.append(_on_accelerator(state, count, peak))
+        found.append(_on_accelerator(state, count, peak, device.bandwidth * 1e9))
     return max(low for low, _ in found), max(high for _, high in found)
 
 
-def _on_accelerator(state: WizardState, samples: int, peak: float) -> Range:
+def _peak(device: KnownDevice, precision: Precision) -> float | None:
+    has_bf16 = not isinstance(device.architecture, tuple) or device.architecture >= (8, 0)
+    if precision == "fp8" or (precision == "bf16" and not has_bf16):
+        return None
+    return 1e12 * (device.full if precision == "no" else device.half or device.full)
+
+
+def _on_accelerator(state: WizardState, samples: int, peak: float, bandwidth: float) -> Range:
     plan, needs = state.plan, state.needs
-    flops = (needs.flops_per_sample or 0.0) * samples
     passes = -(-samples // (plan.micro_batch_size or max(1, samples)))
+    compute = (needs.flops_per_sample or 0.0) * samples / peak
+    traffic = (needs.bytes_per_sample * samples + needs.bytes_per_pass * passes) / bandwidth
+    update = _UPDATE_BYTES / STATE_BYTES_PER_PARAMETER * state_bytes(plan, needs.parameters or 0) / bandwidth
     launches = (needs.launches_per_pass or 0) * passes
-    update = (
-        _UPDATE_BYTES / STATE_BYTES_PER_PARAMETER * state_bytes(plan, needs.parameters or 0) / _SLOW_BYTES_PER_SECOND
+    is_full = plan.mixed_precision == "no"
+    best = max(
+        compute / _BEST_COMPUTE,
+        traffic * (_BEST_TRAFFIC if is_full else _BEST_TRAFFIC_HALF),
+        0.0 if plan.compile else launches * _BEST_LAUNCH_SECONDS,
     )
-    best = max(flops / (peak * _BEST_SHARE), launches * _BEST_LAUNCH_SECONDS)
-    return best, flops / (peak * _WORST_SHARE) + launches * _WORST_LAUNCH_SECONDS + update
+    worst = traffic * (_WORST_TRAFFIC if is_full else _WORST_TRAFFIC_HALF) / _WORST_BANDWIDTH
+    worst += compute / _WORST_COMPUTE + launches * _WORST_LAUNCH_SECONDS
+    return best + update, worst + update / _WORST_BANDWIDTH
 
 
 def _on_cpu(state: WizardState, samples: int) -> Range | str:
@@ -93,11 +112,13 @@ def _on_cpu(state: WizardState, samples: int) -> Range | str:
         return "the speed of another machine's processor is not known here"
     if plan.mixed_precision != "no":
         return f"a pass was measured in float32, not in {_precision(plan)}"
+    if needs.cpu_share_of_others > _MOST_OF_OTHERS:
+        return f"other programs had {needs.cpu_share_of_others:.0%} of the processors while a pass was measured"
     if plan.compile:
         return "a pass was measured uncompiled"
     seconds = max(needs.cpu_least_seconds or 0.0, needs.cpu_seconds / needs.cpu_samples * samples)
     seconds *= needs.cpu_threads / plan.threads_per_process
-    return seconds * _CPU_BEST, seconds * _CPU_WORST + _UPDATE_BYTES * (needs.parameters or 0) / _SLOW_HOST
+    return seconds * _CPU_BEST, seconds * _CPU_WORST + _UPDATE_BYTES * (needs.parameters or 0) / _HOST_BYTES_PER_SECOND
 
 
 def _precision(plan: LaunchPlan) -> str:

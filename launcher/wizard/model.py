@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -28,25 +28,26 @@ class ModelNeeds:
     parameters: int | None = None
     base_batch_size: int | None = None
     is_batch_scaled: bool = False  # the global batch is the base batch times the processes
-    peaks: Mapping[str, Mapping[str, float | None]] | None = None  # FLOP/s by device name and precision
-    flops_per_sample: float | None = None  # of a forward and a backward pass
+    flops_per_sample: float | None = None  # of a forward and a backward pass, in float32, nothing fused
+    bytes_per_sample: float = 0.0  # that its operations read and write
+    bytes_per_pass: float = 0.0  # and what they read and write besides, whatever the samples
     launches_per_pass: int | None = None  # operations of which an accelerator starts a kernel each
     cpu_seconds: float | None = None  # a pass of `cpu_samples` on this CPU, measured
     cpu_least_seconds: float | None = None  # a pass of two samples
     cpu_samples: int | None = None
     cpu_threads: int | None = None
+    cpu_share_of_others: float = 0.0  # of the processors, that other programs used meanwhile
 
 
-def ask_model(arguments: Sequence[str], device_names: Sequence[str], seconds: float = ASK_SECONDS) -> ModelNeeds:
+def ask_model(arguments: Sequence[str], seconds: float = ASK_SECONDS) -> ModelNeeds:
     """Return what the model of a training with these arguments needs.
 
     It runs the code of the task that they name. What is not told within the time is left out.
     """
     environment = {name: value for name, value in os.environ.items() if name not in (PLAN_VARIABLE, *LAUNCH_VARIABLES)}
     environment |= {"PYTHONPATH": python_path(environment), "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
-    module = "slipway.training.run.advice.needs"
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", module, json.dumps(list(device_names)), *arguments],
+        [sys.executable, "-P", "-m", "slipway.training.run.advice.needs", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

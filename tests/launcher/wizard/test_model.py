@@ -35,23 +35,24 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_parameters_and_operations_of_a_task_are_counted_and_a_pass_is_timed() -> None:
     Path("my.py").write_text(TASK, encoding="utf-8")
-    needs = ask_model(["--task", "my.py", "--batch-size", "6"], ["NVIDIA H100 80GB HBM3"])
+    needs = ask_model(["--task", "my.py", "--batch-size", "6"])
     assert (needs.problem, needs.parameters, needs.base_batch_size, needs.is_batch_scaled) == ("", 40, 6, True)
     assert needs.flops_per_sample == 2 * (2 * 4 * 8)  # forward, and the gradient of the weights
     assert needs.launches_per_pass
     assert needs.cpu_seconds
-    assert (needs.peaks or {})["NVIDIA H100 80GB HBM3"]["bf16"] == 989e12
+    assert needs.bytes_per_sample > 4 * (4 + 8)
+    assert needs.bytes_per_pass > 4 * 40
 
 
 def test_why_a_model_cannot_be_asked_is_one_line() -> None:
     Path("my.py").write_text("def make_task():\n    raise RuntimeError('no\\nsuch thing')\n", encoding="utf-8")
-    needs = ask_model(["--task", "my.py"], [])
+    needs = ask_model(["--task", "my.py"])
     assert needs == ModelNeeds(problem="RuntimeError: no such thing (my.py, line 2)")
 
 
 def test_a_model_that_does_not_answer_is_not_waited_for_and_leaves_no_process() -> None:
     Path("my.py").write_text(MUTE, encoding="utf-8")
-    needs = ask_model(["--task", "my.py"], [], seconds=2.0)
+    needs = ask_model(["--task", "my.py"], seconds=2.0)
     assert needs == ModelNeeds(problem="it did not answer within 2 s")
     if Path("pid").exists():
         with pytest.raises(ProcessLookupError):
@@ -67,14 +68,14 @@ def test_what_was_counted_is_shown_and_is_part_of_the_command(talk: Talker, monk
             is_batch_scaled=True,
             flops_per_sample=4e13,
             launches_per_pass=5000,
-            peaks={"NVIDIA H100 80GB HBM3": {"bf16": 989e12}},
+            bytes_per_sample=2e10,
         )
     )
-    monkeypatch.setattr(conversation, "ask_model", lambda words, names: asked.append([*words, *names]) or found.needs)
+    monkeypatch.setattr(conversation, "ask_model", lambda words: asked.append(list(words)) or found.needs)
     done = talk(["5", "-", "", "", "2 4", "", "3"], "--task", "my.py", "--data", "d", *of("8xh100"), typed=True)
-    assert asked == [["--task", "my.py", "--data", "d", "NVIDIA H100 80GB HBM3"]]
+    assert asked == [["--task", "my.py", "--data", "d"]]
     assert "7B parameters (counted), spread by FSDP2; 13.0 of 79.1 GiB each" in done.said
-    assert "256 samples (the training's own); about 2.6 to 13 s a step" in done.said
+    assert "256 samples (the training's own); about 1.6 to 9 s a step" in done.said
     assert "128 samples (the training's own)" in done.said
     assert "sums over processes come on top" in done.said
     assert "--num-processes 4 --parameters 7000000000" in done.told

@@ -1,8 +1,8 @@
-"""What the model of a training needs: its parameters, the operations of a sample, and how long a pass takes on this CPU.
+"""What the model of a training needs: its parameters, what a sample computes and moves, and how long a pass takes on this CPU.
 
-The launcher, which imports no torch, starts it as a process of its own: `python -m slipway.training.run.advice.needs NAMES
-ARGUMENTS...`. NAMES is a JSON list of devices whose peaks are wanted, the arguments are those of a training. It prints a line
-of JSON for each thing that it finds out, the cheapest first, so that who ends it early has what was there.
+The launcher, which imports no torch, starts it as a process of its own: `python -m slipway.training.run.advice.needs
+ARGUMENTS...`, with the arguments of a training. It prints a line of JSON for each thing that it finds out, the cheapest first,
+so that who ends it early has what was there.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from ...batches.batch_maker import BatchMaker
@@ -27,7 +29,7 @@ from ...common.errors import UserError
 from ...common.program.places import words_of
 from ...config.recipe import Stage
 from ...devices.host import host_memory_bytes
-from ...loop.utilisation import peak_flops_per_second, typical_samples
+from ...loop.utilisation import typical_samples
 from ...tasks.task import Batch, Task
 from ..cli import parse_config
 from ..one_run import make_task_alone
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     os.dup2(2, 1)  # what the user's code prints is no answer
     logging.disable(logging.WARNING)
     try:
-        for found in find_needs(json.loads(arguments[0]), arguments[1:]):
+        for found in find_needs(arguments):
             print(json.dumps(found), file=stdout, flush=True)
     except Exception as error:
         words = str(error) if isinstance(error, UserError) else words_of(error)
@@ -53,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def find_needs(device_names: Sequence[str], arguments: Sequence[str]) -> Iterator[dict[str, Any]]:
+def find_needs(arguments: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield what is found out, one part after another, as fields of the launcher's `ModelNeeds`.
 
     Raises `UserError` for arguments that name no task, and whatever the user's code raises.
@@ -69,7 +71,6 @@ def find_needs(device_names: Sequence[str], arguments: Sequence[str]) -> Iterato
         "parameters": count,
         "base_batch_size": recipe.batch_size,
         "is_batch_scaled": recipe.batch_rule == "scale",
-        "peaks": {name: _peaks(name) for name in device_names},
     }
     if count * _STATE_BYTES > host_memory_bytes()[1] * _MEMORY_SHARE:
         return
@@ -87,46 +88,46 @@ def _make_model(task: Task) -> nn.Module:
         return task.build_model()
 
 
-def _peaks(name: str) -> dict[str, float | None]:
-    return {
-        "no": peak_flops_per_second(name, "no"),
-        "fp16": peak_flops_per_second(name, "fp16"),
-        "bf16": peak_flops_per_second(name, "bf16"),
-    }
-
-
 def _passes(task: Task, model: nn.Module, stage: Stage, seed: int) -> Iterator[dict[str, Any]]:
     """Yield the operations of a sample in a forward and a backward pass, and how long a pass takes here."""
     task.begin_stage(model, stage)
     maker = BatchMaker(task, seed=seed, dtype=torch.float32, device=torch.device("cpu"))
     samples = typical_samples(task)
-    flops = launches = 0
-    for sample in samples:
-        # Twice the same: nothing is padded, and batch statistics, which one sample does not have, exist.
-        (batch,) = maker.make_training([np.array([sample, sample])], 0, stage)
-        counted = _Launches()
-        # By plain matrix products: the fused operations of a CPU are not counted.
-        with (
-            sdpa_kernel(SDPBackend.MATH),
-            torch.backends.mkldnn.flags(enabled=False),
-            counted,
-            FlopCounterMode(display=False) as operations,
-        ):
-            _pass(task, model, batch, stage)
-        flops += operations.get_total_flops()
-        launches += counted.count
-    yield {"flops_per_sample": flops / (2 * len(samples)), "launches_per_pass": round(launches / len(samples))}
+
+    def counted(sample: int, number: int) -> _Counts:
+        # The same again: nothing is padded, and batch statistics, which one sample does not have, exist.
+        (batch,) = maker.make_training([np.full(number, sample)], 0, stage)
+        return _count(task, model, batch, stage)
+
+    pairs = [counted(sample, 2) for sample in samples]
+    two, four = pairs[0], counted(samples[0], 4)
+    once = max(0.0, two.num_bytes - (four.num_bytes - two.num_bytes))  # what a pass moves whatever its samples: weights
+    yield {
+        "flops_per_sample": float(np.mean([one.flops for one in pairs])) / 2,
+        "bytes_per_sample": max(0.0, float(np.mean([one.num_bytes for one in pairs])) - once) / 2,
+        "bytes_per_pass": once,
+        "launches_per_pass": round(float(np.mean([one.launches for one in pairs]))),
+    }
 
     number, least = 2, 0.0
+    begun, before, own = time.perf_counter(), _busy_seconds(), time.process_time()
     while True:
         (batch,) = maker.make_training([np.resize(samples, number)], 0, stage)
         seconds = _seconds(task, model, batch, stage)
         least = least or seconds
         found = {"cpu_samples": number, "cpu_seconds": seconds, "cpu_least_seconds": least}
-        yield {**found, "cpu_threads": torch.get_num_threads()}
+        wall, of_others = time.perf_counter() - begun, _busy_seconds() - before - (time.process_time() - own)
+        share = max(0.0, of_others / wall / (os.cpu_count() or 1))
+        yield {**found, "cpu_threads": torch.get_num_threads(), "cpu_share_of_others": round(share, 2)}
         if number >= min(_MOST_SAMPLES, task.num_samples("train")) or seconds > _SECONDS:
             return
         number *= 2
+
+
+def _busy_seconds() -> float:
+    """Return for how long the processors of this host have computed, all together."""
+    times = psutil.cpu_times()
+    return float(times.user + times.system)
 
 
 def _seconds(task: Task, model: nn.Module, batch: Batch, stage: Stage) -> float:
@@ -147,16 +148,36 @@ def _pass(task: Task, model: nn.Module, batch: Batch, stage: Stage) -> None:
     losses.sum().backward()
 
 
-class _Launches(TorchDispatchMode):
-    """Counts the operations of which an accelerator starts a kernel each: those that are no view."""
+class _Counts(NamedTuple):
+    """What a forward and a backward pass do: operations on numbers, bytes read and written, operations that are no view."""
+
+    flops: int
+    num_bytes: int
+    launches: int
+
+
+def _count(task: Task, model: nn.Module, batch: Batch, stage: Stage) -> _Counts:
+    # By plain matrix products: the fused operations of a CPU are not counted.
+    plain = (sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False))
+    with plain[0], plain[1], _Traffic() as traffic, FlopCounterMode(display=False) as operations:
+        _pass(task, model, batch, stage)
+    return _Counts(operations.get_total_flops(), traffic.num_bytes, traffic.launches)
+
+
+class _Traffic(TorchDispatchMode):
+    """Counts the operations of which an accelerator starts a kernel each, those that are no view, and the bytes they move."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
+        self.num_bytes = self.launches = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += not func.is_view
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            moved = [one for one in tree_leaves((args, kwargs, result)) if isinstance(one, torch.Tensor)]
+            self.launches += 1
+            self.num_bytes += sum(one.numel() * one.element_size() for one in moved)
+        return result
 
 
 if __name__ == "__main__":
