@@ -62,13 +62,12 @@ def build_parser() -> Parser:
     add_machine(parser)
     parser.add_argument("--yes", action="store_true", help="ask nothing: take all of the plan, and overwrite the file")
     parser.add_argument("--out", metavar="FILE", help="the file to write [accelerate_configs/<name>.yaml]")
-    script = parser.add_mutually_exclusive_group()
-    script.add_argument(
+    parser.add_argument(
         "--script",
         metavar="SCRIPT",
         help="the script to start, with its arguments in one text [Slipway's own training]",
     )
-    script.add_argument(
+    parser.add_argument(
         "--task",
         metavar="TASK",
         help="the task of Slipway's own training, such as FILE.py:FUNCTION: its model is counted",
@@ -84,10 +83,10 @@ def _script_of(options: argparse.Namespace) -> str | None:
 
     if options.script is not None:
         check_script(options.script)
-        if options.data is not None and not is_own_training(options.script):
-            raise UserError("--data: of Slipway's own training only; write it among the arguments in --script")
     words = [] if options.script is None else shlex.split(options.script)
     for name in ("task", "data"):
         if (value := getattr(options, name)) is not None:
+            if not is_own_training(options.script):
+                raise UserError(f"--{name}: of Slipway's own training only; write it among the arguments in --script")
             words = [*(words or [train_script()]), f"--{name}", os.fspath(value)]
     return shlex.join(words) if words else None

@@ -59,6 +59,13 @@ LAUNCHER = {
     "launch.slurm": case("launch train.py", text("train.py", ""), environment={
         "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "gpu[01-02]", "SLURM_NNODES": "2"}),
     "config.output closed": case("config --out PATH/c/f.yaml", closed("c"), is_other_user=True),
+    **{
+        f"wizard.{words}": case(f"wizard {words}")
+        for words in (
+            "--script=-x", "--script a.py --task b", "--script a.py --data c",
+            "--parameters 70BB", "--yes --num-machines 2", "--yes --out PATH", "--yes --gpu-ids 0,x", "--device cuda",
+        )
+    },
     "new.exists": case("new thing", lambda root: (root / "thing").mkdir()),
     "new.closed": case("new c/thing", closed("c"), is_other_user=True),
     "new.long": case(f"new {LONG}"),
