@@ -49,7 +49,8 @@ def main(arguments: list[str]) -> int:
         if (line := command_meant(parser, arguments, partial(_read, parser))) is None:
             raise
         raise UserError(f"{error}; write: {line}") from None
-    start_on_all_nodes(options)
+    if not options.hosts:
+        start_on_all_nodes(options)
     return start(options, command)
 
 
@@ -93,6 +94,11 @@ def add_launch_options(parser: Parser) -> None:
         help=f"time to end after SIGTERM or SIGINT, before SIGKILL [{_GRACE_SECONDS:g}]",
     )
     parser.add_argument(
+        "--hosts",
+        metavar="HOSTS",
+        help="start on these hosts over ssh: a,user@b:2, or a file with one a line, `user@b slots=2`",
+    )
+    parser.add_argument(
         "--job",
         metavar="NAME",
         help="the starts of this name, with the same --log-dir, are one job: it goes on with the run it had begun [in a job of "
@@ -123,6 +129,8 @@ def start(
 
     stale = stale_variables(os.environ)
     try:
+        if options.hosts:
+            return _start_on_hosts(options, command, earlier, continues)
         hardware = without_leftovers(load_hardware(options.hardware), stale)
         intent = intent_of(options)
         notes: tuple[str, ...] = ()
@@ -140,6 +148,17 @@ def start(
         return launch.start(make_plan(hardware, intent), notes)
     except KeyboardInterrupt:  # before anything was started
         return EXIT_INTERRUPTED
+
+
+def _start_on_hosts(
+    options: argparse.Namespace, command: Sequence[str], earlier: EarlierRun | None, continues: ContinuedRun | None
+) -> int:
+    from ..hosts.over_ssh import start_on_hosts
+    from .folder import next_folder
+
+    if earlier is not None or continues is not None:
+        raise UserError("--hosts goes with slipway launch: give the script --resume RUN")
+    return start_on_hosts(options, command, intent_of(options), next_folder(Path(options.log_dir)))
 
 
 def _check_options(options: argparse.Namespace) -> None:

@@ -16,10 +16,10 @@ from pathlib import Path
 from ...training.common.errors import EXIT_RESUMABLE, UserError
 from ...training.common.program.streams import print_to_stderr
 from ...training.common.settings import format_path
+from ..common.signals import FORWARDED_SIGNALS, STOP_SIGNALS, ReceivedSignal, SignalQueue
 from .state_files import read_progress
 from .supervise.outcome import Outcome, failed_rank_error, failed_rank_name, format_outcome
 from .supervise.peers import Peers
-from .supervise.signals import FORWARDED_SIGNALS, STOP_SIGNALS, ReceivedSignal, SignalQueue
 from .supervise.supervisor import GroupStart, print_status, run_group
 
 _BAD_INPUT = 2

@@ -253,9 +253,19 @@ def _interface_variables(hardware: Hardware, device: Device) -> dict[str, Reason
 
 def _routed(interface: NetworkInterface) -> list[str]:
     """Return the addresses of an interface by which others reach it: none of a network of containers, none of a link."""
-    if interface.name.startswith(_OF_CONTAINERS):
+    if of_containers(interface.name):
         return []
-    return [address for address in interface.addresses if not address.lower().startswith(_OF_THE_LINK)]
+    return [address for address in interface.addresses if not of_the_link(address)]
+
+
+def of_containers(interface: str) -> bool:
+    """Return whether an interface is of a network of containers of its host, as far as its name tells."""
+    return interface.startswith(_OF_CONTAINERS)
+
+
+def of_the_link(address: str) -> bool:
+    """Return whether an address means something on one link only."""
+    return address.lower().startswith(_OF_THE_LINK)
 
 
 def _plain(name: str) -> bool:

@@ -15,6 +15,7 @@ import psutil
 
 from ....training.common.errors import EXIT_RESUMABLE
 from ....training.common.program.streams import print_to_stderr
+from ...common.signals import STOP_SIGNALS, ReceivedSignal, SignalQueue, in_background, in_foreground
 from ..state_files import AGENT_LOG, PARENT_VARIABLE, RankState, log_path, read_agent_report, read_states, state_stamps
 from . import processes
 from .outcome import (
@@ -28,7 +29,6 @@ from .outcome import (
     shell_code,
 )
 from .peers import Peers
-from .signals import STOP_SIGNALS, ReceivedSignal, SignalQueue, in_background, in_foreground
 
 _POLL_SECONDS = 0.1
 _SETTLE_SECONDS = 0.5

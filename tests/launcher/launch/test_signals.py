@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from slipway.launcher.launch.supervise.signals import ReceivedSignal, SignalQueue
+from slipway.launcher.common.signals import ReceivedSignal, SignalQueue
 from tests.limits import HANG_SECONDS
 
 WAYS = [
@@ -23,7 +23,7 @@ WAYS = [
 
 @pytest.fixture(params=WAYS)
 def queue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> SignalQueue:
-    monkeypatch.setattr("slipway.launcher.launch.supervise.signals.sys", SimpleNamespace(platform=request.param))
+    monkeypatch.setattr("slipway.launcher.common.signals.sys", SimpleNamespace(platform=request.param))
     return SignalQueue()
 
 
@@ -82,7 +82,7 @@ def test_an_ignored_sigchld_does_not_lose_exit_codes() -> None:
 
 def test_a_launcher_that_is_stopped_while_it_waits_takes_nothing_for_a_signal_afterwards() -> None:
     code = (
-        "from slipway.launcher.launch.supervise.signals import SignalQueue\n"
+        "from slipway.launcher.common.signals import SignalQueue\n"
         "with SignalQueue() as queue:\n"
         "    print('ready', flush=True)\n"
         "    print([queue.next(0.1) for _ in range(3)])\n"
