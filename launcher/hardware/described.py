@@ -3,159 +3,147 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
+from typing import Any
 
 from ...training.common.errors import UserError, nearest
 from ...training.common.known_devices import KNOWN_DEVICES
-from .record import (
-    SCHEMA_VERSION,
-    Accelerator,
-    Cpu,
-    Environment,
-    Hardware,
-    Memory,
-    Scheduler,
-    TorchBuild,
-    VisibleDevice,
-)
+from .record import Hardware
+from .written import complete
 
 _GIB = 1 << 30
-_MOST_DEVICES, _MOST_CORES, _MOST_GIB = 64, 4096, 1 << 17
+_MOST_DEVICES, _MOST_CORES, _MOST_GIB, _MOST_NODES = 64, 4096, 1 << 17, 16
 _MAKERS = r"(?:nvidia|amd|intel|geforce|radeon|tesla|instinct|quadro)\s+"
 _NAMES = {re.sub(r"\W", "", row.name).lower(): row for row in KNOWN_DEVICES}
 _NAMES |= {key.removeprefix("rtx").removeprefix("gtx"): row for key, row in _NAMES.items()}
-_FP8 = {"MI300X", "MI300A", "MI325X", "MI355X", "RX 9070", "RX 9070 XT", "Gaudi 2", "Gaudi 3"}
-_EXAMPLE = '"4 x L40S, 64 cores, 512 GB"'
+_APPLE = {  # cores, and how many of them are the fast ones, of the largest version (apple.com)
+    "M1": (8, 4),
+    "M1 PRO": (10, 8),
+    "M1 MAX": (10, 8),
+    "M1 ULTRA": (20, 16),
+    "M2": (8, 4),
+    "M2 PRO": (12, 8),
+    "M2 MAX": (12, 8),
+    "M2 ULTRA": (24, 16),
+    "M3": (8, 4),
+    "M3 PRO": (12, 6),
+    "M3 MAX": (16, 12),
+    "M3 ULTRA": (32, 24),
+    "M4": (10, 4),
+    "M4 PRO": (14, 10),
+    "M4 MAX": (16, 12),
+    "M5": (10, 4),
+}
+_BETWEEN = re.compile(r"[,;+&]|\s(?:and|with)\s", re.IGNORECASE)
+_CORES = re.compile(r"(\d{1,9})[\s-]*(?:physical\s+)?(?:cores?|v?cpus?)(?:\s+cpu)?", re.IGNORECASE)
+_MEMORY = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(g|t)i?b?(?:\s+(?:of\s+)?(?:ram|memory))?", re.IGNORECASE)
+_NODES = re.compile(r"(\d{1,4})\s*(?:sockets?|numa[\s-]*nodes?)", re.IGNORECASE)
+_NO_DEVICE = re.compile(r"(?:no|without(?:\s+an?y?)?)\s+(?:gpus?|accelerators?)|cpus?[\s-]+only", re.IGNORECASE)
+_COUNTED = re.compile(r"(\d{1,4})\s*[x\u00d7*]\s*(.*)|(\d{1,3})\s+([a-z].*)", re.IGNORECASE)
+_COUNTED_AFTER = re.compile(r"(.*\S)\s+[x\u00d7*]\s*(\d{1,4})", re.IGNORECASE)
+_FORM = (
+    'write devices, cores and the memory of the host, as in "4 x L40S, 64 cores, 512 GB", '
+    '"2 x RTX 5090 + RTX 3060, 32 cores, 128 GB" or "M3 Max, 64 GB"'
+)
+
+
+@dataclass
+class _Reading:
+    """What was read so far, and what is wrong with it."""
+
+    devices: list[dict[str, Any]] = field(default_factory=list)
+    amounts: dict[str, float] = field(default_factory=dict)
+    chip: str | None = None
+    faults: list[str] = field(default_factory=list)
+
+    def read(self, part: str) -> None:
+        """Take one part of the words."""
+        if found := _CORES.fullmatch(part):
+            self._set("cores", float(found[1]), part)
+        elif found := _MEMORY.fullmatch(part):
+            self._set("GB", float(found[1]) * (1024 if found[2].lower() == "t" else 1), part)
+        elif found := _NODES.fullmatch(part):
+            self._set("sockets", float(found[1]), part)
+        elif not _NO_DEVICE.fullmatch(part):
+            self._devices(part)
+
+    def _set(self, name: str, value: float, part: str) -> None:
+        if name in self.amounts:
+            self.faults.append(f"{part}: {name} are there twice")
+        self.amounts[name] = value
+
+    def _devices(self, part: str) -> None:
+        """Take devices, `4 x A100 40GB`, or the chip of an Apple."""
+        before, after = _COUNTED.fullmatch(part), _COUNTED_AFTER.fullmatch(part)
+        count, rest = 1, part
+        if before:
+            count, rest = int(before[1] or before[3]), before[2] or before[4] or ""
+        elif after:
+            count, rest = int(after[2]), after[1]
+        sized = re.fullmatch(r"(.*?)[\s-]+\(?(\d{1,4})\s*gi?b?\)?", rest, re.IGNORECASE)
+        name, memory = (sized[1], int(sized[2])) if sized else (rest, None)
+        said = re.sub(_MAKERS, "", name, flags=re.IGNORECASE).strip()
+        chip = re.sub(r"\s+", " ", said.upper().removeprefix("APPLE")).strip()
+        if chip in _APPLE:
+            self._apple(chip, count, memory, part)
+            return
+        words = re.sub(r"\W", "", said).lower()
+        row = _NAMES.get(f"{words}{memory}gb") or _NAMES.get(words)
+        if row is None:
+            known = (*(row.name for row in KNOWN_DEVICES), *_APPLE)
+            self.faults.append(f"{part!r:.60} is no device that is known here{nearest(said, known)}")
+        elif not 1 <= count <= _MOST_DEVICES:
+            self.faults.append(f"{part}: must be from 1 to {_MOST_DEVICES} devices")
+        elif memory is not None and not row.memory / 4 <= memory <= 4 * row.memory:
+            self.faults.append(f"{part}: a {row.name} has {row.memory:g} GB, not {memory}")
+        else:
+            size = {} if memory is None else {"memory_total_bytes": memory * _GIB}
+            self.devices.append({"name": row.name, "count": count, "kind": row.kind, **size})
+
+    def _apple(self, chip: str, count: int, memory: int | None, part: str) -> None:
+        if count != 1 or self.chip is not None:
+            self.faults.append(f"{part}: a machine has one Apple chip")
+        self.chip = chip
+        if memory is not None:
+            self._set("GB", float(memory), part)
+
+    def check(self) -> None:
+        """Add what is missing and what no machine has to the faults."""
+        if self.chip is not None and self.devices:
+            self.faults.append("an Apple chip has no other devices beside it")
+        most = {"cores": _MOST_CORES, "GB": _MOST_GIB, "sockets": _MOST_NODES}
+        for name, value in self.amounts.items():
+            if not 1 <= value <= most[name]:
+                self.faults.append(f"{value:g} {name}: must be from 1 to {most[name]:,}")
+        if "cores" not in self.amounts and self.chip is None:
+            self.faults.append("the cores are missing: add `, 64 cores`")
+        if "GB" not in self.amounts:
+            self.faults.append("the memory of the host is missing: add `, 64 GB`")
+        if sum(one["count"] for one in self.devices) > _MOST_DEVICES:
+            self.faults.append(f"a machine has at most {_MOST_DEVICES} devices; --num-machines is for several")
 
 
 def described(words: str) -> Hardware:
-    """Return the machine that `words` describe: devices, physical cores and host memory, each between commas.
+    """Return the machine that `words` describe: devices, physical cores and host memory, between commas or `+`.
 
-    What words do not tell is taken as harmless: one NUMA node, no limits, no links, a torch that serves the devices.
-    Raises `UserError` with all faults at once.
+    What words do not tell is taken as harmless: one NUMA node, no limits, a torch that serves the devices; the cores of an
+    Apple chip are known. Raises `UserError` with all faults at once.
     """
-    faults: list[str] = []
-    devices: list[Accelerator] = []
-    amounts: dict[str, float] = {}
-    for part in filter(None, (one.strip() for one in words.split(","))):
-        if found := re.fullmatch(r"(\d{1,9})\s*cores?", part, re.IGNORECASE):
-            _set(amounts, "cores", float(found[1]), part, faults)
-        elif found := re.fullmatch(
-            r"(\d{1,9}(?:\.\d{1,3})?)\s*(g|t)i?b(?:\s+(?:of\s+)?(?:ram|memory))?", part, re.IGNORECASE
-        ):
-            _set(amounts, "GB", float(found[1]) * (1024 if found[2].lower() == "t" else 1), part, faults)
-        else:
-            devices += _devices(part, devices, faults)
-    for name, most in (("cores", _MOST_CORES), ("GB", _MOST_GIB)):
-        if name not in amounts:
-            faults.append(
-                f"{'the cores' if name == 'cores' else 'the memory of the host'} are missing: add `, 64 {name}`"
-            )
-        elif not 1 <= amounts[name] <= most:
-            faults.append(f"{amounts[name]:g} {name}: must be from 1 to {most:,}")
-    if len(devices) > _MOST_DEVICES:
-        faults.append(f"{len(devices)} devices: a machine has at most {_MOST_DEVICES}; --num-machines is for several")
-    if faults:
-        raise UserError(f"--machine: {'; '.join(faults)}; as in {_EXAMPLE}")
-    return _machine(tuple(devices), int(amounts["cores"]), int(amounts["GB"] * _GIB))
-
-
-def _set(amounts: dict[str, float], name: str, value: float, part: str, faults: list[str]) -> None:
-    if name in amounts:
-        faults.append(f"{part}: {name} are there twice")
-    amounts[name] = value
-
-
-def _devices(part: str, before: list[Accelerator], faults: list[str]) -> list[Accelerator]:
-    """Return the devices of one part, `4 x A100 40GB`, numbered after those `before`; a fault where it is none."""
-    found = re.fullmatch(r"(?:(\d{1,4})\s*(?:x|\u00d7|\*)\s*)?(.*?)(?:[\s-]+(\d{1,4})\s*gi?b)?", part, re.IGNORECASE)
-    count = int(found[1] or 1) if found else 1
-    said = re.sub(_MAKERS, "", found[2] if found else part, flags=re.IGNORECASE)
-    words = re.sub(r"\W", "", said).lower()
-    row = _NAMES.get(f"{words}{found[3]}gb" if found and found[3] else words) or _NAMES.get(words)
-    if row is None or found is None:
-        faults.append(f"{part!r} is no device that is known here{nearest(said, (row.name for row in KNOWN_DEVICES))}")
-        return []
-    if not 1 <= count <= _MOST_DEVICES:
-        faults.append(f"{part}: must be from 1 to {_MOST_DEVICES} devices")
-        return []
-    capability = row.architecture if isinstance(row.architecture, tuple) else None
-    total = int((float(found[3]) if found[3] else row.memory) * _GIB)
-    first = sum(one.kind == row.kind for one in before)
-    return [
-        Accelerator(
-            kind=row.kind,
-            index=first + number,
-            name=row.name,
-            uuid=None,
-            pci_address=None,
-            memory_total_bytes=total,
-            memory_free_bytes=total,
-            unified_memory=False,
-            compute_capability=capability,
-            architecture=row.architecture if isinstance(row.architecture, str) else None,
-            bf16=capability is None or capability >= (8, 0),
-            fp16=True,
-            fp8=capability >= (8, 9) if capability else row.name in _FP8,
-            tiles=1,
-            mig_slices=(),
-            processes=(),
-            numa_node=None,
-        )
-        for number in range(count)
-    ]
-
-
-def _machine(devices: tuple[Accelerator, ...], cores: int, memory: int) -> Hardware:
-    kind = devices[0].kind if devices else None
-    oldest = min((one.compute_capability for one in devices if one.compute_capability), default=(9, 0))
-    toolkit = ("12.6" if oldest < (7, 5) else "13.0") if kind == "cuda" else None
-    return Hardware(
-        schema_version=SCHEMA_VERSION,
-        hostname=None,
-        platform="linux",
-        cpu=Cpu(
-            model=f"{cores} cores",
-            architecture="x86_64",
-            physical_cores=cores,
-            logical_cores=cores,
-            affinity=None,
-            cgroup_quota_cpus=None,
-            slurm_cpus_per_task=None,
-            usable_cpus=float(cores),
-            limited_by="logical cores",
-            numa_nodes=(),
-            bf16=False,
-            amx=False,
-            avx512=False,
-        ),
-        memory=Memory(
-            total_bytes=memory,
-            available_bytes=memory,
-            cgroup_limit_bytes=None,
-            cgroup_used_bytes=None,
-            usable_bytes=memory,
-            limited_by="host",
-            shm_total_bytes=None,
-            shm_free_bytes=None,
-        ),
-        accelerators=devices,
-        links=(),
-        drivers=(),
-        torch=TorchBuild(
-            version="for these devices",
-            kind=kind if kind in ("cuda", "rocm", "xpu") else "cpu",
-            toolkit_version=toolkit,
-            extensions=("habana_frameworks",) if kind == "hpu" else (),
-            fits=True,
-            problem=None,
-            remedy=None,
-        ),
-        environment=Environment(
-            masks=(),
-            visible=tuple(VisibleDevice(kind=one.kind, index=one.index, part=None) for one in devices),
-            variables={},
-        ),
-        scheduler=Scheduler(slurm=None, torchrun=None, kubernetes=None),
-        network=(),
-        faults=(),
-    )
+    reading = _Reading()
+    for part in filter(None, (one.strip() for one in _BETWEEN.split(words))):
+        reading.read(part)
+    reading.check()
+    if reading.faults:
+        raise UserError(f"--machine: {'; '.join(reading.faults)}; {_FORM}")
+    amounts = reading.amounts
+    cpu: dict[str, Any] = {"numa_nodes": int(amounts.get("sockets", 1))}
+    devices = reading.devices
+    if reading.chip is None:
+        cpu["physical_cores"] = int(amounts["cores"])
+    else:
+        name = f"Apple {reading.chip.title()}"
+        cores, fast = _APPLE[reading.chip]
+        said = int(amounts.get("cores", cores))
+        cpu = {"model": name, "physical_cores": said, "performance_cores": max(1, said - (cores - fast)), "bf16": True}
+        devices = [{"name": name}]
+    return complete({"cpu": cpu, "memory": {"total_bytes": int(amounts["GB"] * _GIB)}, "accelerators": devices})

@@ -58,9 +58,11 @@ def load_hardware(path: str | None) -> Hardware:
     """Return the record in the file of `--hardware`, or this machine's where none is given. Raises `UserError`."""
     if path is None:
         return detect()
+    from .written import read_hardware
+
     how = "`slipway detect --json > FILE` writes one on its machine"
     try:
-        return Hardware.from_json(read_small_text(path), path)
+        return read_hardware(read_small_text(path), path)
     except UserError as error:
         raise UserError(str(error) if "slipway detect" in str(error) else f"{error}; {how}") from None
     except (OSError, UnreadableError) as error:

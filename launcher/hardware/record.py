@@ -240,6 +240,7 @@ class Hardware:
     scheduler: Scheduler
     network: tuple[NetworkInterface, ...]
     faults: tuple[Fault, ...]
+    note: str = ""  # of the person who wrote the record
 
     def to_json(self) -> str:
         """Return the record as JSON text that `from_json` turns into an equal record."""

@@ -95,6 +95,8 @@ def _host(hardware: Hardware) -> Table:
     ]
     if memory.shm_total_bytes is not None:
         rows.append(("/dev/shm", f"{size(memory.shm_total_bytes)}, {size(memory.shm_free_bytes)} free"))
+    if hardware.note:
+        rows.append(("note", hardware.note))
     return _facts(f"Host {hardware.hostname or ''} ({hardware.platform})", rows)
 
 

@@ -33,10 +33,12 @@ def main(arguments: list[str]) -> int:
         print(made.to_json())
         return 0
 
+    from rich.text import Text
+
     # A pipe has no width to fold to.
     from ...training.common.program.console import AnswerConsole
 
     console = AnswerConsole(highlight=False, width=None if sys.stdout.isatty() else 200)
     for part in draw(made, options.explain, intent.settings):
-        console.print(part, soft_wrap=isinstance(part, str))
+        console.print(part, soft_wrap=isinstance(part, Text))  # a warning may hold a command to paste
     return 0

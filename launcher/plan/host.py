@@ -203,7 +203,8 @@ def _visible_variables(hardware: Hardware, device: Device, used: Sequence[Slot])
         reason = "names the MIG slice that is planned"
         return {_VISIBLE[device]: Reasoned(value=first.part, reason=reason, fact=first.name)}
     names = {one.name for one in hardware.accelerators if one.kind == device}
-    if mine == (places if len(names) > 1 else places[: len(mine)]):  # unequal ones are counted by speed
+    is_partitioned = any(one.mig_slices for one in hardware.accelerators) and not hardware.environment.masks
+    if not is_partitioned and mine == (places if len(names) > 1 else places[: len(mine)]):  # unequal: counted by speed
         return {}
     numbers = [str(places.index(place) if device == "xpu" else place[0]) for place in mine]
     if device == "cuda":

@@ -164,11 +164,12 @@ def _plans() -> list[Case]:
     from slipway.launcher.plan.make_plan import make_plan
     from slipway.training.common.plan_file import PLAN_VARIABLE
     from slipway.training.run.cli import parse_config
-    from tests.launcher.machines import machines
-    from tests.launcher.plans import PLANS
+    from tests.launcher.machines import FOLDER, machines
+    from tests.launcher.plans import golden_plans
 
-    plans = [path.read_text(encoding="utf-8") for path in sorted(PLANS.glob("*.json"))[::4]]
-    records = [record.to_json() for record in list(machines().values())[::4]]
+    plans = [plan.to_json() for plan in list(golden_plans().values())[::16]]
+    written = [path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.json"))[::16]]
+    records = [*written, *(record.to_json() for record in list(machines().values())[::32])]
 
     def plan(path: Path) -> object:
         return parse_config([], {PLAN_VARIABLE: str(path)}, path.parent)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from slipway.launcher.plan.accelerate.config import to_yaml
 from slipway.launcher.plan.make_plan import Intent, LaunchPlan, make_plan
+from slipway.launcher.plan.table import value_of
+from slipway.training.common.plan_file import PlannedDevice
 from tests.conftest import ROOT
 from tests.launcher.machines import machine, machines
 
@@ -42,10 +44,26 @@ def reference_configs() -> dict[str, LaunchPlan]:
     return {name: make_plan(known[recorded], intent) for name, (recorded, intent) in chosen.items()}
 
 
+def as_text(plan: LaunchPlan, note: str) -> str:
+    """Return a plan for a person to read: the note of the machine, warnings, devices, and each choice with its reason."""
+    lines = [f"note: {note}", *(f"warning: {one}" for one in plan.warnings)]
+    lines += [f"rank {rank}: {' '.join(words_of(one))}" for rank, one in enumerate(plan.devices)]
+    for one in plan.choices:
+        fact = f" ({one.fact})" if one.fact else ""
+        lines.append(f"{one.field}: {value_of(plan, one.field)} [{one.origin}] {one.reason}{fact}")
+    return "\n".join(lines) + "\n"
+
+
+def words_of(one: PlannedDevice) -> list[str]:
+    """Return what a plan says of a device."""
+    return [str(part) for part in (one.index, one.name, one.part, one.uuid) if part is not None]
+
+
 def texts() -> dict[Path, str]:
     """Return what each generated file holds."""
+    known = machines()
     return {
-        **{PLANS / f"{name}.json": plan.to_json() + "\n" for name, plan in golden_plans().items()},
+        **{PLANS / f"{name}.txt": as_text(plan, known[name].note) for name, plan in golden_plans().items()},
         **{CONFIGS / f"{name}.yaml": to_yaml(plan) for name, plan in reference_configs().items()},
     }
 

@@ -26,6 +26,11 @@ def from_json(cls: type[T], version: int, text: str, where: str, remake: str) ->
 
     A record of another `schema_version` is refused; `remake` is the command that writes a new one.
     """
+    return from_mapping(cls, read_record(version, text, where, remake), where)
+
+
+def read_record(version: int, text: str, where: str, remake: str) -> Any:
+    """Return what is written in `text` before it is made a record, as `from_json`."""
     try:
         data = parse_json(text)
     except UnreadableError as error:
@@ -35,7 +40,7 @@ def from_json(cls: type[T], version: int, text: str, where: str, remake: str) ->
         raise UserError(
             f"{where}: schema_version is {found!r}, this slipway reads {version}: write the file again with `{remake}`"
         )
-    return from_mapping(cls, data, where)
+    return data
 
 
 def json_schema(cls: Any, version: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def detect(sources: Sources) -> Cpu:
     affinity = sources.affinity()
     quota = cpu_quota(sources)
     per_task = sources.integer("SLURM_CPUS_PER_TASK")
-    usable_cpus, limited_by = _usable(logical_cores, affinity, quota, per_task)
+    usable, limited_by = usable_cpus(logical_cores, affinity, quota, per_task)
     apple = sources.platform == "darwin"
     return Cpu(
         model=_model(sources, blocks[0] if blocks else {}),
@@ -33,7 +33,7 @@ def detect(sources: Sources) -> Cpu:
         affinity=None if affinity is None else tuple(sorted(affinity)),
         cgroup_quota_cpus=quota,
         slurm_cpus_per_task=per_task,
-        usable_cpus=usable_cpus,
+        usable_cpus=usable,
         limited_by=limited_by,
         numa_nodes=_numa_nodes(sources),
         bf16=bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
@@ -44,7 +44,7 @@ def detect(sources: Sources) -> Cpu:
     )
 
 
-def _usable(
+def usable_cpus(
     logical_cores: int, affinity: frozenset[int] | None, quota: float | None, per_task: int | None
 ) -> tuple[float, _Limit]:
     """Return the smallest limit and its name; among equal ones the first, which is the most permanent."""

@@ -96,11 +96,11 @@ def _cuda(sources: Sources, devices: Sequence[Accelerator]) -> _Resolved:
 
 
 def _without_second_slice(devices: Sequence[Accelerator]) -> tuple[VisibleDevice, ...]:
-    """Return all devices; with MIG only the first slice, since a process sees no more (NVIDIA's MIG guide)."""
-    for device in devices:
-        if device.mig_slices:
-            return (VisibleDevice(kind="cuda", index=device.index, part=device.mig_slices[0].uuid),)
-    return tuple(map(_whole_device, devices))
+    """Return the whole GPUs; where all have MIG the first slice, since a process sees no more (NVIDIA's MIG guide)."""
+    whole = tuple(_whole_device(device) for device in devices if not device.mig_slices)
+    return whole or tuple(
+        VisibleDevice(kind="cuda", index=device.index, part=device.mig_slices[0].uuid) for device in devices[:1]
+    )
 
 
 def _has_ordinals(value: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...precisions import native_precisions
 from ...record import Accelerator, DeviceProcess, Driver, Link
 from ..sources import ProbeError, Sources, list_folder, numa_node, read_text, to_integer
 
@@ -51,11 +52,12 @@ def _accelerator(
         total = sum(bank.get("size_in_bytes", 0) for bank in banks) or None
     address = _pci_address(entries)
     architecture = _architecture(entries.get("gfx_target_version", 0))
+    name = names.get(address) or read_text(device / "product_name") or f"AMD {architecture}"
     unique = entries.get("unique_id", 0)
     return Accelerator(
         kind="rocm",
         index=index,
-        name=names.get(address) or read_text(device / "product_name") or f"AMD {architecture}",
+        name=name,
         uuid=f"GPU-{unique:016x}" if unique else None,
         pci_address=address,
         memory_total_bytes=total,
@@ -63,9 +65,7 @@ def _accelerator(
         unified_memory=entries.get("cpu_cores_count", 0) > 0,
         compute_capability=None,
         architecture=architecture,
-        bf16=architecture in ("gfx908", "gfx90a") or architecture.startswith(("gfx94", "gfx95", "gfx11", "gfx12")),
-        fp16=True,
-        fp8=architecture.startswith(("gfx94", "gfx95", "gfx12")),
+        **native_precisions("rocm", name, None, architecture)._asdict(),
         tiles=1,
         mig_slices=(),
         processes=_processes(sources, read_text(node / "gpu_id")),

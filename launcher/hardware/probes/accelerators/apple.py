@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
+from ...precisions import native_precisions
 from ...record import Accelerator
 from ..sources import Sources
-
-_FIRST_WITH_BF16 = 3  # M1 and M2 GPUs emulate bfloat16
 
 
 def detect(sources: Sources) -> tuple[Accelerator, ...]:
@@ -15,7 +12,6 @@ def detect(sources: Sources) -> tuple[Accelerator, ...]:
     if sources.platform != "darwin" or sources.architecture != "arm64":
         return ()
     name = sources.sysctl("machdep.cpu.brand_string") or "Apple silicon"
-    generation = re.search(r"\bM(\d+)\b", name)
     return (
         Accelerator(
             kind="mps",
@@ -28,9 +24,7 @@ def detect(sources: Sources) -> tuple[Accelerator, ...]:
             unified_memory=True,
             compute_capability=None,
             architecture=None,
-            bf16=generation is not None and int(generation[1]) >= _FIRST_WITH_BF16,
-            fp16=True,
-            fp8=False,
+            **native_precisions("mps", name, None, None)._asdict(),
             tiles=1,
             mig_slices=(),
             processes=(),

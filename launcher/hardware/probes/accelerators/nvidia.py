@@ -9,13 +9,14 @@ from itertools import combinations
 from typing import Any
 
 from .....training.common.conversion import from_mapping
+from ...precisions import native_precisions
 from ...record import Accelerator, DeviceProcess, Driver, Link, MigSlice
 from ..sources import ProbeError, Sources, numa_node, read_text
 
 TIME_LIMIT_SECONDS = 20.0  # without persistence mode the driver needs more than a second per GPU to wake
 _PCI_VENDOR = "0x10de"
 # GeForce RTX 40 and 50 have no P2P, but some drivers say that they have, and NCCL then hangs (nccl #1637).
-_NO_P2P_NAME = re.compile(r"GeForce RTX [45]0\d\d")
+NO_P2P_NAME = re.compile(r"RTX [45]0[5-9]0\b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +108,7 @@ def _text(value: str | bytes) -> str:
 
 
 def _accelerator(nvml: Any, index: int, handle: Any) -> Accelerator:
+    name = _text(nvml.nvmlDeviceGetName(handle))
     memory, unified = _memory(nvml, handle)
     capability = _try(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle)
     capability = None if capability is None else (int(capability[0]), int(capability[1]))
@@ -115,7 +117,7 @@ def _accelerator(nvml: Any, index: int, handle: Any) -> Accelerator:
     return Accelerator(
         kind="cuda",
         index=index,
-        name=_text(nvml.nvmlDeviceGetName(handle)),
+        name=name,
         uuid=_text(nvml.nvmlDeviceGetUUID(handle)),
         # NVML writes the PCI domain with eight digits, sysfs with four.
         pci_address=address[4:] if address and len(address) == len("00000000:00:00.0") else address,
@@ -124,9 +126,7 @@ def _accelerator(nvml: Any, index: int, handle: Any) -> Accelerator:
         unified_memory=unified,
         compute_capability=capability,
         architecture=None,
-        bf16=capability is not None and capability >= (8, 0),
-        fp16=capability is not None and capability >= (5, 3),
-        fp8=capability is not None and capability >= (8, 9),
+        **native_precisions("cuda", name, capability, None)._asdict(),
         tiles=1,
         mig_slices=_mig_slices(nvml, handle),
         processes=_processes(nvml, handle),
@@ -203,7 +203,7 @@ _TOPOLOGY = {0: "board", 10: "one switch", 20: "switches", 30: "host bridge", 40
 
 def _p2p(nvml: Any, one: Any, other: Any, pair: tuple[Accelerator, Accelerator]) -> tuple[bool | None, str | None]:
     for accelerator in pair:
-        if _NO_P2P_NAME.search(accelerator.name):
+        if NO_P2P_NAME.search(accelerator.name):
             return False, f"{accelerator.name} has no P2P"
         if accelerator.mig_slices:
             return False, "MIG slices have no P2P"
