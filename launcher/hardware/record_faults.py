@@ -19,7 +19,7 @@ _MOST_NUMBER = 1 << 60
 def wrong_parts(cls: type, value: Any, path: str = "") -> Iterator[str]:
     """Yield a line for each key that `cls` does not have and each value of another type; what is missing is no fault."""
     if not isinstance(value, Mapping):
-        yield f"{path or 'the record'}: expected keys and values, got {value!r:.60}"
+        yield f"{path or 'the record'}: expected keys and values, got {_shown(value)}"
         return
     known = field_types(cls)
     for key, item in value.items():
@@ -28,6 +28,10 @@ def wrong_parts(cls: type, value: Any, path: str = "") -> Iterator[str]:
             yield from _wrong(known[key], item, place)
         else:
             yield f"unknown key {place!r}{nearest(str(key), known)}"
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else f"{value!r:.60}"
 
 
 def _wrong(annotation: Any, value: Any, place: str) -> Iterator[str]:
@@ -42,7 +46,7 @@ def _wrong(annotation: Any, value: Any, place: str) -> Iterator[str]:
     arguments = get_args(annotation)
     if get_origin(annotation) is tuple and dataclasses.is_dataclass(arguments[0]):
         if not isinstance(value, list):
-            yield f"{place}: expected a list, got {value!r:.60}"
+            yield f"{place}: expected a list, got {_shown(value)}"
             return
         for number, item in enumerate(value):
             yield from wrong_parts(cast("type[Any]", arguments[0]), item, f"{place}[{number}]")
