@@ -10,7 +10,7 @@ AUDIT_VENV ?= .audit-venv
 TRACKERS_VENV ?= .trackers-venv
 TRACKERS_STAMP := $(TRACKERS_VENV)/.installed
 
-.PHONY: help train test lint exactness fuzz chaos slurm own-models trackers docs docs-run bench audit clean
+.PHONY: help train test lint exactness fuzz chaos slurm own-models trackers docs docs-run bench scripts audit clean
 
 help:  ## list what make can do
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-11s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ $(BENCH_STAMP): pyproject.toml constraints.txt benchmarks/requirements.txt
 
 bench: $(BENCH_STAMP)  ## measure side by side with plain PyTorch and other libraries; ARGS=--quick: a short form
 	$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
+
+scripts: $(STAMP)  ## run Accelerate's own test scripts under both launchers, to end alike; ARGS=--quick: two of them
+	$(BIN)/python -m benchmarks.accelerate_scripts $(ARGS)
 
 audit: $(STAMP)  ## list what is installed as sbom.json (CycloneDX), and ask the package index for known weaknesses of it
 	$(PYTHON) -m venv $(AUDIT_VENV)

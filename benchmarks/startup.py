@@ -1,7 +1,7 @@
 """What starting costs: `slipway detect` against an import of torch, `slipway launch` against `accelerate launch`.
 
-Both launchers start the same script, which builds an Accelerator on the CPU. Every round runs all of them, in turn. CPU
-time, of all processes that a command started, stands beside wall time: it is the steadier one.
+Both launchers start the same script, which builds an Accelerator on the CPU, in one process and in two. Every round runs all
+of them, in turn. CPU time, of all processes that a command started, stands beside wall time: it is the steadier one.
 
     python -m benchmarks.startup [--rounds 5] [--quick]
 """
@@ -19,12 +19,18 @@ from rich.table import Table
 
 from benchmarks.measure import Cost, Ratio, console, cost_of_command, cpu, finish, in_turn, option_parser, wall
 
-TARGETS = {"slipway detect": 0.15, "slipway launch": 0.65}
+TARGETS = {"slipway detect": 0.15, "slipway launch": 0.65, "slipway launch, 2 processes": 0.8}
 """Of the wall time of what each is compared with."""
 
-COMPARED = {"slipway detect": "import torch", "slipway launch": "accelerate launch"}
+COMPARED = {
+    "slipway detect": "import torch",
+    "slipway launch": "accelerate launch",
+    "slipway launch, 2 processes": "accelerate launch, 2 processes",
+}
 _SCRIPT = "from accelerate import Accelerator\nAccelerator(cpu=True)\n"
-_BARE = ("--cpu", "--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
+_BARE = ("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0")
+_ALONE = ("--cpu", "--num_processes", "1")
+_BOTH = ("--multi_gpu", "--num_processes", "2")  # MULTI_CPU starts one process without mpirun
 
 
 def commands(folder: Path) -> dict[str, list[str]]:
@@ -33,11 +39,14 @@ def commands(folder: Path) -> dict[str, list[str]]:
     script.write_text(_SCRIPT, encoding="utf-8")
     slipway = [sys.executable, "-c", "import sys; from slipway.launcher.cli import main; sys.exit(main())"]
     accelerate = [sys.executable, "-m", "accelerate.commands.launch"]
+    launch = [*slipway, "launch", "--device", "cpu", "--log-dir", str(folder), "--main-process-port", "0"]
     return {
         "slipway detect": [*slipway, "detect", "--json"],
         "import torch": [sys.executable, "-c", "import torch"],
-        "slipway launch": [*slipway, "launch", "--device", "cpu", "--log-dir", str(folder), str(script)],
-        "accelerate launch": [*accelerate, *_BARE, str(script)],
+        "slipway launch": [*launch, "--num-processes", "1", str(script)],
+        "accelerate launch": [*accelerate, *_ALONE, *_BARE, str(script)],
+        "slipway launch, 2 processes": [*launch, "--num-processes", "2", str(script)],
+        "accelerate launch, 2 processes": [*accelerate, *_BOTH, *_BARE, str(script)],
         "plain python": [sys.executable, str(script)],
     }
 

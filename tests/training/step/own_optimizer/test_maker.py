@@ -13,7 +13,7 @@ from torch import nn
 from slipway.training.config.methods import Methods, ParameterGroup
 from slipway.training.config.recipe import OptimizerName, OwnOptimizer, Recipe
 from slipway.training.run.training_config import TrainingConfig
-from slipway.training.step.own_optimizer.maker import settle_optimizer
+from slipway.training.step.own_optimizer.maker import OptimizerMaker, settle_optimizer, trained_parameters
 from slipway.training.tasks.tensors import TensorTask
 from tests.training.helpers import catch
 
@@ -182,3 +182,24 @@ def test_a_function_that_loses_the_groups_is_refused() -> None:
 
 def test_two_ways_to_say_the_optimizer_are_refused() -> None:
     assert "--optimizer sgd contradicts optimizer" in str(catch(settle_named, "sgd", optim.Adam))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "is_fused"),
+    [
+        (optim.AdamW, {}, True),
+        (functools.partial(optim.SGD, nesterov=True, momentum=0.9), {}, True),
+        (optim.AdamW, {"optimizer_options": ["foreach=true"]}, None),
+        (optim.AdamW, {"optimizer_options": ["fused=false"]}, False),
+        (functools.partial(optim.AdamW, foreach=False), {}, None),
+        (optim.NAdam, {}, None),
+    ],
+)
+def test_torch_s_classes_update_a_tensor_in_one_kernel_unless_it_is_said_how(
+    kind: Any, options: dict[str, Any], is_fused: bool | None
+) -> None:
+    config, task, model = TrainingConfig(learning_rate=0.01, **options), GroupedTask(), make_model()
+    recipe = settle_optimizer(config.make_recipe(task), task, model, Methods(optimizer=kind), config.own_optimizer)
+    maker = OptimizerMaker.of(recipe, task, Methods(optimizer=kind))
+    made = maker.make(model, trained_parameters(model), recipe.stages[0])
+    assert made.param_groups[0].get("fused") is is_fused
