@@ -69,9 +69,13 @@ def choose_machines(hardware: Hardware, intent: Intent) -> Machines:
 
 
 def _several(hardware: Hardware, intent: Intent, count: Reasoned[int]) -> Machines:
-    slurm = hardware.scheduler.slurm
+    slurm, pod = hardware.scheduler.slurm, hardware.scheduler.kubernetes
     if slurm and slurm.node_rank is not None and 0 <= slurm.node_rank < count.value:
         rank = Reasoned(value=slurm.node_rank, reason="SLURM counts the nodes", fact=f"node {slurm.node_rank}")
+    elif (index := pod.completion_index if pod else None) is not None and 0 <= index < count.value:
+        rank = Reasoned(
+            value=index, reason="Kubernetes counts the pods of the job", fact=f"JOB_COMPLETION_INDEX={index}"
+        )
     else:
         rank = Reasoned(
             value=0,

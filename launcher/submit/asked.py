@@ -46,14 +46,20 @@ def add_job_options(parser: Parser) -> None:
     parser.add_argument("script", metavar="SCRIPT", nargs=argparse.REMAINDER, help="the script, then its own arguments")
 
 
-def read_job(parser: Parser, arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Return the options of a job, and its script or module with its arguments. Raises `UserError`."""
+def read_job(parser: Parser, arguments: list[str], *, is_here: bool) -> tuple[argparse.Namespace, list[str]]:
+    """Return the options of a job, and its script or module with its arguments. Raises `UserError`.
+
+    `is_here` tells that its machines share this one's disk, so that the script can be looked for.
+    """
     own, command = split_command(parser, arguments)
     options = parse(parser, own)
-    try:
-        check_command(command)
-    except UserError as error:
-        raise UserError(str(error).replace("slipway launch", parser.prog)) from None
+    if not command or is_here:
+        try:
+            check_command(command)
+        except UserError as error:
+            raise UserError(str(error).replace("slipway launch", parser.prog)) from None
+    if options.config is not None and is_here:
+        options.config = str(Path(options.config).absolute())
     if options.json and not options.dry_run:
         raise UserError(f"{parser.prog}: --json shows what --dry-run would do: add --dry-run")
     if given := [flag_of(name) for name in _BY_THE_JOB if getattr(options, name) is not None]:
@@ -69,7 +75,8 @@ def read_job(parser: Parser, arguments: list[str]) -> tuple[argparse.Namespace, 
         )
     if not 0 <= options.max_restarts <= 1_000_000:
         raise UserError(f"{parser.prog}: --max-restarts {options.max_restarts}: must be from 0 to 1,000,000")
-    intent_of(options)  # what is wrong is told now, and not once the job has waited for its turn
+    # What is wrong is told now, and not once the job has waited for its turn.
+    intent_of(options if is_here else argparse.Namespace(**{**vars(options), "config": None}))
     return options, command
 
 
@@ -85,7 +92,7 @@ def launch_words(options: argparse.Namespace) -> list[str]:
         elif value is not None:
             words += [flag_of(name), str(value)]
     if options.config is not None:
-        words += ["--config", str(Path(options.config).absolute())]
+        words += ["--config", options.config]
     if options.max_restarts:
         words += ["--max-restarts", str(options.max_restarts)]
     if options.processes_per_node is not None:

@@ -9,6 +9,7 @@ from importlib import import_module
 
 from ...training.common.parser import Parser, make_parser, parse
 from .asked import add_job_options, read_job
+from .kubernetes.command import add_options as add_kubernetes_options
 from .slurm.command import add_options as add_slurm_options
 
 _JOBS = "[options] SCRIPT [arguments]"
@@ -16,6 +17,11 @@ _JOBS = "[options] SCRIPT [arguments]"
 
 def _add_slurm(parser: Parser) -> None:
     add_slurm_options(parser)
+    add_job_options(parser)
+
+
+def _add_kubernetes(parser: Parser) -> None:
+    add_kubernetes_options(parser)
     add_job_options(parser)
 
 
@@ -60,6 +66,13 @@ _COMMANDS = (
         help="write an sbatch file and submit it",
         add_options=_add_slurm,
         module="slipway.launcher.submit.slurm.command",
+    ),
+    _Command(
+        name="kubernetes",
+        arguments=_JOBS,
+        help="make a TrainJob or a Job of Kubernetes and hand it in",
+        add_options=_add_kubernetes,
+        module="slipway.launcher.submit.kubernetes.command",
     ),
     _Command(
         name="status",
@@ -118,7 +131,7 @@ def main(arguments: list[str]) -> int:
     module = import_module(found.module)
     options: argparse.Namespace
     if found.arguments == _JOBS:
-        options, command = read_job(built[found.name], arguments[1:])
+        options, command = read_job(built[found.name], arguments[1:], is_here=found.name == "slurm")
         code: int = module.run(options, command)
     else:
         code = getattr(module, found.name)(parse(built[found.name], arguments[1:]))

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from slipway.launcher.hardware.record import DeviceProcess, Hardware, NetworkInterface, NumaNode, Slurm, VisibleDevice
+from slipway.launcher.hardware.record import (
+    DeviceProcess,
+    Hardware,
+    Kubernetes,
+    NetworkInterface,
+    NumaNode,
+    Slurm,
+    VisibleDevice,
+)
 from slipway.launcher.plan.accelerate.config import training_flags
 from slipway.launcher.plan.devices import names_host
 from slipway.launcher.plan.make_plan import Intent, LaunchPlan, make_plan
@@ -371,6 +379,14 @@ def test_a_busy_device_and_leftovers_of_another_launch_are_warned_of() -> None:
         "cuda 0 (Tesla T4) is in use by process 42",
         "WORLD_SIZE, PET_NNODES in the environment can change the launch: unset WORLD_SIZE PET_NNODES",
     )
+
+
+def test_a_pod_of_an_indexed_job_is_the_machine_of_its_number() -> None:
+    pod = replace(machine().scheduler, kubernetes=Kubernetes(pod="train-1", completion_index=1))
+    plan = make_plan(replace(machine(), scheduler=pod), Intent(num_machines=2, main_process_ip="train-0.train"))
+    assert (plan.machine_rank, plan.warnings) == (1, ())
+    fixed = Intent(num_machines=2, main_process_ip="train-0.train", machine_rank=0)
+    assert make_plan(replace(machine(), scheduler=pod), fixed).machine_rank == 0
 
 
 def test_a_slurm_step_plans_for_all_nodes_and_a_batch_script_is_told_to_srun() -> None:

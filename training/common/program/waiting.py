@@ -16,6 +16,9 @@ from .streams import end_starting
 SAID_AFTER_SECONDS = 5.0
 _NAME_SECONDS = 20.0
 """How long the name of a host, or the way to it, may be missing: where containers start together it comes later."""
+_POD_SECONDS = 900.0
+"""The same in a job of Kubernetes, whose pods have names once they are placed, and their images are there."""
+_POD = "JOB_COMPLETION_INDEX"
 _POLL_SECONDS = 1.0
 _ANY_PORT = 29500
 
@@ -60,16 +63,22 @@ def _say(text: str) -> None:
 def check_meeting_place(address: str, option: str) -> None:
     """Raise `UserError` if this machine does not know the host where the processes of a launch meet, or no way to it.
 
-    Another machine may start later, so its name is looked up for 20 s; whether it answers is not asked. `option` is what
-    named the address.
+    Another machine may start later, so its name is looked up for 20 s, in a pod for 15 min; whether it answers is not
+    asked. `option` is what named the address.
     """
-    deadline = time.monotonic() + _NAME_SECONDS
+    seconds = _POD_SECONDS if _POD in os.environ else _NAME_SECONDS
+    with said_if_long(f"waits for the name {address}, or for a way there"):
+        _wait_for_way(address, option, seconds)
+
+
+def _wait_for_way(address: str, option: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     while (problem := _problem_with(address)) is not None:
         if _is_loopback(address):
             raise UserError(_LOOPBACK.format(address=address))
         if time.monotonic() >= deadline:
             raise UserError(
-                f"{option}={address}: {problem}, after {_NAME_SECONDS:.0f} s; give the name or the address of the machine "
+                f"{option}={address}: {problem}, after {seconds:.0f} s; give the name or the address of the machine "
                 "of rank 0, as this one reaches it"
             )
         time.sleep(_POLL_SECONDS)

@@ -52,3 +52,13 @@ def test_a_machine_that_cannot_reach_itself_is_told_how_it_can() -> None:
         "this machine cannot reach itself at 127.0.0.1: its loopback device is down; start it with `ip link set lo up`, or "
         "train in one process"
     )
+
+
+def test_a_pod_waits_for_the_name_of_another_that_is_placed_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    problems = iter(["no host of this name", "no host of this name", None])
+    monkeypatch.setattr(waiting, "_problem_with", lambda address: next(problems))
+    monkeypatch.setattr(waiting, "_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(waiting, "_NAME_SECONDS", 0.0)
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "1")
+    check_meeting_place("train-0.train", "--main-process-ip")
+    assert next(problems, "all were asked for") == "all were asked for"
