@@ -64,6 +64,8 @@ class DataSpec:
     duplicates: Duplicates = "drop"
     normalise: Normalise = "set"
     """What gives points without a body of their own place and size: all training clips, or each clip itself."""
+    final_fit: bool = False
+    """Whether the validation trains too: nothing is left that could choose weights."""
     folds: int | None = None
     """The parts of a cross-validation, each of which is the test of one run."""
     fold: int | None = None

@@ -161,7 +161,7 @@ def compare_classes(recipe: Recipe, task: Task) -> Iterator[Decision]:
             reason += "; --sampling balanced or --class-weights balanced weigh the classes equally"
         fields = {"class": majority.name, "share": majority.share, "macro_f1": majority.macro_f1}
         yield Decision(kind="imbalance", reason=reason, warning=balance == 0, fields=fields)
-    if ends_with_last:
+    if ends_with_last and task.num_samples("validation"):
         reason = (
             "the last weights are kept, not those of the best epoch of the validation; --end-with best says otherwise"
         )

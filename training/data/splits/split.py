@@ -57,9 +57,10 @@ def split(data: LandmarkData, spec: DataSpec, *, seed: int) -> Splits:
     `own`, the data's own split, if they have one, else `stratified`; a missing validation or test in an own split is taken
     from its training clips. `signer` puts no signer into two splits. With `spec.folds` each clip is the test of exactly one
     fold of a seed, with `spec.leave_out` the clips of one value are the test and all others train; a tenth of the training
-    clips is validation. Clips of one group (`spec.reading.group`) stay in one split, except in an own one. Of identical
-    clips, `drop` in `spec.duplicates` keeps the first (in an own split, a training copy of a test clip is dropped) and
-    `keep` puts all into one split. Raises `UserError` if the data cannot be split so.
+    clips is validation. With `spec.final_fit` the validation of any mode trains too. Clips of one group
+    (`spec.reading.group`) stay in one split, except in an own one. Of identical clips, `drop` in `spec.duplicates` keeps
+    the first (in an own split, a training copy of a test clip is dropped) and `keep` puts all into one split. Raises
+    `UserError` if the data cannot be split so.
     """
     mode, drop = _mode(data, spec), spec.duplicates == "drop"
     notes: list[str] = []
@@ -87,6 +88,9 @@ def split(data: LandmarkData, spec: DataSpec, *, seed: int) -> Splits:
         elif spec.train_ratio is None:
             size = f"below {_SMALL:,} clips" if len(data) < _SMALL else f"from {_SMALL:,} clips on"
             notes.append(f"{ratio:.0%} train, {held_out:.0%} validation, {held_out:.0%} test: the default {size}")
+    if spec.final_fit:
+        notes.append(f"final fit: {count_clips(np.count_nonzero(parts == VALIDATION))} of validation train too")
+        parts[parts == VALIDATION] = TRAIN
     return _splits(parts, clips, data, spec, mode, notes)
 
 
@@ -188,7 +192,9 @@ def _splits(parts: np.ndarray, clips: Clips, data: LandmarkData, spec: DataSpec,
             notes.append(f"{count_clips(unknown)} without a {clips.group} count as one group")
     note_unseen_classes(parts, clips, notes)
     notes += [
-        f"too few clips for a {name} split" for name, of in (("validation", validation), ("test", test)) if not len(of)
+        f"too few clips for a {name} split"
+        for name, of in (("validation", validation), ("test", test))
+        if not len(of) and not (name == "validation" and spec.final_fit)
     ]
     signers = {
         name: tuple(sorted(set(clips.signers[of].tolist()) - {""}, key=natural_key))

@@ -140,6 +140,11 @@ class SignOptions:
         "what gives points without a body their place and size: set, all training clips; clip, each clip itself, which "
         "suits clips in several units",
     )
+    final_fit: bool = option(
+        DataSpec.final_fit,
+        SIGN,
+        "train on the validation clips too, when all is chosen: the last weights are kept, and the test alone measures them",
+    )
     folds: int | None = option(
         DataSpec.folds, SIGN, "cross-validation: cut the data into this many parts, and test on each of them in turn"
     )
@@ -194,6 +199,7 @@ class SignOptions:
             train_ratio=self.train_ratio,
             duplicates=self.duplicates,
             normalise=self.normalise,
+            final_fit=self.final_fit,
             folds=self.folds,
             fold=None if self.fold is None else self.fold - 1,
             leave_out=self.leave_out,
@@ -210,7 +216,9 @@ class SignOptions:
     def sign_task(self) -> TaskSpec:
         """Sign recognition as these options describe it, wherever its data are stored."""
         data = dataclasses.asdict(self.data_spec)
-        of_split = {name: value for name, value in data.items() if name not in ("source", "reading", "normalise")}
+        of_split = {
+            name: value for name, value in data.items() if name not in ("source", "reading", "normalise", "final_fit")
+        }
         of_split["group"] = self.group
         return TaskSpec(name="sign", options={"data": of_split, "model": dataclasses.asdict(self.model_spec)})
 

@@ -94,6 +94,17 @@ def test_the_seed_alone_decides_in_any_process() -> None:
     assert run.stdout.strip() == str(first.test.tolist())
 
 
+@pytest.mark.parametrize("mode", ["stratified", "own"])
+def test_a_final_fit_trains_on_the_validation_and_keeps_the_test(mode: str) -> None:
+    data = make_data(range(40), [index % 4 for index in range(40)], splits=["train"] * 32 + ["test"] * 8)
+    usual, final = (split(data, mode=mode, final_fit=final_fit, seed=1) for final_fit in (False, True))
+    assert len(usual.validation)
+    assert sizes(final) == (40 - len(usual.test), 0, len(usual.test))
+    assert final.test.tolist() == usual.test.tolist()
+    assert f"final fit: {len(usual.validation)} clips of validation train too" in final.notes
+    assert not any("too few" in note for note in final.notes)
+
+
 def test_small_classes_stay_in_train_and_are_counted() -> None:
     splits = split(make_data(range(13), [0] * 10 + [1, 2, 2]), train_ratio=0.7, seed=0)
     assert {10, 11, 12} <= set(splits.train.tolist())
