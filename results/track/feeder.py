@@ -19,7 +19,7 @@ from ...training.storage.files import replaced
 from ..common.run_files import JOURNAL
 from ..watch.follow import JournalTail
 from .points import Points, settings_of
-from .trackers import STATES, id_of, load, open_tracker
+from .trackers import STATES, id_of, load, open_tracker, store_settings
 
 T = TypeVar("T")
 
@@ -92,7 +92,7 @@ class Feeder(threading.Thread):
         self._tracker_run = id_of(self.name, self._tracker)
         self._save()
         if is_new and event["event"] == "run":
-            self._call(partial(self._tracker.store_init_configuration, settings_of(event)))
+            self._call(partial(store_settings, self.name, self._tracker, settings_of(event)))
 
     def _call(self, function: Callable[[], T]) -> T:
         self.called = time.monotonic()

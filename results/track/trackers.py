@@ -46,6 +46,19 @@ def open_tracker(name: str, folder: Path, run: str, project: str, tracker_run: s
     return tracker
 
 
+def store_settings(name: str, tracker: Any, values: dict[str, Any]) -> None:
+    """Send the settings of a run, once."""
+    if name != "tensorboard" or not hasattr(tracker.writer, "file_writer"):
+        tracker.store_init_configuration(values)
+        return
+    # Accelerate's way adds a second run to TensorBoard's list, named by the time.
+    from torch.utils.tensorboard.summary import hparams
+
+    for summary in hparams(values, {}):
+        tracker.writer.file_writer.add_summary(summary)
+    tracker.writer.flush()
+
+
 def id_of(name: str, tracker: Any) -> str:
     """Return the id of a tracker's run, by which another process goes on in it."""
     run = tracker.active_run if name == "mlflow" else tracker.tracker

@@ -123,7 +123,8 @@ def intended(trained: Trained) -> Iterator[str]:
         yield "It always says one of them, with a probability, also for what is none of them."
     else:
         yield "What its task says, for input that is like the data it was trained on."
-    yield "Measure it on data of your own before anything depends on it: `slipway evaluate FOLDER --data YOURS`."
+    how = "" if trained.kind == "own" else ": `slipway evaluate FOLDER --data YOURS`"
+    yield f"Measure it on data of your own before anything depends on it{how}."
     yield ""
 
 
@@ -213,7 +214,11 @@ def training(content: Content, files: Sequence[str]) -> Iterator[str]:
     seconds, steps = number(result, "seconds"), number(result, "steps")
     told = [
         *([f"on {code(device)}, {plural(int(processes), 'process', 'es')}"] if device else []),
-        *([f"in {seconds / 60:,.1f} minutes"] if seconds is not None else []),
+        *(
+            [f"in {f'{seconds:.0f} s' if seconds < 120 else f'{seconds / 60:,.0f} minutes'}"]
+            if seconds is not None
+            else []
+        ),
         *([plural(int(steps), "optimizer step")] if steps else []),
     ]
     if told:

@@ -17,6 +17,13 @@ def points_of_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {name: [(one.step, one.value) for one in events.Scalars(name)] for name in events.Tags()["scalars"]}
 
 
+def tags_of_tensorboard(folder: Path) -> set[str]:
+    """Return the names of what a run's event files hold, the settings too."""
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return set(events.summary_metadata)
+
+
 def points_of_journal(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """Return what TensorBoard must have of a run, in its single precision."""
     points: dict[str, list[tuple[int, float]]] = {}

@@ -16,7 +16,7 @@ from slipway.results.track.command import feed, main
 from slipway.results.track.feeder import Feeder
 from slipway.results.track.points import Points
 
-from .events import points_of_journal, points_of_tensorboard
+from .events import points_of_journal, points_of_tensorboard, tags_of_tensorboard
 
 
 def steps(*numbers: int) -> Iterator[dict[str, Any]]:
@@ -53,6 +53,10 @@ def test_tensorboard_has_the_points_of_the_journal_each_once_however_often_they_
     sent = points_of_tensorboard(run)
     assert sent == points_of_journal(run)
     assert len(sent["train/loss"]) == 9
+    assert [
+        path.name for path in (run / "tensorboard").iterdir() if path.is_dir()
+    ] == []  # one run in TensorBoard's list
+    assert "_hparams_/session_start_info" in tags_of_tensorboard(run)
 
 
 def test_a_tracker_that_cannot_write_is_told_in_one_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
