@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...training.common.errors import UserError
+from ...training.common.errors import UserError, flag_of
 from ...training.common.parser import Parser, make_parser
 from ...training.common.plan_file import ContinuedRun
 from ...training.common.run_names import RECORD, is_held
@@ -18,6 +19,14 @@ from .resume import add_run_options, folder_of, read_record, start_again
 _TYPES = ("fine_tune", "regularization", "exploration", "polish")
 _PATHS = ("data", "stages_config", "layout")
 """Options that may name a file: it is found from the folder where the command is given."""
+_OF_WEIGHTS = {
+    "model_width": ("recipe", "task", "options", "model", "width"),
+    "model_blocks": ("recipe", "task", "options", "model", "blocks"),
+    "coords": ("data", "understood", "coords"),
+}
+"""Options that the shape of the weights follows from, and where the record of a run has what they were."""
+_BUNDLED = ("sign", "images", "text")
+"""Names of tasks that come with Slipway; `sign` is that of a run without `--task`."""
 
 
 def build_parser() -> Parser:
@@ -46,6 +55,7 @@ def main(arguments: list[str]) -> int:
     folder = folder_of(options.run, Path(options.runs_dir), "slipway continue")
     record = read_record(folder)
     asked = _options_of(words) | {"start_from": str(_weights_of(folder, record, options.weights))}
+    _check_shape(options.run, record, asked)
     given = {"epochs": options.epochs, "data": options.data, "stages_config": options.type}
     if options.type is not None and "stages_config" in asked:
         raise UserError("slipway continue: --type and --stages-config both say the stages: give one of them")
@@ -78,6 +88,29 @@ def _weights_of(folder: Path, record: dict[str, Any], which: str) -> Path:
             remedy = f"`slipway resume {folder.name}` goes on with what it has saved"
         raise UserError(f"{begin}: it has no {which}/ weights, which are written at the end of an epoch: {remedy}")
     return folder / which
+
+
+def _check_shape(run: str, record: dict[str, Any], asked: Mapping[str, str]) -> None:
+    """Raise `UserError` for an option with which the weights cannot fit; the training refuses what is not known here."""
+    for name, path in _OF_WEIGHTS.items():
+        was, value = _at(record, *path), asked.get(name, "auto")
+        if was is not None and value not in ("auto", str(was)):
+            raise UserError(
+                f"slipway continue {run}: {flag_of(name)} {value}: its weights are for {was}; leave the option out, or train "
+                "anew with it"
+            )
+    task, learned = asked.get("task"), _at(record, "config", "task") or _at(record, "recipe", "task", "name")
+    if task in _BUNDLED and learned in _BUNDLED and task != learned:
+        raise UserError(
+            f"slipway continue {run}: --task {task}: its weights are of the task {learned}; leave --task out"
+        )
+
+
+def _at(record: Any, *path: str) -> Any:
+    """Return what stands in a record at a path of names, or None."""
+    for name in path:
+        record = record.get(name) if isinstance(record, dict) else None
+    return record
 
 
 def _options_of(words: list[str]) -> dict[str, str]:

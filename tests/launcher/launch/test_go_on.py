@@ -97,6 +97,21 @@ def test_a_run_that_cannot_be_continued_is_refused_in_one_line(
     assert_one_line_error(["continue", "mine"], "it is a study of several runs", capsys)
 
 
+def test_options_that_the_weights_cannot_fit_are_refused_before_anything_starts(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = {"name": "sign", "options": {"model": {"width": 96, "blocks": 2}}}
+    trained(project, recipe={"task": task}, data={"understood": {"coords": "xyz", "layout": "hand"}})
+    for words, message in (
+        (["--model-width", "64"], "mine: --model-width 64: its weights are for 96; leave the option out"),
+        (["--coords", "xy"], "--coords xy: its weights are for xyz"),
+        (["--model-blocks=3"], "--model-blocks 3: its weights are for 2"),
+        (["--task", "images"], "--task images: its weights are of the task sign; leave --task out"),
+    ):
+        assert_one_line_error(["continue", "mine", *words], message, capsys)
+    planned(capsys, "mine", "--model-width", "96", "--coords", "auto", "--landmarks", "hand")
+
+
 def test_of_a_script_the_training_that_made_the_run_goes_on_in_a_new_one_with_its_lineage(
     launches: Launches, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from slipway import load
 from slipway.launcher import cli
+from slipway.training.tasks.origin.factory import find_factory
+from slipway.training.tasks.origin.spec import model_spec
 from slipway.training.tasks.sign.predict import SignPredictor
 from tests.results.conftest import CLASSES, Made
 
@@ -69,3 +75,71 @@ def test_what_cannot_be_measured_is_refused_in_one_line(
     ):
         assert evaluate(*words) == 2
         assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+OWN = """
+import torch
+from slipway import DatasetTask
+
+def r2(outputs, targets):
+    return 1 - (outputs - targets).square().sum() / (targets - targets.mean()).square().sum()
+
+def make_sums(data: str = "first"):
+    drawn = torch.Generator().manual_seed(len(data))
+    inputs = torch.randn(90, 4, generator=drawn)
+    samples = [(row, row.sum()[None] + torch.randn(1, generator=drawn)) for row in inputs]
+    more = {"loss": torch.nn.MSELoss(), "metrics": {"r2": r2}, "name": "sums"}
+    return DatasetTask(lambda: torch.nn.Linear(4, 1), samples[:50], test=samples[50:], **more)
+
+def make_signs(data: str = "first"):
+    inputs = torch.randn(90, 4, generator=torch.Generator().manual_seed(len(data)))
+    samples = [(row, int(row.sum() > 0)) for row in inputs]
+    names = ["<b>", "pos"]
+    return DatasetTask(lambda: torch.nn.Linear(4, 2), samples[:50], test=samples[50:], name="signs", class_names=names)
+"""
+
+
+def own_run(folder: Path, function: str) -> tuple[Path, Any]:
+    """Write a run of a task of one's own whose weights are random; return it and its task."""
+    (folder / "evaluated_task.py").write_text(OWN)
+    factory = find_factory(f"{folder / 'evaluated_task.py'}:{function}")
+    task = factory.make(factory.bind({}, data=None, seed=0))
+    torch.manual_seed(0)
+    weights = folder / "run" / "best"
+    weights.mkdir(parents=True)
+    save_file(dict(task.build_model().state_dict()), weights / "model.safetensors")
+    (weights / "spec.json").write_text(json.dumps(model_spec(task)))
+    record = {"name": "run", "state": "finished", "recipe": {"task": {"data_fingerprint": task.data_fingerprint()}}}
+    (weights.parent / "run.json").write_text(json.dumps(record))
+    return weights.parent, task
+
+
+def test_a_regression_of_ones_own_has_its_metrics_with_intervals_on_its_test_and_on_other_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, task = own_run(tmp_path, "make_sums")
+    model = load(run, make_model=lambda: torch.nn.Linear(4, 1))
+    inputs, targets = (
+        torch.stack(part) for part in zip(*(task._sources()["test"].sample(n, 0) for n in range(40)), strict=True)
+    )
+    with torch.no_grad():
+        wanted = float((model(inputs) - targets).square().mean())
+    assert evaluate(run, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["split"], found["samples"]) == ("test", 40)
+    assert found["metrics"]["loss"] == pytest.approx(wanted, rel=1e-5)
+    for name in ("loss", "r2"):
+        low, high = found["intervals"][name]
+        assert low <= found["metrics"][name] <= high
+    assert evaluate(run, "--data", "others", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["loss"] != found["metrics"]["loss"]
+
+
+def test_classes_of_ones_own_are_measured_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, _ = own_run(tmp_path, "make_signs")
+    assert evaluate(run, "--split", "train") == 0
+    shown = capsys.readouterr().out
+    assert "train split: 50 samples" in " ".join(shown.split())
+    assert "calibration error" in shown
+    assert "top5" not in shown
+    assert any(line.startswith("<b>") for line in shown.splitlines())
