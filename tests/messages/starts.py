@@ -24,7 +24,7 @@ OPTIONS = {
         "--device cpu:7", "--experiment-name", "--resume nowhere",
         "--monitor nothing", "--task nothing.py:make", "--task json:dumps", "--task-options width", "--optimizer-options lr=x",
         "--eps -1", "--betas 2 3", "--fold 3", "--folds 2 --fold 9", "--held-out ann", "--loss-spike-score 0",
-        "--gradient-accumulation 0", "--seed -1", "--batch-size 1e30", "--num-workers 1000000",
+        "--gradient-accumulation 0", "--local-rank 0", "--seed -1", "--batch-size 1e30", "--num-workers 1000000",
         "--class-weights odd", "--no-epochs", "--epochs=",
         "--mixed-precision fp16 --precision float64",
     )

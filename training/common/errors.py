@@ -35,6 +35,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
     from .synonyms import right_name
 
+    if (variable := word.lstrip("-").replace("-", "_").upper()) in ("RANK", "LOCAL_RANK"):
+        return f" (`slipway launch --num-processes 2` or torchrun tell it to each process, in the variable {variable})"
     known = list(known)
     right = right_name(word, known)
     matches = difflib.get_close_matches(word, known, n=1, cutoff=0.5) if right is None else [right]

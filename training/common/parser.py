@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Container, Sequence
 from typing import Any, NoReturn
 
 from .errors import UserError, nearest
+from .program.streams import end_of_output
 
 _DASHES = re.compile(r"^[\u2010-\u2015\u2212]+-?(?=\w)")
 """What a word processor makes of two dashes."""
@@ -32,7 +34,19 @@ _NO_VALUES: dict[str, dict[str, str]] = {
 
 
 class DashesParser(argparse.ArgumentParser):
-    """A parser that takes `--option=--` for an option without a value; argparse would hand on an empty list."""
+    """A parser that takes `--option=--` for an option without a value; argparse would hand on an empty list.
+
+    A help that cannot be printed ends with 1, as all that is asked for; argparse would say nothing.
+    """
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        try:
+            print(message, end="", file=file or sys.stderr, flush=True)
+        except OSError as error:
+            code = end_of_output(error)
+            if code is None:
+                raise
+            sys.exit(code)
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
         if action.option_strings and arg_strings == ["--"]:

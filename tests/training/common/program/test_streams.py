@@ -40,7 +40,7 @@ def test_a_command_says_that_a_full_disk_has_no_room_for_its_output(tmp_path: Pa
     assert ended.stderr == "error: stdout: No space left on device; not all was written\n"
 
 
-@pytest.mark.parametrize("words", ["--version", "plan", "train --explain"])
+@pytest.mark.parametrize("words", ["--version", "plan", "train --explain", "train --help", "launch --help"])
 def test_whatever_a_command_was_to_print_it_fails_where_that_has_no_room(words: str) -> None:
     ended = _run(">/dev/full", _SLIPWAY, *words.split())
     assert (ended.returncode, ended.stderr) == (1, "error: stdout: No space left on device; not all was written\n")
