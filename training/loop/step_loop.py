@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from ..batches.loader import Loader
@@ -29,6 +31,9 @@ from .limit_control import LimitControl
 from .rehearsal import GradientWatch, no_gradient
 from .saver import Saver
 from .state import TrainingState
+
+_MOST_NAMED = 8
+"""Of the samples of a step whose loss is no number."""
 
 
 class Rewind(Exception):  # noqa: N818 - an order to the trainer, not an error
@@ -75,6 +80,7 @@ class StepLoop:
         """How many steps stay unread: an accelerator computes one while the outcome of the one before is read."""
         self._is_watched = False
         """Whether it was noted which parameters get a gradient."""
+        self._has_skipped = False
         self._stop_agreed = False
         self._save_at: int | None = None
         """The step after which the ranks agreed to save; `None`: they did not."""
@@ -250,6 +256,9 @@ class StepLoop:
             progress.loss_sum += outcome.loss * outcome.weight
         elif not is_overflow:
             reason = "a loss or gradient that is not finite: the update is skipped on every rank"
+            if not self._has_skipped:
+                self._has_skipped = True
+                reason += self._name_samples(work, epoch)
             fields = {"step": progress.step, **position._asdict()}
             runtime.observer.on_decision(Decision(kind="skipped_update", reason=reason, warning=True, fields=fields))
         self._limit_control.adapt(work, outcome.flags)
@@ -258,6 +267,27 @@ class StepLoop:
         )
         if offending:
             raise Rewind(offending)
+
+    def _name_samples(self, work: StepWork, epoch: int) -> str:
+        """Return which samples of a step have a loss that is not finite, each alone. Collective: all ranks agree on them."""
+        if self._state.parameters.passes_are_collective:
+            return ""
+        runtime, stage = self._runtime, self._recipe.stages[self._state.progress.stage]
+        is_bad = torch.zeros(len(work.global_batch), device=runtime.ranks.device)
+        bad: list[int] = []
+        with suppress(Exception):  # what is wrong with it is told where it is trained on
+            for drawn in work.micro_batches[: len(work.micro_batches) - work.num_padding]:
+                if not self.step.has_finite_losses(self._loader.training_batch(drawn, epoch, stage)).all():
+                    alone = (drawn[at : at + 1] for at in range(len(drawn)))
+                    batches = (self._loader.training_batch(one, epoch, stage) for one in alone)
+                    bad += [int(one.indices[0]) for one in batches if not self.step.has_finite_losses(one).all()]
+        is_bad[torch.from_numpy(np.isin(work.global_batch, bad))] = 1.0
+        runtime.ranks.sum_(is_bad)
+        found = sorted(set(work.global_batch[is_bad.cpu().numpy() > 0].tolist()))
+        if not found:
+            return "; the loss of each sample alone is finite: look at the learning rate"
+        names = ", ".join(map(str, found[:_MOST_NAMED])) + (", ..." if len(found) > _MOST_NAMED else "")
+        return f"; the loss of training sample {names} is not finite: repair or leave out what it holds"
 
     def _advance(self, step_in_epoch: int) -> None:
         """Set the cursor to a step of the present epoch."""

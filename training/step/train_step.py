@@ -245,6 +245,18 @@ class TrainStep:
             facts = update(learning_rate, stage.weight_decay, ema_decay)
         return PendingStep(facts, failure)
 
+    @torch.no_grad()
+    def has_finite_losses(self, batch: Batch) -> torch.Tensor:
+        """Return whether the loss of each sample is finite, as the model evaluates, bool [samples]; all are as one loss is."""
+        model = self.state.model.eval()
+        try:
+            with self._autocast():
+                losses = self.task.losses(self.task.forward(model, batch), batch, None)
+        finally:
+            model.train()
+        is_finite = losses.detach().reshape(-1).isfinite().cpu()
+        return is_finite if len(is_finite) == len(batch.indices) else is_finite.all().expand(len(batch.indices))
+
     def accumulate(self, batch: Batch, stage: Stage, *, overlapped: bool = False, counts: bool = True) -> None:
         """Add a micro-batch's gradients, weight and losses to what is reduced; zeros if it does not count."""
         for dropout in self._dropouts:

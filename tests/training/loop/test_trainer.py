@@ -282,4 +282,5 @@ def test_a_loss_that_is_not_finite_is_warned_of() -> None:
     trainer, recorder = make_trainer(task, make_recipe(Stage(name="only", epochs=1)))
     trainer.run()
     assert [(decision.kind, decision.warning) for decision in recorder.decisions] == [("skipped_update", True)]
+    assert "the loss of training sample 3 is not finite" in recorder.decisions[0].reason
     assert torch.isfinite(trainer.parameters.values).all()
