@@ -106,7 +106,6 @@ def without_copies(clips: Clips, drop: bool, notes: list[str]) -> np.ndarray:
         notes.append(
             f"{count_clips(len(copies))} are exact copies of earlier ones, each kept in the same split as its original"
         )
-    note_conflicts(clips, notes)
     return parts
 
 
@@ -117,13 +116,17 @@ def later_copies(clips: Clips, among: np.ndarray) -> np.ndarray:
     return np.delete(among, firsts)
 
 
-def note_conflicts(clips: Clips, notes: list[str]) -> None:
-    """Note clips that are the same under more than one class."""
+def warn_of_conflicts(clips: Clips) -> tuple[str, ...]:
+    """Return a warning of clips that are the same under more than one class, if there are any."""
     pairs = np.unique(np.stack([clips.originals, clips.labels], axis=1), axis=0)
     _, labels_of_each = np.unique(pairs[:, 0], return_counts=True)
     conflicts = np.count_nonzero(labels_of_each > 1)
-    if conflicts:
-        notes.append(f"identical clips under more than one class: {conflicts}; such copies stay in one split")
+    if not conflicts:
+        return ()
+    return (
+        f"identical clips under more than one class: {conflicts}; such copies stay in one split, and no model can tell their "
+        "classes: correct the labels",
+    )
 
 
 def count(number: int | np.integer, one: str, many: str) -> str:

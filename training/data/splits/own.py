@@ -8,7 +8,7 @@ import numpy as np
 
 from ...common.errors import UserError
 from ..landmarks import SPLITS
-from .clips import DROPPED, TRAIN, Clips, count_clips, later_copies, note_conflicts
+from .clips import DROPPED, TRAIN, Clips, count_clips, later_copies
 
 
 def own_parts(clips: Clips, drop: bool, notes: list[str]) -> np.ndarray:
@@ -36,7 +36,6 @@ def own_parts(clips: Clips, drop: bool, notes: list[str]) -> np.ndarray:
         parts[copies] = DROPPED
         if len(copies):
             notes.append(f"{count_clips(len(copies))} dropped from train as exact copies of earlier ones")
-    note_conflicts(clips, notes)
     return parts
 
 

@@ -12,7 +12,18 @@ from ..landmarks import SIGNER, SPLITS, LandmarkData
 from ..specs import DataSpec
 from ..text import natural_key
 from .blocks import BLOCKS
-from .clips import DROPPED, TEST, TRAIN, VALIDATION, Clips, count, count_clips, describe, without_copies
+from .clips import (
+    DROPPED,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Clips,
+    count,
+    count_clips,
+    describe,
+    warn_of_conflicts,
+    without_copies,
+)
 from .folds import fold_values, test_fold
 from .held_out import take_validation, test_by_signer, test_one_group
 from .neighbours import Neighbours, find_neighbours
@@ -204,7 +215,7 @@ def _splits(parts: np.ndarray, clips: Clips, data: LandmarkData, spec: DataSpec,
     if signers and (mode == "signer" or spec.leave_out == SIGNER):
         note_signers(signers, notes)
     neighbours = find_neighbours(data, train, test)
-    warnings = warn_of_leaks(data, clips, parts, mode, neighbours, notes)
+    warnings = (*warn_of_conflicts(clips), *warn_of_leaks(data, clips, parts, mode, neighbours, notes))
     return Splits(
         train=train,
         validation=validation,

@@ -59,6 +59,14 @@ def _of_classes(data: LandmarkData) -> Iterator[str]:
             f"{blank[0]!r} is learned as a class, and is what a program writes for a missing label: if it is one, label these "
             "clips or remove them"
         )
+    spelled: dict[str, list[str]] = {}
+    for number in used:
+        spelled.setdefault(data.class_names[number].casefold(), []).append(data.class_names[number])
+    if alike := [names for names in spelled.values() if len(names) > 1]:
+        yield (
+            f"the classes {' and '.join(map(repr, alike[0]))} differ only in upper and lower case: if they are one, spell "
+            "them alike"
+        )
     if len(used) >= _MEASURED and _are_measured([data.class_names[number] for number in used]):
         yield (
             f"the {len(used):,} classes are decimal numbers, as of something measured: name the column of the class with "

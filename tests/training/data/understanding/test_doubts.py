@@ -71,6 +71,7 @@ def one_clip() -> RawClips:
 
 
 DOUBTFUL = {
+    "classes that differ in case": (source(labels=["Car", "car", "c"] * (CLIPS // 3)), Reading()),
     "one class": (source(labels=["a"] * CLIPS), Reading()),
     "one clip": (one_clip(), Reading()),
     "a class for each clip": (source(labels=[str(number) for number in range(CLIPS)]), Reading()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -109,6 +110,18 @@ def unknown_column(header: Sequence[str], wanted: str, option: str, path: Path) 
     return UserError(
         f"{path}: {flag_of(option)} {wanted}: no such column{nearest(wanted, header)}; {list_of(header)}", option=option
     )
+
+
+def refuse_double_names(header: Sequence[str], numbers: Sequence[int], path: Path) -> None:
+    """Raise `UserError` where several columns have one name, unless all numbers do alike, as x, y, z, x, y, z of points."""
+    of_numbers = Counter(header[index] for index in numbers)
+    are_alike = len(set(of_numbers.values())) == 1
+    for name, times in Counter(filter(str.strip, header)).items():
+        if times > 1 and not (are_alike and times == of_numbers[name]):
+            places = [str(index + 1) for index, other in enumerate(header) if other == name]
+            raise UserError(
+                f"{path}: {times} columns have the name {name!r} (columns {' and '.join(places[:3])}): give each its own name"
+            )
 
 
 def list_of(header: Sequence[str]) -> str:

@@ -21,7 +21,16 @@ from ..raw import Faults, RawClips
 from ..refusals import lines, texts_in
 from ..table_conversions import as_list, class_elsewhere, of_lists, refuse_long_form, with_thousands
 from . import frame_table, manifest, spoter
-from .columns import INDEX_COLUMNS, Columns, columns_of, label_columns, list_of, one_label_column, split_names
+from .columns import (
+    INDEX_COLUMNS,
+    Columns,
+    columns_of,
+    label_columns,
+    list_of,
+    one_label_column,
+    refuse_double_names,
+    split_names,
+)
 from .csv_rows import by_split, first_rows, is_number
 from .number_table import Form, read_numbers
 from .rows_of_clips import clips_of_rows
@@ -89,6 +98,8 @@ def _read_file(file: Path, file_split: str, reading: Reading) -> RawClips:
         raise UserError(
             f"{file}: no column of numbers beside the class; {list_of(header)}{of_lists(file, header, samples)}"
         )
+    if has_header:
+        refuse_double_names(header, numbers, file)
     text_columns = sorted({*labels, *texts, *columns.named} - set(columns.left_out))
     table = read_numbers(form, has_header=has_header, texts=text_columns, numbers=numbers)
     if not len(table.numbers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from shlex import quote
 
@@ -118,12 +119,25 @@ def _frames_of_clips(
     if columns.split >= 0 and len(_ids(table, [columns.label, *within, columns.split])[1]) > len(clips):
         raise UserError(f"{table.form.path}: rows of one {clip_name!r} are in several splits; give them one")
     notes.append(f"{len(ids):,} rows are frames of {len(clips):,} clips by the columns {clip_name!r} and {frame_name}")
+    odd = next((row for row, text in enumerate(table.texts[columns.frame]) if not _is_place(text)), None)
+    if odd is not None:
+        raise UserError(
+            f"{table.where(odd)}, column {frame_name}: {table.texts[columns.frame][odd]!r} is no place in a clip; number the "
+            "frames of each clip"
+        )
     numbers = {text: place for place, text in enumerate(sorted(set(table.texts[columns.frame]), key=_frame_key))}
     frames = np.array([numbers[text] for text in table.texts[columns.frame]])
     order = np.lexsort((frames, ids))
     starts = np.zeros(len(clips) + 1, dtype=np.int64)
     np.cumsum(np.bincount(ids, minlength=len(clips)), out=starts[1:])
     return order, starts
+
+
+def _is_place(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return bool(text.strip())
 
 
 def _frame_key(text: str) -> tuple[int, float, tuple[tuple[int, int, str], ...]]:

@@ -180,10 +180,22 @@ def test_rows_of_one_clip_whose_order_is_not_certain_are_asked_for(tmp_path: Pat
     assert list(raw.groups["video"]) == ["v1"] * 6 + ["v2"] * 6
     table(**columns, frame=[0, 1, 2, 3, 3, 4] * 2).to_csv(tmp_path / "d.csv", index=False)
     assert_refused("csv.frame_twice", tmp_path)
+    table(**columns, frame=[0, 1, "nan", 3, 4, 5] * 2).to_csv(tmp_path / "d.csv", index=False)
+    assert_refused("csv.frame_nan", tmp_path)
     table(**{**columns, "label": ["a", "b"] * 6}, frame=[*range(6)] * 2).to_csv(tmp_path / "d.csv", index=False)
     assert_refused("csv.class_changes", tmp_path)
     table(**columns, frame=[*range(6)] * 2, split=["train", "test"] * 6).to_csv(tmp_path / "d.csv", index=False)
     assert_refused("csv.clip_in_two_splits", tmp_path)
+
+
+def test_two_columns_of_one_name_are_refused_unless_all_numbers_are_named_so(tmp_path: Path) -> None:
+    whole = table(label=WORDS)
+    first, second = whole.columns[1:3]
+    whole.rename(columns={second: first}).to_csv(tmp_path / "d.csv", index=False)
+    assert_refused("csv.one_name", tmp_path)
+    axes = ["label", *("xyz"[place % 3] for place in range(len(whole.columns) - 1))]
+    whole.set_axis(axes, axis=1).to_csv(tmp_path / "d.csv", index=False)
+    assert len(raw_of(tmp_path).labels) == len(WORDS)
 
 
 def test_frames_without_a_clip_are_told(tmp_path: Path) -> None:
