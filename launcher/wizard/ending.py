@@ -34,10 +34,15 @@ class Ending:
             path, note = self._free_path(state.plan)
             problem = self._why_no_training(state)
             self.dialogue.say("What now?", "bold")
-            self.dialogue.item("1", f"write {path}", note)
-            self.dialogue.item("2", "train now", f"not possible: {problem}" if problem else _launch_line(state))
-            self.dialogue.item("3", "show the command", "and write nothing")
-            self.dialogue.item("4", "nothing", "")
+            train = f"not possible: {problem}" if problem else f"now: {_launch_line(state)}"
+            texts = {
+                "write": f"{path}, {note}",
+                "train": train,
+                "show": "the command, and write nothing",
+                "nothing": "",
+            }
+            for number, (name, text) in enumerate(texts.items(), 1):
+                self.dialogue.item(str(number), name, text, name_width=len("nothing"))
             reply = self.dialogue.reply(_PROMPT)
             try:
                 return self._do(reply, state, path, problem)

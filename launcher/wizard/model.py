@@ -66,6 +66,7 @@ def ask_model(arguments: Sequence[str], seconds: float = ASK_SECONDS) -> ModelNe
             told, errors = process.communicate()
     finally:
         _end(process)
+        process.wait()
     found = _read(told)
     if is_late:
         return replace(found, problem=found.problem or f"it did not answer within {seconds:g} s")
