@@ -80,7 +80,7 @@ def check_world(context: DoctorContext) -> Check:
     local, limit = local_plan(context.plan), context.timeout_seconds
     with tempfile.TemporaryDirectory(prefix="slipway-doctor-") as folder:
         member = ["slipway.launcher.doctor.members.world_member", folder, f"{limit + _MARGIN_SECONDS:g}"]
-        if starts_directly(local):
+        if local.num_processes == 1 and starts_directly(local):
             command = [sys.executable, "-m", *member]
         else:
             config = Path(folder) / "accelerate.yaml"
