@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sphinx.cmd.build import main as sphinx
 
+from .accessible import mend_all
 from .sources import ROOT, write
 
 _FETCHED = re.compile(r"<(?:script|img|iframe|link)\b[^>]*(?:src|href)=[\"']?(?:https?:)?//[^>]*>")
@@ -33,6 +34,7 @@ def main() -> int:
             str(site),
         ]
     )
+    mend_all(site)
     if fetched := list(fetches(site)):
         print("\n".join(fetched))
         return 1

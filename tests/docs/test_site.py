@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 
 import slipway
 from docs.site import reference, sources
+from docs.site.accessible import mend
 from slipway.launcher.cli import COMMANDS
 from slipway.training.common.errors import flag_of
 from slipway.training.run.training_config import TrainingConfig
@@ -81,3 +82,15 @@ def headings(text: str) -> Iterator[str]:
         if token.type == "heading_open":
             words = "".join(child.content for child in inner.children or ())
             yield re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-")
+
+
+def test_a_page_lacks_nothing_that_a_keyboard_or_a_screen_reader_needs() -> None:
+    page = (
+        '<p role="heading">Start</p><dt>f(<dl>\n<dd>a,</dd>\n<dd>b,</dd>\n</dl>)</dt>'
+        "<dl><dt>x</dt><dd>y</dd></dl><pre>code</pre>"
+    )
+    assert mend(page) == (
+        '<p role="heading" aria-level="2">Start</p><dt>f(<div class="sig-lines"><span class="sig-line">a,</span>\n'
+        '<span class="sig-line">b,</span>\n</div>)</dt><dl><dt>x</dt><dd>y</dd></dl><pre tabindex="0">code</pre>'
+    )
+    assert mend(mend(page)) == mend(page)
