@@ -46,6 +46,9 @@ chaos: $(STAMP)  ## kill real runs, train in hostile places, and compare the end
 slurm: $(STAMP)  ## start a SLURM of two nodes here, if it is installed, and train in its jobs; ARGS=--short: the first checks
 	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.slurm $(ARGS)
 
+cluster: $(STAMP)  ## train on hosts that are namespaces of this machine, and make every mistake there (root); ARGS=--short: a few
+	$(BIN)/python -m tests.cluster $(ARGS)
+
 own-models: $(STAMP)  ## train programs as people write them, killed and resumed too, against loops by hand; ARGS=gpt2: one of them
 	$(BIN)/python -m tests.own_models $(ARGS)
 

@@ -177,7 +177,8 @@ class Stand:
         for host in self._hosts.values():
             with contextlib.suppress(psutil.Error):
                 host.init.kill()
-            host._unshare.wait(SECONDS)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # what entered it may not have been waited for
+                host._unshare.wait(2.0)
         run("ip", "link", "delete", _BRIDGE)
         subprocess.run(["umount", "--lazy", str(_TOP)], check=False)
 
@@ -189,6 +190,13 @@ class Stand:
             self.hosts[self.hosts.index(old)] = host
         until(lambda: _answers(self.desk, host), f"sshd of {name}")
         return host
+
+    def clear(self) -> None:
+        """End what is left on all hosts."""
+        for host in self._hosts.values():
+            for process in host.processes():
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
 
     def left(self) -> list[str]:
         """Return the processes that are left on all hosts: host and command."""
