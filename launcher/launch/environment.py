@@ -48,7 +48,7 @@ def stale_variables(environment: Mapping[str, str]) -> list[str]:
 def starts_directly(plan: LaunchPlan) -> bool:
     """Return whether the processes are started without Accelerate's launcher, which would import torch once more."""
     is_plain = plan.sharding == "replicate" and plan.mixed_precision != "fp8" and not plan.accelerate
-    return is_plain and plan.rdzv_backend == "static"
+    return is_plain and (plan.num_machines == 1 or plan.rdzv_backend == "static")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from ..wire import Wire
 CONNECT_SECONDS = 5.0
 TOLD_SECONDS = 5.0
 TOLD_AGAIN_SECONDS = 60.0
-ALONE_SECONDS = 10.0
+ALONE_SECONDS = 20.0
 """For others on this machine, where the address leads to no other one."""
 UNREACHED_SECONDS = 20.0
 HELLO_SECONDS = 10.0

@@ -20,7 +20,8 @@ from tests.limits import HANG_SECONDS, wait_until
 
 __all__ = ["launches"]
 TWO = ("--device", "cpu", "--num-processes", "2", "--main-process-port", "0")  # any free port: tests run side by side
-BY_ACCELERATE = ("--num-machines", "2", "--machine-rank", "1", "--main-process-ip", "127.0.0.1")
+BY_ACCELERATE = "dynamo_config: {dynamo_backend: EAGER}\nnum_processes: 2\n"
+"""A section of its own config goes through its own launcher."""
 
 pytestmark = pytest.mark.slow
 
@@ -191,7 +192,8 @@ def test_a_launcher_that_is_killed_leaves_no_rank_that_ignores_signals(launches:
 
 def test_a_stop_before_there_is_a_rank_ends_the_agent(launches: Launches) -> None:
     launches.script("import time; time.sleep(600)")
-    process = launches.start(*TWO, *BY_ACCELERATE, "script.py")
+    launches.script(BY_ACCELERATE, "config.yaml")
+    process = launches.start(*TWO, "--config", "config.yaml", "script.py")
     wait_until(lambda: list(launches.folder.glob("runs/.launches/*/agent.log")))
     process.terminate()
     assert process.wait(timeout=HANG_SECONDS) == 143
@@ -203,7 +205,8 @@ def test_an_agent_that_cannot_start_shows_the_end_of_its_log(launches: Launches)
     (launches.folder / "accelerate").mkdir()
     launches.script("raise ImportError('this accelerate is broken')", "accelerate/__init__.py")
     environment = launches.environment(PYTHONPATH=os.pathsep.join([str(launches.folder), str(ROOT)]))
-    done = launches.run(*TWO, *BY_ACCELERATE, "script.py", environment=environment)
+    launches.script(BY_ACCELERATE, "config.yaml")
+    done = launches.run(*TWO, "--config", "config.yaml", "script.py", environment=environment)
     assert done.returncode == 1
     assert "no process was started; the log of the agent that starts the ranks, runs" in done.stderr
     assert done.stderr.splitlines()[-1] == "ImportError: this accelerate is broken"
