@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ...training.common.errors import EXIT_INTERRUPTED, UserError
 from ...training.common.parser import Parser, make_parser, parse
-from ..hardware.detect import load_hardware
-from ..plan.options import add_intent, intent_of
+from ..plan.options import add_intent, add_machine, hardware_of, intent_of, machine_words
 from ..plan.spellings import as_spelled_here
 from .check import Check, DoctorContext, Report, State, make_report, skipped
 from .config import check_default_config
@@ -58,7 +57,7 @@ def build_parser() -> Parser:
     """Return the parser of the command."""
     parser = make_parser("doctor", "Check what keeps a training from running here as planned, and say how to fix it.")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("--hardware", metavar="FILE", help="check the machine recorded in FILE instead of this one")
+    add_machine(parser)
     parser.add_argument("--runs-dir", metavar="FOLDER", default="runs", help="where runs are written [runs]")
     parser.add_argument("--quick", action="store_true", help="leave out the checks that start processes")
     parser.add_argument(
@@ -102,11 +101,11 @@ def _unwind_on_sigterm() -> Iterator[None]:
 def _make_context(options: Namespace) -> DoctorContext:
     from ..plan.make_plan import make_plan
 
-    hardware = load_hardware(options.hardware)
+    hardware = hardware_of(options)
     return DoctorContext(
         hardware=hardware,
         plan=make_plan(hardware, intent_of(options)),
-        environ=hardware.environment.variables if options.hardware else dict(os.environ),
+        environ=hardware.environment.variables if machine_words(options) else dict(os.environ),
         runs_dir=Path(options.runs_dir),
         timeout_seconds=options.timeout_seconds,
     )
@@ -114,8 +113,8 @@ def _make_context(options: Namespace) -> DoctorContext:
 
 def _run_checks(context: DoctorContext, options: Namespace) -> Iterator[Check]:
     for name, needs, check in _CHECKS:
-        if needs != "record" and options.hardware:
-            yield skipped(name, "--hardware names a record, and this check needs the machine itself")
+        if needs != "record" and (named := machine_words(options)):
+            yield skipped(name, f"{named[0]} names a record, and this check needs the machine itself")
         elif needs == "processes" and options.quick:
             yield skipped(name, "--quick starts no process")
         elif needs == "processes" and context.hardware.torch.version is None:

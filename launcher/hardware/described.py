@@ -95,7 +95,7 @@ class _Reading:
         elif not 1 <= count <= _MOST_DEVICES:
             self.faults.append(f"{part}: must be from 1 to {_MOST_DEVICES} devices")
         elif memory is not None and not row.memory / 4 <= memory <= 4 * row.memory:
-            self.faults.append(f"{part}: a {row.name} has {row.memory:g} GB, not {memory}")
+            self.faults.append(f"{part}: {row.name} has {row.memory:g} GB, not {memory}")
         else:
             size = {} if memory is None else {"memory_total_bytes": memory * _GIB}
             self.devices.append({"name": row.name, "count": count, "kind": row.kind, **size})

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from ...training.common.errors import EXIT_INTERRUPTED, UserError, nearest
 from ...training.common.parser import Parser, make_parser, parse
-from ..hardware.detect import load_hardware
-from ..plan.options import add_intent, intent_of
+from ..plan.options import add_intent, add_machine, hardware_of, intent_of, machine_words
 from ..plan.spellings import as_spelled_here
 from .allocation import start_on_all_nodes
 
@@ -79,7 +78,7 @@ def add_launch_options(parser: Parser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="show what would be started and written, and do neither")
     parser.add_argument("--json", action="store_true", help="with --dry-run: as JSON")
-    parser.add_argument("--hardware", metavar="FILE", help="with --dry-run: for the machine recorded in FILE")
+    add_machine(parser)
     parser.add_argument(
         "--log-dir",
         metavar="DIR",
@@ -131,10 +130,10 @@ def start(
     try:
         if options.hosts:
             return _start_on_hosts(options, command, earlier, continues)
-        hardware = without_leftovers(load_hardware(options.hardware), stale)
+        hardware = without_leftovers(hardware_of(options), stale)
         intent = intent_of(options)
         notes: tuple[str, ...] = ()
-        if not options.hardware:
+        if not machine_words(options):
             hardware, intent, notes = settle(hardware, intent)
         if earlier is not None:
             intent, more = as_before(intent, hardware, earlier)
@@ -162,8 +161,8 @@ def _start_on_hosts(
 
 
 def _check_options(options: argparse.Namespace) -> None:
-    if options.hardware and not options.dry_run:
-        raise UserError("slipway launch: --hardware is another machine's: add --dry-run, or leave it out")
+    if (named := machine_words(options)) and not options.dry_run:
+        raise UserError(f"slipway launch: {named[0]} is another machine's: add --dry-run, or leave it out")
     if options.json and not options.dry_run:
         raise UserError("slipway launch: --json shows what --dry-run would do: add --dry-run")
     if not 0 <= options.grace_seconds < float("inf"):

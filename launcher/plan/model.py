@@ -16,6 +16,9 @@ from .records import Intent, Reasoned, default, fixed
 GIB = 1 << 30
 # float32 weights, gradients and the two moments of Adam: 4 bytes x (1 + 1 + 2), also under mixed precision.
 STATE_BYTES_PER_PARAMETER = 16
+# Of what Slipway's own training does not have: weights and gradients in float32 with both moments in 8 bits (Dettmers et al.
+# 2022), frozen weights in bf16 or in 4 bits with adapters of a few percent (Hu et al. 2021, Dettmers et al. 2023).
+_SMALLER = (("an 8-bit optimizer", 10), ("LoRA on bf16 weights", 2.5), ("LoRA on 4-bit weights", 1))
 # What is left of a device for activations, buffers of the collectives and the allocator's waste.
 ACTIVATIONS_SHARE = 0.2
 _SHARDED: tuple[Device, ...] = ("cuda", "rocm", "xpu", "npu", "hpu")
@@ -109,7 +112,7 @@ def choose_sharding(
         f"{intent.parameters:,} parameters x {STATE_BYTES_PER_PARAMETER} bytes = {size(state)}; {size(room)} of {where}"
     )
     sharded = asked not in (None, "replicate") or (not fits and device in _SHARDED and world > 1)
-    warnings = _too_big(state, room, sharded, world)
+    warnings = _too_big(hardware, device, intent.parameters, room, world if sharded else 1)
     if asked is not None:
         return fixed(asked, fact, warnings)
     if sharded:
@@ -125,8 +128,8 @@ def fits_memory(
     memory, _ = _smallest_memory(hardware, device, used, world)
     if intent.parameters is None or memory is None:
         return True
-    state = STATE_BYTES_PER_PARAMETER * intent.parameters
-    return not _too_big(state, int(memory * (1 - ACTIVATIONS_SHARE)), sharding != "replicate", world)
+    each = -(-STATE_BYTES_PER_PARAMETER * intent.parameters // (1 if sharding == "replicate" else world))
+    return each <= int(memory * (1 - ACTIVATIONS_SHARE))
 
 
 def _with(decision: Reasoned[Sharding], warning: str) -> Reasoned[Sharding]:
@@ -141,12 +144,25 @@ def _smallest_memory(hardware: Hardware, device: Device, used: Sequence[Slot], w
     return smallest.memory_bytes, smallest.device.name
 
 
-def _too_big(state: int, room: int, sharded: bool, world: int) -> tuple[str, ...]:
-    each = -(-state // world) if sharded else state
+def _too_big(hardware: Hardware, device: Device, parameters: int, room: int, parts: int) -> tuple[str, ...]:
+    """Return a warning where the training state in so many parts does not fit, with what else would make it fit."""
+    state = STATE_BYTES_PER_PARAMETER * parameters
+    each = -(-state // parts)
     if each <= room:
         return ()
     needed = f"{-(-state // room)} such devices" if room > 0 else "other devices"
-    return (f"{size(each)} of training state a process do not fit {size(room)}: it needs {needed} or a smaller model",)
+    ways = [
+        f"{way} ({size(need)})"
+        for way, per_parameter in _SMALLER
+        if (need := int(per_parameter * parameters / parts)) <= room
+    ]
+    free = min(hardware.memory.available_bytes, hardware.memory.usable_bytes)
+    if device != "cpu" and state <= free:
+        ways.append(f"offload to the host ({size(free)} free)")
+    others = f"; a script that has them can use {', '.join(ways)}" if ways else ""
+    return (
+        f"{size(each)} of training state a process do not fit {size(room)}: it needs {needed} or a smaller model{others}",
+    )
 
 
 def choose_compile(hardware: Hardware, intent: Intent, device: Device, used: Sequence[Slot]) -> Reasoned[bool]:

@@ -62,8 +62,8 @@ def add_intent(parser: Parser) -> None:
 def add_machine(parser: Parser) -> None:
     """Add what names another machine than this one: `--hardware FILE` or `--machine WORDS`."""
     machine = parser.add_mutually_exclusive_group()
-    machine.add_argument("--hardware", metavar="FILE", help="plan for the machine recorded in FILE instead of this one")
-    machine.add_argument("--machine", metavar="WORDS", help="plan for a machine in words: '4 x L40S, 64 cores, 512 GB'")
+    machine.add_argument("--hardware", metavar="FILE", help="for the machine recorded in FILE, instead of this one")
+    machine.add_argument("--machine", metavar="WORDS", help="for a machine in words: '4 x L40S, 64 cores, 512 GB'")
 
 
 def hardware_of(options: argparse.Namespace) -> Hardware:

@@ -63,3 +63,58 @@ def test_plan_takes_a_machine_in_words_instead_of_a_record(capsys: pytest.Captur
     assert plan["threads_per_process"] + plan["num_workers"] == 16
     assert cli.main(["plan", "--machine", "T4, 4 cores, 16 GB", "--hardware", "x.json"]) == 2
     assert "--hardware" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "names", "cores", "gib"),
+    [
+        ("M3 Max, 64 GB", ["Apple M3 Max"], 16, 64),
+        ("Apple M4 Pro with 48 GB, 12 cores", ["Apple M4 Pro"], 12, 48),
+        ("2 x RTX 5090 + RTX 3060, 32 cores, 128 GB", ["RTX 5090", "RTX 5090", "RTX 3060"], 32, 128),
+        ("A100 80GB x 2 and 64-core CPU, 1 TB of RAM", ["A100", "A100"], 64, 1024),
+        ("4 H100, 2 sockets, 96 vCPUs, 2TB", ["H100"] * 4, 96, 2048),
+        ("CPU only, 128 cores, 512 GB", [], 128, 512),
+    ],
+)
+def test_apples_several_kinds_and_other_forms_are_read(words: str, names: list[str], cores: int, gib: int) -> None:
+    found = described(words)
+    assert [one.name for one in found.accelerators] == names
+    assert (found.cpu.physical_cores, found.memory.total_bytes >> 30) == (cores, gib)
+
+
+def test_the_chip_of_an_apple_tells_its_fast_cores_and_how_it_trains() -> None:
+    plan = make_plan(described("M3 Max, 14 cores, 36 GB"))
+    assert described("M3 Max, 14 cores, 36 GB").cpu.performance_cores == 10
+    assert (plan.device, plan.mixed_precision, plan.num_processes) == ("mps", "bf16", 1)
+    assert make_plan(described("M2, 8 GB")).mixed_precision == "no"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("", "the cores are missing: add `, 64 cores`; the memory of the host is missing"),
+        ("M3 Max", "the memory of the host is missing"),
+        ("2 x M3, 8 GB", "2 x M3: a machine has one Apple chip"),
+        ("M3, RTX 4090, 8 GB", "an Apple chip has no other devices beside it"),
+        ("A100 800GB, 8 cores, 64 GB", "A100 800GB: A100 has 79.2 GB, not 800"),
+        (
+            "RTX 3060 Laptop, 8 cores, 64 GB",
+            "'RTX 3060 Laptop' is no device that is known here (did you mean 'RTX 3060'?)",
+        ),
+        ("T4, 8 cores, 64 GB, 32 GB", "32 GB: GB are there twice"),
+        ("T4, 8 cores, 64 GB, 99 sockets", "99 sockets: must be from 1 to 16"),
+        ("i9-14900K, 8 cores, 64 GB", "'i9-14900K' is no device that is known here"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_one_line_with_the_form(words: str, message: str) -> None:
+    with pytest.raises(UserError) as raised:
+        described(words)
+    assert message in str(raised.value)
+    assert '"M3 Max, 64 GB"' in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("command", ["detect", "doctor"])
+def test_other_commands_take_words_too(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main([command, "--machine", "2 x L40S, 64 cores, 512 GB", "--json"])
+    assert "L40S" in capsys.readouterr().out

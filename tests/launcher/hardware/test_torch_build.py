@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from slipway.launcher.hardware.probes import torch_build
+from slipway.launcher.hardware.probes import torch_architectures, torch_build
+from slipway.launcher.hardware.probes.sources import Sources
 from slipway.launcher.hardware.probes.torch_build import find_problem, lacks
 from slipway.launcher.hardware.record import Accelerator, Driver
 from tests.launcher.helpers import machine
@@ -193,6 +194,20 @@ def test_a_build_is_asked_only_about_a_gpu_that_not_every_build_serves(tmp_path:
     assert asked == []
     found = torch_build.detect(sources, (cuda(0, "GTX 970", 4, (5, 2)),), nvidia("580.95"))
     assert (found.architectures, found.fits) == (("sm_50", "sm_120"), True)
+
+
+def test_the_build_is_asked_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A stand-in: no CUDA build is here. It has what such a build answers.
+    words = (
+        'print("a warning of torch")\nclass cuda:\n    get_arch_list = staticmethod(lambda: ["sm_75", "compute_120"])\n'
+    )
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text(words, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    blackwell = (cuda(0, "RTX 5090", 32, (12, 0)),)
+    assert torch_architectures.ask(Sources(), blackwell) == ("sm_75", "compute_120")
+    (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('libcudart is missing')", encoding="utf-8")
+    assert torch_architectures.ask(Sources(), blackwell) == ()
 
 
 @pytest.mark.parametrize(

@@ -243,6 +243,19 @@ def test_a_model_too_big_for_a_lone_device_is_warned_of() -> None:
     assert "44.7 GiB of training state a process do not fit 11.6 GiB: it needs 4 such devices" in plan.warnings[0]
 
 
+def test_what_makes_a_model_fit_that_is_too_big_is_said_with_its_size() -> None:
+    (seven,) = make_plan(MACHINES["rtx4090_gtx1650"], Intent(parameters=7_000_000_000, num_processes=1)).warnings[:1]
+    assert seven.startswith("104.3 GiB of training state a process do not fit 19.2 GiB: it needs 6 such devices")
+    assert seven.endswith(
+        "; a script that has them can use LoRA on bf16 weights (16.3 GiB), LoRA on 4-bit weights (6.5 GiB)"
+    )
+    small = make_plan(MACHINES["2xrtx4090"], Intent(parameters=1_500_000_000, num_processes=1)).warnings[0]
+    assert "an 8-bit optimizer (14.0 GiB)" in small
+    assert "offload to the host (115.2 GiB free)" in small
+    (huge,) = make_plan(MACHINES["t4"], Intent(parameters=10**12)).warnings
+    assert huge.endswith("or a smaller model")
+
+
 @pytest.mark.parametrize(
     ("intent", "field", "value"),
     [
