@@ -129,7 +129,7 @@ def describe(slurm: Slurm) -> str:
         if slurm.place == "step" and nodes > 1 and slurm.node_rank is not None
         else ""
     )
-    again = f", started again {slurm.restart_count} times" if slurm.restart_count else ""
+    again = f", started again ({slurm.restart_count})" if slurm.restart_count else ""
     return f"SLURM job {slurm.job_id}, {place}: {where}{rank}{again}"
 
 

@@ -125,15 +125,30 @@ def saved_requeued_and_resumed(trial: Trial) -> str:
     for words in (
         "4 processes, machine 0 of 2",
         "machine 1 of 2",
-        "started again 1 times",
+        "started again (1)",
         "goes on with",
-        "has saved",
+        "was stopped, and goes back",
     ):
         if words not in said:
             raise Failed(f"the log does not say {words!r}:\n{said[-3000:]}")
     if "COMPLETED" not in trial.run(*_SLIPWAY, "submit", "status", job).stdout:
         raise Failed("the status does not say COMPLETED")
     return f"4 ranks on 2 nodes, saved and requeued once, weights within {found:.0e} of one process"
+
+
+def preempted_and_resumed(trial: Trial) -> str:
+    """A job whose nodes go to a more urgent one saves itself within the time it is given, and goes on after it."""
+    job = trial.submit("--partition", "main")
+    trial.wait("steps", lambda: trial.steps() > 3, job)
+    trial.run("sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 2")
+    trial.wait("the queue", lambda: trial.state(job) == "PENDING", job)
+    trial.stand.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+    trial.wait("the end", lambda: trial.state(job) == "COMPLETED", job)
+    _, record = the_run(trial)
+    said = trial.run(*_SLIPWAY, "submit", "logs", job).stdout
+    if record["state"] != "finished" or "stopped after step" not in said or "goes on with" not in said:
+        raise Failed(f"{record['state']}\n{said[-3000:]}")
+    return "saved by SIGTERM, requeued, finished"
 
 
 def accepted(trial: Trial) -> str:
@@ -205,7 +220,7 @@ def tasks_are_one_world(trial: Trial) -> str:
     return "4 tasks, one run"
 
 
-CHECKS = (accepted, saved_requeued_and_resumed, by_hand, tasks_are_one_world, cancelled)
+CHECKS = (accepted, saved_requeued_and_resumed, preempted_and_resumed, by_hand, tasks_are_one_world, cancelled)
 SHORT = (accepted, saved_requeued_and_resumed)
 
 

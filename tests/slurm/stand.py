@@ -47,7 +47,10 @@ MpiDefault=none
 KillWait=5
 MinJobAge=3600
 NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{port_1},{port_2}] CPUs={cpus} RealMemory=8000 Gres=gpu:fake:2
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=9 PreemptMode=OFF
 PartitionName=short Nodes=ALL MaxTime=10 State=UP
 """
 

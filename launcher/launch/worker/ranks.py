@@ -40,7 +40,13 @@ _POLL_SECONDS = 0.05
 
 
 def main() -> int:
-    """Start the ranks and wait for them; return 0 where all ended well. One that fails ends the others."""
+    """Start the ranks and wait for them; return 0 where all ended well. One that fails ends the others, as SIGTERM does."""
+    stopped: list[int] = []
+    signal.signal(signal.SIGTERM, lambda signum, _: stopped.append(signum))
+    # SLURM, and systemd, send a signal to every process there is: these are for the ranks. Not ignored, which they would
+    # inherit.
+    for signum in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(signum, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     # SIGKILL, at once: the kernel then sends the ranks their signal, once.
     end_with_parent(int(os.environ[PARENT_VARIABLE]), signal.SIGKILL, 0.0)
@@ -52,9 +58,9 @@ def main() -> int:
     except OSError as error:  # no process, or no memory, to be had
         (folder / AGENT_LOG).write_text(f"{error}\n", encoding="utf-8")
         return 1
-    while _are_running(ranks) and not any(rank.returncode for rank in ranks):
+    while _are_running(ranks) and not stopped and not any(rank.returncode for rank in ranks):
         time.sleep(_POLL_SECONDS)
-    if not any(rank.returncode for rank in ranks):
+    if not stopped and not any(rank.returncode for rank in ranks):
         return 0
     _end(ranks, launch["grace_seconds"])
     codes = {str(number): rank.returncode for number, rank in enumerate(ranks, world.first_rank) if rank.returncode}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,10 @@ from types import FrameType
 
 from ....training.common.errors import EXIT_BAD_INPUT, EXIT_RESUMABLE
 
+_STOPPED = (EXIT_RESUMABLE, 128 + signal.SIGTERM)
+"""Exit codes of a launch that was told to stop, with all saved or not."""
+_PREEMPTED = re.compile(r"\bJobState=(?:RUNNING|PREEMPTED)\b.*\bPreemptTime=\d")
+_ANSWER_SECONDS = 20.0
 _REQUEUED_SECONDS = 60.0
 """How long SLURM may take to end a script whose job it has requeued."""
 
@@ -20,8 +25,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run a command as the step of the job, `MAX_REQUEUES COMMAND ...`; return its exit code.
 
     SIGUSR1, by which SLURM tells that the time is up, is passed on, so that the training saves and exits with 75; then the
-    job is requeued, unless it was as often as it may be. After SIGTERM nothing is requeued: SLURM does so itself where it
-    takes the nodes from a job, and a job that was cancelled stays so.
+    job is requeued, unless it was as often as it may be. So is one from which SLURM takes the nodes, since a job that ends
+    within the time it is given then would be over. A job that was cancelled stays so.
     """
     most, command = int(arguments[0]), list(arguments[1:])
     restarts = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
@@ -30,15 +35,15 @@ def main(arguments: Sequence[str]) -> int:
         return EXIT_RESUMABLE
     step = _Step()
     code = step.run(command)
-    if code != EXIT_RESUMABLE or not step.was_told_to_save:
+    if code not in _STOPPED or not (step.was_told_to_save or _is_preempted()):
         return code
     if restarts >= most:
-        _say(f"has saved, and was started again {most} times: it is given up, and can be resumed")
+        _say(f"was stopped, and was started again {most} times: it is given up, and can be resumed")
     elif _requeue():
-        _say(f"has saved, and goes back to the queue, {restarts + 1} of at most {most} times")
+        _say(f"was stopped, and goes back to the queue, {restarts + 1} of at most {most} times")
         time.sleep(_REQUEUED_SECONDS)
     else:
-        _say("has saved, and cannot be requeued here: hand it in again, its run can be resumed")
+        _say("was stopped, and cannot be requeued here: hand it in again, its run can be resumed")
     return code
 
 
@@ -70,9 +75,19 @@ class _Step:
         """Wait for the step, which SLURM tells itself."""
 
 
-def _requeue() -> bool:
+def _is_preempted() -> bool:
+    """Return whether SLURM takes the nodes from this job; one that was cancelled is not running any more."""
+    command = ("scontrol", "--oneliner", "show", "job", os.environ.get("SLURM_JOB_ID", ""))
     try:
-        command = ("scontrol", "requeue", os.environ.get("SLURM_JOB_ID", ""))
+        said = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_SECONDS).stdout
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return _PREEMPTED.search(said) is not None
+
+
+def _requeue() -> bool:
+    command = ("scontrol", "requeue", os.environ.get("SLURM_JOB_ID", ""))
+    try:
         return subprocess.run(command).returncode == 0
     except OSError:
         return False

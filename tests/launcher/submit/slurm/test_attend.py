@@ -15,7 +15,7 @@ STEP = """
 import os, signal, sys
 told = []
 signal.signal(signal.SIGUSR1, lambda *_: told.append("USR1"))
-if sys.argv[2] != "nothing":
+if sys.argv[2].startswith("SIG"):
     os.kill(os.getppid(), getattr(signal, sys.argv[2]))
     while sys.argv[2] == "SIGUSR1" and not told:
         signal.pause()
@@ -35,13 +35,18 @@ sys.exit(int(sys.argv[1]))
         (0, "SIGUSR1", 0, 0, "step USR1\n"),  # it was over by then
         (75, "SIGTERM", 0, 75, "step\n"),  # it was cancelled, or SLURM requeues it by itself
         (0, "nothing", 21, 75, ""),
+        (75, "preempted", 0, 75, "step\nrequeue 7\n"),  # which would end it, since it is over before its time is
+        (143, "preempted", 0, 143, "step\nrequeue 7\n"),
+        (0, "preempted", 0, 0, "step\n"),
     ],
 )
 def test_a_job_goes_back_to_the_queue_once_it_was_told_to_save(
     code: int, told: str, restarts: int, ends: int, said: str, tmp_path: Path
 ) -> None:
     scontrol = tmp_path / "scontrol"
-    scontrol.write_text('#!/bin/sh\necho "$@"\nkill -9 $PPID\n')  # as SLURM ends the script
+    shown = "JobId=7 JobState=RUNNING PreemptTime=2026-11-29T11:34:35" if told == "preempted" else "JobState=CANCELLED"
+    # As SLURM ends the script of a job that it has requeued.
+    scontrol.write_text(f'#!/bin/sh\n[ $1 = --oneliner ] && exec echo "{shown}"\necho "$@"\nkill -9 $PPID\n')
     scontrol.chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     environment |= {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": str(restarts)}
@@ -64,4 +69,4 @@ def test_a_job_that_cannot_be_requeued_says_so_and_keeps_its_exit_code(tmp_path:
     command = [sys.executable, "-P", "-m", "slipway.launcher.submit.slurm.attend", "20", *step]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 75
-    assert "job 7 has saved, and cannot be requeued here: hand it in again" in done.stderr
+    assert "job 7 was stopped, and cannot be requeued here: hand it in again" in done.stderr
