@@ -31,9 +31,11 @@ SCRIPTS = {
     ),  # with two CPU processes it waits for ever: uneven inputs are joined on GPUs only
     "test_merge_weights": (1, 2),
     "test_ddp_comm_hook": (1, 2),
-    "test_notebook": (1, 2),
 }
-"""Of `accelerate.test_utils.scripts`, with the numbers of processes; the others need the Hub's models, GPUs or DeepSpeed."""
+"""Of `accelerate.test_utils.scripts`, with the numbers of processes.
+
+The others need the Hub's models, GPUs or DeepSpeed, or are launchers themselves.
+"""
 _QUICK = ("test_cli", "test_ops")
 _LIMIT_SECONDS = 900
 _LAST_LINES = 3
@@ -43,6 +45,7 @@ _CHANGING = re.compile(r"0x[0-9a-f]+|/tmp/\S+|\d+(\.\d+)?(e-?\d+)?|\[rank\d+\]:?
 """What differs between two runs of the same: addresses, folders, numbers."""
 _RAISED = re.compile(r"(# *)?(?!.*(CalledProcess|ChildFailed)Error)[\w.]*(Error|Exception|Interrupt)\b")
 """By the script: Accelerate's launcher raises an error of its own."""
+_TWICE = re.compile(r"^(.+)\1$")
 _OF_LAUNCHERS = re.compile(r"^(slipway launch: |.*torch[/.]distributed[/.](run|elastic)|[=-]{5,}$)")
 
 
@@ -117,7 +120,8 @@ def _environment() -> dict[str, str]:
 
 def last_lines(lines: Sequence[str]) -> tuple[str, ...]:
     """Return the last lines of a script, each once; where it failed, what was raised last."""
-    said = [_CHANGING.sub("#", line).strip() for line in lines if not _OF_LAUNCHERS.match(line)]
+    # What two ranks print at once may stand in one line.
+    said = [_TWICE.sub(r"\1", _CHANGING.sub("#", line).strip()) for line in lines if not _OF_LAUNCHERS.match(line)]
     raised = [line for line in said if _RAISED.match(line)]
     different = list(dict.fromkeys(reversed([line for line in said if line])))
     return tuple(raised[-1:] or reversed(different[:_LAST_LINES]))
