@@ -36,7 +36,7 @@ def start_on_all_nodes(options: argparse.Namespace) -> None:
     Return where this launcher is to start its processes itself. Raises `UserError` where the job is over.
     """
     slurm = _job()
-    if slurm is None or slurm.place == "step" or options.hardware or options.dry_run:
+    if slurm is None or slurm.place == "step" or options.hosts or options.hardware or options.dry_run:
         return
     from ..plan.options import intent_of
 

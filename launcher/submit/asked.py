@@ -13,7 +13,7 @@ from ...training.common.program.shown import one_line
 from ..launch.command import check_command, split_command
 from ..plan.options import add_intent, intent_of
 
-_CPUS_PER_PROCESS = 4
+CPUS_PER_PROCESS = 4
 _BY_THE_JOB = ("machine_rank", "main_process_ip", "main_process_port", "rdzv_backend")
 """What each launcher of a job knows by itself."""
 
@@ -26,12 +26,14 @@ def add_job_options(parser: Parser) -> None:
     parser.add_argument("--name", metavar="NAME", help="name of the job [that of the script]")
     parser.add_argument("--nodes", metavar="N", type=int, default=1, help="machines [1]")
     parser.add_argument(
-        "--processes-per-node", metavar="N", type=int, help="processes of each [one for each of its GPUs, or one]"
+        "--processes-per-node",
+        metavar="N",
+        help="processes of each, or one number for each node, as 4,2 [one for each of its GPUs, or one]",
     )
     parser.add_argument(
-        "--cpus-per-task", metavar="N", type=int, help=f"CPUs of each machine [{_CPUS_PER_PROCESS} for each process]"
+        "--cpus-per-task", metavar="N", type=int, help=f"CPUs of each machine [{CPUS_PER_PROCESS} for each process]"
     )
-    parser.add_argument("--gpus-per-node", metavar="N", help="GPUs of each machine, as 4, or a100:4 of a kind")
+    parser.add_argument("--gpus-per-node", metavar="N", help="GPUs of each machine, as 4, a100:4 of a kind, or 4,2")
     parser.add_argument("--memory", metavar="SIZE", help="memory of each machine, as 64G")
     parser.add_argument(
         "--jobs-dir", metavar="DIR", default="runs/.jobs", help="where the folders of jobs are [runs/.jobs]"
@@ -66,12 +68,20 @@ def read_job(parser: Parser, arguments: list[str], *, is_here: bool) -> tuple[ar
         raise UserError(f"{parser.prog}: {given[0]}: each machine of the job finds it by itself; leave it out")
     if options.num_machines is not None:
         raise UserError(f"{parser.prog}: --num-machines {options.num_machines}: of a job it is --nodes")
-    for name in ("nodes", "processes_per_node", "cpus_per_task"):
+    for name in ("nodes", "cpus_per_task"):
         if (value := getattr(options, name)) is not None and not 1 <= value <= 1 << 16:
             raise UserError(f"{parser.prog}: {flag_of(name)} {value}: must be from 1 to {1 << 16}")
-    if options.num_processes is not None and options.processes_per_node is not None:
+    if options.processes_per_node is None and options.processes_per_host is None and options.num_processes is None:
+        counts = [gpus.rpartition(":")[2] for gpus in str(options.gpus_per_node or "").split(",")]
+        options.processes_per_host = ",".join(counts) if len(counts) > 1 else None
+    if options.processes_per_node is not None:
+        if options.processes_per_host is not None or options.num_processes is not None:
+            raise UserError(f"{parser.prog}: the processes are said twice: give --processes-per-node alone")
+        options.processes_per_host = options.processes_per_node
+    listed = len(str(options.processes_per_host or "").split(","))
+    if listed not in (1, options.nodes):
         raise UserError(
-            f"{parser.prog}: --num-processes and --processes-per-node both say the processes: give one of them"
+            f"{parser.prog}: {listed} numbers of processes or GPUs for --nodes {options.nodes}: give one for each"
         )
     if not 0 <= options.max_restarts <= 1_000_000:
         raise UserError(f"{parser.prog}: --max-restarts {options.max_restarts}: must be from 0 to 1,000,000")
@@ -95,15 +105,14 @@ def launch_words(options: argparse.Namespace) -> list[str]:
         words += ["--config", options.config]
     if options.max_restarts:
         words += ["--max-restarts", str(options.max_restarts)]
-    if options.processes_per_node is not None:
-        words += ["--num-processes", str(options.nodes * options.processes_per_node)]
     return words
 
 
 def processes_of(options: argparse.Namespace) -> int:
     """Return how many processes a machine will have, as far as the options say."""
-    if options.processes_per_node is not None:
-        return int(options.processes_per_node)
+    if options.processes_per_host is not None:
+        counts = str(options.processes_per_host).split(",")
+        return max((int(count) for count in counts if count.strip().isdecimal()), default=1)
     if options.num_processes is not None and str(options.num_processes).isdecimal():
         return max(1, int(options.num_processes) // options.nodes)
     gpus = str(options.gpus_per_node or "").rpartition(":")[2]
@@ -112,7 +121,7 @@ def processes_of(options: argparse.Namespace) -> int:
 
 def cpus_of(options: argparse.Namespace) -> int:
     """Return the CPUs of a machine that are asked for."""
-    return int(options.cpus_per_task or _CPUS_PER_PROCESS * processes_of(options))
+    return int(options.cpus_per_task or CPUS_PER_PROCESS * processes_of(options))
 
 
 def name_of(options: argparse.Namespace, command: Sequence[str]) -> str:

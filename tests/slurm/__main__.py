@@ -30,6 +30,7 @@ _VARIANTS: tuple[tuple[str, ...], ...] = (
     ("--nodes", "2", "--time", "4:00:00"),
     ("--nodes", "2", "--gpus-per-node", "2", "--cpus-per-task", "4"),
     ("--gpus-per-node", "fake:1", "--memory", "2G", "--partition", "short", "--time", "5"),
+    ("--nodes", "2", "--gpus-per-node", "2,1", "--cpus-per-task", "2"),
     ("--array", "0-3%2", "--time", "0-1"),
     ("--sbatch=--exclusive", "--sbatch=--nodelist=n[1-2]", "--nodes", "2"),
     ("--name", "a $(touch x) `touch y` 'q' \"d\" # ; & \\ hetjob", "--max-requeues", "0", "--save-seconds", "30"),
@@ -184,7 +185,7 @@ def by_hand(trial: Trial) -> str:
     (trial.folder / "s.py").write_text(_SCRIPT)
     launch = [*_SLIPWAY, "launch", "--device", "cpu", "--num-processes", "2", "--log-dir", "logs", "s.py"]
     script = f"#!/bin/bash\n{subprocess.list2cmdline(launch)}\n"
-    parts = "#!/bin/bash\n#SBATCH -N1 -n1\n#SBATCH hetjob\n#SBATCH -N1 -n1\n"
+    parts = "#!/bin/bash\n#SBATCH -N1 -n1 -w n2\n#SBATCH hetjob\n#SBATCH -N1 -n1 -w n1\n"
     heterogeneous = f"{parts}srun --het-group=0,1 {subprocess.list2cmdline(launch)}\n"
     (trial.folder / "batch").write_text(script)
     (trial.folder / "het").write_text(heterogeneous)

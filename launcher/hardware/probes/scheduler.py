@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from ....training.common.program.launched import nodes_of_step
 from ..record import Kubernetes, Scheduler, Slurm, Torchrun
 from .sources import Sources
 
@@ -24,12 +25,12 @@ def _slurm(sources: Sources) -> Slurm | None:
         return None
     place = _place(sources)
     # A step may be on some of the job's nodes, and on those of several parts of a heterogeneous job.
-    lists = (*(("SLURM_STEP_NODELIST",) if place == "step" else ()), "SLURM_JOB_NODELIST", "SLURM_NODELIST")
+    own = nodes_of_step(environ) if place == "step" else ""
     counts = (*(("SLURM_STEP_NUM_NODES",) if place == "step" else ()), "SLURM_JOB_NUM_NODES", "SLURM_NNODES")
     return Slurm(
         place=place,
         job_id=environ.get("SLURM_JOB_ID_HET_GROUP_0") or job_id,  # that all parts know
-        node_list=next((environ[name] for name in lists if environ.get(name)), None),
+        node_list=own or environ.get("SLURM_JOB_NODELIST") or environ.get("SLURM_NODELIST"),
         node_count=_first(sources, *counts),
         node_rank=sources.integer("SLURM_NODEID"),
         task_count=_first(sources, "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"),

@@ -127,7 +127,7 @@ def make_job(options: argparse.Namespace, command: Sequence[str], start: str) ->
     words = ["python", *LAUNCHER, *launch_words(options)]
     if volumes:
         words += ["--log-dir", f"{volumes[0][1].rstrip('/')}/.launches/{start}", "--job", start]
-    if options.processes_per_node is None and options.num_processes is None and int(gpus):
+    if options.processes_per_host is None and options.num_processes is None and int(gpus):
         words += ["--num-processes", str(int(gpus) * options.nodes)]
     return PodJob(
         name=job_name(options, command),

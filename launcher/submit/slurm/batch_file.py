@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 from ....training.common.errors import UserError
@@ -15,13 +16,14 @@ GpuSpelling = Literal["gpus-per-node", "gres"]
 _PLAIN = re.compile(r"[\w.,:;/@%+=-]+", re.ASCII)
 _TIME = re.compile(r"(\d+-)?\d+(:\d+){0,2}", re.ASCII)
 _MEMORY = re.compile(r"\d+[KMGT]?", re.ASCII)
-_GPUS = re.compile(r"([A-Za-z0-9][\w.-]*:)?[1-9]\d{0,3}", re.ASCII)
+_GPU = r"([A-Za-z0-9][\w.-]*:)?[1-9]\d{0,3}"
+_GPUS = re.compile(f"{_GPU}(,{_GPU})*", re.ASCII)
 _ARRAY = re.compile(r"\d+(-\d+(:\d+)?)?(,\d+(-\d+(:\d+)?)?)*(%\d+)?", re.ASCII)
 _MORE = re.compile(r"--[a-z][a-z-]+(=.*)?")
 _FORMS = {
     "time": (_TIME, "a time of SLURM, as 30, 4:00:00 or 1-12 (minutes, hours, days-hours)"),
     "memory": (_MEMORY, "a size of SLURM, as 64G"),
-    "gpus_per_node": (_GPUS, "a number, or a kind and a number, as 4 or a100:4"),
+    "gpus_per_node": (_GPUS, "a number, or a kind and a number, as 4 or a100:4; or one for each node, as 4,2"),
     "array": (_ARRAY, "a list of SLURM, as 0-7 or 0-7%2"),
 }
 _MOST_SECONDS = 65535  # SLURM keeps them in 16 bits
@@ -34,8 +36,9 @@ class SlurmJob:
 
     name: str
     nodes: int
-    cpus_per_task: int
-    gpus_per_node: str | None = None  # `4` or `a100:4`
+    cpus_per_task: int | None  # None: those of a process for each GPU
+    cpus_per_process: int = 4
+    gpus_per_node: str | None = None  # `4`, `a100:4`, or one for each node: `4,2`
     gpu_spelling: GpuSpelling = "gres"
     memory: str | None = None  # of a node
     time: str | None = None
@@ -60,21 +63,48 @@ def to_batch_file(job: SlurmJob) -> str:
     lines = [
         "#!/bin/bash",
         "# One launcher a node; it starts the node's processes. Submit it with: sbatch FILE",
-        *(f"#SBATCH {_directive(name, value)}" for name, value in _directives(job)),
-        *(f"#SBATCH {_directive(*_parts(option))}" for option in job.more),
+        *_directives(job),
         "",
         *_script(job),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _directives(job: SlurmJob) -> Iterator[tuple[str, str | None]]:
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """Nodes that are alike; a job of several parts is a heterogeneous one."""
+
+    nodes: int
+    gpus: str | None
+
+    def cpus(self, job: SlurmJob) -> int:
+        count = int((self.gpus or "1").rpartition(":")[2])
+        return job.cpus_per_task or job.cpus_per_process * count
+
+
+def _parts_of(job: SlurmJob) -> list[_Part]:
+    listed = (job.gpus_per_node or "").split(",")
+    if len(listed) == 1:
+        return [_Part(nodes=job.nodes, gpus=job.gpus_per_node)]
+    return [_Part(nodes=len(list(nodes)), gpus=gpus) for gpus, nodes in groupby(listed)]
+
+
+def _directives(job: SlurmJob) -> Iterator[str]:
+    for number, part in enumerate(_parts_of(job)):
+        if number:
+            yield "#SBATCH hetjob"
+        options = [*_options_of_part(job, part), *([] if number else _options_of_job(job))]
+        options += [_parts(option) for option in job.more]
+        yield from (f"#SBATCH {_directive(name, value)}" for name, value in options)
+
+
+def _options_of_part(job: SlurmJob, part: _Part) -> Iterator[tuple[str, str | None]]:
     yield "job-name", job.name
-    yield "nodes", str(job.nodes)
+    yield "nodes", str(part.nodes)
     yield "ntasks-per-node", "1"
-    yield "cpus-per-task", str(job.cpus_per_task)
-    if job.gpus_per_node:
-        yield job.gpu_spelling, job.gpus_per_node if job.gpu_spelling == "gpus-per-node" else f"gpu:{job.gpus_per_node}"
+    yield "cpus-per-task", str(part.cpus(job))
+    if part.gpus:
+        yield job.gpu_spelling, part.gpus if job.gpu_spelling == "gpus-per-node" else f"gpu:{part.gpus}"
     asked = {
         "mem": job.memory,
         "time": job.time,
@@ -85,6 +115,9 @@ def _directives(job: SlurmJob) -> Iterator[tuple[str, str | None]]:
         "array": job.array,
     }
     yield from ((name, value) for name, value in asked.items() if value is not None)
+
+
+def _options_of_job(job: SlurmJob) -> Iterator[tuple[str, str | None]]:
     yield "chdir", job.folder
     yield "output", f"{job.job_folder}/".replace("%", "%%") + ("%A_%a.log" if job.array else "%j.log")
     yield "signal", f"B:USR1@{job.save_seconds}"
@@ -105,8 +138,7 @@ def _script(job: SlurmJob) -> Iterator[str]:
     yield '  --job "$SLURM_JOB_ID" --main-process-port "$port"'
     yield from (f"  {shlex.quote(word)}" for word in rest)
     yield ")"
-    count = f"--nodes={job.nodes} --ntasks={job.nodes} --ntasks-per-node=1 --cpus-per-task={job.cpus_per_task}"
-    yield f"step=(srun {count} --kill-on-bad-exit=0 --wait={_WAIT_SECONDS})"
+    yield f"step=({shlex.join(_step(job))})"
     yield "# USR1, shortly before the end: the ranks save and exit with 75, and the job goes back to the queue."
     yield f'exec {shlex.join([job.launch[0], *_ATTEND])} {job.max_requeues} "${{step[@]}}" "${{launch[@]}}"'
 
@@ -115,6 +147,15 @@ _LAUNCHER_WORDS = 5  # python -P -m slipway launch
 
 # What is run by the same Python as the launcher, which is the first word of its command.
 _ATTEND = ("-P", "-m", "slipway.launcher.submit.slurm.attend")
+
+
+def _step(job: SlurmJob) -> list[str]:
+    parts = _parts_of(job)
+    if len(parts) == 1:
+        count = [f"--nodes={job.nodes}", f"--ntasks={job.nodes}", f"--cpus-per-task={parts[0].cpus(job)}"]
+    else:
+        count = [f"--het-group=0-{len(parts) - 1}"]
+    return ["srun", *count, "--ntasks-per-node=1", "--kill-on-bad-exit=0", f"--wait={_WAIT_SECONDS}"]
 
 
 def _parts(option: str) -> tuple[str, str | None]:
@@ -142,15 +183,27 @@ def _check(job: SlurmJob) -> None:
         if name in _FORMS and not _FORMS[name][0].fullmatch(value):
             raise UserError(f"{_flag(name)} {value}: give {_FORMS[name][1]}")
     for name, most in (("nodes", 1 << 16), ("cpus_per_task", 1 << 16), ("save_seconds", _MOST_SECONDS)):
-        if not 1 <= getattr(job, name) <= most:
+        if getattr(job, name) is not None and not 1 <= getattr(job, name) <= most:
             raise UserError(f"{_flag(name)} {getattr(job, name)}: must be from 1 to {most}")
     if not 0 <= job.max_requeues <= 1_000_000:
         raise UserError(f"--max-requeues {job.max_requeues}: must be from 0 to 1000000")
+    listed = len((job.gpus_per_node or "").split(","))
+    if listed > 1 and (listed != job.nodes or job.array):
+        raise UserError(
+            f"--gpus-per-node {job.gpus_per_node}: "
+            + ("SLURM has no array of unequal nodes" if job.array else f"{listed} numbers for --nodes {job.nodes}")
+        )
     if "\\" in job.job_folder:
         raise UserError(
             f"--jobs-dir: SLURM takes no backslash in the path of a log, {job.job_folder}: choose another folder"
         )
-    own = {name for name, _ in _directives(job)} | {"gres", "gpus-per-node", "ntasks", "wrap", "parsable"}
+    own = {name for name, _ in (*_options_of_part(job, _parts_of(job)[0]), *_options_of_job(job))} | {
+        "gres",
+        "gpus-per-node",
+        "ntasks",
+        "wrap",
+        "parsable",
+    }
     for option in job.more:
         if not _MORE.fullmatch(option) or not option.isprintable():
             raise UserError(

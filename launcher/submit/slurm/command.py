@@ -15,7 +15,7 @@ from ....training.common.program.shown import printable, printable_json
 from ....training.common.program.streams import print_to_stderr
 from ....training.common.settings import format_path
 from ...common.paths import IMPORT_ROOT
-from ..asked import LAUNCHER, cpus_of, here, launch_words, name_of
+from ..asked import CPUS_PER_PROCESS, LAUNCHER, cpus_of, here, launch_words, name_of
 from ..job_folder import JobRecord, create, folder_for, now, write_record
 from . import installed
 from .batch_file import SlurmJob, to_batch_file
@@ -88,11 +88,13 @@ def make_job(options: argparse.Namespace, command: Sequence[str], folder: Path) 
         raise UserError(
             f"--setup {setup}: no such file; it holds what the shell does first, such as `module load cuda`"
         )
+    unequal = "," in (options.gpus_per_node or "") and options.cpus_per_task is None
     is_installed = IMPORT_ROOT.name in ("site-packages", "dist-packages")
     return SlurmJob(
         name=name_of(options, command),
         nodes=options.nodes,
-        cpus_per_task=cpus_of(options),
+        cpus_per_task=None if unequal else cpus_of(options),
+        cpus_per_process=CPUS_PER_PROCESS,
         gpus_per_node=options.gpus_per_node,
         gpu_spelling=installed.gpu_spelling() if options.gpus_per_node else "gres",
         memory=options.memory,

@@ -73,6 +73,14 @@ def test_the_parts_of_a_heterogeneous_job_are_one_world_that_meets_at_one_port()
     assert second[:4] == (2, 1, HOST, job_port(12345))
 
 
+def test_the_parts_of_a_heterogeneous_job_meet_on_the_first_part_whatever_its_name() -> None:
+    parts = {"SLURM_HET_SIZE": "2", "SLURM_JOB_NODELIST_HET_GROUP_0": HOST, "SLURM_JOB_NODELIST_HET_GROUP_1": "a1"}
+    parts |= {"SLURM_JOB_NUM_NODES_HET_GROUP_0": "1", "SLURM_JOB_NUM_NODES_HET_GROUP_1": "1"}
+    assert settled({**STEP, **parts, "SLURM_STEP_NODELIST": f"a1,{HOST}"})[:3] == (2, 0, HOST)
+    alone = {"SLURM_STEP_NODELIST": HOST, "SLURM_STEP_NUM_NODES": "1", "SLURM_STEP_NUM_TASKS": "1"}
+    assert settled({**STEP, **parts, **alone})[:3] == (1, 0, None)  # a step of one part
+
+
 @pytest.mark.parametrize("tasks", ["4", "3"])
 def test_a_task_for_each_gpu_is_refused_by_every_task(tasks: str) -> None:
     with pytest.raises(UserError, match="each would start a launcher for all of its node: start one a node") as error:

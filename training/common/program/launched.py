@@ -127,8 +127,9 @@ def join_step(environment: MutableMapping[str, str]) -> bool:
     if environment.get(PLAN_VARIABLE) or any(environment.get(name) for name in (AGENT_VARIABLE, *_SIZE, *_RANK)):
         return False
     names = ("STEP_ID", "STEP_NUM_TASKS", "STEP_NUM_NODES", "PROCID", "LOCALID", "NODEID", "TASK_PID")
-    numbers = {name: int(text) for name in names if (text := environment.get(f"SLURM_{name}", "")).isdecimal()}
-    job, host = environment.get("SLURM_JOB_ID", ""), first_host(environment.get("SLURM_STEP_NODELIST", ""))
+    found = {name: _integer(environment, f"SLURM_{name}") for name in names}
+    numbers = {name: value for name, value in found.items() if value is not None}
+    job, host = environment.get("SLURM_JOB_ID", ""), first_host(nodes_of_step(environment))
     tasks = numbers.get("STEP_NUM_TASKS", 1)
     if len(numbers) < len(names) or tasks < 2 or not job.isdecimal() or host is None:
         return False
@@ -152,6 +153,23 @@ def join_step(environment: MutableMapping[str, str]) -> bool:
             "for a run of its own in each task: srun env -u SLURM_PROCID ..."
         )
     return True
+
+
+def nodes_of_step(environment: Mapping[str, str]) -> str:
+    """Return the node list of a step of SLURM, in the order of its nodes' numbers.
+
+    SLURM's own is sorted by name, and the parts of a heterogeneous job are numbered one after the other.
+    """
+    groups = range(min(_integer(environment, "SLURM_HET_SIZE") or 0, 1000))
+    lists = [environment.get(f"SLURM_JOB_NODELIST_HET_GROUP_{group}", "") for group in groups]
+    counts = [_integer(environment, f"SLURM_JOB_NUM_NODES_HET_GROUP_{group}") or 0 for group in groups]
+    spans = sum(counts) == _integer(environment, "SLURM_STEP_NUM_NODES")
+    return ",".join(lists) if len(lists) > 1 and spans and all(lists) else environment.get("SLURM_STEP_NODELIST", "")
+
+
+def _integer(environment: Mapping[str, str], name: str) -> int | None:
+    text = environment.get(name, "")
+    return int(text) if text.isdecimal() and len(text) < 10 else None
 
 
 def first_host(node_list: str) -> str | None:

@@ -61,6 +61,27 @@ def test_gpus_are_asked_for_as_older_versions_spell_them() -> None:
     assert "--gres=gpu:a100:4" in directives(to_batch_file(replace(JOB, gpus_per_node="a100:4")))
 
 
+def test_nodes_with_different_gpus_are_the_parts_of_one_job() -> None:
+    job = replace(
+        JOB, nodes=3, gpus_per_node="a100:4,a100:4,2", cpus_per_task=None, partition="gpu", more=("--exclusive",)
+    )
+    text = to_batch_file(job)
+    first, second = (part.split() for part in "\n".join(directives(text)).split("hetjob\n"))
+    assert {
+        "--nodes=2",
+        "--cpus-per-task=16",
+        "--gres=gpu:a100:4",
+        "--partition=gpu",
+        "--requeue",
+        "--exclusive",
+    } <= set(first)
+    assert {"--nodes=1", "--cpus-per-task=8", "--gres=gpu:2", "--partition=gpu", "--exclusive"} <= set(second)
+    assert "srun --het-group=0-1 --ntasks-per-node=1" in text
+    for wrong in (replace(job, nodes=2), replace(job, array="0-1")):
+        with pytest.raises(UserError, match="--gpus-per-node"):
+            to_batch_file(wrong)
+
+
 def test_the_tasks_of_an_array_have_a_log_each() -> None:
     lines = directives(to_batch_file(replace(JOB, array="0-7%2")))
     assert "--array=0-7%2" in lines
