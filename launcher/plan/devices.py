@@ -117,7 +117,7 @@ def _given(value: int | None, otherwise: int, reason: str, count: int) -> Reason
 
 
 def _start_by_srun(nodes: int) -> str:
-    return f"this is no step of the job: start one launcher a node with `srun --nodes={nodes} --ntasks-per-node=1 slipway ...`"
+    return f"this is no step of the job: `slipway launch` starts one launcher a node by `srun --nodes={nodes}`"
 
 
 def _too_many_tasks(tasks: int | None, nodes: int) -> tuple[str, ...]:

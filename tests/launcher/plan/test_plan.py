@@ -420,7 +420,7 @@ def test_a_slurm_step_plans_for_all_nodes_and_a_batch_script_is_told_to_srun() -
         changed = replace(hardware.scheduler, slurm=replace(slurm, **facts))
         return make_plan(replace(hardware, scheduler=changed)).warnings[0]
 
-    assert "srun --nodes=4 --ntasks-per-node=1" in warned(place="batch")
+    assert "srun --nodes=4" in warned(place="batch")
     assert "the step has 16 tasks on 4 nodes" in warned(task_count=16)
     assert first_host("a-b[07,09-11],c") == "a-b07"
     assert first_host("n1,n2") == "n1"
