@@ -71,6 +71,9 @@ def scenes_of(scenes: Scenes, *, is_short: bool, is_first: bool) -> list[tuple[s
     def by_hand(dtype: str) -> str:
         return scenes.trains_equal_by_hand(dtype, reference(dtype))  # type: ignore[arg-type]
 
+    def killed() -> str:
+        return scenes.killed_rank(reference("float64"))  # type: ignore[arg-type]
+
     num_hosts = len(scenes.stand.hosts)
     uneven = "2,1" if num_hosts == 2 else "1,2,1"
     found: list[tuple[str, partial[str]]] = []
@@ -100,6 +103,7 @@ def scenes_of(scenes: Scenes, *, is_short: bool, is_first: bool) -> list[tuple[s
         *((f"stopped by {signum}", partial(scenes.stopped, signum, code)) for signum, code in stop_codes().items()),
     ]
     if not is_short:
+        found.append(("killed rank", partial(killed)))
         found += [("late by 60 s", partial(scenes.late, 60.0)), ("cut off in the middle", partial(scenes.lost_host))]
     return found
 

@@ -119,6 +119,30 @@ class Scenes:
         assert all(one.dtype == np.dtype(dtype) for one in weights.values())
         return worst
 
+    def killed_rank(self, reference: dict[str, np.ndarray]) -> str:
+        """Kill a rank in the middle: all hosts start again together, from the checkpoint, and end equal."""
+        first, last = self.stand.hosts[0], self.stand.hosts[-1]
+
+        def kill(process: subprocess.Popen[str]) -> None:
+            until(lambda: list(first.work.glob("runs/cluster*/checkpoints/*step*")), "a checkpoint")
+            child = next(one for one in last.processes() if "child.py" in " ".join(one.cmdline()))
+            child.kill()
+
+        for path in first.work.glob("runs/cluster*"):
+            shutil.rmtree(path)
+        words = ("--hosts", self.names, "--max-restarts", "2", _SCRIPT, "float64", str(EPOCHS))
+        self.stand.desk.variables["SLIPWAY_TEST_PASS_SECONDS"] = "0.5"
+        try:
+            done = self.launch(*words, during=kill)
+        finally:
+            self.stand.desk.variables.clear()
+        assert done.code == 0, done.err
+        assert "restart 1 of 2" in done.err, done.err
+        assert "killed by SIGKILL" in done.err, done.err
+        restart = next(line for line in done.err.splitlines() if "restart 1 of 2" in line)
+        weights = self._weights(first, done.out)
+        return f"{restart}; largest difference {self._compared(weights, reference, 'float64'):.1e}"
+
     # Mistakes
 
     def refused(self, done: Ended, *parts: str) -> str:

@@ -77,6 +77,8 @@ class Host:
         self.name = name
         self.address = address
         self.own = own
+        self.variables: dict[str, str] = {}
+        """Of the environment of what is started here, beside the usual ones."""
         self._unshare = init
         self.init = _only_child(init.pid)
 
@@ -89,6 +91,7 @@ class Host:
             "OMP_NUM_THREADS": "1",
             "OMP_WAIT_POLICY": "passive",
             "PYTHONPATH": str(ROOT),
+            **self.variables,
             **variables,
         }
         words = [f"{name}={value}" for name, value in environment.items()]
