@@ -109,8 +109,11 @@ class Together:
                 self._lost[rank] = None
                 self._tell(lost=rank)
                 continue
-            for message in messages:
+            for number, message in enumerate(messages, 1):
                 self._hear(rank, message)
+                if "verdict" in message or "decision" in message:
+                    wire.put_back(messages[number:])  # of what follows, which this machine has not begun
+                    break
 
     def _hear(self, rank: int, message: dict[str, Any]) -> None:
         if "failed" in message:
