@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
+from slipway.training.data.features import end_pairs
 from slipway.training.data.landmarks import LandmarkLayout
 from slipway.training.tasks.sign.encoder import SignEncoder
 from slipway.training.tasks.sign.layers import ConvolutionBlock, TransformerBlock, dropout_factors
@@ -34,7 +35,7 @@ class PaddedEncoder(nn.Module):
         landmarks = landmarks[clip, torch.minimum(frames, lengths[:, None] - 1)]
         mask = real[:, :, None].to(encoder.stem.weight.dtype)
         bias = torch.zeros(real.shape, device=landmarks.device).masked_fill(~real, -math.inf)[:, None, None, :]
-        features = _features(landmarks.to(encoder.feature_mean.dtype), encoder.layout)
+        features = _features(landmarks.to(encoder.feature_mean.dtype), encoder.layout, encoder.distances)
         hidden = encoder.stem((features - encoder.feature_mean) * encoder.feature_scale)
         for layer, factors in zip(encoder.layers, encoder.residual_factors(keys, hidden.dtype), strict=True):
             if isinstance(layer, ConvolutionBlock):
@@ -54,12 +55,15 @@ def pad(landmarks: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     return pad_sequence(list(landmarks.split(lengths.tolist())), batch_first=True)
 
 
-def _features(landmarks: torch.Tensor, layout: LandmarkLayout) -> torch.Tensor:
+def _features(landmarks: torch.Tensor, layout: LandmarkLayout, distances: bool) -> torch.Tensor:
     """Return what `landmark_features` does, [clips, frames, features]."""
     relative = [
         (landmarks[:, :, first:stop] - landmarks[:, :, root : root + 1]).flatten(2)
         for first, stop, root in layout.parts
     ]
+    if distances and (pairs := end_pairs(layout)):
+        one, other = ([pair[place] for pair in pairs] for place in range(2))
+        relative.append((landmarks[:, :, one] - landmarks[:, :, other]).square().sum(dim=3).sqrt())
     before = torch.cat([landmarks[:, :1], landmarks[:, :-1]], dim=1)
     after = torch.cat([landmarks[:, 1:], landmarks[:, -1:]], dim=1)
     velocity = (after - before) * 0.5

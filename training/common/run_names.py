@@ -85,7 +85,7 @@ def with_later_options(record: dict[str, Any]) -> dict[str, Any]:
         return record
     stages = config.get("stages_config")
     stages = "curriculum" if stages == "default" else stages
-    return {**record, "config": {**config, "normalise": "clip", "stages_config": stages}}
+    return {**record, "config": {**config, "normalise": "clip", "hand_distances": False, "stages_config": stages}}
 
 
 def is_held(folder: Path) -> bool:

@@ -193,7 +193,7 @@ def _compare_tasks(
                 + (
                     "give data, and --landmarks, --coords, --keep-landmarks and --normalise, as it had them"
                     if key == "layout"
-                    else "give --model-width and --model-blocks as it had them"
+                    else "give --model-width, --model-blocks and --hand-distances as it had them"
                 )
             )
     if isinstance(spec.get("options"), Mapping) and isinstance(present.get("options"), Mapping):

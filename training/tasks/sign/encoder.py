@@ -33,7 +33,8 @@ class SignEncoder(nn.Module):
     def __init__(self, layout: LandmarkLayout, num_classes: int, spec: ModelSpec) -> None:
         super().__init__()
         self.layout = layout
-        features = num_features(layout)
+        self.distances = spec.distances
+        features = num_features(layout, spec.distances)
         self.register_buffer("feature_mean", torch.zeros(features))
         self.register_buffer("feature_scale", torch.ones(features))
         self.stem = nn.Linear(features, spec.width)
@@ -86,7 +87,7 @@ class SignEncoder(nn.Module):
 
     def score_packed(self, landmarks: torch.Tensor, packing: Packing, keys: torch.Tensor | None = None) -> torch.Tensor:
         """Return scores [clips, classes] of clips whose frames stand in `landmarks`, [rows, ...], as `packing` says."""
-        features = landmark_features(landmarks.to(self.feature_mean.dtype), packing, self.layout)
+        features = landmark_features(landmarks.to(self.feature_mean.dtype), packing, self.layout, self.distances)
         hidden = self.stem((features - self.feature_mean) * self.feature_scale)
         for layer, factors in zip(self.layers, self.residual_factors(keys, hidden.dtype), strict=True):
             if self._recomputes and torch.is_grad_enabled():

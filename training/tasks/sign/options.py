@@ -42,6 +42,8 @@ class ModelSpec:
     """Convolution blocks in each group."""
     kernel_size: int = 9
     heads: int = 4
+    distances: bool = True
+    """Whether the distances between wrist and fingertips are features too."""
 
     def __post_init__(self) -> None:
         divisible = self.width >= self.heads >= 1 and self.width % self.heads == 0
@@ -160,6 +162,9 @@ class SignOptions:
     min_clips: int = option(DataSpec.min_clips, SIGN, "leave out classes that have fewer clips than this")
     model_width: int = option(ModelSpec.width, SIGN, "channels of the encoder")
     model_blocks: int = option(ModelSpec.blocks, SIGN, "blocks of the encoder")
+    hand_distances: bool = option(
+        ModelSpec.distances, SIGN, "take the distances between wrist and fingertips too: a turned hand keeps them"
+    )
     dropout: float | None = option(None, SIGN, "dropout of every stage; each stage's own unless given")
     augment: bool | None = option(
         None, SIGN, "augment the clips in every stage, or in none; as each stage says unless given"
@@ -210,7 +215,7 @@ class SignOptions:
     @property
     def model_spec(self) -> ModelSpec:
         """The size of the encoder."""
-        return ModelSpec(width=self.model_width, blocks=self.model_blocks)
+        return ModelSpec(width=self.model_width, blocks=self.model_blocks, distances=self.hand_distances)
 
     @property
     def sign_task(self) -> TaskSpec:

@@ -73,7 +73,8 @@ def _load(folder: Path) -> tuple[SignEncoder, list[str]]:
         raise UserError(f"{folder}: holds a {what}, not a SignEncoder")
     where = f"{folder}/spec.json"
     layout = from_mapping(LandmarkLayout, spec["layout"], f"{where}: layout")
-    model_spec = from_mapping(ModelSpec, spec["spec"], f"{where}: spec")
+    # Runs of earlier versions had no distances among their features.
+    model_spec = from_mapping(ModelSpec, {"distances": False, **spec["spec"]}, f"{where}: spec")
     class_names = list(convert(spec["class_names"], tuple[str, ...], where, "class_names"))
     with torch.device("meta"):  # takes no memory, whatever sizes are named
         expected = {

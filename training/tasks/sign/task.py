@@ -63,7 +63,9 @@ class SignTask(ClassificationTask):
         count = self.num_samples("train")
         chosen = torch.linspace(0, count - 1, min(count, _STATISTICS_CLIPS), dtype=torch.float64).long()
         landmarks, lengths = self._store.fetch(self._indices["train"][chosen])
-        rows = landmark_features(landmarks.double(), Rows.of(lengths, len(landmarks)), self._layout)
+        rows = landmark_features(
+            landmarks.double(), Rows.of(lengths, len(landmarks)), self._layout, self._spec.distances
+        )
         # A feature that never varies, such as the presence of a point never lost, is left unscaled.
         spread = rows.std(dim=0, correction=0)
         return rows.mean(dim=0), torch.where(spread > 1e-6, 1.0 / spread.clamp(min=1e-6), torch.ones_like(spread))

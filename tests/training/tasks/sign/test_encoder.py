@@ -12,8 +12,9 @@ from benchmarks.padded_encoder import PaddedEncoder, pad
 from slipway.training.common.keyed_random import sample_keys
 from slipway.training.config.recipe import Stage
 from slipway.training.data.augment import augment_clips
-from slipway.training.data.features import landmark_features, num_features
+from slipway.training.data.features import end_pairs, landmark_features, num_features
 from slipway.training.data.landmarks import SPLITS, LandmarkLayout
+from slipway.training.data.layouts.mediapipe import compose
 from slipway.training.data.normalise import normalise_clips, with_place_and_size
 from slipway.training.data.packing import Rows, real_frames
 from slipway.training.data.prepared.prepared import DataFacts, PreparedData
@@ -26,7 +27,13 @@ from slipway.training.tasks.sign.task import SignTask
 from slipway.training.tasks.task import Batch
 
 LAYOUT = LandmarkLayout(
-    num_landmarks=6, num_coords=3, parts=((0, 3, 0), (3, 6, 3)), mirror=(3, 4, 5, 0, 1, 2), center=(0,), scale=((0, 1),)
+    num_landmarks=6,
+    num_coords=3,
+    parts=((0, 3, 0), (3, 6, 3)),
+    mirror=(3, 4, 5, 0, 1, 2),
+    center=(0,),
+    scale=((0, 1),),
+    bones=((0, 1), (1, 2), (3, 4), (4, 5)),
 )
 EVERYTHING = Augmentation(**{**AUGMENTATION.__dict__, "flip_probability": 0.5})
 
@@ -337,6 +344,22 @@ def test_features_are_positions_motion_and_presence() -> None:
     assert features[:4, -1].tolist() == [1.0, 0.0, 1.0, 1.0]
     assert features[4:, velocity].tolist() == [0.0, 0.0]
     assert features.isfinite().all()
+
+
+def test_a_turned_hand_keeps_the_distances_between_wrist_and_fingertips() -> None:
+    hand = compose(["right_hand"], 2)
+    pairs = end_pairs(hand)
+    assert {point for pair in pairs for point in pair} == {0, 4, 8, 12, 16, 20}
+    assert len(pairs) == 15
+    assert num_features(hand, distances=True) == num_features(hand) + 15
+    points, turn = torch.randn(1, 21, 2), torch.tensor([[0.0, 1.0], [-1.0, 0.0]])
+    points[0, 8] = math.nan
+    rows, first = Rows.of(torch.tensor([1]), 1), 2 * 21 * 2
+    before, after = (landmark_features(one, rows, hand, True)[0, first : first + 15] for one in (points, points @ turn))
+    assert torch.allclose(before, after, atol=1e-5)
+    assert [pair for pair, distance in zip(pairs, before, strict=True) if distance == 0] == [
+        pair for pair in pairs if 8 in pair
+    ]
 
 
 def test_a_store_fetches_any_clips_end_to_end(tmp_path) -> None:  # type: ignore[no-untyped-def]
