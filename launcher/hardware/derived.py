@@ -6,6 +6,7 @@ import dataclasses
 import math
 import re
 from itertools import combinations
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from ...training.common.conversion import field_types
@@ -18,6 +19,7 @@ from .probes.sources import Sources
 from .record import Accelerator, Kind
 
 _GIB = 1 << 30
+_NOWHERE = Path("/nonexistent")  # files of this machine say nothing about another
 _BUILDS = {"cu": "cuda", "rocm": "rocm", "xpu": "xpu", "cpu": "cpu"}
 _EXTENSIONS = {"npu": "torch_npu", "hpu": "habana_frameworks"}
 _MADE_BY: tuple[tuple[str, Kind], ...] = (
@@ -248,7 +250,7 @@ def links_by_name(accelerators: tuple[Accelerator, ...]) -> list[Part]:
 def complete_environment(data: Part, platform: str, accelerators: tuple[Accelerator, ...]) -> None:
     """Work out which devices the variables leave visible."""
     variables = {**data["variables"], **{mask["variable"]: mask.get("value") or "" for mask in data["masks"]}}
-    found = environment.detect(Sources(environ=variables, platform=platform), accelerators)
+    found = environment.detect(Sources(root=_NOWHERE, environ=variables, platform=platform), accelerators)
     masked = {mask.variable for mask in found.masks}
     data["masks"] = [dataclasses.asdict(mask) for mask in found.masks]
     data["visible"] = [dataclasses.asdict(one) for one in found.visible]

@@ -10,6 +10,7 @@ from ...training.common.conversion import problem_of_count
 from ...training.common.errors import UserError, flag_of
 from ...training.common.plan_file import PLAN_SCHEMA_VERSION, LaunchPlan
 from ...training.common.settings import Setting
+from ..common.addresses import parse_address
 from ..hardware.record import Hardware
 from .devices import Slot, choose_device, choose_machines, is_filled
 from .host import choose_affinity, choose_environment, choose_threads, choose_workers
@@ -125,9 +126,21 @@ def _check(intent: Intent) -> None:
     port = intent.main_process_port
     if port is not None and not 0 <= port < 1 << 16:
         raise UserError(f"--main-process-port {port}: must be below 65536", option="main_process_port")
-    ip = intent.main_process_ip
-    if ip is not None and (not ip or not ip.isprintable() or " " in ip):
-        raise UserError(f"--main-process-ip {ip!r}: must be a host name or an address", option="main_process_ip")
+    if intent.main_process_ip is not None:
+        _check_address(intent.main_process_ip)
+
+
+def _check_address(text: str) -> None:
+    """Raise `UserError` for what can be no host, and for a host with more about it."""
+    try:
+        found = parse_address(text)
+    except UserError as error:
+        raise UserError(f"--main-process-ip {error}", option="main_process_ip") from None
+    if found.port is not None:
+        wanted = f"--main-process-ip {found.host} --main-process-port {found.port}"
+        raise UserError(f"--main-process-ip {text}: the port has its own option: {wanted}", option="main_process_ip")
+    if found.host != text:
+        raise UserError(f"--main-process-ip {text!r}: write {found.host}", option="main_process_ip")
 
 
 def _busy(used: Sequence[Slot]) -> Iterator[str]:

@@ -324,6 +324,7 @@ def _check_ids(hardware: Hardware, ids: Sequence[int] | None, device: Device) ->
     where = f"--gpu-ids {text}"
     if device != "cuda":
         instead = f"; write {_MASKS[device]}={text} before the command" if device in _MASKS else "; leave it out"
+        instead += ", by the module ids of `hl-smi -Q index,module_id -f csv`" if device == "hpu" else ""
         raise UserError(f"{where}: devices of {device} are not chosen by it{instead}", option="gpu_ids")
     there = [slot.device.index for slot in slots(hardware, device)]
     if not ids or len(set(ids)) < len(ids):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from ..record import Accelerator, Environment, Kind, Mask, VisibleDevice
+from .accelerators import gaudi
 from .sources import Sources, to_integer
 
 # SLURM sets the masks of all vendors at once, so a mask does not tell which devices are here.
@@ -17,6 +18,7 @@ _MASKS = (
     "ZE_AFFINITY_MASK",
     "ASCEND_RT_VISIBLE_DEVICES",
     "HABANA_VISIBLE_DEVICES",
+    "HABANA_VISIBLE_MODULES",
 )
 # Variables that change a launch. No others are recorded, since an environment can hold secrets.
 _VARIABLES = (
@@ -199,11 +201,29 @@ def _listed(variable: str) -> Callable[..., _Resolved]:
     return resolve
 
 
+def _hpu(sources: Sources, devices: Sequence[Accelerator]) -> _Resolved:
+    """Apply what the container runtime has mounted, by the driver's numbers, then what a process may take, by module ids."""
+    mounted, notes = _listed("HABANA_VISIBLE_DEVICES")(sources, devices)
+    value = sources.environ.get("HABANA_VISIBLE_MODULES")
+    if not value:
+        return mounted, notes
+    ids = dict(enumerate(gaudi.module_ids(sources)))
+    by_module = {}
+    for seen in mounted:
+        module = ids.get(seen.index)
+        by_module[str(seen.index if module is None else module)] = seen
+    entries = [entry.strip() for entry in value.split(",")]
+    wrong = [repr(entry) for entry in entries if entry not in by_module]
+    note = f"{', '.join(wrong)} names no module here" if wrong else None
+    chosen = dict.fromkeys(by_module[entry] for entry in entries if entry in by_module)
+    return tuple(chosen), {**notes, "HABANA_VISIBLE_MODULES": note}
+
+
 _RESOLVERS: dict[Kind, Callable[..., _Resolved]] = {
     "cuda": _cuda,
     "rocm": _rocm,
     "xpu": _xpu,
     "mps": lambda _, devices: (tuple(map(_whole_device, devices)), {}),
     "npu": _listed("ASCEND_RT_VISIBLE_DEVICES"),
-    "hpu": _listed("HABANA_VISIBLE_DEVICES"),
+    "hpu": _hpu,
 }

@@ -127,6 +127,19 @@ def test_other_vendors_masks_are_heeded(tmp_path: Path) -> None:
     hpus = tuple(device("hpu", index, "Intel Gaudi 2", 96) for index in range(8))
     assert seen(tmp_path, npus, ASCEND_RT_VISIBLE_DEVICES="4,5")[1] == [4, 5]
     assert seen(tmp_path, hpus, HABANA_VISIBLE_DEVICES="all")[1] == list(range(8))
+    assert seen(tmp_path, hpus, HABANA_VISIBLE_DEVICES="4,5,6", HABANA_VISIBLE_MODULES="6,4")[1] == [6, 4]
+
+
+def test_modules_of_gaudi_are_counted_as_its_driver_does(tmp_path: Path) -> None:
+    hpus = tuple(device("hpu", index, "Intel Gaudi 2", 96) for index in range(4))
+    for index, module in enumerate((3, 2, 0, 1)):
+        folder = tmp_path / f"sys/class/accel/accel{index}/device"
+        folder.mkdir(parents=True)
+        (folder / "device_type").write_text("GAUDI2", encoding="utf-8")
+        (folder / "module_id").write_text(f"{module}\n", encoding="utf-8")
+    found, visible = seen(tmp_path, hpus, HABANA_VISIBLE_MODULES="0,1,7")
+    assert visible == [2, 3]
+    assert [mask.note for mask in found.masks] == ["'7' names no module here"]
 
 
 def test_only_variables_that_a_launch_heeds_are_recorded(tmp_path: Path) -> None:

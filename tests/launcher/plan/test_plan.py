@@ -318,6 +318,13 @@ def test_a_batch_gives_the_accumulation_by_the_largest_share() -> None:
         ("8xh100", Intent(num_processes=0), "--num-processes: must be at least 1, got 0"),
         ("8xh100", Intent(num_machines=2, num_processes=3, main_process_ip="h"), "not divisible by 2 machines"),
         ("8xh100", Intent(num_machines=2), "give --main-process-ip HOST"),
+        ("8xh100", Intent(num_machines=2, main_process_ip="70B"), "--main-process-ip '70B' is a number, not a host"),
+        ("8xh100", Intent(main_process_ip="10.0.0.256"), "--main-process-ip '10.0.0.256' is no IP address"),
+        (
+            "8xh100",
+            Intent(num_machines=2, main_process_ip="n1:29501"),
+            "--main-process-ip n1 --main-process-port 29501",
+        ),
         ("8xh100", Intent(num_machines=2, machine_rank=2, main_process_ip="h"), "count from 0 to 1"),
         ("8xh100", Intent(device="rocm"), "--device rocm: this machine has cuda"),
         ("m2", Intent(device="cuda"), "--device cuda: this machine has mps"),

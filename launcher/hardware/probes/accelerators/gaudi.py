@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...record import Accelerator
-from ..sources import Sources, numa_node, read_text
+from ..sources import Sources, numa_node, read_text, to_integer
 
 _GIB = 1 << 30
 # The driver's device_type -> (name, memory). The first Gaudi has no fp16 and no fp8.
@@ -18,14 +18,22 @@ _TYPES = {
 
 def detect(sources: Sources) -> tuple[Accelerator, ...]:
     """Return the accelerators by the driver's number. Older drivers use `habanalabs`, newer ones `accel`."""
-    found = [
+    return tuple(_accelerator(index, folder, kind) for index, (folder, kind) in enumerate(_found(sources)))
+
+
+def module_ids(sources: Sources) -> tuple[int | None, ...]:
+    """Return the place of each accelerator on its board, by which processes name it; None where the driver does not tell."""
+    return tuple(to_integer(read_text(folder / "device" / "module_id")) for folder, _ in _found(sources))
+
+
+def _found(sources: Sources) -> list[tuple[Path, str]]:
+    return [
         (folder, device_type)
         for parent in ("/sys/class/habanalabs", "/sys/class/accel")
         for folder in sources.folder(parent)
         for device_type in [_device_type(folder)]
         if device_type and "control" not in folder.name
     ]
-    return tuple(_accelerator(index, folder, kind) for index, (folder, kind) in enumerate(found))
 
 
 def _device_type(folder: Path) -> str | None:
