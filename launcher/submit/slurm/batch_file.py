@@ -131,7 +131,8 @@ def _script(job: SlurmJob) -> Iterator[str]:
     if job.python_path is not None:
         yield f"export PYTHONPATH={shlex.quote(job.python_path)}${{PYTHONPATH:+:$PYTHONPATH}}"
     launcher, rest = job.launch[:_LAUNCHER_WORDS], job.launch[_LAUNCHER_WORDS:]
-    words = [*launcher, "--log-dir", f"{job.job_folder}/launches"]
+    # SLURM has its own time after SIGTERM, and kills what still runs then.
+    words = [*launcher, "--log-dir", f"{job.job_folder}/launches", "--grace-seconds", str(job.save_seconds)]
     yield f"port=$(({FIRST_JOB_PORT} + SLURM_JOB_ID % {NUM_JOB_PORTS}))"
     yield "launch=("
     yield from (f"  {shlex.quote(word)}" for word in words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -228,3 +229,31 @@ def test_the_training_really_trains_on_two_ranks(launches: Launches, tmp_path: P
     record = json.loads((run / "run.json").read_text())
     assert (record["world_size"], record["state"]) == (2, "finished")
     assert (run / "run.json").stat().st_mtime > started
+
+
+@pytest.mark.parametrize("by_accelerate", [False, True])
+@pytest.mark.parametrize("signum", [signal.SIGUSR1, signal.SIGTERM])
+def test_a_signal_to_every_process_there_is_saves_all_ranks(
+    signum: signal.Signals, by_accelerate: bool, launches: Launches
+) -> None:
+    """SLURM sends the signals of a step so, and systemd those of a unit."""
+    (launches.folder / "f.yaml").write_text(BY_ACCELERATE)
+    script = launches.script(
+        "import signal, sys, time\n"
+        "told = []\n"
+        "for one in (signal.SIGUSR1, signal.SIGTERM):\n"
+        "    signal.signal(one, lambda number, frame: told.append(number))\n"
+        "print('ready', flush=True)\n"
+        "while not told:\n"
+        "    time.sleep(0.01)\n"
+        "time.sleep(0.3)\n"  # to save
+        "print('saved', flush=True)\n"
+        "sys.exit(75)\n"
+    )
+    process = launches.start(*TWO, *(("--config", "f.yaml") if by_accelerate else ()), script)
+    launches.until_said("ready", 2)
+    for one in launches.left():
+        with contextlib.suppress(psutil.Error):
+            one.send_signal(signum)
+    assert process.wait(HANG_SECONDS) == 75
+    launches.until_said("saved", 2)
