@@ -190,7 +190,8 @@ def _free_ports(count: int) -> list[int]:
 
 @contextlib.contextmanager
 def running() -> Iterator[Stand]:
-    """Run a stand within the block."""
+    """Run a stand within the block; SIGTERM ends it with its daemons."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="slipway-slurm-") as name:
         stand = Stand(Path(name))
         try:
