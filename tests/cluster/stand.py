@@ -182,6 +182,8 @@ class Stand:
                 host.init.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):  # what entered it may not have been waited for
                 host._unshare.wait(2.0)
+            # Where its other end outlives the host for a moment.
+            subprocess.run(["ip", "link", "delete", f"to-{host.name}"], check=False, capture_output=True)
         run("ip", "link", "delete", _BRIDGE)
         subprocess.run(["umount", "--lazy", str(_TOP)], check=False)
 
