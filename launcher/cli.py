@@ -40,6 +40,7 @@ COMMANDS = tuple(
         ("submit", "COMMAND ...", "hand a training in as a job of a cluster", "slipway.launcher.submit.command"),
         ("resume", "RUN", "continue a run from its newest checkpoint", "slipway.launcher.launch.resume"),
         ("continue", "RUN", "train on from a run's weights, in a new run", "slipway.launcher.launch.go_on"),
+        ("sweep", "[options]", "try out options, keep what does well", "slipway.results.sweep.command"),
         ("runs", "[options]", "list the runs: state, metrics, rate, parent", "slipway.results.runs.command"),
         (
             "watch",

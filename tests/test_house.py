@@ -40,7 +40,7 @@ LAUNCHER: Floors = (
     ("cli",),
     ("completion",),
 )
-RESULTS: Floors = (("common",), ("report", "use", "watch", "runs"), ("share", "compare", "track"))
+RESULTS: Floors = (("common",), ("report", "use", "watch", "runs"), ("share", "compare", "track", "sweep"))
 PACKAGES = {"training": TRAINING, "launcher": LAUNCHER, "results": RESULTS}
 MOST_ENTRIES = 14
 MOST_LINES = 400

@@ -16,7 +16,7 @@ from ..common.values import number, text
 from ..report.drawing import short, shown
 from ..report.parts import figure, scroll, sections_of
 from ..report.script import SCRIPT
-from ..report.style import CSS
+from ..report.style import CSS, MORE_COLOURS
 from .comparison import Comparison
 from .curves import MOST_GROUPS, charts_of
 from .members import Member
@@ -35,20 +35,6 @@ from .words import (
 _LONGEST_NAME, _LONGEST_VALUE = 80, 400
 _MOST_DIFFERENCES = 500
 
-_MORE_COLOURS = """
-:root { --fifth: #b0487e; --sixth: #7a6a1f; --seventh: #2b8c99; --eighth: #55606b; }
-@media (prefers-color-scheme: dark) {
-  :root { --fifth: #ee8fbd; --sixth: #d0bd5c; --seventh: #63c7d4; --eighth: #b3bdc8; }
-}
-.plot .s4 { stroke: var(--fifth); } .plot .s5 { stroke: var(--sixth); } .plot .s6 { stroke: var(--seventh); }
-.plot .s7 { stroke: var(--eighth); }
-.plot .area.s4 { fill: var(--fifth); } .plot .area.s5 { fill: var(--sixth); } .plot .area.s6 { fill: var(--seventh); }
-.plot .area.s7 { fill: var(--eighth); }
-.plot .line.s4 { stroke-dasharray: 1 2; } .plot .line.s5 { stroke-dasharray: 12 4; }
-.plot .line.s6 { stroke-dasharray: 5 2 1 2; } .plot .line.s7 { stroke-dasharray: 3 5; }
-"""
-"""Of the groups after the fourth."""
-
 Html = Iterator[str]
 
 
@@ -63,7 +49,7 @@ def make_page(comparison: Comparison, place: Path) -> str:
     )
     links, bodies = sections_of(sections)
     body = f"<main>{''.join(_head(comparison))}{links}{bodies}</main>"
-    return make_document(printable(_title(comparison)), CSS + _MORE_COLOURS, body, SCRIPT)
+    return make_document(printable(_title(comparison)), CSS + MORE_COLOURS, body, SCRIPT)
 
 
 def _title(comparison: Comparison) -> str:

@@ -39,7 +39,7 @@ class Chart:
     note: str = ""
     from_zero: bool = False
     x_name: str = "step"
-    """What the x are: optimizer steps, or `samples` that were trained on."""
+    """What the x are: optimizer steps, `samples` that were trained on, or each `epoch`."""
 
 
 @dataclass(frozen=True, kw_only=True)

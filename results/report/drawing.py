@@ -21,7 +21,7 @@ MOST_CLASSES = 40
 _CELL, _CELL_OF_NUMBERS = 14, 20
 _LONGEST_LABEL = 16
 
-_X_NAMES = {"step": "optimizer step", "samples": "samples trained on"}
+_X_NAMES = {"step": "optimizer step", "samples": "samples trained on", "epoch": "epoch"}
 
 Stages = Sequence[tuple[float, str]]
 

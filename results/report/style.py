@@ -80,3 +80,18 @@ def standalone_style() -> str:
     named = re.sub(r"var\(--([\w-]+)\)", lambda found: colours[found[1]], DRAWING)
     title = f"svg text.title {{ fill: {colours['ink']}; font-size: 14px; font-weight: 600; }}"
     return f"text {{ {_FONTS}; }} {named} {title}".replace("font-family: inherit; ", "")
+
+
+MORE_COLOURS = """
+:root { --fifth: #b0487e; --sixth: #7a6a1f; --seventh: #2b8c99; --eighth: #55606b; }
+@media (prefers-color-scheme: dark) {
+  :root { --fifth: #ee8fbd; --sixth: #d0bd5c; --seventh: #63c7d4; --eighth: #b3bdc8; }
+}
+.plot .s4 { stroke: var(--fifth); } .plot .s5 { stroke: var(--sixth); } .plot .s6 { stroke: var(--seventh); }
+.plot .s7 { stroke: var(--eighth); }
+.plot .area.s4 { fill: var(--fifth); } .plot .area.s5 { fill: var(--sixth); } .plot .area.s6 { fill: var(--seventh); }
+.plot .area.s7 { fill: var(--eighth); }
+.plot .line.s4 { stroke-dasharray: 1 2; } .plot .line.s5 { stroke-dasharray: 12 4; }
+.plot .line.s6 { stroke-dasharray: 5 2 1 2; } .plot .line.s7 { stroke-dasharray: 3 5; }
+"""
+"""Of curves after the fourth."""

@@ -134,6 +134,8 @@ def _check_slipway(arguments: list[str]) -> None:
         return
     if name == "train":
         _check_training(rest)
+    elif name == "sweep":
+        _check_training(parser_of(name).parse_known_args(rest)[1])
     elif name == "launch":
         parser = parser_of(name)
         own, script = split_command(parser, rest)  # type: ignore[arg-type]

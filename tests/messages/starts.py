@@ -30,6 +30,18 @@ OPTIONS = {
     )
 }  # fmt: skip
 
+SWEEPS = {
+    f"sweep.{words}": case(f"sweep {words} --runs-dir PATH/runs")
+    for words in (
+        "--sweep lr=1,2", "--sweep learning_rate=1e-2:1e-4", "--sweep learning_rate=0:1:log", "--sweep learning_rate=1:2:3:4",
+        "--sweep learning_rate=nan,1", "--sweep dropout=0,1.5", "--sweep dropout=0.1", "--sweep dropout=0:0.5:0.7",
+        "--sweep model_width=32:33", "--sweep optimizer=adamw:sgd", "--sweep seed=1,2", "--sweep threads=1,2",
+        "--sweep train_ratio=0.5,0.8", "--sweep betas=0.9,0.99", "--sweep clip_norm", "--sweep dropout dropout",
+        "--sweep task_options.width=1,2", "--trials 0", "--keep-one-in 1", "--trails 3", "--folds 5", "--seeds 3",
+        "--experiment-name a", "--final-fit", "--name a/b",
+    )
+}  # fmt: skip
+
 CONFIG = {
     **{
         name: one

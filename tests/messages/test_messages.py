@@ -25,7 +25,7 @@ from .case import LONG, Case
 from .folders import RUN_FOLDERS
 from .launching import LAUNCHER
 from .places import ENVIRONMENT, LABELLED, MEANINGLESS, PLACES
-from .starts import CONFIG, OPTIONS, PLANS, SETTINGS, STAGES
+from .starts import CONFIG, OPTIONS, PLANS, SETTINGS, STAGES, SWEEPS
 
 FILE = Path(__file__).with_name("golden_messages.txt")
 GROUPS = {

@@ -246,6 +246,7 @@ class GeneralOptions:
         "continue a run: its folder or name, a checkpoint's folder, or auto (the newest run of this name, if any)",
     )
     allow_recipe_change: bool = option(False, RUN, "resume although the recipe differs from the run's")
+    test: bool = option(True, RUN, "measure the best weights on the test split, once, at the end")
     report: bool = option(True, RUN, "make report.html, pictures and a table of the run at its end, in its folder")
     tracker: tuple[str, ...] | None = option(
         None,

@@ -69,7 +69,7 @@ class Evaluator:
         on; the observer is told at the end. Raises `UserError` on every rank if a single sample does not fit, or if memory
         runs out where passes are collective.
         """
-        count, ranks = self._task.num_samples(split), self._runtime.ranks
+        count, ranks = self._num_samples(split), self._runtime.ranks
         if count == 0:
             return {}
         for buffer in model_buffers(self._state.model):
@@ -98,9 +98,12 @@ class Evaluator:
             self._report_no_number(found)
         return found
 
+    def _num_samples(self, split: str) -> int:
+        return self._task.num_samples(split) if split != "test" or self._runtime.tests else 0
+
     def keep_answers(self) -> None:
         """Remember what the latest evaluation answered, of the best weights so far, if no test will do it better."""
-        if self._latest is not None and self._task.num_samples("test") == 0:
+        if self._latest is not None and self._num_samples("test") == 0:
             self._keep_latest()
 
     def write_answers(self, folder: Path | None) -> None:

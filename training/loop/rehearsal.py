@@ -22,6 +22,7 @@ from ..config.recipe import Recipe, Stage
 from ..devices.memory import drop_traceback, is_out_of_memory, release_memory
 from ..devices.ranks import Ranks
 from ..observers.events import Decision
+from ..observers.runtime import Runtime
 from ..step.buffers import restored_buffers
 from ..step.compilation import uncompiled
 from ..step.micro_batch.search import has_batch_statistics
@@ -37,7 +38,7 @@ _MOST_NAMES = 4
 """Parameters that a message names."""
 
 
-def rehearse(step: TrainStep, loader: Loader, sampler: EpochSampler, ranks: Ranks, stage: Stage) -> None:
+def rehearse(step: TrainStep, loader: Loader, sampler: EpochSampler, runtime: Runtime, stage: Stage) -> None:
     """Evaluate two batches of the validation and the test split, and whatever else an epoch needs. A collective.
 
     All ranks do the same passes, and raise the same error. The model and torch's random state are left as they were. Raises
@@ -45,7 +46,7 @@ def rehearse(step: TrainStep, loader: Loader, sampler: EpochSampler, ranks: Rank
     statistics, a description that cannot be written.
     """
     error = None
-    model, device = step.state.model, ranks.device
+    model, ranks, device = step.state.model, runtime.ranks, runtime.ranks.device
     was_training = model.training
     try:
         with (
@@ -56,7 +57,7 @@ def rehearse(step: TrainStep, loader: Loader, sampler: EpochSampler, ranks: Rank
             _check_spec(step)
             loader.try_out(stage)
             _check_smallest_batch(step, loader, sampler, stage)
-            for split in ("validation", "test"):
+            for split in ("validation", "test") if runtime.tests else ("validation",):
                 _check_split(step, loader, split)
             _check_training(step, loader, stage)
     except UserError as caught:

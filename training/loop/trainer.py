@@ -170,7 +170,7 @@ class Trainer:
 
     def rehearse(self) -> None:
         """Raise `UserError` on every rank for what would end the run later, such as a metric that is not there."""
-        rehearse(self.step, self.loader, self.loop.sampler, self.runtime.ranks, self.recipe.stages[0])
+        rehearse(self.step, self.loader, self.loop.sampler, self.runtime, self.recipe.stages[0])
 
     def run(self) -> dict[str, Any]:
         """Train all stages from the cursor on and test the best weights; return the result, as in `run.json`.

@@ -25,5 +25,7 @@ class Runtime:
     stop: StopRequest = field(default_factory=StopRequest)
     cores: CoreControl = field(default_factory=CoreControl)
     """Suits the way in which threads wait for each other to who else wants the cores; begun and ended by the training."""
+    tests: bool = True
+    """Whether the best weights are measured on the test split; else nothing reads it."""
     queues_steps: bool | None = None
     """Whether steps are queued on the device, updated there and read one step later; `None`: on all devices but the CPU."""

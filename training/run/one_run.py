@@ -139,6 +139,7 @@ def _train(
                     sections=sections,
                     cores=CoreControl(may_gather=config.threads is None and ranks.device.type == "cpu"),
                     stop=world.stop,
+                    tests=config.test,
                 ),
                 saving=Saving(
                     folder=run.folder, every=Interval.parse(config.save_every, "save_every"), keep=config.keep

@@ -113,6 +113,8 @@ FLAGS = [
     "--no-profile",
     "--no-report",
     "--report",
+    "--no-test",
+    "--test",
     "--tracker",
     "--tracker-project",
     "--profile",

@@ -15,7 +15,7 @@ from rich.text import Text
 from ..events import ProfileEnd, RunEnd, RunStart, SectionTime, StudyEnd
 
 NOTHING = "-"
-NO_TEST = "no test split"
+NO_TEST = "no test split was measured"
 WIDE_COLUMNS = 80
 """In a narrower terminal, what matters less is left out."""
 WARNING_STYLE = "yellow"
