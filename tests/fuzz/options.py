@@ -134,6 +134,7 @@ def commands() -> dict[str, Tried]:
         "data inspect": ("data.csv",),
         "data convert": ("data.csv", "made.parquet", "--force"),
         "data record": ("--help",),
+        "sweep": ("--help",),
     }
     found: dict[str, Tried] = {}
     for command in cli.COMMANDS:

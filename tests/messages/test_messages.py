@@ -34,6 +34,7 @@ GROUPS = {
     "stages": STAGES,
     "settings": SETTINGS,
     "plans": PLANS,
+    "sweeps": SWEEPS,
     "launcher": LAUNCHER,
     "environment": ENVIRONMENT,
     "places": PLACES,
