@@ -266,7 +266,7 @@ from benchmarks.own_exactness import BlobTask, Lion, triangle
 class Killed(Observer):
     def on_step(self, event):
         if event.step == 9:
-            while not list(Path(sys.argv[1]).glob("run/checkpoints/*-step-*")):  # they are written beside the training
+            while not list(Path(sys.argv[1]).glob("run/checkpoints/[0-9]*-step-*")):  # they are written beside the training
                 time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
 
