@@ -35,6 +35,7 @@ def _shown(value: Any) -> str:
 
 
 def _wrong(annotation: Any, value: Any, place: str) -> Iterator[str]:
+    is_text = str in (annotation, *get_args(annotation))
     if get_origin(annotation) in (Union, types.UnionType):
         if value is None and type(None) in get_args(annotation):
             return
@@ -50,6 +51,9 @@ def _wrong(annotation: Any, value: Any, place: str) -> Iterator[str]:
             return
         for number, item in enumerate(value):
             yield from wrong_parts(cast("type[Any]", arguments[0]), item, f"{place}[{number}]")
+        return
+    if is_text and isinstance(value, (int, float)):
+        yield f"{place}: expected text, in quotes, got {_shown(value)}"  # of 2.10 the number is 2.1
         return
     try:
         found = convert(value, annotation, "", place)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...training.common.errors import UserError
+from ...training.common.program.shown import one_line
 from ...training.common.small_files import UnreadableError, read_small_text, reason_of
 
-_NAME = re.compile(r"(?:[\w.%+-]+@)?[\w][\w.-]*|(?:[\w.%+-]+@)?\[[0-9A-Fa-f:.%\w]+\]")
+_NAME = re.compile(r"(?:[\w.%+][\w.%+-]*@)?[\w][\w.-]*|(?:[\w.%+][\w.%+-]*@)?\[[0-9A-Fa-f:.%\w]+\]")
 _COUNT = ("slots", "processes")
 _KEYS = (*_COUNT, "max_slots", "max-slots", "python")
 
@@ -31,26 +33,27 @@ class NamedHost:
 
 def read_hosts(given: str) -> list[NamedHost]:
     """Return the hosts of `a,user@b:2`, or of a file of lines such as `user@b slots=2`. Raises `UserError`."""
+    shown = one_line(given)
     found = list(_of_file(Path(given)) if _is_file(given) else _of_list(given))
     if not found:
-        raise UserError(f"--hosts {given}: names no host; write them as a,b or name a file with one a line")
+        raise UserError(f"--hosts {shown}: names no host; write them as a,b or name a file with one a line")
     seen: set[str] = set()
     for host in found:
         if host.target in seen:
             raise UserError(
-                f"--hosts {given}: {host.target} is named twice; give its number of processes as slots={'{N}'}"
+                f"--hosts {shown}: {host.target} is named twice; give its number of processes as slots={'{N}'}"
             )
         seen.add(host.target)
     return found
 
 
 def _is_file(given: str) -> bool:
-    return "/" in given or Path(given).is_file()
+    return "/" in given or os.path.isfile(given)  # of a list too long for a name it says no, where `Path` raises
 
 
 def _of_list(given: str) -> Iterator[NamedHost]:
     for word in filter(None, (part.strip() for part in given.split(","))):
-        yield _host(word, f"--hosts {given}")
+        yield _host(word, f"--hosts {one_line(given)}")
 
 
 def _of_file(path: Path) -> Iterator[NamedHost]:

@@ -14,6 +14,8 @@ import threading
 import time
 from typing import Any
 
+from ...training.common.errors import UserError
+from ...training.common.small_files import UnreadableError, parse_json
 from ..common.paths import IMPORT_ROOT, python_path
 from .host_list import NamedHost
 from .network import interface_of, is_loopback
@@ -36,13 +38,18 @@ class Link:
         self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._errors: list[str] = []
         self._is_here = _is_this_machine(host.name) and "@" not in host.target
-        self._process = subprocess.Popen(
-            command_of(host, is_here=self._is_here),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for this process
-        )
+        command = command_of(host, is_here=self._is_here)
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is for this process
+            )
+        except FileNotFoundError:
+            remedy = "name a Python that is there" if self._is_here else "install OpenSSH's client, or add it to PATH"
+            raise UserError(f"--hosts {host.name}: {command[0]} is not on this machine: {remedy}") from None
         self._threads = [
             threading.Thread(target=target, daemon=True) for target in (self._read_answers, self._read_errors)
         ]
@@ -54,9 +61,11 @@ class Link:
         with contextlib.suppress(OSError, ValueError):
             for line in self._process.stdout:
                 try:
-                    self._answers.put(json.loads(line))
-                except ValueError:  # a line that the shell's start-up files print
+                    answer = parse_json(line)
+                except UnreadableError:
                     continue
+                if isinstance(answer, dict):  # others are lines that the shell's start-up files print
+                    self._answers.put(answer)
         self._answers.put(None)
 
     def _read_errors(self) -> None:

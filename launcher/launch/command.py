@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
         if (line := command_meant(parser, arguments, partial(_read, parser))) is None:
             raise
         raise UserError(f"{error}; write: {line}") from None
-    if not options.hosts:
+    if options.hosts is None:
         start_on_all_nodes(options)
     return start(options, command)
 
@@ -128,7 +128,7 @@ def start(
 
     stale = stale_variables(os.environ)
     try:
-        if options.hosts:
+        if options.hosts is not None:
             return _start_on_hosts(options, command, earlier, continues)
         hardware = without_leftovers(hardware_of(options), stale)
         intent = intent_of(options)

@@ -68,6 +68,16 @@ def check_is_run(trained: Trained) -> None:
         )
 
 
+def own_folder(trained: Trained) -> Path:
+    """Return where the folder is in that of its run. Raises `UserError` for a link: a run that was sent may lead elsewhere."""
+    folder = trained.home / NAME
+    if folder.is_symlink():
+        raise UserError(
+            f"{folder}: is a link, and nothing is written where it leads; remove it, or give `slipway card --out FOLDER`"
+        )
+    return folder
+
+
 def write_hub_folder(trained: Trained, out: Path, *, repo: str | None, license_name: str | None) -> HubFolder:
     """Write the folder; files of it that are there are replaced, others stay. Raises `UserError`."""
     run = trained.home

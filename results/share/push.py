@@ -25,7 +25,7 @@ from ...training.storage.files import sha256_of
 from ..use.trained import Trained
 from .card.usage import REPO
 from .card_command import add_card_options, license_of, make
-from .hub_folder import CARD, MADE, NAME, WEIGHTS, check_is_run, is_ready
+from .hub_folder import CARD, MADE, WEIGHTS, check_is_run, is_ready, own_folder
 
 ANSWER_SECONDS = 15.0
 """How long the Hub may take to answer the first question."""
@@ -103,7 +103,7 @@ def _ready_folder(run: str, runs_dir: Path, repo: str, license_name: str | None)
             return folder
     trained = Trained.find(run, "best", runs_dir, trust=False)
     check_is_run(trained)
-    out = trained.home / NAME
+    out = own_folder(trained)
     if not is_ready(out):
         make(trained, out, repo=repo, license_name=license_name)
         print(printable(f"read {out / CARD} before you upload it"))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import save_file
 from torch import nn
 
 import slipway
-from slipway import UserError
+from slipway import TensorTask, TrainingConfig, UserError, train
 from slipway.launcher import cli
+from slipway.results.share import hub_folder
 from slipway.training.common.program.trust import signed
 from slipway.training.tasks.origin.factory import find_factory
 from tests.hostile.proof import MARKER, marks, nothing_runs
@@ -195,3 +198,62 @@ def test_lists_of_runs_and_their_completion_run_nothing(
         assert cli.main(["runs"]) == 0
         assert cli.main(["runs", "--json"]) == 0
     assert "good-run" in capsys.readouterr().out
+
+
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of a run of three classes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hub_folder, "write_pictures", lambda content, folder: None)
+    splits = {split: (torch.randn(12, 4), torch.arange(12) % 3) for split in ("train", "validation", "test")}
+    task = TensorTask(lambda: nn.Linear(4, 3), splits, class_names=["a", "b", "c"])
+    config = TrainingConfig(device="cpu", max_steps=2, experiment_name="one", report=False)
+    return train(config, task).folder
+
+
+def test_a_card_is_not_written_where_a_link_in_the_run_leads(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (trained / "hub").symlink_to(elsewhere)
+    for command in (["card", str(trained)], ["card", str(trained), "--force"], ["push", str(trained), "--to", "a/b"]):
+        capsys.readouterr()
+        assert cli.main(command) == 2
+        assert "hub: is a link, and nothing is written where it leads" in capsys.readouterr().err
+    assert not list(elsewhere.iterdir())
+
+
+def test_what_a_record_says_is_text_in_the_card(trained: Path) -> None:
+    evil = "x\n---\nlicense: evil\n<script>alert(1)</script>\x1b[2J|`x`"
+    for name, path in (("run.json", ("data", "signers")), ("answers.json", ("split",)), ("run.json", ("name",))):
+        file = trained / name
+        before = json.loads(file.read_text())
+        changed = inside = json.loads(file.read_text())
+        for key in path[:-1]:
+            inside = inside.setdefault(key, {})
+        inside[path[-1]] = {evil: ["ann", "ben"]} if path[-1] == "signers" else evil
+        file.write_text(json.dumps(changed))
+        assert cli.main(["card", str(trained), "--force"]) == 0
+        card = (trained / "hub" / "README.md").read_text()
+        assert card.count("\n---\n") == 1, path
+        assert "\x1b" not in card
+        assert "<script>" not in re.sub(r"(`+)[^`].*?\1", "", card.split("\n---\n")[1]), path
+        file.write_text(json.dumps(before))
+
+
+@pytest.mark.parametrize("name", ["run.json", "best/spec.json"])
+def test_a_record_that_is_nested_deeply_is_refused_in_one_line(
+    trained: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads((trained / name).read_text())
+    inner: dict[str, Any] = {}
+    content["layout"] = content["data"] = inner
+    for _ in range(400):
+        inner["a"] = inner = {}
+    (trained / name).write_text(json.dumps(content))
+    capsys.readouterr()
+    assert cli.main(["card", str(trained)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "nested too deeply" in error

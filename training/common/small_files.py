@@ -17,6 +17,7 @@ MOST_BYTES = 64 << 20
 MOST_YAML_BYTES = 256 << 10
 """Reading more takes seconds; what people write by hand is shorter."""
 _MOST_MESSAGE = 200
+_MOST_DEEP = 100
 _TAG = "tag:yaml.org,2002:"
 _KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
 
@@ -113,13 +114,24 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 def parse_json(text: str | bytes) -> Any:
     """Return the values of JSON text. Raises `UnreadableError` for other text, too deep a nest or too long a number."""
     try:
-        return json.loads(text)
+        values = json.loads(text)
     except RecursionError:
         raise UnreadableError("is nested too deeply") from None
     except ValueError as error:
         if not text.strip():
             raise UnreadableError("is empty") from None
         raise UnreadableError(f"is not JSON ({_reason(error)})") from None
+    level = [values]
+    for _ in range(_MOST_DEEP + 1):  # what walks through the values calls itself once a level
+        level = [
+            item
+            for one in level
+            if isinstance(one, (dict, list))
+            for item in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return values
+    raise UnreadableError("is nested too deeply")
 
 
 def read_yaml(path: str | os.PathLike[str], *, has_old_booleans: bool = False) -> Any:

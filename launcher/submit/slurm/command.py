@@ -14,6 +14,7 @@ from ....training.common.parser import Parser
 from ....training.common.program.shown import printable, printable_json
 from ....training.common.program.streams import print_to_stderr
 from ....training.common.settings import format_path
+from ....training.common.small_files import what_is_at
 from ...common.paths import IMPORT_ROOT
 from ..asked import CPUS_PER_PROCESS, LAUNCHER, cpus_of, here, launch_words, name_of
 from ..job_folder import JobRecord, create, folder_for, now, write_record
@@ -85,9 +86,8 @@ def make_job(options: argparse.Namespace, command: Sequence[str], folder: Path) 
     """Return what a job asks for. Raises `UserError`."""
     setup = options.setup
     if setup is not None and not Path(setup).is_file():
-        raise UserError(
-            f"--setup {setup}: no such file; it holds what the shell does first, such as `module load cuda`"
-        )
+        why = "is a folder" if Path(setup).is_dir() else what_is_at(setup) or "no such file"
+        raise UserError(f"--setup {setup}: {why}; it holds what the shell does first, such as `module load cuda`")
     unequal = "," in (options.gpus_per_node or "") and options.cpus_per_task is None
     is_installed = IMPORT_ROOT.name in ("site-packages", "dist-packages")
     return SlurmJob(

@@ -12,6 +12,7 @@ from ....training.data.readers.tables.hub import PREFIX
 from ....training.observers.screen.tables import format_metric, plural
 from ...common.values import at, items, mapping, number, text
 from ...report import words
+from ...report.classes import Confusion
 from ...report.content import Content
 from ...use.trained import Trained
 from .markdown import code, table, without_places
@@ -19,8 +20,13 @@ from .markdown import code, table, without_places
 HOME = "https://github.com/slipway-train/slipway"
 
 _SPLITS = ("test", "validation")
+_ALL_SPLITS = ("train", "validation", "test")
 _MOST_CLASSES = 100
 _FEW_SAMPLES = 100
+
+
+def _split_of(confusion: Confusion) -> str:
+    return confusion.split if confusion.split in _ALL_SPLITS else code(confusion.split)
 
 
 def data_name(record: Mapping[str, Any]) -> str:
@@ -97,7 +103,7 @@ def results(content: Content, files: Sequence[str]) -> Iterator[str]:
     known = confusion.rows()
     shown = known[:_MOST_CLASSES]
     more = f", the {_MOST_CLASSES} least known of {len(known):,}" if len(known) > len(shown) else ""
-    yield f"Classes on the {confusion.split} split{more}, the least known first:"
+    yield f"Classes on the {_split_of(confusion)} split{more}, the least known first:"
     yield ""
     yield from table(
         ["class", "most often taken for", "samples", "precision", "recall", "F1"],
@@ -187,10 +193,10 @@ def limits(content: Content, trained: Trained) -> Iterator[str]:
     if weak and confusion:
         named = ", ".join(code(row.name) for row in weak[:5])
         more = f" and {len(weak) - 5} more" if len(weak) > 5 else ""
-        yield f"- Classes with an F1 below 0.5 on the {confusion.split} split: {named}{more}."
+        yield f"- Classes with an F1 below 0.5 on the {_split_of(confusion)} split: {named}{more}."
     unseen = len(trained.class_names or ()) - len([row for row in confusion.rows() if row.samples]) if confusion else 0
     if unseen > 0 and confusion:
-        yield f"- {plural(unseen, 'class', 'es')} without a sample in the {confusion.split} split, so not measured."
+        yield f"- {plural(unseen, 'class', 'es')} without a sample in the {_split_of(confusion)} split, so not measured."
     yield "- Nothing was measured but what stands under Results: no other people, devices or places."
     yield ""
 
@@ -255,9 +261,7 @@ def _cell(name: str) -> str:
 
 def _samples(record: Mapping[str, Any]) -> dict[str, int]:
     return {
-        split: int(count)
-        for split in ("train", "validation", "test")
-        if (count := number(record, "data", "samples", split)) is not None
+        split: int(count) for split in _ALL_SPLITS if (count := number(record, "data", "samples", split)) is not None
     }
 
 
@@ -268,8 +272,9 @@ def _is_synthetic(record: Mapping[str, Any]) -> bool:
 def _signers(record: Mapping[str, Any]) -> dict[str, set[str]]:
     """Return the signers of each split; their names stay here."""
     return {
-        str(split): set(map(str, items(record, "data", "signers", split)))
-        for split in mapping(record, "data", "signers")
+        split: set(map(str, items(record, "data", "signers", split)))
+        for split in _ALL_SPLITS
+        if split in mapping(record, "data", "signers")
     }
 
 

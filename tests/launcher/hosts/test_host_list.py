@@ -20,6 +20,11 @@ def test_a_list_names_hosts_users_and_processes() -> None:
     assert read_hosts("ada@[fd00::1]")[0].name == "fd00::1"
 
 
+def test_a_list_may_be_longer_than_a_name_of_a_file() -> None:
+    names = [f"node{number}" for number in range(1000)]
+    assert [host.name for host in read_hosts(",".join(names))] == names
+
+
 def test_a_file_has_a_host_a_line_with_slots(tmp_path: Path) -> None:
     path = tmp_path / "hosts"
     path.write_text(
@@ -39,6 +44,8 @@ def test_a_file_has_a_host_a_line_with_slots(tmp_path: Path) -> None:
         (",,", "names no host"),
         ("a,a", "a is named twice"),
         ("-oProxyCommand=x", "'-oProxyCommand=x' is no host"),
+        ("-l@host", "'-l@host' is no host"),
+        ("a\nb", r"--hosts a\nb: 'a\nb' is no host"),
         ("a b", "'a b' is no host"),
         ("a;b", "'a;b' is no host"),
         ("a:0", "must be a number, 1 or more"),
