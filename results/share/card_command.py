@@ -10,6 +10,7 @@ from ...training.common.errors import UserError
 from ...training.common.parser import Parser, make_parser, parse
 from ...training.common.program.shown import printable
 from ...training.common.program.streams import print_to_stderr
+from ...training.common.small_files import expanded
 from ...training.observers.screen.tables import plural
 from ..use.trained import Trained
 from .hub_folder import CARD, check_is_run, own_folder, write_hub_folder
@@ -56,7 +57,7 @@ def main(arguments: list[str]) -> int:
     license_name = license_of(options)
     trained = Trained.find(options.run, "best", Path(options.runs_dir), trust=False)
     check_is_run(trained)
-    out = Path(options.out).expanduser() if options.out is not None else own_folder(trained)
+    out = expanded(options.out) if options.out is not None else own_folder(trained)
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not options.force)):
         raise UserError(f"{out}: is there already; give --force to make it anew, or --out FOLDER")
     make(trained, out, repo=None, license_name=license_name)

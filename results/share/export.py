@@ -18,6 +18,7 @@ from ...training.common.errors import UserError
 from ...training.common.parser import Parser, make_parser, parse
 from ...training.common.program.places import words_of
 from ...training.common.program.shown import printable
+from ...training.common.small_files import expanded
 from ...training.storage.files import describe_os_error, replaced, sha256_of
 from ..use.predict import add_run_options, find_trained
 from ..use.trained import Trained
@@ -51,7 +52,7 @@ def main(arguments: list[str]) -> int:
     options = parse(build_parser(), arguments)
     trained = find_trained(options)
     ending = FORMS[options.to]
-    out = Path(options.out).expanduser() if options.out is not None else trained.home / f"model{ending}"
+    out = expanded(options.out) if options.out is not None else trained.home / f"model{ending}"
     if out.suffix.lower() != ending or out.is_dir():
         raise UserError(f"--out {out}: {options.to} is written into a file with the ending {ending}")
     if out.exists() and not options.force:

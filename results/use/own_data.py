@@ -10,6 +10,7 @@ from typing import Any
 from ...training.common.conversion import convert, field_types
 from ...training.common.errors import UserError
 from ...training.common.run_names import with_later_options
+from ...training.common.small_files import expanded
 from ...training.data.specs import SYNTHETIC, DataSpec
 from ...training.tasks.sign.options import SignOptions
 
@@ -27,7 +28,7 @@ def own_spec(record: Mapping[str, Any]) -> tuple[DataSpec, int]:
     spec = SignOptions(**named).data_spec
     folder = Path(str((record.get("command") or {}).get("folder", ".")))
     if spec.source != SYNTHETIC and not spec.source.startswith("hub:"):
-        spec = replace(spec, source=str(folder / Path(spec.source).expanduser()))
+        spec = replace(spec, source=str(folder / expanded(spec.source)))
     if spec.reading.layout not in (None, "islr"):
-        spec = replace(spec, reading=replace(spec.reading, layout=str(folder / Path(spec.reading.layout).expanduser())))
+        spec = replace(spec, reading=replace(spec.reading, layout=str(folder / expanded(spec.reading.layout))))
     return spec, convert(config.get("seed", 0), int, "run.json: config", "seed")

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...training.common.errors import UserError
 from ...training.common.program.shown import printable
+from ...training.common.small_files import expanded
 from ...training.storage.files import describe_os_error, replaced, write_durably
 from .inputs.samples import Samples, predictions_of
 
@@ -24,7 +25,7 @@ def check_out(out: str | None, *, force: bool) -> Path | None:
     """Return the file to write; None: the screen. Raises `UserError`, before any work, for one that cannot be."""
     if out is None:
         return None
-    path = Path(out).expanduser()
+    path = expanded(out)
     if path.suffix.lower() not in ENDINGS:
         raise UserError(f"--out {out}: its ending says how it is written; give {', '.join(ENDINGS)}")
     if path.is_dir():

@@ -106,3 +106,15 @@ def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path: Path, capsys: py
     assert pipe.is_fifo()
     assert (tmp_path / "config.yaml").is_fifo()
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_folder_of_a_user_who_is_not_there_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in (["data", "inspect", "~nobody9/x"], ["data", "convert", "~nobody9/x", "~nobody9/y"]):
+        assert cli.main(command) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert "this machine has no such user; write ./~nobody9/" in error
+    assert not list(tmp_path.iterdir())

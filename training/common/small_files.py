@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from .errors import UserError
+
 if TYPE_CHECKING:
     import yaml
 
@@ -44,6 +46,14 @@ def remedy_of(error: OSError) -> str:
     """Return what to do where a file cannot be opened; nothing where the system's words say it."""
     is_named = isinstance(error.filename, (str, os.PathLike))
     return _REMEDIES.get(error.errno or 0, "").format(name=error.filename) if is_named else ""
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path with `~` and `~user` as their folders. Raises `UserError` for a user whom this machine does not know."""
+    found = os.path.expanduser(path)
+    if found.startswith("~") and not os.path.lexists(found):
+        raise UserError(f"{found}: this machine has no such user; write ./{found} for a folder of this name")
+    return Path(found)
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:

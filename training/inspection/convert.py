@@ -11,7 +11,7 @@ from shlex import quote
 from typing import Any
 
 from ..common.errors import UserError
-from ..common.small_files import make_folders
+from ..common.small_files import expanded, make_folders
 from ..data.landmarks import LandmarkData
 from ..data.understanding.summary import summarise
 from ..data.understanding.understand import read_landmarks
@@ -57,7 +57,7 @@ def write_parquet(path: Path, table: Any) -> None:
 
 def _out_path(source: str, out: str, *, force: bool) -> Path:
     """Return the file to write. Raises `UserError`, before any work, for a place that would harm what is there."""
-    path, read = Path(out).expanduser(), Path(source).expanduser()
+    path, read = expanded(out), expanded(source)
     is_file = path.suffix.lower() == _ENDING
     if is_file and path.is_dir():
         raise UserError(f"{out}: is a folder; name a file in it, such as {path / _FILE_IN_FOLDER}")

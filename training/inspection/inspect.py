@@ -9,7 +9,7 @@ from ..common.errors import UserError
 from ..common.json_records import to_json
 from ..common.program.shown import without_commands
 from ..common.program.streams import print_to_stderr
-from ..common.small_files import make_folders
+from ..common.small_files import expanded, make_folders
 from ..storage.files import describe_os_error, replaced
 from .findings import inspect_data
 from .options import read_data_options
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _page_path(text: str) -> Path:
     """Return the path of a page. Raises `UserError` before any work if it cannot be meant as one."""
-    path = Path(text).expanduser()
+    path = expanded(text)
     if path.is_dir():
         raise UserError(f"--out {text}: is a folder; name a file in it, such as {path / 'inspect.html'}")
     if path.suffix.lower() not in _PAGE_ENDINGS:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
+from ..common.small_files import expanded
 from ..data.understanding.summary import FrameCounts, Understood
 from .findings import MOST_PAIRS, NearDuplicate, SplitFound
 
@@ -42,7 +42,7 @@ def frames_text(frames: FrameCounts) -> str:
 
 def short_place(where: str, source: str) -> str:
     """Return the place of a clip without the folders above its source, the row first: `line 3, coords.csv`."""
-    path = Path(source).expanduser()
+    path = expanded(source)
     for folder in (path, path.parent):
         where = where.removeprefix(f"{folder}/")
     return ", ".join(reversed(where.split(", ", maxsplit=1)))

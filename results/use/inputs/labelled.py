@@ -13,6 +13,7 @@ from torch import nn
 from ....training.common.conversion import convert
 from ....training.common.errors import UserError
 from ....training.common.program.doors import door
+from ....training.common.small_files import expanded
 from ....training.data.labelled.pictures import DIGITS, ENDINGS, find_pictures, read_picture
 from ....training.data.labelled.texts import find_texts
 from ....training.data.readers.walk import files_by_folder
@@ -34,7 +35,7 @@ class PicturePredictor(Predictor):
 
     def read(self, source: str) -> Samples:
         """Return the pictures of a folder of class folders, of any folder, of a file, or of `digits`."""
-        path = Path(source).expanduser()
+        path = expanded(source)
         if source == DIGITS and not path.exists():
             found = find_pictures(source).samples
             names = [f"{source}, picture {number}" for number in range(len(found.items))]

@@ -12,6 +12,7 @@ import numpy as np
 from ....training.common.conversion import convert, field_types
 from ....training.common.errors import UserError
 from ....training.common.program.doors import door
+from ....training.common.small_files import expanded
 from ....training.data.landmarks import LandmarkData, LandmarkLayout
 from ....training.data.readers.read import read_raw
 from ....training.data.readers.tables.clip_files import SUFFIXES
@@ -109,7 +110,7 @@ class LandmarkPredictor(Predictor):
 
     def _tries(self, source: str) -> Iterator[LandmarkData | UserError]:
         """Yield what each way to read the source finds, or why it is none."""
-        path = Path(source).expanduser()
+        path = expanded(source)
         for reading in self.readings:
             try:
                 yield read_landmarks(source, reading, self.known)
@@ -159,7 +160,7 @@ def own_reading(record: Mapping[str, Any]) -> Reading:
     reading = SignOptions(**named).data_spec.reading
     folder = (record.get("command") or {}).get("folder")
     if reading.layout not in (None, "islr") and isinstance(folder, str):
-        reading = replace(reading, layout=str(Path(folder, reading.layout).expanduser()))
+        reading = replace(reading, layout=str(expanded(Path(folder, reading.layout))))
     return reading
 
 

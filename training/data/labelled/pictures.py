@@ -16,6 +16,7 @@ import numpy as np
 from ...common.errors import UserError
 from ...common.program.doors import door
 from ...common.program.threads import HelperThreads
+from ...common.small_files import expanded
 from ..readers.raw import Faults
 from ..readers.refusals import IMAGES, placeholder
 from .folders import files_in_class_folders
@@ -69,7 +70,7 @@ def find_pictures(data: str) -> Pictures:
     if data == DIGITS:
         return _digits()
     _need("PIL.Image", "Pillow")
-    samples = files_in_class_folders(Path(data).expanduser(), ENDINGS, "picture")
+    samples = files_in_class_folders(expanded(data), ENDINGS, "picture")
     faults, sizes, modes, several = Faults(samples.source), Counter[tuple[int, int]](), set[str](), 0
     with HelperThreads() as pool:
         for found in pool.map(_look_at, samples.items):

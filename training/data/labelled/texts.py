@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...common.errors import UserError, nearest
 from ...common.program.doors import door
-from ...common.small_files import what_is_at
+from ...common.small_files import expanded, what_is_at
 from ..readers.raw import Faults
 from ..readers.tables.columns import column_named, list_of, split_names
 from ..readers.tables.csv_rows import Table, by_split
@@ -49,7 +49,7 @@ def find_texts(
     try:
         if encoding is not None:
             check_encoding(encoding)
-        return _find_texts(Path(data).expanduser(), text, label, encoding, with_labels)
+        return _find_texts(expanded(data), text, label, encoding, with_labels)
     except UserError as error:
         raise UserError(str(error).replace("--encoding ", "encoding="), option=error.option) from None
 

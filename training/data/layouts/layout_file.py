@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError, nearest
-from ...common.small_files import UnreadableError, read_yaml, reason_of
+from ...common.small_files import UnreadableError, expanded, read_yaml, reason_of
 from ..landmarks import LandmarkLayout
 from .named import named_layout
 
@@ -34,7 +34,7 @@ def read_layout(path: str) -> LayoutFile:
     `shoulders`, two names or pairs of them; `bones`, pairs; `parts`, lists of names by part, each with its root first;
     `title`.
     """
-    content = _load(Path(path).expanduser())
+    content = _load(expanded(path))
     names = content.get("names")
     if not isinstance(names, list) or not names or not all(isinstance(name, str | int) for name in names):
         raise _wrong(path, "names", "a list of the landmarks' names, in the order of their numbers")

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...common.errors import UserError
-from ...common.small_files import read_json
+from ...common.small_files import expanded, read_json
 from ...storage.files import sha256_of, write_durably
 from ..readers.label_names import is_label_file, is_names_file
 from ..specs import DataSpec, Reading
@@ -133,17 +133,15 @@ def data_key(spec: DataSpec, seed: int, digests: FileDigests | None) -> str:
     to files elsewhere, changes meanwhile or is too large, and `OSError` if it cannot be read.
     """
     if digests is not None:
-        path = Path(spec.source).expanduser()
+        path = expanded(spec.source)
         if not path.is_file() and not path.is_dir():
             raise NotCacheable(f"{path} is neither a file nor a folder")  # a pipe or a device may never end
         _check_clips(path, spec.reading)
-    layout = None if spec.reading.layout is None else Path(spec.reading.layout).expanduser()
+    layout = None if spec.reading.layout is None else expanded(spec.reading.layout)
     facts = {
         **asdict(spec),
         "layout_file": sha256_of(layout) if layout is not None and layout.is_file() else None,
-        "source": None
-        if digests is None
-        else _digest_of_source(Path(spec.source).expanduser(), spec.reading.format, digests),
+        "source": None if digests is None else _digest_of_source(expanded(spec.source), spec.reading.format, digests),
         "seed": seed,
         "code": _digest_of_code(),
         "versions": [_version(package) for package in _PACKAGES],

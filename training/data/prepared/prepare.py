@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ...common.program.doors import door
+from ...common.small_files import expanded
 from ...storage.files import describe_os_error
 from ..landmarks import SPLITS, LandmarkData
 from ..specs import SYNTHETIC, DataSpec
@@ -118,7 +119,7 @@ def _with_cache(spec: DataSpec, seed: int, cache: DataCache) -> Preparation:
 
 
 def _path(spec: DataSpec) -> Path:
-    return Path(spec.source).expanduser()
+    return expanded(spec.source)
 
 
 def _reason(error: NotCacheable | OSError) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ...common.errors import UserError, flag_of, nearest
+from ...common.small_files import expanded
 from ..specs import Reading
 from ..text import check_encoding, files_with, folders_in, listing_of, one_read
 from .arrays import class_files, frame_folders, npz, windows, x_y_arrays
@@ -78,7 +79,7 @@ def _read_raw(source: str, reading: Reading) -> RawClips:
         raise UserError(
             f"unknown data format {data_format!r}{nearest(data_format, READERS)}; formats: {', '.join(READERS)}"
         )
-    path = Path(source).expanduser()
+    path = expanded(source)
     refuse_no_data(source, path)
     if path.exists():
         check_source(path)

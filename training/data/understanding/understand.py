@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from pathlib import Path
 
 import numpy as np
 
 from ...common.errors import UserError, flag_of
 from ...common.program.doors import door
+from ...common.small_files import expanded
 from ..landmarks import LandmarkData, LandmarkLayout
 from ..readers.raw import Faults, RawClips
 from ..readers.read import read_raw
@@ -57,7 +57,7 @@ def _check_of_synthetic(reading: Reading) -> None:
 
 def _name_of(source: str) -> str:
     """Return the last name of a path, of a folder that of the one to which links lead; a data set's name as it is."""
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_dir():
         return path.resolve().name
     return path.name if path.exists() else source

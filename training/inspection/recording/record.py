@@ -15,6 +15,7 @@ from rich.console import Console
 
 from ...common.conversion import convert
 from ...common.errors import EXIT_INTERRUPTED, UserError
+from ...common.small_files import expanded
 from ...observers.screen.console import make_console
 from ..texts import count, percent
 from .clip_files import ClipFolder
@@ -49,13 +50,13 @@ def run(options: argparse.Namespace) -> int:
         raise UserError("--camera and videos are two sources: give one of them")
     camera = convert(options.camera or "0", int, "--camera")
     tracker = _TRACKERS[options.landmarks]()
-    folder = ClipFolder(Path(options.out).expanduser())
+    folder = ClipFolder(expanded(options.out))
     console = make_console(stderr=False)
     written = 0
     try:
         if options.videos:
             for video in options.videos:
-                with_source = open_video(Path(video).expanduser())
+                with_source = open_video(expanded(video))
                 for _ in record_video(with_source, tracker, wanted, folder, console):
                     written += 1
         else:

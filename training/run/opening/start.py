@@ -16,7 +16,7 @@ from torch import nn
 from ...common.errors import UserError
 from ...common.program.doors import door
 from ...common.run_names import RECORD, is_held
-from ...common.small_files import UnreadableError, read_json
+from ...common.small_files import UnreadableError, expanded, read_json
 from ...config.recipe import Recipe
 from ...devices.ranks import Ranks
 from ...observers.events import Decision
@@ -103,7 +103,7 @@ def with_start(recipe: Recipe, start: Start | None) -> Recipe:
 def _load(config: TrainingConfig, recipe: Recipe, model: nn.Module, task: Task) -> Start:
     given = str(config.start_from)
     command = f"--start-from {given}"
-    folder = find_weights(Path(given).expanduser(), "best", Path(config.runs_dir), "--start-from:")
+    folder = find_weights(expanded(given), "best", Path(config.runs_dir), "--start-from:")
     run = folder.parent if (folder.parent / RECORD).is_file() else None
     record: Any = {}
     with suppress(OSError, UnreadableError):  # of weights that were copied elsewhere
