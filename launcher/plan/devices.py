@@ -175,7 +175,8 @@ def _why_not(hardware: Hardware, kind: Device) -> str:
         there = ", ".join(dict.fromkeys(one.kind for one in hardware.accelerators)) or "no accelerator"
         return f"this machine has {there}"
     if not any(seen.kind == kind for seen in hardware.environment.visible):
-        return f"the masks of the environment hide every {kind} device"
+        masks = " ".join(mask.variable for mask in hardware.environment.masks if mask.applied)
+        return f"the masks of the environment hide every {kind} device{masks and f': unset {masks}'}"
     if torch.problem:
         return f"{torch.problem}: {torch.remedy}" if torch.remedy else torch.problem
     if unserved := list(not_served(hardware, kind)):

@@ -50,7 +50,7 @@ def _against_fp16(slot: Slot) -> str | None:
     capability, name = slot.accelerator.compute_capability, slot.device.name
     if "GTX 16" in name:
         return f"fp16 is known to give bad numbers on {name}"
-    if capability is not None and capability < (7, 0) and capability != (6, 0):  # P100 computes it at twice the speed
+    if capability is not None and capability < (7, 0) and capability != (6, 0):  # a P100 saves memory traffic
         return f"{name} computes fp16 no faster"
     return None
 

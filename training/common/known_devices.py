@@ -4,7 +4,13 @@ From the makers' data sheets and architecture papers: nvidia.com (Volta, Turing,
 and RTX Blackwell), amd.com (Instinct and Radeon), intel.com (Data Center GPU Max, Arc), habana.ai (Gaudi). Peaks are dense, in
 TFLOP/s: `full` is float32 without TF32, `half` is fp16, and bf16 where there is any, by matrix units that sum in float32, as
 PyTorch uses them (GeForce cards have half the rate of those that sum in fp16, which their sheets show). Of a card of two
-devices the figures are one device's for AMD, the card's for Intel, as its probe counts them.
+devices the figures are one device's for AMD, the card's for Intel, as its probe counts them. AMD's `full` is that of the matrix
+units, which compute float32 exactly. A P100 has no faster `half`: PyTorch sums in float32 there.
+
+Compared with published figures in November 2026: peaks of V100, V100S, T4, A100, A10, H100 (SXM and PCIe) and Quadro RTX
+5000 (Lightning Fabric's table, which has the A10's 125 for the A10G; AWS's own part has 70), of B200, B300, GB300, RTX PRO
+5000, MI100, MI250, MI250X, Arc A750 and A770, and Gaudi 2 and 3 (articles that show the makers' tables). The others were not
+compared with any.
 """
 
 from __future__ import annotations
@@ -36,12 +42,12 @@ def _cuda(architecture: Capability, *rows: tuple[str, float, float, float | None
 
 
 KNOWN_DEVICES: tuple[KnownDevice, ...] = (
-    *_cuda((10, 3), ("B300", 268, 75, 2250, 8000), ("GB300", 268, 75, 2500, 8000)),
+    *_cuda((10, 3), ("B300", 268, 75, 2250, 8000), ("GB300", 277, 80, 2500, 8000)),
     *_cuda((10, 0), ("B200", 179, 75, 2250, 8000), ("GB200", 185, 80, 2500, 8000)),
     *_cuda(
         (12, 0),
         ("RTX PRO 6000", 95.0, 126, 503.8, 1792),
-        ("RTX PRO 5000", 47.4, 73.7, 294.8, 1344),
+        ("RTX PRO 5000", 47.4, 65, 258, 1344),
         ("RTX 5090", 31.8, 104.8, 209.5, 1792),
         ("RTX 5080", 15.9, 56.3, 112.6, 960),
         ("RTX 5070 Ti", 15.9, 43.9, 87.9, 896),
@@ -134,7 +140,7 @@ KNOWN_DEVICES: tuple[KnownDevice, ...] = (
         ("V100", 15.8, 15.7, 125, 900),
         ("TITAN V", 11.8, 13.8, 110, 653),
     ),
-    *_cuda((6, 0), ("P100", 15.9, 9.3, 18.7, 732)),
+    *_cuda((6, 0), ("P100", 15.9, 9.3, 9.3, 732)),
     *_cuda(
         (6, 1),
         ("P40", 22.4, 12, None, 346),
@@ -158,10 +164,10 @@ KNOWN_DEVICES: tuple[KnownDevice, ...] = (
     KnownDevice("MI325X", "rocm", "gfx942", 256, 163.4, 1307.4, 6000),
     KnownDevice("MI300X", "rocm", "gfx942", 192, 163.4, 1307.4, 5300),
     KnownDevice("MI300A", "rocm", "gfx942", 128, 122.6, 980.6, 5300),
-    KnownDevice("MI250X", "rocm", "gfx90a", 64, 23.9, 191.5, 1638),
-    KnownDevice("MI250", "rocm", "gfx90a", 64, 22.6, 181, 1638),
-    KnownDevice("MI210", "rocm", "gfx90a", 64, 22.6, 181, 1638),
-    KnownDevice("MI100", "rocm", "gfx908", 32, 23.1, 184.6, 1229),
+    KnownDevice("MI250X", "rocm", "gfx90a", 64, 47.9, 191.5, 1638),
+    KnownDevice("MI250", "rocm", "gfx90a", 64, 45.3, 181, 1638),
+    KnownDevice("MI210", "rocm", "gfx90a", 64, 45.3, 181, 1638),
+    KnownDevice("MI100", "rocm", "gfx908", 32, 46.1, 184.6, 1229),
     KnownDevice("RX 9070 XT", "rocm", "gfx1201", 16, 48.7, 195, 640),
     KnownDevice("RX 9070", "rocm", "gfx1201", 16, 36.1, 145, 640),
     KnownDevice("RX 7900 XTX", "rocm", "gfx1100", 24, 61.4, 122.8, 960),
@@ -172,7 +178,7 @@ KNOWN_DEVICES: tuple[KnownDevice, ...] = (
     KnownDevice("Max 1550", "xpu", None, 128, 52.4, 839, 3277),
     KnownDevice("Max 1100", "xpu", None, 48, 22.2, 352, 1229),
     KnownDevice("Arc A770", "xpu", None, 16, 17.2, 137.6, 560),
-    KnownDevice("Arc A750", "xpu", None, 8, 15.1, 120.4, 512),
+    KnownDevice("Arc A750", "xpu", None, 8, 14.7, 117.6, 512),
     KnownDevice("Arc B580", "xpu", None, 12, 13.7, 116.5, 456),
     KnownDevice("Arc B570", "xpu", None, 10, 11.5, 100, 380),
     KnownDevice("Gaudi 3", "hpu", None, 128, 229, 1835, 3700),

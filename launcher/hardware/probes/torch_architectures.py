@@ -45,7 +45,7 @@ def missing(build: TorchBuild, capability: tuple[int, int]) -> str | None:
     if capability < oldest:
         return f"{shown} has no code for less than {oldest[0]}.{oldest[1]}"
     needed = (13, 0) if capability[0] == 11 else (12, 8) if capability >= (10, 0) else (0, 0)
-    return f"{shown} has none, CUDA {needed[0]}.{needed[1]} is the first with it" if cuda < needed else None
+    return f"{shown} has no code for it, CUDA {needed[0]}.{needed[1]} is the first that has" if cuda < needed else None
 
 
 def _served(architectures: Sequence[str], capability: tuple[int, int]) -> bool:

@@ -85,7 +85,8 @@ def find_problem(
 ) -> tuple[str, str] | None:
     """Return (problem, remedy) of a build on this hardware, or None where it fits. Pure."""
     if build.version is None:
-        return "torch is not installed", _remedy(accelerators, drivers) or "pip install torch"
+        remedy = _remedy(accelerators, drivers) or "pip install torch"
+        return "torch is not installed", remedy.replace("--force-reinstall ", "")
     kinds = list(dict.fromkeys(accelerator.kind for accelerator in accelerators))
     if not kinds or any(supports(build, kind) for kind in kinds):
         return _too_old_or_new(build, accelerators, drivers)
@@ -109,6 +110,7 @@ def supports(build: TorchBuild, kind: str) -> bool:
 # The oldest Linux driver of each major CUDA version (NVIDIA's CUDA compatibility guide: minor versions are compatible).
 _OLDEST_DRIVER = {11: (450, 80), 12: (525, 60), 13: (580, 0)}
 _VOLTA, _TURING, _BLACKWELL = (7, 0), (7, 5), (10, 0)
+_PROCESSOR_GRAPHICS = {"gfx902", "gfx909", "gfx90c", "gfx1033", "gfx1035", "gfx1036", "gfx1037"}  # in no wheel for ROCm
 _TEGRA = {(5, 3), (6, 2), (7, 2), (8, 7)}  # Jetson boards before Thor, which PyTorch's own wheels do not serve
 
 
@@ -137,7 +139,10 @@ def _too_old_or_new(
 
 
 def lacks(build: TorchBuild, accelerator: Accelerator) -> str | None:
-    """Return why a build has no code for an NVIDIA GPU, or None where it has or nothing is known. Pure."""
+    """Return why a build has no code for a GPU, or None where it has or nothing is known. Pure."""
+    if build.kind == accelerator.kind == "rocm" and accelerator.architecture in _PROCESSOR_GRAPHICS:
+        name = f"{accelerator.name} ({accelerator.architecture})"
+        return f"{name}: torch {build.version} has no code for processor graphics"
     capability = accelerator.compute_capability
     if accelerator.kind != "cuda" or build.kind != "cuda" or capability is None:
         return None

@@ -22,6 +22,13 @@ from slipway.training.common.errors import UserError
         ("2 x 5090, 1 x 3060, 24 cores, 128 GB of memory", ["RTX 5090", "RTX 5090", "RTX 3060"], 24, 128),
         ("8 \u00d7 MI300X, 96 cores, 2 TB", ["MI300X"] * 8, 96, 2048),
         ("1 core, 2 GB", [], 1, 2),
+        ("8 x H100 SXM5 80GB, 2 x Xeon 8480C, 112 cores, 2 TB", ["H100"] * 8, 112, 2048),
+        ("A100-SXM4-40GB x 2, 32 cores, 256 GB DDR4", ["A100 40GB"] * 2, 32, 256),
+        ("4 x NVIDIA A100 80GB PCIe, 64 cores, 512 GB", ["A100"] * 4, 64, 512),
+        ("dual RTX 4090 24GB GDDR6X / 32 threads / 64GB", ["RTX 4090"] * 2, 16, 64),
+        ("gpu: RTX PRO 6000 Blackwell, cpu: 4 vCPUs, ram: 16384 MB", ["RTX PRO 6000"], 2, 16),
+        ("2 x MI250X, 64 cores, 512 GB", ["MI250X"] * 4, 64, 512),
+        ("cpu only, 16 cores, 64 GB", [], 16, 64),
     ],
 )
 def test_words_are_read_as_people_write_them(words: str, names: list[str], cores: int, gib: int) -> None:
@@ -54,6 +61,18 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     assert "the memory of the host" in told
     assert '"4 x L40S, 64 cores, 512 GB"' in told
     assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["dgx h100", "2 nodes of 8 x H100, 112 cores, 2 TB", "RTX 4090 Laptop, 8 cores, 32 GB", "0.5 cores, 8 GB", ""],
+)
+def test_what_would_be_guessed_is_refused_with_the_form(words: str) -> None:
+    with pytest.raises(
+        UserError, match=r"^--machine: .*write devices, cores and the memory.*--hardware FILE"
+    ) as raised:
+        described(words)
+    assert "\n" not in str(raised.value)
 
 
 def test_plan_takes_a_machine_in_words_instead_of_a_record(capsys: pytest.CaptureFixture[str]) -> None:
