@@ -192,7 +192,7 @@ def slots(hardware: Hardware, kind: Device) -> list[Slot]:
         if seen.kind != kind or seen.index not in by_index:
             continue
         accelerator = by_index[seen.index]
-        if lacks(hardware.torch, accelerator):
+        if _lacks(hardware, accelerator):
             continue
         found.append(_slot(hardware, accelerator, seen.part))
         if accelerator.mig_slices and seen.part:
@@ -204,8 +204,15 @@ def not_served(hardware: Hardware, kind: Device) -> Iterator[str]:
     """Yield why this torch cannot use visible devices of a kind, a line for each: they are left out of every plan."""
     seen = {one.index for one in hardware.environment.visible if one.kind == kind}
     for accelerator in hardware.accelerators:
-        if accelerator.kind == kind and accelerator.index in seen and (why := lacks(hardware.torch, accelerator)):
+        if accelerator.kind == kind and accelerator.index in seen and (why := _lacks(hardware, accelerator)):
             yield why
+
+
+def _lacks(hardware: Hardware, accelerator: Accelerator) -> str | None:
+    """Return why torch has no code for a device; None also where ROCr's mask keeps it from being left out."""
+    masks = [mask.variable for mask in hardware.environment.masks if mask.applied]
+    is_counted = accelerator.kind == "rocm" and "ROCR_VISIBLE_DEVICES" in masks
+    return None if is_counted else lacks(hardware.torch, accelerator)
 
 
 def offered_slots(hardware: Hardware, kind: Device, ids: Sequence[int] | None) -> list[Slot]:

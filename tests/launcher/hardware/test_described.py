@@ -91,7 +91,7 @@ def test_plan_takes_a_machine_in_words_instead_of_a_record(capsys: pytest.Captur
         ("Apple M4 Pro with 48 GB, 12 cores", ["Apple M4 Pro"], 12, 48),
         ("2 x RTX 5090 + RTX 3060, 32 cores, 128 GB", ["RTX 5090", "RTX 5090", "RTX 3060"], 32, 128),
         ("A100 80GB x 2 and 64-core CPU, 1 TB of RAM", ["A100", "A100"], 64, 1024),
-        ("4 H100, 2 sockets, 96 vCPUs, 2TB", ["H100"] * 4, 96, 2048),
+        ("4 H100, 2 sockets, 96 vCPUs, 2TB", ["H100"] * 4, 48, 2048),
         ("CPU only, 128 cores, 512 GB", [], 128, 512),
     ],
 )
