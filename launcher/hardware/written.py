@@ -32,6 +32,17 @@ _MOST_SHOWN = 20
 _MOST_DEVICES = 1024
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([kmgt]?)i?b", re.IGNORECASE)
 _CPUS = re.compile(r"\d{1,5}(-\d{1,5})?(\s*,\s*\d{1,5}(-\d{1,5})?)*")
+_NUMBERS = (
+    "physical_cores",
+    "logical_cores",
+    "performance_cores",
+    "usable_cpus",
+    "numa_nodes",
+    "numa_node",
+    "count",
+    "tiles",
+)
+"""Keys of whole numbers, which people also write in quotes."""
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -84,6 +95,8 @@ def _plain(value: Any, name: str) -> Any:
         return int(float(found[1]) * _UNITS[found[2].lower()])
     if name in ("cpus", "affinity") and _CPUS.fullmatch(text):
         return list(cpu_list(text))
+    if isinstance(value, str) and name in _NUMBERS and re.fullmatch(r"[0-9]{1,9}", text):
+        return int(text)
     if name == "compute_capability" and re.fullmatch(r"\d\d?\.\d", text):
         return [int(part) for part in text.split(".")]
     return value

@@ -150,3 +150,9 @@ def test_commands_take_a_record_by_hand(tmp_path: Path, capsys: pytest.CaptureFi
     assert cli.main(["detect", "--hardware", str(path)]) == 0
     assert "the new one" in capsys.readouterr().out
     assert load_hardware(str(path)).accelerators[1].memory_total_bytes == 24 * GIB
+
+
+def test_numbers_in_quotes_are_numbers() -> None:
+    text = '{"cpu": {"physical_cores": "32"}, "memory": {"total_bytes": "8GB"}, "accelerators": [{"name": "L4", "count": "2"}]}'
+    found = read_hardware(text, "hand.json")
+    assert (found.cpu.physical_cores, len(found.accelerators)) == (32, 2)
