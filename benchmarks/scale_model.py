@@ -147,10 +147,17 @@ def exposed_seconds(network: Network, processes: int, bucket_bytes: Sequence[flo
     return finished - backward_seconds
 
 
-def predict(workload: Workload, network: Network, processes: int, *, slowdown: float = 1.0) -> Step:
+def predict(
+    workload: Workload,
+    network: Network,
+    processes: int,
+    *,
+    compute_slowdown: float = 1.0,
+    communication_slowdown: float = 1.0,
+) -> Step:
     """Return a step on `processes`, each with an equal share: the largest share decides.
 
-    `slowdown`: of everything, for processes that share cores.
+    The slowdowns are those of processes that share a machine's cores.
     """
     share = -(-workload.batch_size // processes)
     passes = share * workload.sample_seconds
@@ -163,9 +170,9 @@ def predict(workload: Workload, network: Network, processes: int, *, slowdown: f
         buckets = [workload.gradient_bytes / workload.num_buckets] * workload.num_buckets + [0.0]
         communication = exposed_seconds(network, processes, buckets, BACKWARD_SHARE * passes / num_passes)
     return Step(
-        compute=slowdown * compute,
-        waiting=slowdown * compute * workload.spread * expected_maximum(processes),
-        communication=slowdown * communication if processes > 1 else 0.0,
+        compute=compute_slowdown * compute,
+        waiting=compute_slowdown * compute * workload.spread * expected_maximum(processes),
+        communication=communication_slowdown * communication if processes > 1 else 0.0,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,10 +62,12 @@ def flatten(model: nn.Module) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()]).clone()
 
 
-def train_with_slipway(task: Task, recipe: Recipe, plan: Plan, ranks: Ranks) -> Trained:
+def train_with_slipway(
+    task: Task, recipe: Recipe, plan: Plan, ranks: Ranks, observers: Sequence[Observer] = ()
+) -> Trained:
     """Train as a plan says, rank 0 with the journal and the lines of progress that a run has off a terminal.
 
-    For a clean clock the task has a split to train on and no other.
+    For a clean clock the task has a split to train on and no other. `observers` watch too, on every rank.
     """
     clock = _StepsClock(ranks.barrier)
     with (
@@ -73,15 +75,15 @@ def train_with_slipway(task: Task, recipe: Recipe, plan: Plan, ranks: Ranks) -> 
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
     ):
-        told: list[Observer] = [clock]
+        told: list[Observer] = [clock, *observers]
         if ranks.is_main:
             console = make_console_observer(log_level="info", stream_is_terminal=False)
-            told = [console, Journal(Path(folder) / "events.jsonl"), clock]
-        observers = Observers(told)
-        trainer = Trainer(task=task, recipe=recipe, plan=plan, runtime=Runtime(ranks=ranks, observer=observers))
+            told = [console, Journal(Path(folder) / "events.jsonl"), clock, *observers]
+        all_told = Observers(told)
+        trainer = Trainer(task=task, recipe=recipe, plan=plan, runtime=Runtime(ranks=ranks, observer=all_told))
         announce_run(trainer, "benchmark")
         result = trainer.run()
-        observers.close()
+        all_told.close()
     return Trained(
         weights=flatten(trainer.model),
         cost=Cost(
