@@ -49,14 +49,14 @@ TEN_GIGABIT = Network(
     link=Link(latency_seconds=30e-6, bytes_per_second=10e9 / 8 * 1448 / 1538),
 )
 HUNDRED_GIGABIT = Network(
-    # 9.6 us: what NCCL reckons with for a hop of a ring (`hwLat` of its src/graph/tuning.cc).
+    # 9.6 us: what NCCL reckons with for a hop of a ring (`hwLat` of its src/graph/tuning.cc); 0.92 is assumed.
     name="100 Gb Ethernet, NCCL",
     link=Link(latency_seconds=9.6e-6, bytes_per_second=100e9 / 8 * 0.92),
     algorithms=("ring", "double tree"),
 )
 INFINIBAND = Network(
-    # NVLink 4: 450 GB/s each way (H100 data sheet), of which NCCL reaches about 0.8; 3.4 us a hop (tuning.cc). 400 Gb: 0.88 of
-    # 50 GB/s, as measured with NCCL.
+    # NVLink 4: 450 GB/s each way (H100 data sheet), of which 0.8 are assumed; 3.4 us a hop (tuning.cc). 400 Gb: 44 GB/s, as
+    # measured with NCCL (fridayswithfaraday.com, "nvidia-dynamo-network-optimization").
     name="NVLink, 400 Gb InfiniBand",
     link=Link(latency_seconds=9.6e-6, bytes_per_second=44e9),
     algorithms=("ring", "double tree"),
