@@ -10,7 +10,7 @@ AUDIT_VENV ?= .audit-venv
 TRACKERS_VENV ?= .trackers-venv
 TRACKERS_STAMP := $(TRACKERS_VENV)/.installed
 
-.PHONY: help train test lint exactness fuzz chaos slurm own-models trackers docs docs-run bench scripts audit clean
+.PHONY: help train test lint exactness fuzz chaos slurm cluster own-models trackers docs docs-run bench scripts audit clean
 
 help:  ## list what make can do
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-11s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)

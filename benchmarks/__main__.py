@@ -11,6 +11,7 @@ from benchmarks.measure import Ratio, console, ratio_table, read_ratios, result_
 
 BENCHMARKS = (
     "overhead",
+    "watched",
     "throughput",
     "datasets",
     "ddp",
