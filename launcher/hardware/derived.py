@@ -70,8 +70,8 @@ def _unified(name: str) -> tuple[int, int] | None:
 
 
 def capability_of(one: Part) -> list[int] | None:
-    """Return the compute capability of an accelerator: what is written, else that of the device of its name."""
-    if one.get("compute_capability") is not None:
+    """Return the compute capability of an accelerator: what is written, if it is one, else that of the device of its name."""
+    if isinstance(one.get("compute_capability"), list | tuple):
         return list(one["compute_capability"])
     known = known_device(one["name"])
     found = known.architecture if known else _unified(one["name"])

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ...training.common.errors import EXIT_FAILED, UserError
+from ...training.common.errors import UserError
 from ...training.common.parser import Parser, make_parser, parse
 from ...training.common.program.streams import print_to_stderr
 from ...training.config.trackers import PROJECT, check_installed, check_names
@@ -116,4 +116,4 @@ def _send_rest(feeders: Sequence[Feeder]) -> int:
     for feeder in feeders:
         feeder.join()
         print_to_stderr(f"{feeder.name}: {f'error: {feeder.trouble}' if feeder.trouble else 'has all points'}")
-    return EXIT_FAILED if any(feeder.trouble for feeder in feeders) else 0
+    return max(feeder.exit_code for feeder in feeders)

@@ -107,6 +107,7 @@ class Watchdog:
         assert self._file is not None
         self._file.close()
         if self._onlooker is not None:
+            self._onlooker.kill()  # the end of its pipe does not tell it: processes forked meanwhile hold the pipe too
             self._onlooker.communicate()
         if self._path is not None:
             with suppress(OSError):

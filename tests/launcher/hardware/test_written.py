@@ -130,6 +130,7 @@ def test_all_that_is_wrong_is_told_in_one_message() -> None:
         ({"accelerators": [{"name": "NVIDIA L4", "index": 0}, {"name": "NVIDIA L4", "index": 0}]}, "cuda 0 is there twice"),
         ({"accelerators": [{"name": "NVIDIA L4"}], "links": [{"first": 0, "second": 5}]}, "there is no cuda 5"),
         ({"torch": {"version": 2.10}}, "torch.version: expected text, in quotes, got 2.1"),
+        ({"accelerators": [{"name": "NVIDIA L4", "compute_capability": 9}]}, "accelerators[0].compute_capability: "),
         ({"accelerators": [{"name": 4090}]}, "accelerators[0].name: expected text, in quotes, got 4090"),
         ({"network": [{}]}, "network[0].name is missing"),
         ({"schema_version": 7}, "schema_version is 7, this slipway reads 1"),

@@ -67,6 +67,13 @@ def test_a_tracker_that_cannot_write_is_told_in_one_line(run: Path, capsys: pyte
     assert told.count("\n") == 1
 
 
+def test_a_journal_that_is_damaged_is_wrong_input(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (run / "events.jsonl").open("a") as journal:
+        journal.write('{"event": 7}\n{"event": 7}\n')
+    assert main([str(run), "--tracker", "tensorboard"]) == 2
+    assert "a line is no event" in capsys.readouterr().err
+
+
 def test_an_error_of_a_tracker_shows_no_secret(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise SystemExit("no such project at https://me:a-password@tracker.example")

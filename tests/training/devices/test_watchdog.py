@@ -18,7 +18,7 @@ import torch
 from slipway.training.devices.watchdog import Watchdog
 from slipway.training.storage import files as durable
 from slipway.training.tasks.task import Batch
-from tests.limits import wait_until
+from tests.limits import HANG_SECONDS, wait_until
 from tests.training.misbehaviour import NAME, Act, ActingTask, record_of, run, sleep, steps_of
 from tests.training.processes import is_running, run_group, started
 
@@ -145,6 +145,17 @@ def test_the_program_that_looks_on_ends_with_the_process_that_is_killed(tmp_path
         assert "onlooker.py" in " ".join(child.cmdline())
         group.processes[0].kill()
         wait_until(lambda: not is_running(str(child.pid)))
+
+
+def test_the_end_does_not_wait_for_processes_that_were_forked_meanwhile(tmp_path: Path) -> None:
+    with Watchdog(tmp_path, 0, 60.0):
+        child = os.fork()
+        if child == 0:
+            time.sleep(HANG_SECONDS)
+            os._exit(0)
+    os.kill(child, signal.SIGKILL)  # it lives until here, and with it what it holds of the watchdog's
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
 
 
 def test_a_rank_that_another_one_takes_along_leaves_where_it_stood(tmp_path: Path) -> None:
