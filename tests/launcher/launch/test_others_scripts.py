@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slipway.launcher.launch.environment import environment_of, rank_variables, starts_directly
+from slipway.launcher.launch.environment import World, environment_of, rank_variables, starts_directly
 from slipway.launcher.plan.make_plan import make_plan
 from slipway.launcher.plan.records import Intent
 from tests.conftest import ROOT
@@ -111,7 +111,8 @@ def test_ranks_get_what_accelerate_s_own_launcher_gives_them(launches: Launches,
         [sys.executable, *command], cwd=tmp_path, env=plain, capture_output=True, text=True, check=True
     )
     theirs = next(one for one in map(json.loads, done.stdout.splitlines()) if one["RANK"] == "1")
-    ours = {**environment_of(plan, plain, "plan", "folder"), **rank_variables(1, 2, int(theirs["MASTER_PORT"]))}
+    world = World(size=2, local_size=2, port=int(theirs["MASTER_PORT"]))
+    ours = {**environment_of(plan, plain, "plan", "folder"), **rank_variables(1, world)}
     of_start = {"TORCHELASTIC_ERROR_FILE", "TORCHELASTIC_USE_AGENT_STORE", "TORCHELASTIC_SIGNALS_TO_HANDLE"}
     of_start |= {"LC_CTYPE", "KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK"}
     differing = {name for name in theirs if theirs[name] != ours.get(name)} - of_start

@@ -200,8 +200,8 @@ def test_with_a_gpu_lost_it_goes_on_with_seven(
 ) -> None:
     whole = machines()["8xh100"]
     there = [whole, without(whole, 3)]
-    for module in ("command", "launching"):
-        monkeypatch.setattr(f"slipway.launcher.launch.{module}.load_hardware", lambda path: there.pop(0))
+    for module in ("launcher.launch.launching", "launcher.hardware.detect"):
+        monkeypatch.setattr(f"slipway.{module}.load_hardware", lambda path: there.pop(0))
     run_folder = folder / "runs" / "mine"
     (run_folder / "checkpoints" / "000002-step-40").mkdir(parents=True)
     started = ends(training(57, run_folder, killed(failed_rank=3, num_processes=8)), Outcome(exit_code=0))
@@ -228,8 +228,8 @@ def test_with_no_gpu_left_it_gives_up_with_the_exit_code_of_the_crash(
 ) -> None:
     whole = machines()["8xh100"]
     there = [whole, without(whole, *range(8))]
-    for module in ("command", "launching"):
-        monkeypatch.setattr(f"slipway.launcher.launch.{module}.load_hardware", lambda path: there.pop(0))
+    for module in ("launcher.launch.launching", "launcher.hardware.detect"):
+        monkeypatch.setattr(f"slipway.{module}.load_hardware", lambda path: there.pop(0))
     started = ends(killed(signal.SIGBUS))
     assert cli.main(["launch", "--max-restarts", "2", "train.py"]) == 128 + signal.SIGBUS
     assert len(started) == 1
