@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ...training.common.errors import UserError
+from ...training.common.errors import EXIT_FAILED, UserError
 from ...training.common.parser import Parser, make_parser, parse
 from ...training.common.program.streams import print_to_stderr
 from ...training.config.trackers import PROJECT, check_installed, check_names
@@ -110,10 +110,17 @@ def _tell_troubles(feeders: Sequence[Feeder], told: set[str], tell: Callable[[st
 
 
 def _send_rest(feeders: Sequence[Feeder]) -> int:
-    """Send what there is, with the patience of the trackers themselves; return the exit code."""
+    """Send what there is, with the patience of the trackers themselves; return the exit code.
+
+    Raises:
+        UserError: a file of the run is damaged.
+    """
     for feeder in feeders:
         feeder.start()
     for feeder in feeders:
         feeder.join()
+    for feeder in feeders:
+        if feeder.is_wrong_input:
+            raise UserError(feeder.trouble)
         print_to_stderr(f"{feeder.name}: {f'error: {feeder.trouble}' if feeder.trouble else 'has all points'}")
-    return max(feeder.exit_code for feeder in feeders)
+    return EXIT_FAILED if any(feeder.trouble for feeder in feeders) else 0

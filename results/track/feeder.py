@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ...training.common.errors import EXIT_BAD_INPUT, EXIT_FAILED, UserError
+from ...training.common.errors import UserError
 from ...training.common.program.redaction import without_secrets
 from ...training.common.program.shown import one_line
 from ...training.common.small_files import UnreadableError, read_json
@@ -31,13 +31,13 @@ _MOST_LETTERS = 300
 class Feeder(threading.Thread):
     """Sends the points of a run to a tracker until the run is over, each once, also over several processes.
 
-    What goes wrong is in `trouble`, and ends it; `exit_code` says whether it is a wrong input.
+    What goes wrong is in `trouble`, and ends it; `is_wrong_input` says whether files of the run are wrong.
     """
 
     def __init__(self, name: str, folder: Path, run: str, project: str, over: threading.Event) -> None:
         super().__init__(name=name, daemon=True)
         self.trouble = ""
-        self.exit_code = 0
+        self.is_wrong_input = False
         self.called: float | None = None
         """When the call of the tracker began that has not returned."""
         self._folder, self._title, self._project, self._over = folder, run, project, over
@@ -66,8 +66,8 @@ class Feeder(threading.Thread):
             if self._tracker is not None:
                 self._call(self._tracker.finish)
         except BaseException as error:  # trackers end the program too, where they ask for a key that is not there
-            self.exit_code = EXIT_BAD_INPUT if isinstance(error, UserError) else EXIT_FAILED
-            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            self.is_wrong_input = isinstance(error, UserError)
+            kind = "" if self.is_wrong_input else f"{type(error).__name__}: "
             words = without_secrets(one_line(f"{kind}{error}")).removesuffix(": ")
             self.trouble = words if len(words) <= _MOST_LETTERS else f"{words[: _MOST_LETTERS - 3]}..."
 
