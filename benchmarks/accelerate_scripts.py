@@ -41,9 +41,11 @@ _LIMIT_SECONDS = 900
 _LAST_LINES = 3
 _SLIPWAY = (sys.executable, "-c", "import sys; from slipway.launcher.cli import main; sys.exit(main())")
 _ACCELERATE = (sys.executable, "-m", "accelerate.commands.launch")
-_CHANGING = re.compile(r"0x[0-9a-f]+|/tmp/\S+|\d+(\.\d+)?(e-?\d+)?|\[rank\d+\]:?")
+_CHANGING = re.compile(r"0x[0-9a-f]+|/tmp/\S+|\d+(\.\d+)?(e-?\d+)?")
 """What differs between two runs of the same: addresses, folders, numbers."""
-_RAISED = re.compile(r"(# *)?(?!.*(CalledProcess|ChildFailed)Error)[\w.]*(Error|Exception|Interrupt)\b")
+_RANK = re.compile(r"\[rank\d+\]:? *")
+"""Which torch writes before each line of a rank's traceback, if its process group stands at that moment."""
+_RAISED = re.compile(r"(?!.*(CalledProcess|ChildFailed)Error)[\w.]*(Error|Exception|Interrupt)\b")
 """By the script: Accelerate's launcher raises an error of its own."""
 _TWICE = re.compile(r"^(.+)\1$")
 _OF_LAUNCHERS = re.compile(r"^(slipway launch: |.*torch[/.]distributed[/.](run|elastic)|[=-]{5,}$)")
@@ -121,7 +123,11 @@ def _environment() -> dict[str, str]:
 def last_lines(lines: Sequence[str]) -> tuple[str, ...]:
     """Return the last lines of a script, each once; where it failed, what was raised last."""
     # What two ranks print at once may stand in one line.
-    said = [_TWICE.sub(r"\1", _CHANGING.sub("#", line).strip()) for line in lines if not _OF_LAUNCHERS.match(line)]
+    said = [
+        _TWICE.sub(r"\1", _CHANGING.sub("#", _RANK.sub("", line)).strip())
+        for line in lines
+        if not _OF_LAUNCHERS.match(line)
+    ]
     raised = [line for line in said if _RAISED.match(line)]
     different = list(dict.fromkeys(reversed([line for line in said if line])))
     return tuple(raised[-1:] or reversed(different[:_LAST_LINES]))
