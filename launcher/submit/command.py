@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 
-from ...training.common.parser import Parser, make_parser, parse
+from ...training.common.parser import Parser, Subcommand, add_subcommands, make_parser, parse
 from .asked import add_job_options, read_job
 from .kubernetes.command import add_options as add_kubernetes_options
 from .slurm.command import add_options as add_slurm_options
@@ -49,46 +47,36 @@ def _add_logs(parser: Parser) -> None:
     parser.add_argument("job", metavar="JOB", nargs="?", help="its number or name [the newest]")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Command:
-    name: str
-    arguments: str
-    help: str
-    add_options: Callable[[Parser], None]
-    module: str
-    """Has a function of the command's name, or `run` where it is a kind of job, and is imported when it is used."""
-
-
 _COMMANDS = (
-    _Command(
+    Subcommand(
         name="slurm",
         arguments=_JOBS,
         help="write an sbatch file and submit it",
         add_options=_add_slurm,
         module="slipway.launcher.submit.slurm.command",
     ),
-    _Command(
+    Subcommand(
         name="kubernetes",
         arguments=_JOBS,
         help="make a TrainJob or a Job of Kubernetes and hand it in",
         add_options=_add_kubernetes,
         module="slipway.launcher.submit.kubernetes.command",
     ),
-    _Command(
+    Subcommand(
         name="status",
         arguments="[JOB]",
         help="show what became of jobs",
         add_options=_add_status,
         module="slipway.launcher.submit.follow",
     ),
-    _Command(
+    Subcommand(
         name="cancel",
         arguments="JOB",
         help="end a job; its run can be resumed",
         add_options=_add_cancel,
         module="slipway.launcher.submit.follow",
     ),
-    _Command(
+    Subcommand(
         name="logs",
         arguments="[JOB] [--rank N]",
         help="print the log of a job, or of one of its ranks",
@@ -105,20 +93,7 @@ def build_parser() -> Parser:
 
 def _build() -> tuple[Parser, dict[str, Parser]]:
     parser = make_parser("submit", "Hand a training in as a job of a cluster, and follow it.", "COMMAND ...")
-    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True, help="what to do")
-    built = {}
-    for command in _COMMANDS:
-        prog = f"slipway submit {command.name}"
-        built[command.name] = commands.add_parser(
-            command.name,
-            prog=prog,
-            usage=f"{prog} {command.arguments}",
-            description=f"{command.help[0].upper()}{command.help[1:]}.",
-            help=command.help,
-            allow_abbrev=False,
-        )
-        command.add_options(built[command.name])
-    return parser, built
+    return parser, add_subcommands(parser, _COMMANDS)
 
 
 def main(arguments: list[str]) -> int:
@@ -128,7 +103,7 @@ def main(arguments: list[str]) -> int:
     if found is None:
         parse(parser, arguments)
         raise AssertionError("the parser takes none but the commands")
-    module = import_module(found.module)
+    module = import_module(found.module)  # a kind of job has `run`, another command a function of its name
     options: argparse.Namespace
     if found.arguments == _JOBS:
         options, command = read_job(built[found.name], arguments[1:], is_here=found.name == "slurm")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from .errors import UserError, nearest
@@ -70,6 +71,37 @@ class Parser(DashesParser):
             known = [str(choice) for choice in action.choices]
             message = f"{value!r} is none of {', '.join(known)}{nearest(str(value), known)}"
             raise argparse.ArgumentError(action, message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subcommand:
+    """A command of a command, as `inspect` is one of `slipway data`."""
+
+    name: str
+    arguments: str
+    """As its usage shows them."""
+    help: str
+    add_options: Callable[[Parser], None]
+    module: str
+    """Runs it, and is imported when it is used."""
+
+
+def add_subcommands(parser: Parser, commands: Sequence[Subcommand]) -> dict[str, Parser]:
+    """Add a parser for each of the commands; return them by name. The one that is meant is `command` of the options."""
+    taken = parser.add_subparsers(metavar="COMMAND", dest="command", required=True, help="what to do")
+    built: dict[str, Parser] = {}
+    for command in commands:
+        prog = f"{parser.prog} {command.name}"
+        built[command.name] = taken.add_parser(
+            command.name,
+            prog=prog,
+            usage=f"{prog} {command.arguments}",
+            description=f"{command.help[0].upper()}{command.help[1:]}.",
+            help=command.help,
+            allow_abbrev=False,
+        )
+        command.add_options(built[command.name])
+    return built
 
 
 def make_parser(name: str, description: str, usage: str = "[options]") -> Parser:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 
-from ..common.parser import Parser, make_parser, parse
+from ..common.parser import Parser, Subcommand, add_subcommands, make_parser, parse
 from .options import add_data_options
 
 
@@ -39,32 +37,22 @@ def _add_record(parser: Parser) -> None:
     parser.add_argument("--landmarks", choices=("hands", "holistic"), default="hands", help="what to track [hands]")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Command:
-    name: str
-    arguments: str
-    help: str
-    add_options: Callable[[Parser], None]
-    module: str
-    """Has `run(options)`, and is imported when it is used."""
-
-
 _COMMANDS = (
-    _Command(
+    Subcommand(
         name="inspect",
         arguments="PATH [options]",
         help="show what is understood of data, in the terminal, as JSON or as a page",
         add_options=_add_inspect,
         module="slipway.training.inspection.inspect",
     ),
-    _Command(
+    Subcommand(
         name="convert",
         arguments="PATH OUT [options]",
         help="write what is understood of data as Parquet that trains the same",
         add_options=_add_convert,
         module="slipway.training.inspection.convert",
     ),
-    _Command(
+    Subcommand(
         name="record",
         arguments="[PATH ...] --label NAME --out FOLDER [options]",
         help="write clips of a sign from a camera or from videos, tracked by MediaPipe",
@@ -77,19 +65,7 @@ _COMMANDS = (
 def build_parser() -> Parser:
     """Return the parser of the command, with one for each of its own commands."""
     parser = make_parser("data", "Look at data, convert them, record new ones; nothing is trained.", "COMMAND ...")
-    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True, help="what to do")
-    for command in _COMMANDS:
-        prog = f"slipway data {command.name}"
-        command.add_options(
-            commands.add_parser(
-                command.name,
-                prog=prog,
-                usage=f"{prog} {command.arguments}",
-                description=f"{command.help[0].upper()}{command.help[1:]}.",
-                help=command.help,
-                allow_abbrev=False,
-            )
-        )
+    add_subcommands(parser, _COMMANDS)
     return parser
 
 
