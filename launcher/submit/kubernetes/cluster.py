@@ -3,43 +3,31 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from ....training.common.errors import UserError
-from ....training.common.program.shown import one_line
-
-_SECONDS = 60.0
+from .. import programs
 
 
 def run(*arguments: str) -> str:
     """Return the output of kubectl. Raises `UserError` where it, or the cluster, or what it is asked for is missing."""
-    if shutil.which("kubectl") is None:
-        raise UserError(
-            "kubectl is not installed here: install it, with the kubeconfig of a cluster; --dry-run prints the manifests "
-            "anywhere"
-        )
-    try:
-        command = ("kubectl", *arguments)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, errors="replace")
-    except subprocess.TimeoutExpired:
-        raise UserError(
-            f"kubectl did not answer within {_SECONDS:.0f} s: is the cluster up? `kubectl cluster-info`"
-        ) from None
-    except OSError as error:
-        raise UserError(f"kubectl cannot be started: {error.strerror}") from None
+    done = programs.run(
+        "kubectl",
+        *arguments,
+        absent="install it, with the kubeconfig of a cluster; --dry-run prints the manifests anywhere",
+        silent="is the cluster up? `kubectl cluster-info`",
+    )
     if done.returncode == 0:
         return done.stdout
-    said = one_line("; ".join(line.strip() for line in done.stderr.splitlines()[-3:] if line.strip()))
+    said = programs.last_words(done)
     if "no matches for kind" in said and "TrainJob" in said:
         raise UserError(
             "the cluster has no TrainJob: install Kubeflow Trainer there; or --kind job, which needs nothing of it"
         )
     if "connection to the server" in said or "current-context" in said or "refused" in said:
         raise UserError(f"no cluster is reached: {said}; `kubectl config get-contexts` lists those that are known here")
-    raise UserError(f"kubectl: {said or f'exit code {done.returncode}'}")
+    raise UserError(f"kubectl: {said}")
 
 
 def submit(path: Path, namespace: str | None) -> None:

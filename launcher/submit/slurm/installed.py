@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from ....training.common.errors import UserError
-from ....training.common.program.shown import one_line
+from .. import programs
 from .batch_file import GpuSpelling
 
-_SECONDS = 60.0
 _GPUS_PER_NODE_SINCE = (19, 5)
 
 
 def run(program: str, *arguments: str) -> str:
     """Return the output of a command of SLURM. Raises `UserError` where it is missing, fails or does not answer."""
-    if shutil.which(program) is None:
-        raise UserError(
-            f"{program} is not installed here: use a login node of the cluster; --dry-run shows the file anywhere"
-        )
-    try:
-        done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=_SECONDS, errors="replace")
-    except subprocess.TimeoutExpired:
-        raise UserError(
-            f"{program} did not answer within {_SECONDS:.0f} s: ask whether SLURM is up, with `sinfo`"
-        ) from None
-    except OSError as error:
-        raise UserError(f"{program} cannot be started: {error.strerror}") from None
+    done = programs.run(
+        program,
+        *arguments,
+        absent="use a login node of the cluster; --dry-run shows the file anywhere",
+        silent="ask whether SLURM is up, with `sinfo`",
+    )
     if done.returncode:
-        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        raise UserError(f"{program}: {one_line('; '.join(said[-3:])) or f'exit code {done.returncode}'}")
+        raise UserError(f"{program}: {programs.last_words(done)}")
     return done.stdout
 
 
