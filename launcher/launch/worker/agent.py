@@ -16,23 +16,13 @@ sys.path.insert(
 )
 
 import argparse
-import json
 import signal
 import socket
 import traceback
 from typing import Any
 
-from slipway.launcher.launch.state_files import (
-    AGENT_FILE,
-    AGENT_LOG,
-    FOLDER_VARIABLE,
-    LAUNCH_FILE,
-    PARENT_VARIABLE,
-    PLAN_FILE,
-    AgentReport,
-    write_record,
-)
-from slipway.training.common.program.lifeline import end_with_parent
+from slipway.launcher.launch.state_files import AGENT_FILE, AGENT_LOG, PARENT_VARIABLE, AgentReport, write_record
+from slipway.launcher.launch.worker.keeping import begin
 
 _LOOPBACK = "127.0.0.1"
 _STORE_SECONDS = 600
@@ -41,27 +31,18 @@ _CHILD = str(Path(__file__).with_name("child.py"))
 
 def main() -> int:
     """Start the workers and wait for them; return 0 where all ended well."""
-    # SLURM, and systemd, send a signal to every process there is; it is for those that train. Not ignored, which the
-    # workers would inherit.
-    for signum in (signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(signum, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    # SIGKILL, at once: the kernel then sends its workers their signal, once.
-    end_with_parent(int(os.environ[PARENT_VARIABLE]), signal.SIGKILL, 0.0)
+    kept = begin(signal.SIGUSR1, signal.SIGUSR2)
     os.environ[PARENT_VARIABLE] = str(os.getpid())
-    folder = Path(os.environ[FOLDER_VARIABLE])
-    launch = json.loads((folder / LAUNCH_FILE).read_text(encoding="utf-8"))
-    plan = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
     split = sys.argv.index("--")
     # Only Python's streams: the workers inherit the file descriptors.
-    sys.stdout = sys.stderr = (folder / AGENT_LOG).open("a", buffering=1, encoding="utf-8")
+    sys.stdout = sys.stderr = (kept.folder / AGENT_LOG).open("a", buffering=1, encoding="utf-8")
     try:
-        _launch(sys.argv[1:split], sys.argv[split + 1 :], launch["grace_seconds"], plan)
+        _launch(sys.argv[1:split], sys.argv[split + 1 :], kept.launch["grace_seconds"], kept.plan)
     except BaseException as error:
         traceback.print_exc()
         failures = getattr(error, "failures", {})  # of torch's ChildFailedError, by global rank
         codes = {str(rank): int(failure.exitcode) for rank, failure in failures.items()}
-        write_record(folder / AGENT_FILE, AgentReport(exit_codes=codes))
+        write_record(kept.folder / AGENT_FILE, AgentReport(exit_codes=codes))
         return 1
     return 0
 

@@ -14,7 +14,6 @@ sys.path.insert(
     0, next(str(top) for top in Path(__file__).absolute().parents if (top / "slipway/__init__.py").is_file())
 )
 
-import json
 import signal
 import subprocess
 import time
@@ -23,17 +22,8 @@ from typing import Any
 
 from slipway.launcher.common.ports import DEFAULT_PORT
 from slipway.launcher.launch.environment import World, rank_variables
-from slipway.launcher.launch.state_files import (
-    AGENT_FILE,
-    AGENT_LOG,
-    FOLDER_VARIABLE,
-    LAUNCH_FILE,
-    PARENT_VARIABLE,
-    PLAN_FILE,
-    AgentReport,
-    write_record,
-)
-from slipway.training.common.program.lifeline import end_with_parent
+from slipway.launcher.launch.state_files import AGENT_FILE, AGENT_LOG, PARENT_VARIABLE, AgentReport, write_record
+from slipway.launcher.launch.worker.keeping import begin
 
 _CHILD = str(Path(__file__).with_name("child.py"))
 _POLL_SECONDS = 0.05
@@ -43,28 +33,20 @@ def main() -> int:
     """Start the ranks and wait for them; return 0 where all ended well. One that fails ends the others, as SIGTERM does."""
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda signum, _: stopped.append(signum))
-    # SLURM, and systemd, send a signal to every process there is: these are for the ranks. Not ignored, which they would
-    # inherit.
-    for signum in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(signum, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    # SIGKILL, at once: the kernel then sends the ranks their signal, once.
-    end_with_parent(int(os.environ[PARENT_VARIABLE]), signal.SIGKILL, 0.0)
-    folder = Path(os.environ[FOLDER_VARIABLE])
-    launch = json.loads((folder / LAUNCH_FILE).read_text(encoding="utf-8"))
-    world = _world(json.loads((folder / PLAN_FILE).read_text(encoding="utf-8")))
+    kept = begin(signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+    world = _world(kept.plan)
     try:
         ranks = [_start(rank_variables(rank, world)) for rank in range(world.local_size)]
     except OSError as error:  # no process, or no memory, to be had
-        (folder / AGENT_LOG).write_text(f"{error}\n", encoding="utf-8")
+        (kept.folder / AGENT_LOG).write_text(f"{error}\n", encoding="utf-8")
         return 1
     while _are_running(ranks) and not stopped and not any(rank.returncode for rank in ranks):
         time.sleep(_POLL_SECONDS)
     if not stopped and not any(rank.returncode for rank in ranks):
         return 0
-    _end(ranks, launch["grace_seconds"])
+    _end(ranks, kept.launch["grace_seconds"])
     codes = {str(number): rank.returncode for number, rank in enumerate(ranks, world.first_rank) if rank.returncode}
-    write_record(folder / AGENT_FILE, AgentReport(exit_codes=codes))
+    write_record(kept.folder / AGENT_FILE, AgentReport(exit_codes=codes))
     return 1
 
 
