@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from ...training.common.errors import UserError
 from ...training.common.plan_file import LaunchPlan
 from ...training.common.program.shown import printable
+from ...training.common.small_files import expanded
 from ..plan.accelerate.config import launch_command, to_yaml, training_flags
 from ..plan.config_command import config_name, write_checked
 from .dialogue import Dialogue
@@ -63,7 +63,7 @@ class Ending:
             self.dialogue.say(f"left: {self.outcome}")
             return 0
         if reply not in ("", "1"):
-            path = Path(os.path.expanduser(reply))
+            path = expanded(reply)
             if path.suffix not in (".yaml", ".yml"):
                 raise UserError(f"{reply!r} is none of 1 to 4, nor a path that ends in .yaml")
             if self._is_kept(path, state.plan):

@@ -164,9 +164,10 @@ def test_in_a_pipe_a_wrong_answer_ends_it_for_the_next_line_is_of_another_questi
 
 def test_a_file_that_is_there_is_kept(talk: Talker, tmp_path: Path) -> None:
     Path("c.yaml").write_text("mine\n", encoding="utf-8")
-    done = talk(["", "c.yaml", "sub", "1"], "--out", "c.yaml", *of("t4"), typed=True)
+    done = talk(["", "c.yaml", "sub", "~nobody9/c.yaml", "1"], "--out", "c.yaml", *of("t4"), typed=True)
     assert "1  write    c_2.yaml, c.yaml holds something else and is kept" in done.said
     assert "not possible: c.yaml holds something else; name another file" in done.said
+    assert "not possible: ~nobody9/c.yaml: this machine has no such user" in done.said
     assert "not possible: 'sub' is none of 1 to 4, nor a path that ends in .yaml" in done.said
     assert done.same[-2:] == ["--out", "c_2.yaml"]
     assert written(tmp_path) == ["c.yaml", "c_2.yaml"]
